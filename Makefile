@@ -1,0 +1,43 @@
+# Everything a newcomer needs: `make demo`, `make test`, `make check`. Each makes the environment first, if it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo test check format clean
+
+help:
+	@echo "make demo     install, then cluster images made on the spot and say where the report is"
+	@echo "make test     all tests"
+	@echo "make check    lint, format, types, fast tests"
+	@echo "make format   rewrite the code the way 'make check' wants it"
+	@echo "make clean    remove the environment and the demo's files"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "Anoclust needs Python 3.11 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11"; exit 1; }
+	@echo "Installing into $(VENV): several GB with torch, a few minutes."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/anoclust demo
+
+test: $(INSTALLED)
+	$(BIN)/pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest tests/core -m "not slow"
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) anoclust-store anoclust-demo

@@ -1,0 +1,1 @@
+"""Compute: anomaly clustering on plain arrays. No engine, no file, no socket."""

@@ -1,0 +1,195 @@
+"""Feature extractors: any timm model that gives feature maps, CNN or ViT, from a name and a state dict."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anoclust_core.errors import ConfigError, StoreError
+from anoclust_core.records import EmbeddingSpec
+
+TIMM_NAMES: Final = {
+    "efficientnet_lite2": "tf_efficientnet_lite2",  # its weights are installed with Anoclust
+    "wide_resnet50_2": "wide_resnet50_2.tv_in1k",  # the papers' weights; timm's own default was trained later
+}
+"""Backbones whose name stands for another one in timm; any other timm name is taken as it is."""
+
+CNN_STRIDE: Final = 8
+"""Default feature level of a CNN in input pixels a cell: [SOHN23] takes the second residual block."""
+
+CNN_PATCH_POOLING: Final = 3
+"""Side of the average pooling over a CNN's feature map, [SOHN23] sec. 4; a ViT's tokens are taken as they are."""
+
+
+def timm_name(backbone: str) -> str:
+    """Name of the timm architecture behind a backbone.
+
+    Raises
+    ------
+    ConfigError
+        If timm knows no such model.
+    """
+    name = TIMM_NAMES.get(backbone, backbone)
+    if not timm.is_model(name.split(".")[0]):
+        close = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
+        raise ConfigError(
+            f"timm has no model named {backbone!r}; "
+            + (f"did you mean one of {', '.join(close)}?" if close else "`timm.list_models()` prints all names")
+        )
+    return name
+
+
+def describe(backbone: str, *, weights: str | None, layers: tuple[int, ...] | None, image_size: int) -> EmbeddingSpec:
+    """Work out everything that decides the embeddings of a backbone.
+
+    The architecture is built with random weights and one black image is passed through it.
+
+    Parameters
+    ----------
+    backbone
+        A key of `TIMM_NAMES` or any timm model name.
+    weights
+        Identity of the weights; None takes the tag of the weights that timm would download.
+    layers
+        Feature levels as timm numbers them, or None for the default: the level with stride 16 of EfficientNet-Lite,
+        with stride 8 of another CNN, the middle block of a ViT.
+    image_size
+        Side of the square input in pixels.
+
+    Raises
+    ------
+    ConfigError
+        If the model is unknown, gives no feature maps, has no such layer or refuses the image size.
+    """
+    name = timm_name(backbone)
+    model = _create(name, image_size)
+    levels = [level["reduction"] for level in model.feature_info]
+    chosen = layers or _default_layers(name, levels)
+    if not all(0 <= layer < len(levels) for layer in chosen):
+        strides = ", ".join(f"{index} (stride {stride})" for index, stride in enumerate(levels))
+        raise ConfigError(f"{backbone} has the layers {strides}; found --layers {','.join(map(str, chosen))}")
+    config = model.pretrained_cfg
+    pooling = 1 if _is_isotropic(levels) else CNN_PATCH_POOLING
+    extractor = FeatureExtractor(model, layers=chosen, patch_pooling=pooling)
+    with torch.inference_mode():
+        bags = extractor.eval()(torch.zeros(1, 3, image_size, image_size))
+    return EmbeddingSpec(
+        backbone=backbone,
+        timm_model=name,
+        weights=weights or f"timm/{config.get('architecture', name)}.{config.get('tag') or 'default'}",
+        layers=tuple(chosen),
+        image_size=image_size,
+        interpolation=str(config["interpolation"]),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        patch_pooling=pooling,
+        grid=extractor.grid,
+        dim=int(bags.shape[2]),
+    )
+
+
+def build_extractor(spec: EmbeddingSpec, state_dict: Mapping[str, Tensor]) -> FeatureExtractor:
+    """Build the feature extractor of a spec with the given weights.
+
+    Parameters
+    ----------
+    spec
+        From `describe`.
+    state_dict
+        Weights under timm's own names; those of the classifier may be missing or of any shape.
+
+    Raises
+    ------
+    StoreError
+        If weights of the feature extractor are missing, unknown or of another shape.
+    """
+    model = _create(spec.timm_model, spec.image_size)
+    adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    state = dict(adapt(dict(state_dict), model) if adapt else state_dict)
+    heads = model.pretrained_cfg.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    state = {key: value for key, value in state.items() if not any(key.startswith(f"{head}.") for head in heads)}
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise StoreError(
+            f"the weights {spec.weights} do not fit {spec.timm_model}: {str(error).splitlines()[1].strip()[:300]}; "
+            "give the checkpoint of this very architecture"
+        ) from error
+    return FeatureExtractor(model, layers=spec.layers, patch_pooling=spec.patch_pooling).eval()
+
+
+class FeatureExtractor(nn.Module):
+    """From normalised images to bags of patch features: levels pooled, joined on the finest grid, flattened row by row.
+
+    Parameters
+    ----------
+    model
+        A timm model with ``forward_intermediates``.
+    layers
+        Feature levels to join.
+    patch_pooling
+        Side of the average pooling with stride 1; cells outside the map do not count.
+    """
+
+    def __init__(self, model: nn.Module, *, layers: tuple[int, ...], patch_pooling: int) -> None:
+        super().__init__()
+        self.model = model
+        self.layers = layers
+        self.patch_pooling = patch_pooling
+        self.grid: tuple[int, int] = (0, 0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape ``(n, 3, side, side)`` to ``(n, n_patches, dim)``; not normalised to unit length."""
+        maps: list[Tensor] = self.model.forward_intermediates(  # type: ignore[operator]
+            images, indices=sorted(set(self.layers)), intermediates_only=True, stop_early=True, output_fmt="NCHW"
+        )
+        pooled = [
+            functional.avg_pool2d(level, self.patch_pooling, 1, self.patch_pooling // 2, count_include_pad=False)
+            for level in maps
+        ]
+        self.grid = max(((level.shape[2], level.shape[3]) for level in pooled), key=lambda grid: grid[0] * grid[1])
+        joined = torch.cat(
+            [
+                level
+                if tuple(level.shape[-2:]) == self.grid
+                else functional.interpolate(level, self.grid, mode="bilinear", align_corners=False)
+                for level in pooled
+            ],
+            dim=1,
+        )
+        return joined.flatten(2).transpose(1, 2)
+
+
+def _create(name: str, image_size: int) -> Any:
+    """Build a timm model without classifier and without weights, for a square input."""
+    config = timm.get_pretrained_cfg(name)
+    # a ViT is built for one input size; a CNN takes any and knows no such argument
+    size: dict[str, Any] = {"img_size": image_size} if config and config.fixed_input_size else {}
+    try:
+        model = timm.create_model(name, pretrained=False, num_classes=0, **size)
+    except (AssertionError, ValueError) as error:
+        raise ConfigError(
+            f"{name} cannot be built for {image_size} px images: {error}; try another --image-size"
+        ) from error
+    if not hasattr(model, "forward_intermediates"):
+        raise ConfigError(f"timm's {name} gives no feature maps; choose a model with `forward_intermediates`")
+    return model
+
+
+def _is_isotropic(strides: list[int]) -> bool:
+    """Tell a ViT, whose blocks all have one resolution, from a CNN or a pyramid."""
+    return len(set(strides)) == 1
+
+
+def _default_layers(name: str, strides: list[int]) -> tuple[int, ...]:
+    if _is_isotropic(strides):
+        return (len(strides) // 2,)
+    wanted = 16 if name.startswith("tf_efficientnet_lite") else CNN_STRIDE
+    return (min(range(len(strides)), key=lambda level: (abs(strides[level] - wanted), level)),)

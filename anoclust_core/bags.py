@@ -1,0 +1,101 @@
+"""The array contract: bags of unit-norm patch embeddings, ``(n_images, n_patches, dim)``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.errors import ArrayContractError
+
+UNIT_NORM_TOLERANCE: Final = 1e-3
+"""Largest accepted deviation of a patch's L2 norm from 1; float16 storage stays below it."""
+
+
+def normalize_patches(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Scale every patch to unit L2 norm.
+
+    A patch without any activation has no direction; it becomes the constant unit vector, so that all such patches are
+    alike.
+
+    Parameters
+    ----------
+    bags
+        Shape ``(..., dim)``, finite.
+
+    Returns
+    -------
+    bags
+        Same shape, float32, unit norm along the last axis.
+
+    Raises
+    ------
+    ArrayContractError
+        If a value is not finite.
+    """
+    values = np.asarray(bags, dtype=np.float32)
+    norms = np.linalg.norm(values, axis=-1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise ArrayContractError("patch embeddings must be finite; found NaN or infinity: check the backbone's weights")
+    dead = norms <= np.finfo(np.float32).tiny
+    scaled = values / np.where(dead, 1, norms)
+    return np.where(dead, np.float32(values.shape[-1] ** -0.5), scaled).astype(np.float32, copy=False)
+
+
+def check_bags(bags: NDArray[np.floating[Any]], *, name: str = "bags") -> NDArray[np.float32]:
+    """Check the contract of bags and give them as contiguous float32.
+
+    Parameters
+    ----------
+    bags
+        Shape ``(n_images, n_patches, dim)``, finite, unit L2 norm per patch.
+    name
+        What an error calls them.
+
+    Raises
+    ------
+    ArrayContractError
+        If the array is not three-dimensional, is empty along patches or features, or a patch is not of unit norm.
+    """
+    values = np.ascontiguousarray(bags, dtype=np.float32)
+    if values.ndim != 3 or 0 in values.shape[1:]:
+        raise ArrayContractError(f"{name} must have shape (n_images, n_patches, dim); found {values.shape}")
+    norms = np.sqrt(np.einsum("imd,imd->im", values, values))
+    worst = float(np.abs(norms - 1).max(initial=0)) if np.isfinite(norms).all() else float("nan")
+    if not worst <= UNIT_NORM_TOLERANCE:
+        raise ArrayContractError(
+            f"every patch of {name} must have unit L2 norm; the worst is off by {worst:.3g}: "
+            "use normalize_patches first"
+        )
+    return values
+
+
+def descriptors(bags: NDArray[np.floating[Any]], weights: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    r"""Pool each image around its weighted patches, the inner sums of [SOHN23] eq. (1).
+
+    .. math:: x_i = \sum_m \alpha^i_m z^i_m
+
+    Parameters
+    ----------
+    bags
+        Shape ``(n_images, n_patches, dim)``.
+    weights
+        Shape ``(n_images, n_patches)``, rows sum to 1.
+
+    Returns
+    -------
+    descriptors
+        Shape ``(n_images, dim)``, float32, summed in float64; norm at most 1.
+
+    Raises
+    ------
+    ArrayContractError
+        If the shapes do not match.
+    """
+    if bags.ndim != 3 or weights.shape != bags.shape[:2]:
+        raise ArrayContractError(
+            f"weights must have one row per bag and one value per patch; found {weights.shape} for bags {bags.shape}"
+        )
+    pooled: NDArray[np.float64] = np.matmul(weights[:, None, :].astype(np.float64), bags.astype(np.float64))[:, 0, :]
+    return pooled.astype(np.float32)

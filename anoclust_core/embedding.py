@@ -1,0 +1,95 @@
+"""From pixels to bags of patch embeddings."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from anoclust_core.backbones import FeatureExtractor
+from anoclust_core.bags import normalize_patches
+from anoclust_core.errors import ArrayContractError, ConfigError
+from anoclust_core.records import EmbeddingSpec
+
+_RESAMPLING: Final = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+
+def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.float32]:
+    """Squash an image to the backbone's square and normalise it as the backbone was trained.
+
+    Parameters
+    ----------
+    pixels
+        Shape ``(height, width, 3)``, uint8, RGB.
+    spec
+        Size, interpolation, mean and standard deviation (of values in [0, 1]).
+
+    Returns
+    -------
+    image
+        Shape ``(3, image_size, image_size)``, float32.
+
+    Raises
+    ------
+    ArrayContractError
+        If the pixels are not RGB bytes.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ArrayContractError(f"an image is (height, width, 3) uint8; found {pixels.shape} {pixels.dtype}")
+    size = (spec.image_size, spec.image_size)
+    square = np.asarray(Image.fromarray(pixels).resize(size, _RESAMPLING[spec.interpolation]), dtype=np.float32)
+    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    normalised = (square / 255 - mean) / std
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
+
+
+def embed_images(extractor: FeatureExtractor, images: NDArray[np.float32], *, device: str) -> NDArray[np.float32]:
+    """Bags of unit-norm patch embeddings of a batch of prepared images.
+
+    Parameters
+    ----------
+    extractor
+        From `build_extractor`, already on ``device``.
+    images
+        Shape ``(n_images, 3, side, side)``, float32, from `prepare_image`.
+    device
+        Torch device.
+
+    Returns
+    -------
+    bags
+        Shape ``(n_images, n_patches, dim)``, float32, unit L2 norm per patch; patches row by row over the grid.
+
+    Raises
+    ------
+    ArrayContractError
+        If the backbone gives NaN or infinity.
+    """
+    batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        features: NDArray[Any] = extractor(batch).float().cpu().numpy()
+    return normalize_patches(features)
+
+
+def choose_device(wanted: str) -> str:
+    """Torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``.
+
+    Raises
+    ------
+    ConfigError
+        If CUDA is asked for and there is none.
+    """
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda" if n_gpus else "cpu"
+    if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= n_gpus:
+        raise ConfigError(f"--device {wanted}: torch sees {n_gpus} CUDA devices here; use --device cpu or auto")
+    return wanted

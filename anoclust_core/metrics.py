@@ -1,0 +1,218 @@
+"""Agreement of clusters with labels: NMI, ARI, matched F1, purity. Names and the order of images never matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from anoclust_core.errors import ArrayContractError, ConfigError
+
+Names: TypeAlias = Sequence[str | int] | NDArray[np.integer[Any]] | NDArray[np.str_]
+"""One class or cluster name per image."""
+
+F1Average: TypeAlias = Literal["weighted", "micro"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Agreement of clusters with labels, each in [0, 1] except ``ari`` in [-0.5, 1]."""
+
+    nmi: float
+    ari: float
+    f1_weighted: float
+    f1_micro: float
+
+
+def normalized_mutual_information(labels: Names, clusters: Names) -> float:
+    r"""Mutual information over the arithmetic mean of the two entropies, [SOHN23] sec. 4.
+
+    .. math:: 2\, I(L; C) / (H(L) + H(C))
+
+    Parameters
+    ----------
+    labels, clusters
+        One string or integer per image, same length ``n_images`` >= 1.
+
+    Returns
+    -------
+    nmi
+        In [0, 1]; 1 for equal partitions, a single class in a single cluster included.
+
+    Raises
+    ------
+    ArrayContractError
+        If the input is empty, of different lengths, or holds anything but strings and integers.
+    """
+    return _nmi(*_checked_codes(labels, clusters))
+
+
+def adjusted_rand_index(labels: Names, clusters: Names) -> float:
+    """Share of image pairs on which both partitions agree, adjusted for chance, [SOHN23] sec. 4.
+
+    Parameters
+    ----------
+    labels, clusters
+        One string or integer per image, same length ``n_images`` >= 1.
+
+    Returns
+    -------
+    ari
+        In [-0.5, 1]; 1 for equal partitions, 0 expected of a random one.
+
+    Raises
+    ------
+    ArrayContractError
+        If the input is empty, of different lengths, or holds anything but strings and integers.
+    """
+    return _ari(*_checked_codes(labels, clusters))
+
+
+def matched_f1(labels: Names, clusters: Names, *, average: F1Average) -> float:
+    r"""F1 after the one-to-one matching of clusters to classes that keeps the most images, [SOHN23] sec. 4.
+
+    With :math:`n_{lc}` images of class *l* in the matched cluster *c*, :math:`n_l` and :math:`n_c` their sizes:
+
+    .. math::
+        F_\text{micro} = \sum n_{lc} / N, \qquad F_\text{weighted} = \sum \frac{n_l}{N} \frac{2 n_{lc}}{n_l + n_c}
+
+    A cluster left over, with no class to match, matches nothing: all its images are errors.
+    Several matchings can keep the same number of images and differ in weighted F1; the highest weighted F1 among them
+    counts, so the score never depends on how classes and clusters are named or ordered.
+
+    Parameters
+    ----------
+    labels, clusters
+        One string or integer per image, same length ``n_images`` >= 1; any number of clusters.
+    average
+        ``weighted``: per-class F1, averaged by class size. ``micro``: matched images over images.
+
+    Returns
+    -------
+    f1
+        In [0, 1].
+
+    Raises
+    ------
+    ArrayContractError
+        If the input is empty, of different lengths, or holds anything but strings and integers.
+    ConfigError
+        If ``average`` is unknown.
+    """
+    if average not in get_args(F1Average):
+        raise ConfigError(f"expected an F1 average of {get_args(F1Average)}, found {average!r}; use one of these")
+    weighted, micro = _matched_f1s(_contingency(*_checked_codes(labels, clusters)))
+    return weighted if average == "weighted" else micro
+
+
+def purity(labels: Names, clusters: Names) -> float:
+    """Share of images that belong to the largest class of their cluster, [SOHN23] sec. 4.4.
+
+    Parameters
+    ----------
+    labels, clusters
+        One string or integer per image, same length ``n_images`` >= 1.
+
+    Returns
+    -------
+    purity
+        In (0, 1]; it is 1 for one cluster per image, so compare it at equal numbers of clusters only.
+
+    Raises
+    ------
+    ArrayContractError
+        If the input is empty, of different lengths, or holds anything but strings and integers.
+    """
+    contingency = _contingency(*_checked_codes(labels, clusters))
+    return int(contingency.max(axis=0).sum()) / int(contingency.sum())
+
+
+def score_partition(labels: Names, clusters: Names) -> Scores:
+    """Every score that the protocols report, for one partition.
+
+    Parameters
+    ----------
+    labels, clusters
+        One string or integer per image, same length ``n_images`` >= 1.
+
+    Returns
+    -------
+    scores
+        NMI, ARI and both averages of the matched F1; never NaN.
+
+    Raises
+    ------
+    ArrayContractError
+        If the input is empty, of different lengths, or holds anything but strings and integers.
+    """
+    label_codes, cluster_codes = _checked_codes(labels, clusters)
+    weighted, micro = _matched_f1s(_contingency(label_codes, cluster_codes))
+    return Scores(
+        nmi=_nmi(label_codes, cluster_codes),
+        ari=_ari(label_codes, cluster_codes),
+        f1_weighted=weighted,
+        f1_micro=micro,
+    )
+
+
+def _checked_codes(labels: Names, clusters: Names) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    label_codes, cluster_codes = _codes(labels, "labels"), _codes(clusters, "clusters")
+    if len(label_codes) != len(cluster_codes):
+        raise ArrayContractError(
+            f"expected one cluster per label, found {len(label_codes)} labels and {len(cluster_codes)} clusters; "
+            "pass both for the same images, in the same order"
+        )
+    return label_codes, cluster_codes
+
+
+def _codes(names: Names, what: str) -> NDArray[np.int64]:
+    """Numbers 0, 1, ... for the names, by first appearance."""
+    values = names.tolist() if isinstance(names, np.ndarray) else names
+    if len(values) == 0:
+        raise ArrayContractError(f"expected at least one image, found no {what}; leave the score out instead")
+    numbers: dict[str | int | np.integer[Any], int] = {}
+    for value in values:
+        if not isinstance(value, str | int | np.integer):
+            raise ArrayContractError(
+                f"expected {what} to be one string or integer per image, found {value!r}; drop unlabelled images first"
+            )
+        numbers.setdefault(value, len(numbers))
+    return np.array([numbers[value] for value in values], dtype=np.int64)
+
+
+def _nmi(label_codes: NDArray[np.int64], cluster_codes: NDArray[np.int64]) -> float:
+    nmi = normalized_mutual_info_score(label_codes, cluster_codes, average_method="arithmetic")
+    return min(1.0, float(nmi))  # scikit-learn may exceed 1 by a rounding error
+
+
+def _ari(label_codes: NDArray[np.int64], cluster_codes: NDArray[np.int64]) -> float:
+    return float(adjusted_rand_score(label_codes, cluster_codes))
+
+
+def _contingency(label_codes: NDArray[np.int64], cluster_codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Images per class (row) and cluster (column); assumes codes without gaps."""
+    counts = np.zeros((label_codes.max() + 1, cluster_codes.max() + 1), dtype=np.int64)
+    np.add.at(counts, (label_codes, cluster_codes), 1)
+    return counts
+
+
+def _matched_f1s(contingency: NDArray[np.int64]) -> tuple[float, float]:
+    """Weighted and micro F1 of the matching that keeps the most images, then has the highest weighted F1.
+
+    Both are sums over matched cells, so one assignment serves both: the counts are integers and the weighted F1 of a
+    whole matching is at most 1, hence half of it never outweighs one image. Rounding leaves ties in weighted F1 below
+    1e-8 undecided at a million images.
+    """
+    n_images = int(contingency.sum())
+    class_sizes = contingency.sum(axis=1, keepdims=True)
+    cluster_sizes = contingency.sum(axis=0, keepdims=True)
+    weighted_cells = (class_sizes / n_images) * (2 * contingency / (class_sizes + cluster_sizes))
+    matched = linear_sum_assignment(contingency + weighted_cells / 2, maximize=True)
+    weighted = min(1.0, math.fsum(weighted_cells[matched]))
+    return weighted, int(contingency[matched].sum()) / n_images

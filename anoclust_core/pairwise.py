@@ -1,0 +1,167 @@
+"""The tile kernel: distances from every patch of an image to the nearest patch of another image.
+
+For unit vectors ``||a - b||^2 = 2 - 2 a.b``, so the nearest patch is the one with the largest inner product, and one
+matrix product of an image pair serves both directions: row maxima for one, column maxima for the other. One pair at a
+time keeps the product in the core's cache; run BLAS on one thread and many pairs side by side.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.bags import check_bags
+from anoclust_core.errors import ArrayContractError
+
+RESCORE_BELOW: Final = 1e-3
+"""Squared distances below this suffer from cancellation in ``2 - 2 g`` and are computed again, by direct difference."""
+
+_TIE_MARGIN: Final = np.float32(2e-6)
+"""Inner products this close to the largest may belong to the true nearest patch: float32 rounding of the product."""
+
+_RESCORE_VALUES: Final = 1 << 22
+"""Most float32 values in one rescoring batch: 16 MiB."""
+
+
+def mutual_nearest_distances(
+    bags: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    r"""Nearest-patch distances between two groups of images, both directions from one product a pair.
+
+    .. math:: d_{ijm} = \min_n \| z^i_m - z^j_n \|
+
+    the inner minimum of [SOHN23] eq. (3) and (5).
+
+    Parameters
+    ----------
+    bags
+        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
+    others
+        Shape ``(n_others, n_other_patches, dim)``, unit L2 norm per patch.
+
+    Returns
+    -------
+    forward
+        Shape ``(n_bags, n_others, n_patches)``, float32, in [0, 2]: from each patch of ``bags`` to ``others``.
+    backward
+        Shape ``(n_others, n_bags, n_other_patches)``, float32: from each patch of ``others`` to ``bags``.
+
+    Raises
+    ------
+    ArrayContractError
+        If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
+    """
+    left, right = _check_pair(bags, others)
+    forward = np.empty((len(left), len(right), left.shape[1]), np.float32)
+    backward = np.empty((len(right), len(left), right.shape[1]), np.float32)
+    product = np.empty((left.shape[1], right.shape[1]), np.float32)
+    for i, bag in enumerate(left):
+        for j, other in enumerate(right):
+            np.matmul(bag, other.T, out=product)
+            forward[i, j] = _distances_to_nearest(product, bag, other)
+            backward[j, i] = _distances_to_nearest(product.T, other, bag)
+    return forward, backward
+
+
+def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Nearest-patch distances between all images of one group.
+
+    Parameters
+    ----------
+    bags
+        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
+
+    Returns
+    -------
+    distances
+        Shape ``(n_bags, n_bags, n_patches)``, float32: ``[i, j, m]`` from patch ``m`` of bag ``i`` to bag ``j``;
+        0 for i = j.
+
+    Raises
+    ------
+    ArrayContractError
+        If the array is not three-dimensional or not of unit norm.
+    """
+    checked = check_bags(bags)
+    n_bags, n_patches, _ = checked.shape
+    distances = np.zeros((n_bags, n_bags, n_patches), np.float32)
+    product = np.empty((n_patches, n_patches), np.float32)
+    for i in range(n_bags):
+        for j in range(i + 1, n_bags):
+            np.matmul(checked[i], checked[j].T, out=product)
+            distances[i, j] = _distances_to_nearest(product, checked[i], checked[j])
+            distances[j, i] = _distances_to_nearest(product.T, checked[j], checked[i])
+    return distances
+
+
+def nearest_distances(bags: NDArray[np.floating[Any]], references: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Nearest-patch distances from one group of images to another, one direction only.
+
+    Parameters
+    ----------
+    bags
+        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
+    references
+        Shape ``(n_references, n_reference_patches, dim)``, unit L2 norm per patch.
+
+    Returns
+    -------
+    distances
+        Shape ``(n_bags, n_references, n_patches)``, float32, in [0, 2].
+
+    Raises
+    ------
+    ArrayContractError
+        If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
+    """
+    left, right = _check_pair(bags, references)
+    distances = np.empty((len(left), len(right), left.shape[1]), np.float32)
+    product = np.empty((left.shape[1], right.shape[1]), np.float32)
+    for i, bag in enumerate(left):
+        for j, other in enumerate(right):
+            np.matmul(bag, other.T, out=product)
+            distances[i, j] = _distances_to_nearest(product, bag, other)
+    return distances
+
+
+def _check_pair(
+    bags: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    left, right = check_bags(bags), check_bags(others, name="others")
+    if left.shape[2] != right.shape[2]:
+        raise ArrayContractError(f"both groups need patches of one length; found {left.shape[2]} and {right.shape[2]}")
+    return left, right
+
+
+def _distances_to_nearest(
+    product: NDArray[np.float32], patches: NDArray[np.float32], others: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Distance of each patch to its nearest among others, ``product`` being ``patches @ others.T``; checked input."""
+    largest = product.max(axis=1)
+    squared = np.maximum(2 - 2 * largest, 0)
+    close = np.flatnonzero(squared < RESCORE_BELOW)
+    if close.size:
+        _rescore(squared, close, largest, product, patches, others)
+    distances: NDArray[np.float32] = np.sqrt(squared)
+    return distances
+
+
+def _rescore(
+    squared: NDArray[np.float32],
+    close: NDArray[np.intp],
+    largest: NDArray[np.float32],
+    product: NDArray[np.float32],
+    patches: NDArray[np.float32],
+    others: NDArray[np.float32],
+) -> None:
+    """Write the squared distances of the close patches again, by direct difference to every candidate."""
+    rows_at_once = max(1, _RESCORE_VALUES // (product.shape[1] * patches.shape[1]))
+    for start in range(0, close.size, rows_at_once):
+        rows = close[start : start + rows_at_once]
+        row_of, candidate = np.nonzero(product[rows] >= (largest[rows] - _TIE_MARGIN)[:, None])
+        difference = patches[rows[row_of]] - others[candidate]
+        candidates_squared = np.einsum("cd,cd->c", difference, difference)
+        first = np.searchsorted(row_of, np.arange(rows.size))
+        squared[rows] = np.minimum.reduceat(candidates_squared, first)

@@ -1,0 +1,254 @@
+"""What passes between stages: small frozen records, never arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from anoclust_core.keys import KEY_LENGTH
+
+GOOD: Final = "good"
+"""Label of images without a defect."""
+
+Role = Literal["cluster", "normal"]
+"""``cluster``: the image is clustered. ``normal``: it is a known normal that weights are measured against."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image file of a category.
+
+    Attributes
+    ----------
+    path
+        As the user knows it: relative to the data folder, or as written in the manifest.
+    file
+        Absolute path that it is read from.
+    sha256
+        Hex digest of the file's bytes.
+    role
+        What the run does with it.
+    split, label, mask
+        As given with the data (``mask`` an absolute path), or None.
+    extra
+        Further manifest columns, carried through to the assignments.
+    """
+
+    path: str
+    file: str
+    sha256: str
+    role: Role
+    split: str | None = None
+    label: str | None = None
+    mask: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedImage:
+    """One input file that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DatasetManifest:
+    """The images of one category in one run.
+
+    Attributes
+    ----------
+    category
+        Name of the product.
+    images
+        Usable images, sorted by path.
+    quarantine
+        Files that could not be used, sorted by path.
+    notes
+        What a reader of the result must know about the choice of images.
+    """
+
+    category: str
+    images: tuple[ImageRecord, ...]
+    quarantine: tuple[QuarantinedImage, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def clustered(self) -> tuple[ImageRecord, ...]:
+        """Images to cluster, in the row order of every array: by content hash, then path.
+
+        Content comes first so that renaming a file changes no array and no label.
+        """
+        return tuple(sorted((i for i in self.images if i.role == "cluster"), key=lambda i: (i.sha256, i.path)))
+
+    @property
+    def normals(self) -> tuple[ImageRecord, ...]:
+        """Known normal images, in the same order as ``clustered``."""
+        return tuple(sorted((i for i in self.images if i.role == "normal"), key=lambda i: (i.sha256, i.path)))
+
+    @property
+    def dataset_hash(self) -> str:
+        """Digest of the sorted (content hash, role) pairs: labels and file names do not matter."""
+        digest = hashlib.sha256()
+        for sha256, role in sorted((image.sha256, image.role) for image in self.images):
+            digest.update(f"{sha256} {role}\n".encode())
+        return digest.hexdigest()[:KEY_LENGTH]
+
+    @property
+    def duplicates(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of paths with identical bytes, among the clustered images."""
+        groups: dict[str, list[str]] = {}
+        for image in self.clustered:
+            groups.setdefault(image.sha256, []).append(image.path)
+        return tuple(tuple(paths) for paths in groups.values() if len(paths) > 1)
+
+    @property
+    def n_total(self) -> int:
+        """Number of input files, quarantined ones included."""
+        return len(self.images) + len(self.quarantine)
+
+    def without(self, reasons: Mapping[str, str]) -> DatasetManifest:
+        """Move images into quarantine.
+
+        Parameters
+        ----------
+        reasons
+            From content hash to the reason, in words for a person. Hashes that do not occur are ignored.
+        """
+        bad = [QuarantinedImage(i.path, reasons[i.sha256]) for i in self.images if i.sha256 in reasons]
+        return replace(
+            self,
+            images=tuple(image for image in self.images if image.sha256 not in reasons),
+            quarantine=tuple(sorted((*self.quarantine, *bad), key=lambda q: q.path)),
+        )
+
+
+def unique_contents(images: Iterable[ImageRecord]) -> tuple[list[str], list[int]]:
+    """Distinct content hashes in ascending order, and how many images have each."""
+    counts = Counter(image.sha256 for image in images)
+    hashes = sorted(counts)
+    return hashes, [counts[sha256] for sha256 in hashes]
+
+
+@dataclass(frozen=True)
+class EmbeddingSpec:
+    """Everything that decides the numbers in a bag of patch embeddings.
+
+    Attributes
+    ----------
+    backbone
+        Name the user chose; ``timm_model`` is the architecture behind it.
+    weights
+        Identity of the weights: digest of the file they come from, or the tag of timm's own.
+    layers
+        Indices of the feature levels (CNN) or blocks (ViT), as timm numbers them; several are joined on the finest
+        grid.
+    image_size
+        Side in pixels of the square that every image is squashed to.
+    interpolation, mean, std
+        From the model's timm ``pretrained_cfg``.
+    patch_pooling
+        Side of the average-pooling window over the feature map, in cells; stride 1.
+    grid
+        ``(height, width)`` of the patch grid; ``n_patches`` is their product.
+    dim
+        Length of one patch embedding.
+    """
+
+    backbone: str
+    timm_model: str
+    weights: str
+    layers: tuple[int, ...]
+    image_size: int
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    patch_pooling: int
+    grid: tuple[int, int]
+    dim: int
+
+    @property
+    def n_patches(self) -> int:
+        """Number of patches in a bag."""
+        return self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
+class EmbeddingStore:
+    """Handle of a category's embeddings.
+
+    Attributes
+    ----------
+    uri
+        Folder of the immutable segments.
+    key
+        Content key of the embedding spec.
+    unreadable
+        From content hash to the reason: images of the data set that could not be decoded.
+    """
+
+    uri: str
+    key: str
+    unreadable: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ArrayHandle:
+    """Handle of arrays at rest.
+
+    Attributes
+    ----------
+    uri
+        Folder that holds them.
+    key
+        Content key of the stage that made them.
+    shapes
+        Shape by array name.
+    """
+
+    uri: str
+    key: str
+    shapes: Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class NearestDistances:
+    """Handle of the nearest-patch distances of a data set.
+
+    Attributes
+    ----------
+    uri
+        Folder of the immutable slabs; it may cover more pairs than this data set has.
+    key
+        Content key of data set and embedding.
+    reference
+        Role of the images that distances are measured to: ``cluster`` (blind) or ``normal``.
+    shape
+        ``(n_images, n_reference, n_patches)`` of the distinct contents.
+    """
+
+    uri: str
+    key: str
+    reference: Role
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class BagWeights:
+    """Handle of rarity, weights and descriptors, and the temperature in embedding units that made them."""
+
+    arrays: ArrayHandle
+    tau: float
+
+
+@dataclass(frozen=True)
+class ClusterTree:
+    """Handle of the linkage and the cluster of each image, and how the number of clusters came about."""
+
+    arrays: ArrayHandle
+    n_clusters: int
+    n_clusters_rule: str
+    n_clusters_suggested: int

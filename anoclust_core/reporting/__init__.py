@@ -1,0 +1,1 @@
+"""Figures and the HTML page of a run, made from a report record."""

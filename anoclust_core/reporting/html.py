@@ -1,0 +1,238 @@
+"""The run report as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from anoclust_core.errors import ConfigError
+from anoclust_core.reporting.contingency import contingency, trust_sentence
+from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, rarity_scale
+from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
+from anoclust_core.reporting.summary import ClusterSummary, score_bounds, summarise_clusters
+
+NOT_KNOWN = "–"
+
+_TILE_SIDE = 132  # CSS pixels of the longer side of a drawn picture
+_LEGEND_STEPS = 96
+# A control character in a name is written as its escape and cannot act on the page.
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | str.maketrans(
+    {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """One picture on the page: data URIs and the size it is drawn at, in CSS pixels."""
+
+    entry: ImageEntry
+    photo: Markup
+    heat: Markup
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One cluster on the page; ``strip`` places its five score quantiles on the run's scale, in percent."""
+
+    cluster: ClusterSummary
+    drawn: tuple[_Drawn, ...]
+    strip: tuple[float, float, float, float, float] | None
+
+
+def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_picture_bytes: int = 2_000_000) -> str:
+    """Render one run as a self-contained HTML page.
+
+    The page makes no request, which its Content-Security-Policy enforces, and reads without JavaScript. Every name is
+    escaped; control characters and bytes of a file name that are not UTF-8 are written as backslash escapes, so they
+    cannot act and the text can always be encoded. The same record gives the same text.
+
+    Parameters
+    ----------
+    report
+        What to show.
+    max_drawn_per_cluster
+        Most pictures drawn for one cluster, the most typical first. Every image is listed in any case.
+    max_picture_bytes
+        Budget for the thumbnails of the page, before base64 adds a third. Where it binds, all clusters are drawn with
+        the same smaller limit; one picture per cluster is always drawn.
+
+    Returns
+    -------
+    html
+        The text of the page; write it as UTF-8.
+
+    Raises
+    ------
+    ConfigError
+        If a limit is negative.
+    """
+    if max_drawn_per_cluster < 0 or max_picture_bytes < 0:
+        raise ConfigError(
+            "max_drawn_per_cluster and max_picture_bytes must be 0 or more, "
+            f"found {max_drawn_per_cluster} and {max_picture_bytes}"
+        )
+    clusters = summarise_clusters(report.images)
+    scale = rarity_scale(picture.rarity for picture in report.pictures.values())
+    limit = _drawn_limit(clusters, report.pictures, most=max_drawn_per_cluster, budget=max_picture_bytes)
+    bounds = score_bounds([entry.anomaly_score for entry in report.images])
+    cards = [
+        _Card(
+            cluster=cluster,
+            drawn=tuple(
+                _draw(entry, report.pictures[entry.sha256], scale)
+                for entry in _with_picture(cluster, report.pictures)[:limit]
+            ),
+            strip=_strip(cluster.score_range, low=bounds[0], high=bounds[-1]),
+        )
+        for cluster in clusters
+    ]
+    script = _read("report.js")
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            cards=cards,
+            bounds=bounds,
+            created=_utc(report.created_at),
+            scale=scale,
+            legend=_png_uri(rarity_overlay_png(np.linspace(*scale, _LEGEND_STEPS)[None], vmin=scale[0], vmax=scale[1])),
+            labelled=any(entry.label is not None for entry in report.images),
+            contingency=contingency(report.images, [cluster.number for cluster in clusters]),
+            trust=trust_sentence(report.scores, report.trivial),
+            dendrogram=_dendrogram(report),
+            descriptor_map=_descriptor_map(report),
+            config=list(_flatten(report.config)),
+            seconds=[(name, _score(value, 1)) for name, value in report.seconds.items()],
+            work=[(name, f"{count:,}") for name, count in report.work.items()],
+            css=Markup(_read("report.css")),  # noqa: S704 - files of this package
+            script=Markup(script),  # noqa: S704
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("anoclust_core", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["score"] = _score
+    environment.filters["percent"] = _percent
+    return environment
+
+
+def _read(name: str) -> str:
+    return resources.files("anoclust_core.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def _printable(value: object) -> object:
+    """Replace what must not reach the page: None, NaN and infinity, characters that act or that UTF-8 lacks."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return NOT_KNOWN
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return value.translate(_VISIBLE).encode("utf-8", "backslashreplace").decode("utf-8")
+    return value
+
+
+def _utc(text: str) -> dt.datetime:
+    """Read an ISO 8601 time; without an offset it is UTC, never the zone of the machine."""
+    moment = dt.datetime.fromisoformat(text)
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+def _score(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else NOT_KNOWN
+
+
+def _percent(value: float) -> str:
+    if not math.isfinite(value):
+        return NOT_KNOWN
+    return "<1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"
+
+
+def _with_picture(cluster: ClusterSummary, pictures: Mapping[str, Picture]) -> list[ImageEntry]:
+    return [entry for entry in cluster.entries if entry.sha256 in pictures]
+
+
+def _drawn_limit(clusters: Sequence[ClusterSummary], pictures: Mapping[str, Picture], *, most: int, budget: int) -> int:
+    """Largest number of pictures per cluster, up to ``most``, that keeps all thumbnails within the budget."""
+    sizes = [[len(pictures[entry.sha256].thumbnail) for entry in _with_picture(c, pictures)] for c in clusters]
+    for limit in range(most, 1, -1):
+        if sum(sum(cluster[:limit]) for cluster in sizes) <= budget:
+            return limit
+    return min(most, 1)
+
+
+def _draw(entry: ImageEntry, picture: Picture, scale: tuple[float, float]) -> _Drawn:
+    with Image.open(io.BytesIO(picture.thumbnail)) as photo:
+        zoom = _TILE_SIDE / max(photo.size)
+        width, height = (max(1, round(side * zoom)) for side in photo.size)
+    return _Drawn(
+        entry=entry,
+        photo=_data_uri("image/jpeg", picture.thumbnail),
+        heat=_png_uri(rarity_overlay_png(picture.rarity, vmin=scale[0], vmax=scale[1])),
+        width=width,
+        height=height,
+    )
+
+
+def _png_uri(png: bytes) -> Markup:
+    return _data_uri("image/png", png)
+
+
+def _data_uri(kind: str, content: bytes) -> Markup:
+    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}")  # noqa: S704 - base64 only
+
+
+def _strip(
+    quantiles: tuple[float, float, float, float, float], *, low: float, high: float
+) -> tuple[float, float, float, float, float] | None:
+    """Places of the score quantiles on the run's scale in percent; None where the cluster has no finite score."""
+    if not math.isfinite(quantiles[0]):
+        return None
+    width = (high - low) or 1.0
+    first, lower, median, upper, last = (round(100 * (value - low) / width, 1) for value in quantiles)
+    return first, lower, median, upper, last
+
+
+def _dendrogram(report: RunReport) -> Markup | None:
+    """SVG of the tree, or None where there is no tree or its heights are not finite."""
+    if len(report.images) < 2 or not np.isfinite(report.linkage).all():
+        return None
+    clusters = [entry.cluster for entry in report.images]
+    return Markup(dendrogram_svg(report.linkage, report.n_clusters, clusters=clusters))  # noqa: S704 - our own text
+
+
+def _descriptor_map(report: RunReport) -> Markup | None:
+    """SVG of the map, or None with fewer than two images or descriptors that are not finite."""
+    if len(report.images) < 2 or not np.isfinite(report.descriptors).all():
+        return None
+    return Markup(descriptor_map_svg(report.descriptors, [entry.cluster for entry in report.images]))  # noqa: S704
+
+
+def _flatten(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Pairs of dotted name and value, nested mappings unfolded."""
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

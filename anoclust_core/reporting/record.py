@@ -1,0 +1,122 @@
+"""The report record: everything that a run report shows, as plain values; nothing in it is computed by the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.metrics import Scores as Scores
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """One clustered image.
+
+    Attributes
+    ----------
+    path
+        As the user wrote it; may hold any character, so escape it.
+    sha256
+        Hex digest of the file's bytes.
+    cluster
+        Number of its cluster, 0-based.
+    anomaly_score
+        The largest rarity of its patches, in embedding units.
+    distance
+        Euclidean distance of its descriptor to the mean descriptor of its cluster.
+    label, split
+        As given with the data, or None.
+    """
+
+    path: str
+    sha256: str
+    cluster: int
+    anomaly_score: float
+    distance: float
+    label: str | None
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn for one image.
+
+    Attributes
+    ----------
+    thumbnail
+        JPEG bytes of the whole image, made small; the aspect ratio is the image's own.
+    rarity
+        Shape ``(grid_height, grid_width)``, float; the image was squashed to a square before it was cut into this grid,
+        so the grid is stretched over the whole thumbnail.
+    """
+
+    thumbnail: bytes
+    rarity: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run of one category.
+
+    Attributes
+    ----------
+    category, run_id, created_at, recipe
+        What ran and when (UTC, ISO 8601).
+    images
+        Every clustered image, in the order of the assignments.
+    pictures
+        By sha256; the images that are drawn. An image without an entry is listed by name only.
+    linkage
+        Shape ``(n_images - 1, 4)``, float64, SciPy's layout; leaves in the order of ``images``.
+    descriptors
+        Shape ``(n_images, dim)``, float32, in the order of ``images``.
+    n_clusters, n_clusters_rule
+        How many clusters were cut, and a sentence that says why.
+    tau, tau_text
+        Temperature in embedding units, and as it was asked for (``0.3sd``).
+    protocol
+        Name of the evaluation protocol; every score names it.
+    scores, scores_defect_only
+        None where no labels are given.
+    trivial
+        Scores of trivial partitions by name, to read the others against (``one cluster``, ``good against defect``).
+    counts
+        ``total, clustered, normals, duplicates, quarantined``.
+    quarantine
+        ``(path, reason)`` of each image that could not be used.
+    duplicates
+        Groups of paths with identical bytes.
+    config, seconds, work, versions
+        Shown as tables.
+    notes
+        Sentences that a reader must not miss.
+    """
+
+    category: str
+    run_id: str
+    created_at: str
+    recipe: str
+    images: Sequence[ImageEntry]
+    pictures: Mapping[str, Picture]
+    linkage: NDArray[np.float64]
+    descriptors: NDArray[np.float32]
+    n_clusters: int
+    n_clusters_rule: str
+    tau: float
+    tau_text: str
+    protocol: str
+    scores: Scores | None
+    scores_defect_only: Scores | None
+    trivial: Mapping[str, Scores]
+    counts: Mapping[str, int]
+    quarantine: Sequence[tuple[str, str]]
+    duplicates: Sequence[Sequence[str]]
+    config: Mapping[str, object]
+    seconds: Mapping[str, float]
+    work: Mapping[str, int]
+    versions: Mapping[str, str]
+    notes: Sequence[str] = ()

@@ -1,0 +1,110 @@
+"""How the pairwise work is cut: which pairs are missing, and how many images fit into a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.errors import ResourceError
+
+BLOCK_BUDGET_BYTES: Final = 128 << 20
+"""Memory of one block task: two groups of bags and their distances in both directions."""
+
+MAX_BLOCK_IMAGES: Final = 32
+"""Past this a block task takes long enough that neither Dask nor the progress bar gains anything."""
+
+MAX_SLAB_IMAGES: Final = 256
+"""Rows and columns of a slab; a slab is what a killed run has to compute again."""
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Pairs to compute: every image of ``rows`` with every image of ``columns``; indices into the lists planned for."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
+def block_images(n_patches: int, dim: int) -> int:
+    """Number of images a side in one block task.
+
+    Predicted bytes of a ``b x b`` block: ``4 (2 b M D + 2 b^2 M + M^2)``: two groups of bags, the distances of both
+    directions, one product.
+
+    Raises
+    ------
+    ResourceError
+        If not even one image pair fits into the budget.
+    """
+    for side in range(MAX_BLOCK_IMAGES, 0, -1):
+        if 4 * (2 * side * n_patches * dim + 2 * side**2 * n_patches + n_patches**2) <= BLOCK_BUDGET_BYTES:
+            return side
+    need = 4 * (2 * n_patches * dim + 2 * n_patches + n_patches**2)
+    raise ResourceError(
+        f"one pair of images with {n_patches} patches of length {dim} needs {need >> 20} MiB, a block task may use "
+        f"{BLOCK_BUDGET_BYTES >> 20} MiB; lower --image-size or choose a deeper layer with --layers"
+    )
+
+
+def blocks(indices: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """Cut a list of indices into consecutive pieces of at most ``size``."""
+    for start in range(0, len(indices), size):
+        yield tuple(indices[start : start + size])
+
+
+def missing_squares(covered: NDArray[np.bool_]) -> list[Rectangle]:
+    """Rectangles of unordered image pairs that still have to be computed, in both directions.
+
+    Images with the same missing partners form a group; between two groups either all pairs are missing or none. So
+    adding images to a finished set gives two rectangles, new x new and old x new, whatever the history.
+
+    Parameters
+    ----------
+    covered
+        Shape ``(n_images, n_images)``, symmetric; ``covered[i, i]`` tells whether image ``i`` was ever part of a pass.
+
+    Returns
+    -------
+    rectangles
+        Disjoint, together exactly the pairs that are not covered. Where ``rows`` equals ``columns``, the pairs within.
+    """
+    groups = _equal_rows(~covered)
+    pieces = [piece for group in groups for piece in blocks(group, MAX_SLAB_IMAGES)]
+    within = [Rectangle(p, p) for p in pieces if not covered[p[0], p[0]]]
+    between = [Rectangle(p, q) for p, q in combinations(pieces, 2) if not covered[p[0], q[0]]]
+    return within + between
+
+
+def missing_rectangles(covered: NDArray[np.bool_]) -> list[Rectangle]:
+    """Rectangles of (row, column) pairs that still have to be computed, in one direction.
+
+    Parameters
+    ----------
+    covered
+        Shape ``(n_rows, n_columns)``.
+
+    Returns
+    -------
+    rectangles
+        Disjoint, together exactly the pairs that are not covered.
+    """
+    rectangles = []
+    for group in _equal_rows(~covered):
+        columns = np.flatnonzero(~covered[group[0]]).tolist()
+        for rows in blocks(group, MAX_SLAB_IMAGES):
+            rectangles += [Rectangle(rows, piece) for piece in blocks(columns, MAX_SLAB_IMAGES)]
+    return rectangles
+
+
+def _equal_rows(matrix: NDArray[np.bool_]) -> list[list[int]]:
+    """Group the indices of equal rows, in order of first appearance; rows without any True are left out."""
+    groups: dict[bytes, list[int]] = {}
+    for index, row in enumerate(np.packbits(matrix, axis=1)):
+        if row.any():
+            groups.setdefault(row.tobytes(), []).append(index)
+    return list(groups.values())

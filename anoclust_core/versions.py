@@ -1,0 +1,20 @@
+"""Algorithm versions: one number a stage, part of its key. Raise it when the stage's result changes for the same input.
+
+They stand together, away from the code that they speak for, so that keys can be made without importing torch.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+ALGORITHM_VERSIONS: Final = MappingProxyType(
+    {
+        "embed": 1,  # embedding.py, backbones.py, bags.py, and the decoding of images
+        "pair": 1,  # pairwise.py
+        "weigh": 1,  # weights.py, bags.descriptors
+        "group": 1,  # clustering.py
+        "evaluate": 1,  # metrics.py, protocols.py
+        "report": 1,  # reporting/, and the files of a run
+    }
+)

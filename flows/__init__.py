@@ -1,0 +1,1 @@
+"""Decide what runs: the command line, settings and Prefect flows."""

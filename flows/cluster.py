@@ -1,0 +1,143 @@
+"""Cluster one category: the contents page of the method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from anoclust_core.config import RunConfig
+from anoclust_core.records import EmbeddingSpec
+from flows.plan import plan_run
+from tasks import telemetry
+from tasks.embed import embed
+from tasks.evaluate import evaluate
+from tasks.group import group
+from tasks.orchestration import StageRunner
+from tasks.pair import pair
+from tasks.report import report
+from tasks.stores import arrays
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.layout import StoreLayout
+from tasks.stores.listing import check_enough
+from tasks.stores.manifests import load_manifest, save_manifest
+from tasks.stores.nearest import NearestSlabs
+from tasks.weigh import weigh
+
+
+@flow(name="cluster-category", flow_run_name="cluster {category}")
+def cluster_category(category: str, manifest: str, store: str, config: RunConfig, spec: EmbeddingSpec) -> str:
+    """Cluster the images of one category by type of anomaly, [SOHN23].
+
+    1. **embed**: every new image becomes a bag of patch embeddings.
+    2. **pair**: distance of every patch to its nearest patch in every other image, or in the known normals.
+    3. **weigh**: rare patches get large weights (eq. 5, 6); each image is pooled to one descriptor (eq. 1).
+    4. **group**: Ward's tree over the descriptors, cut into clusters.
+    5. **evaluate**: agreement with the labels, where there are labels.
+    6. **report**: the run's folder: assignments, summary, report, figures.
+
+    Parameters
+    ----------
+    category
+        Name of the product.
+    manifest
+        Path of the saved manifest that says which images there are.
+    store
+        Folder of the store.
+    config, spec
+        What is asked for, and the backbone that it resolves to.
+
+    Returns
+    -------
+    run
+        Path of the finished run's folder.
+    """
+    with telemetry.flow_started():
+        layout = StoreLayout(Path(store))
+        run_stage = StageRunner(category, layout.results)
+        images = load_manifest(Path(manifest))
+        plan = plan_run(images, config, spec)
+
+        segments = EmbeddingSegments(layout.embeddings(category, plan.embedding))
+        n_new = segments.count_missing(image.sha256 for image in images.images)
+        embeddings = run_stage(
+            embed,
+            key=plan.embed,
+            detail=f"{n_new} new images",
+            is_complete=n_new == 0,
+            manifest=manifest,
+            spec=spec,
+            folder=str(segments.folder),
+            config=config,
+        )
+
+        # images that could not be decoded are known from here on; the later keys stand for the others
+        images = images.without(embeddings.unreadable)
+        check_enough(images)
+        settled = str(save_manifest(layout, images))
+        plan = plan_run(images, config, spec)
+
+        slabs = NearestSlabs(layout.nearest(category, plan.embedding))
+        n_pairs = slabs.count_missing(images, plan.reference)
+        nearest = run_stage(
+            pair,
+            key=plan.pair,
+            detail=f"{n_pairs} new image pairs",
+            is_complete=n_pairs == 0,
+            manifest=settled,
+            spec=spec,
+            embeddings=embeddings.uri,
+            folder=str(slabs.folder),
+            reference=plan.reference,
+            dask=config.dask,
+        )
+
+        weights_folder = layout.weights(category, plan.weigh)
+        weights = run_stage(
+            weigh,
+            key=plan.weigh,
+            detail=f"tau {config.tau}",
+            is_complete=arrays.is_complete(weights_folder),
+            manifest=settled,
+            embeddings=embeddings.uri,
+            nearest=nearest,
+            folder=str(weights_folder),
+            tau=config.tau,
+        )
+
+        tree_folder = layout.tree(category, plan.group)
+        tree = run_stage(
+            group,
+            key=plan.group,
+            detail=f"{len(images.clustered)} images",
+            is_complete=arrays.is_complete(tree_folder),
+            weights=weights,
+            folder=str(tree_folder),
+            n_clusters=plan.n_clusters,
+            n_clusters_rule=plan.n_clusters_rule,
+            seed=config.seed,
+        )
+
+        evaluation = run_stage(
+            evaluate,
+            key=plan.evaluate,
+            detail=f"protocol {config.protocol}",
+            is_complete=True,
+            manifest=settled,
+            tree=tree,
+            protocol=config.protocol,
+        )
+
+        return run_stage(
+            report,
+            key=plan.run,
+            detail=f"{tree.n_clusters} clusters",
+            is_complete=False,
+            manifest=settled,
+            config=config,
+            spec=spec,
+            weights=weights,
+            tree=tree,
+            evaluation=evaluation,
+            runs_folder=str(layout.runs(category)),
+        )

@@ -1,0 +1,119 @@
+"""How a run looks in the terminal: a progress bar a stage, a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from flows.run import CategoryOutcome
+
+_STAGES: Final = {
+    "list": "reading files",
+    "embed": "embedding images",
+    "pair": "pairs of images",
+    "report": "drawing the report",
+    "demo": "making images",
+}
+
+
+_SCORES: Final = ("nmi", "ari", "f1_weighted")
+
+
+class StageBars:
+    """One progress bar per category and stage; plain lines where the output is no terminal.
+
+    Parameters
+    ----------
+    console
+        Where to draw.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._bars: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, category: str, stage: str, done: int, total: int) -> None:
+        """Move the bar of a stage."""
+        if (category, stage) not in self._bars:
+            name = f"{escape(category)} {_STAGES[stage]}".strip()
+            self._bars[category, stage] = self._progress.add_task(name, total=total)
+            if not self._console.is_terminal and total > 0:
+                self._console.print(f"{name}: {total:,}", highlight=False)
+        self._progress.update(self._bars[category, stage], completed=done, total=total)
+
+
+def results_table(outcomes: Sequence[CategoryOutcome]) -> Table:
+    """One row a category: what went in, what came out, how well it agrees with the labels."""
+    table = Table(title="Anoclust", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("category", overflow="ellipsis", no_wrap=True, min_width=14)
+    for name in ("images", "clusters", "NMI", "ARI", "F1", "NMI*", "ARI*", "F1*"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            table.add_row(escape(outcome.category), "failed")
+            continue
+        summary = outcome.summary
+        metrics, images = summary["metrics"], summary["images"]
+        table.add_row(
+            escape(outcome.category),
+            f"{images['clustered']:,}",
+            str(summary["n_clusters"]),
+            *(_score(metrics["full"], name) for name in _SCORES),
+            *(_score(metrics["defect_only"], name) for name in _SCORES),
+        )
+    protocols = {outcome.summary["protocol"] for outcome in outcomes if outcome.summary}
+    if protocols:
+        table.caption = f"Scores by protocol {', '.join(sorted(protocols))}, F1 weighted; * defects only; – no labels."
+        table.caption_justify = "left"
+    return table
+
+
+def outcome_lines(outcome: CategoryOutcome) -> str:
+    """What was done for a category, and where its report is."""
+    if outcome.run is None:
+        return f"{outcome.category}: failed: {outcome.error}"
+    if not outcome.is_new:
+        done = "nothing to do, this run is finished"
+    else:
+        embedded, pairs = outcome.work["images_embedded"], outcome.work["pair_products"]
+        done = f"{embedded:,} images embedded, {pairs:,} image pairs compared, {outcome.seconds:.0f} s"
+    bad = outcome.summary["images"]["quarantined"]
+    warning = f"\n  {bad:,} files could not be used; the report says which and why" if bad else ""
+    return f"{outcome.category}: {done}{warning}\n  {outcome.run / 'report.html'}"
+
+
+def _score(scores: dict[str, float] | None, name: str) -> str:
+    return "–" if scores is None else f"{scores[name]:.3f}"

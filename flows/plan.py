@@ -1,0 +1,92 @@
+"""What a run would do, from keys alone: neither torch nor Prefect is imported for the answer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from anoclust_core.config import RunConfig
+from anoclust_core.errors import ConfigError
+from anoclust_core.keys import content_key
+from anoclust_core.protocols import n_classes, protocol_named
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, Role
+from anoclust_core.versions import ALGORITHM_VERSIONS
+
+_LABELS_RULE: Final = "as many as there are classes, since every image has a label (protocol {})"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Keys of every stage, and the choices that they depend on.
+
+    Attributes
+    ----------
+    reference
+        Role of the images that rarity is measured against.
+    n_clusters, n_clusters_rule
+        Number to cut, or None for the label-free suggestion; and why.
+    embedding
+        Key of the embedding spec: names the folders of segments and slabs.
+    embed, pair, weigh, group, evaluate
+        Keys of the stages' results.
+    run
+        Key of everything that a run's folder shows.
+    """
+
+    reference: Role
+    n_clusters: int | None
+    n_clusters_rule: str
+    embedding: str
+    embed: str
+    pair: str
+    weigh: str
+    group: str
+    evaluate: str
+    run: str
+
+
+def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) -> RunPlan:
+    """Make the keys of a run over the images of a manifest.
+
+    Raises
+    ------
+    ConfigError
+        If more clusters are asked for than there are images.
+    """
+    clustered = manifest.clustered
+    labels = [image.label for image in clustered]
+    n_clusters, rule = _number_of_clusters(labels, config)
+    if n_clusters is not None and n_clusters > len(clustered):
+        raise ConfigError(f"--n-clusters {n_clusters}: {manifest.category} has only {len(clustered)} images to cluster")
+    reference: Role = "normal" if manifest.normals else "cluster"
+    embedding = _key("embed", spec=asdict(spec))
+    pair = _key("pair", embedding=embedding, dataset=manifest.dataset_hash, reference=reference)
+    weigh = _key("weigh", pair=pair, tau=config.tau)
+    group = _key("group", weigh=weigh, n_clusters=n_clusters, rule=rule, seed=config.seed)
+    evaluate = _key("evaluate", group=group, protocol=config.protocol, labels=labels)
+    return RunPlan(
+        reference=reference,
+        n_clusters=n_clusters,
+        n_clusters_rule=rule,
+        embedding=embedding,
+        embed=_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
+        pair=pair,
+        weigh=weigh,
+        group=group,
+        evaluate=evaluate,
+        run=_key("report", evaluate=evaluate, manifest=asdict(manifest), recipe=config.method),
+    )
+
+
+def _number_of_clusters(labels: list[str | None], config: RunConfig) -> tuple[int | None, str]:
+    if config.n_clusters is not None:
+        return config.n_clusters, "as asked for with --n-clusters"
+    if all(label is not None for label in labels):
+        classes = n_classes(protocol_named(config.protocol), labels)
+        if classes:
+            return classes, _LABELS_RULE.format(config.protocol)
+    return None, "suggested without labels"
+
+
+def _key(stage: str, **parts: object) -> str:
+    return content_key(stage, {**parts, "version": ALGORITHM_VERSIONS[stage]})

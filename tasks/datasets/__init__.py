@@ -1,0 +1,1 @@
+"""Ready-made data sets: the generated demo and manifests for public benchmarks. No Prefect here."""

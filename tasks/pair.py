@@ -1,0 +1,55 @@
+"""Stage 2: nearest-patch distances, block by block over Dask; only pairs that no run has computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from anoclust_core import tiling
+from anoclust_core.records import EmbeddingSpec, NearestDistances, Role, unique_contents
+from tasks import telemetry
+from tasks.orchestration import STAGE, Progress
+from tasks.stores.engine import run_jobs
+from tasks.stores.manifests import load_manifest
+from tasks.stores.nearest import NearestSlabs, compute_block
+
+
+@task(name="pair", **STAGE)
+def pair(
+    *,
+    category: str,
+    key: str,
+    manifest: str,
+    spec: EmbeddingSpec,
+    embeddings: str,
+    folder: str,
+    reference: Role,
+    dask: str | None,
+) -> NearestDistances:
+    """Compute the distances that are missing between the clustered images, or from them to the normals."""
+    images = load_manifest(Path(manifest))
+    slabs = NearestSlabs(Path(folder))
+    rows, _ = unique_contents(images.clustered)
+    side = tiling.block_images(spec.n_patches, spec.dim)
+    if reference == "cluster":
+        columns = rows
+        plan = slabs.plan_mutual(rows, Path(embeddings), spec.n_patches, side)
+    else:
+        columns, _ = unique_contents(images.normals)
+        plan = slabs.plan_directed(rows, columns, Path(embeddings), spec.n_patches, side)
+    if plan.blocks:
+        get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
+        progress = Progress("pair", category)
+        total, done = plan.n_products, 0
+
+        def on_done(position: int, n_products: int) -> None:
+            nonlocal done
+            plan.block_done(plan.blocks[position])
+            done += n_products
+            telemetry.count("pair_products", n_products)
+            progress(done, total)
+
+        plan.create()
+        run_jobs(compute_block, plan.blocks, address=dask, on_done=on_done)
+    return NearestDistances(uri=folder, key=key, reference=reference, shape=(len(rows), len(columns), spec.n_patches))

@@ -1,0 +1,314 @@
+"""Stage 6: what people and scripts read: assignments, summary, report, figures, and artifacts in the Prefect UI."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from prefect import task
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
+
+from anoclust_core.clustering import distances_to_cluster_means
+from anoclust_core.config import RunConfig
+from anoclust_core.evaluation import Evaluation
+from anoclust_core.metrics import Scores
+from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord
+from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
+from anoclust_core.reporting.html import render_report
+from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
+from tasks import telemetry
+from tasks.orchestration import STAGE, Progress, artifact_key
+from tasks.stores import arrays, runs
+from tasks.stores.files import write_bytes, write_json, write_text
+from tasks.stores.images import UnreadableImageError, read_image
+from tasks.stores.manifests import load_manifest
+
+SUMMARY_VERSION: Final = 1
+"""Version of summary.json's layout, docs/summary.md; raise it when a field changes its meaning or goes."""
+
+THUMBNAIL_SIDE: Final = 192
+DRAWN_PER_CLUSTER: Final = 24
+_JPEG_QUALITY: Final = 80
+
+_VERSIONED: Final = ("anoclust", "torch", "timm", "zarr", "dask", "prefect", "scikit-learn", "numpy")
+
+_SECONDS: Final = {
+    "imports": ("imports",),
+    "orchestrator_start": ("orchestrator_start",),
+    "embed": ("embed",),
+    "pairwise": ("pair",),
+    "weights": ("weigh",),
+    "cluster": ("group", "evaluate"),
+}
+"""From the names in summary.json to the stages that they cover."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The report stage's inputs, arrays read; rows in the order of ``images``."""
+
+    images: tuple[ImageRecord, ...]
+    manifest: DatasetManifest
+    rarity: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    linkage: NDArray[np.float64]
+
+
+@task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
+def report(
+    *,
+    category: str,
+    key: str,
+    manifest: str,
+    config: RunConfig,
+    spec: EmbeddingSpec,
+    weights: BagWeights,
+    tree: ClusterTree,
+    evaluation: Evaluation,
+    runs_folder: str,
+) -> str:
+    """Write the run folder and publish its artifacts; gives the folder."""
+    settled = load_manifest(Path(manifest))
+    run = _Run(
+        images=settled.clustered,
+        manifest=settled,
+        rarity=arrays.read(Path(weights.arrays.uri), "rarity"),
+        descriptors=arrays.read(Path(weights.arrays.uri), "descriptors"),
+        labels=arrays.read(Path(tree.arrays.uri), "labels"),
+        linkage=arrays.read(Path(tree.arrays.uri), "linkage"),
+    )
+    run_id = runs.new_run_id(key)
+    entries = _entries(run)
+    pictures = _pictures(run, entries, spec, Progress("report", category))
+    record = _record(category, run_id, run, entries, pictures, config, spec, weights, tree, evaluation)
+    sheet = montage_jpeg(record)
+    folder = Path(runs_folder)
+    with runs.publish_run(folder, run_id) as draft:
+        write_text(draft / "assignments.csv", _assignments(run, entries).to_csv(index=False, lineterminator="\n"))
+        write_bytes(draft / "figures" / "clusters.jpg", sheet)
+        write_text(
+            draft / "figures" / "dendrogram.svg",
+            dendrogram_svg(run.linkage, tree.n_clusters, clusters=run.labels.tolist()),
+        )
+        write_text(draft / "figures" / "map.svg", descriptor_map_svg(run.descriptors, run.labels.tolist()))
+        write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
+        write_json(draft / runs.SUMMARY, _summary(category, run_id, key, run, config, spec, weights, tree, evaluation))
+    _publish_artifacts(category, folder / run_id, record, sheet)
+    return str(folder / run_id)
+
+
+def _entries(run: _Run) -> list[ImageEntry]:
+    scores = run.rarity.max(axis=1)
+    distances = distances_to_cluster_means(run.descriptors, run.labels)
+    return [
+        ImageEntry(
+            path=image.path,
+            sha256=image.sha256,
+            cluster=int(cluster),
+            anomaly_score=float(score),
+            distance=float(distance),
+            label=image.label,
+            split=image.split,
+        )
+        for image, cluster, score, distance in zip(run.images, run.labels, scores, distances, strict=True)
+    ]
+
+
+def _pictures(run: _Run, entries: Sequence[ImageEntry], spec: EmbeddingSpec, progress: Progress) -> dict[str, Picture]:
+    """Thumbnails of the most typical images of every cluster."""
+    order = np.lexsort([np.array([entry.distance for entry in entries]), run.labels])
+    first = np.searchsorted(run.labels[order], run.labels[order])
+    drawn = order[np.arange(len(order)) - first < DRAWN_PER_CLUSTER]
+    pictures = {}
+    for done, at in enumerate(drawn, start=1):
+        image = run.images[at]
+        try:
+            pixels = read_image(Path(image.file), sha256=image.sha256)
+        except UnreadableImageError:
+            continue  # moved since it was embedded: listed without a picture
+        thumbnail = Image.fromarray(pixels)
+        thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        jpeg = io.BytesIO()
+        thumbnail.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
+        pictures[image.sha256] = Picture(jpeg.getvalue(), run.rarity[at].reshape(spec.grid))
+        progress(done, len(drawn))
+    return pictures
+
+
+def _record(
+    category: str,
+    run_id: str,
+    run: _Run,
+    entries: Sequence[ImageEntry],
+    pictures: Mapping[str, Picture],
+    config: RunConfig,
+    spec: EmbeddingSpec,
+    weights: BagWeights,
+    tree: ClusterTree,
+    evaluation: Evaluation,
+) -> RunReport:
+    notes = telemetry.current()
+    return RunReport(
+        category=category,
+        run_id=run_id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        recipe=config.method,
+        images=entries,
+        pictures=pictures,
+        linkage=run.linkage,
+        descriptors=run.descriptors,
+        n_clusters=tree.n_clusters,
+        n_clusters_rule=tree.n_clusters_rule,
+        tau=weights.tau,
+        tau_text=config.tau,
+        protocol=evaluation.protocol,
+        scores=evaluation.full,
+        scores_defect_only=evaluation.defect_only,
+        trivial=evaluation.trivial,
+        counts=_counts(run.manifest),
+        quarantine=[(entry.path, entry.reason) for entry in run.manifest.quarantine],
+        duplicates=run.manifest.duplicates,
+        config={"run": config.model_dump(), "embedding": asdict(spec)},
+        seconds=_seconds(notes.seconds),
+        work=notes.work,
+        versions=_versions(),
+        notes=run.manifest.notes,
+    )
+
+
+def _assignments(run: _Run, entries: Sequence[ImageEntry]) -> pd.DataFrame:
+    """One row an image, by path: what the run says of it, then the columns that came with it."""
+    rows = [
+        {
+            "path": entry.path,
+            "sha256": entry.sha256,
+            "cluster": entry.cluster,
+            "anomaly_score": round(entry.anomaly_score, 6),
+            "distance": round(entry.distance, 6),
+            "label": entry.label,
+            "split": entry.split,
+            **image.extra,
+        }
+        for image, entry in zip(run.images, entries, strict=True)
+    ]
+    return pd.DataFrame(rows).sort_values("path", kind="stable")
+
+
+def _summary(
+    category: str,
+    run_id: str,
+    key: str,
+    run: _Run,
+    config: RunConfig,
+    spec: EmbeddingSpec,
+    weights: BagWeights,
+    tree: ClusterTree,
+    evaluation: Evaluation,
+) -> dict[str, Any]:
+    """Content of summary.json; docs/summary.md describes every field."""
+    notes = telemetry.current()
+    return {
+        "summary_version": SUMMARY_VERSION,
+        "category": category,
+        "run_id": run_id,
+        "key": key,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dataset_hash": run.manifest.dataset_hash,
+        "recipe": config.method,
+        "config": config.model_dump(),
+        "embedding": asdict(spec),
+        "reference": "normal" if run.manifest.normals else "cluster",
+        "protocol": evaluation.protocol,
+        "images": _counts(run.manifest),
+        "n_clusters": tree.n_clusters,
+        "n_clusters_rule": tree.n_clusters_rule,
+        "n_clusters_suggested": tree.n_clusters_suggested,
+        "tau": weights.tau,
+        "metrics": {
+            "full": _scores(evaluation.full),
+            "defect_only": _scores(evaluation.defect_only),
+            "trivial": {name.replace(" ", "_"): _scores(scores) for name, scores in evaluation.trivial.items()},
+            "n_evaluated": evaluation.n_evaluated,
+            "n_left_out": evaluation.n_left_out,
+        },
+        "seconds": _all_seconds(notes),
+        "work": dict(notes.work),
+        "peak_memory_bytes": telemetry.peak_memory_bytes(),
+        "versions": _versions(),
+        "quarantine": [asdict(entry) for entry in run.manifest.quarantine],
+        "duplicates": [list(paths) for paths in run.manifest.duplicates],
+        "notes": list(run.manifest.notes),
+    }
+
+
+def _counts(manifest: DatasetManifest) -> dict[str, int]:
+    return {
+        "total": manifest.n_total,
+        "clustered": len(manifest.clustered),
+        "normals": len(manifest.normals),
+        "duplicates": sum(len(paths) - 1 for paths in manifest.duplicates),
+        "quarantined": len(manifest.quarantine),
+    }
+
+
+def _seconds(noted: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(sum(noted.get(stage, 0.0) for stage in stages), 3) for name, stages in _SECONDS.items()}
+
+
+def _all_seconds(notes: telemetry.Telemetry) -> dict[str, float]:
+    """Seconds by stage up to now: what no other stage took is the report's, and saving manifests."""
+    before = _seconds(notes.seconds)
+    total = time.time() - notes.started
+    return {**before, "report": round(total - sum(before.values()), 3), "total": round(total, 3)}
+
+
+def _scores(scores: Scores | None) -> dict[str, float] | None:
+    return asdict(scores) if scores else None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def _publish_artifacts(category: str, folder: Path, record: RunReport, sheet: bytes) -> None:
+    """Show the run in the Prefect UI: the cluster sheet, its sizes and scores, the way to the report."""
+    picture = f"data:image/jpeg;base64,{base64.b64encode(sheet).decode()}"
+    create_image_artifact(
+        image_url=picture, key=artifact_key("clusters", category), description=f"Clusters of {category}"
+    )
+    create_link_artifact(
+        (folder / runs.REPORT).as_uri(), key=artifact_key("report", category), link_text=f"Report of {category}"
+    )
+    sizes = pd.Series([entry.cluster for entry in record.images]).value_counts().sort_index()
+    scores = record.scores
+    lines = [
+        f"# {category}: {record.n_clusters} clusters of {len(record.images)} images",
+        f"Report: `{folder / runs.REPORT}`",
+        f"{record.n_clusters_rule}. tau = {record.tau:.4g} ({record.tau_text}), protocol `{record.protocol}`.",
+        f"NMI {scores.nmi:.3f}, ARI {scores.ari:.3f}, F1 {scores.f1_weighted:.3f}."
+        if scores
+        else "No labels, no scores.",
+        *([f"**{len(record.quarantine)} images could not be used.**"] if record.quarantine else []),
+        "| cluster | images |\n|---|---|\n" + "\n".join(f"| {cluster} | {size} |" for cluster, size in sizes.items()),
+    ]
+    create_markdown_artifact(
+        "\n\n".join(lines), key=artifact_key("summary", category), description=f"Run {record.run_id}"
+    )

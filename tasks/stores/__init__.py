@@ -1,0 +1,1 @@
+"""Where things are kept and read: images, arrays, weights, files, workers. No Prefect here."""

@@ -1,0 +1,43 @@
+"""Backbone cards: what a backbone's name resolves to, kept so that keys can be made before torch is imported."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+
+from anoclust_core.config import RunConfig
+from anoclust_core.keys import content_key
+from anoclust_core.records import EmbeddingSpec
+from tasks.stores.files import read_json, write_json
+from tasks.stores.layout import StoreLayout
+from tasks.stores.weights import weights_identity
+
+
+def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
+    """Resolve a run's backbone, from its card or, the first time, from timm.
+
+    Raises
+    ------
+    ConfigError
+        If timm does not know the backbone, or layers, size or checkpoint do not fit.
+    """
+    weights = weights_identity(config.backbone, config.checkpoint)
+    asked = {
+        "backbone": config.backbone,
+        "weights": weights,
+        "layers": list(config.layers) if config.layers else None,
+        "image_size": config.image_size,
+        "timm": version("timm"),  # another version may resolve a name to other weights or other preprocessing
+    }
+    path = store.backbone(content_key("backbone", asked))
+    if path.is_file():
+        return _from_json(read_json(path))
+    from anoclust_core.backbones import describe
+
+    spec = describe(config.backbone, weights=weights, layers=config.layers, image_size=config.image_size)
+    write_json(path, asdict(spec))
+    return spec
+
+
+def _from_json(card: dict[str, object]) -> EmbeddingSpec:
+    return EmbeddingSpec(**{name: tuple(v) if isinstance(v, list) else v for name, v in card.items()})  # type: ignore[arg-type]

@@ -1,0 +1,67 @@
+"""Where everything lies in a store.
+
+::
+
+    STORE/
+      backbones/<key>.json                          what a backbone's name and weights resolve to
+      manifests/<category>/<key>.json               what a run was given
+      embeddings/<category>/<embedding key>/        immutable segments of bags
+      nearest/<category>/<embedding key>/           immutable slabs of nearest-patch distances
+      weights/<category>/<key>/                     rarity, weights, descriptors
+      trees/<category>/<key>/                       linkage and labels
+      results/                                      Prefect's cached results: handles, never arrays
+      runs/<category>/<run id>/                     what people and scripts read; latest.json names the newest
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.stores.files import safe_name
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """Paths inside a store.
+
+    Attributes
+    ----------
+    root
+        Folder of the store; it need not exist yet.
+    """
+
+    root: Path
+
+    def backbone(self, key: str) -> Path:
+        """Resolved backbone, a JSON file."""
+        return self.root / "backbones" / f"{key}.json"
+
+    def manifest(self, category: str, key: str) -> Path:
+        """Images of a run, a JSON file."""
+        return self.root / "manifests" / safe_name(category) / f"{key}.json"
+
+    def embeddings(self, category: str, embedding_key: str) -> Path:
+        """Folder of the embedding segments."""
+        return self.root / "embeddings" / safe_name(category) / embedding_key
+
+    def nearest(self, category: str, embedding_key: str) -> Path:
+        """Folder of the nearest-distance slabs."""
+        return self.root / "nearest" / safe_name(category) / embedding_key
+
+    def weights(self, category: str, key: str) -> Path:
+        """Folder of rarity, weights and descriptors."""
+        return self.root / "weights" / safe_name(category) / key
+
+    def tree(self, category: str, key: str) -> Path:
+        """Folder of linkage and labels."""
+        return self.root / "trees" / safe_name(category) / key
+
+    def runs(self, category: str) -> Path:
+        """Folder of a category's runs."""
+        return self.root / "runs" / safe_name(category)
+
+    @property
+    def results(self) -> Path:
+        """Folder of Prefect's cached results."""
+        return self.root / "results"

@@ -1,0 +1,297 @@
+"""Nearest-patch distances of one category: immutable slabs of image pairs, found by the content hashes of both sides.
+
+A slab holds the distances from its row images to its column images, ``(rows, columns, n_patches)``. The slabs of a
+category grow with every image that is added; any subset of the images is read back as one array, whatever the history.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core import pairwise, tiling
+from anoclust_core.errors import StoreError
+from anoclust_core.keys import content_key
+from anoclust_core.records import DatasetManifest, Role, unique_contents
+from tasks.stores import arrays
+from tasks.stores.embeddings import EmbeddingSegments
+
+STORED_DTYPE: Final = "float16"
+"""Half precision at rest: a distance in [0, 2] keeps three digits, and rarity is a mean over many of them."""
+
+READ_BYTES: Final = 256 << 20
+"""Memory for the rows that are read back at a time."""
+
+_DISTANCES: Final = "distances"
+
+
+@dataclass(frozen=True)
+class Slab:
+    """One slab: its folder and the content hashes of its two sides."""
+
+    folder: Path
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One job of a worker: a rectangle of image pairs, and where its distances go.
+
+    Attributes
+    ----------
+    embeddings
+        Folder of the embedding segments.
+    rows, columns
+        Content hashes; equal where the pairs within one group are meant.
+    forward
+        Slab folder and first (row, column) for the distances from ``rows`` to ``columns``.
+    backward
+        The same for the other direction, or None where only one direction is wanted or both are written at once.
+    """
+
+    embeddings: Path
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    forward: tuple[Path, int, int]
+    backward: tuple[Path, int, int] | None
+
+    @property
+    def n_products(self) -> int:
+        """Matrix products that the block takes: one an image pair."""
+        n_rows = len(self.rows)
+        return n_rows * (n_rows - 1) // 2 if self.rows == self.columns else n_rows * len(self.columns)
+
+
+class NearestSlabs:
+    """The nearest distances of one category and embedding spec.
+
+    Parameters
+    ----------
+    folder
+        Where the slabs lie; it need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def slabs(self) -> list[Slab]:
+        """All complete slabs."""
+        if not self.folder.is_dir():
+            return []
+        return [_slab(path) for path in sorted(self.folder.iterdir()) if arrays.is_complete(path)]
+
+    def covered(self, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.bool_]:
+        """Which (row, column) pairs are there, shape ``(n_rows, n_columns)``."""
+        row_at, column_at = _positions(rows), _positions(columns)
+        covered = np.zeros((len(rows), len(columns)), np.bool_)
+        for slab in self.slabs():
+            _, in_rows = _common(slab.rows, row_at)
+            _, in_columns = _common(slab.columns, column_at)
+            covered[np.ix_(in_rows, in_columns)] = True
+        return covered
+
+    def count_missing(self, images: DatasetManifest, reference: Role) -> int:
+        """How many image pairs have no distances yet; a pair counts once where both directions are wanted."""
+        rows, _ = unique_contents(images.clustered)
+        if reference == "cluster":
+            return int(np.triu(~self.covered(rows, rows), k=1).sum())
+        return int((~self.covered(rows, unique_contents(images.normals)[0])).sum())
+
+    def plan_mutual(self, hashes: Sequence[str], embeddings: Path, n_patches: int, side: int) -> Plan:
+        """Blocks for all pairs among some images that are not there yet, both directions from one product."""
+        plan = Plan(self, embeddings, n_patches, side)
+        for rectangle in tiling.missing_squares(self.covered(hashes, hashes)):
+            plan.add_mutual([hashes[i] for i in rectangle.rows], [hashes[i] for i in rectangle.columns])
+        return plan
+
+    def plan_directed(
+        self, rows: Sequence[str], columns: Sequence[str], embeddings: Path, n_patches: int, side: int
+    ) -> Plan:
+        """Blocks for the pairs from some images to others that are not there yet, one direction."""
+        plan = Plan(self, embeddings, n_patches, side)
+        for rectangle in tiling.missing_rectangles(self.covered(rows, columns)):
+            plan.add_directed([rows[i] for i in rectangle.rows], [columns[i] for i in rectangle.columns])
+        return plan
+
+    def read(self, rows: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Distances from some images to others, a few rows at a time.
+
+        Yields
+        ------
+        start
+            Position in ``rows`` of the first row.
+        distances
+            Shape ``(n_rows_here, n_columns, n_patches)``, half precision.
+
+        Raises
+        ------
+        StoreError
+            If a pair is missing or a slab is damaged.
+        """
+        slabs = self.slabs()
+        if not slabs:
+            raise StoreError(f"{self.folder} holds no distances; run again to compute them")
+        column_at = _positions(columns)
+        n_patches = arrays.read(slabs[0].folder, _DISTANCES, (slice(0, 1), slice(0, 1))).shape[2]
+        row_bytes = len(columns) * n_patches * np.dtype(STORED_DTYPE).itemsize
+        step = max(1, READ_BYTES // max(1, row_bytes))
+        for start in range(0, len(rows), step):
+            yield start, _gather(slabs, rows[start : start + step], column_at, n_patches)
+
+
+class Plan:
+    """Blocks to compute and the slabs that they fill.
+
+    Parameters
+    ----------
+    store
+        Where the slabs go.
+    embeddings
+        Folder of the embedding segments.
+    n_patches
+        Patches a bag.
+    side
+        Images a side of a block.
+    """
+
+    def __init__(self, store: NearestSlabs, embeddings: Path, n_patches: int, side: int) -> None:
+        self.store = store
+        self.embeddings = embeddings
+        self.n_patches = n_patches
+        self.side = side
+        self.blocks: list[Block] = []
+        self._slabs: dict[Path, Slab] = {}
+        self._open_blocks: Counter[Path] = Counter()
+
+    @property
+    def n_products(self) -> int:
+        """Matrix products of the whole plan."""
+        return sum(block.n_products for block in self.blocks)
+
+    def add_directed(self, rows: list[str], columns: list[str]) -> None:
+        """Plan one slab from rows to columns."""
+        forward = self._slab(rows, columns)
+        for r, c in self._offsets(rows, columns):
+            self._block(rows, columns, r, c, forward, None)
+
+    def add_mutual(self, rows: list[str], columns: list[str]) -> None:
+        """Plan the slabs of both directions; one slab holds both where rows and columns are the same images."""
+        forward = self._slab(rows, columns)
+        backward = forward if rows == columns else self._slab(columns, rows)
+        for r, c in self._offsets(rows, columns):
+            if rows != columns or r < c:
+                self._block(rows, columns, r, c, forward, backward)
+            elif r == c:
+                self._block(rows, columns, r, c, forward, None)
+
+    def create(self) -> None:
+        """Create the arrays that the blocks are written into; leftovers of a killed run are replaced."""
+        for slab in self._slabs.values():
+            arrays.discard(slab.folder)
+            slab.folder.mkdir(parents=True)
+            shape = (len(slab.rows), len(slab.columns), self.n_patches)
+            chunks = (self.side, self.side, self.n_patches)
+            arrays.create_array(slab.folder, _DISTANCES, shape=shape, chunks=chunks, dtype=STORED_DTYPE)
+
+    def block_done(self, block: Block) -> None:
+        """Note that a block is written; a slab is sealed with its last one."""
+        for target in (block.forward, block.backward):
+            if target is not None:
+                folder = target[0]
+                self._open_blocks[folder] -= 1
+                if self._open_blocks[folder] == 0:
+                    slab = self._slabs[folder]
+                    arrays.seal(folder, {"rows": list(slab.rows), "columns": list(slab.columns)})
+
+    def _slab(self, rows: list[str], columns: list[str]) -> Slab:
+        name = content_key("slab", {"rows": rows, "columns": columns})[:16]
+        slab = Slab(self.store.folder / name, tuple(rows), tuple(columns))
+        self._slabs[slab.folder] = slab
+        return slab
+
+    def _offsets(self, rows: list[str], columns: list[str]) -> Iterator[tuple[int, int]]:
+        for r in range(0, len(rows), self.side):
+            for c in range(0, len(columns), self.side):
+                yield r, c
+
+    def _block(self, rows: list[str], columns: list[str], r: int, c: int, forward: Slab, backward: Slab | None) -> None:
+        block = Block(
+            embeddings=self.embeddings,
+            rows=tuple(rows[r : r + self.side]),
+            columns=tuple(columns[c : c + self.side]),
+            forward=(forward.folder, r, c),
+            backward=(backward.folder, c, r) if backward else None,
+        )
+        self.blocks.append(block)
+        self._open_blocks.update(target[0] for target in (block.forward, block.backward) if target)
+
+
+def compute_block(block: Block) -> int:
+    """Read the bags of a block, compute their distances, write them; runs on a Dask worker.
+
+    Returns
+    -------
+    n_products
+        Matrix products computed.
+    """
+    segments = EmbeddingSegments(block.embeddings)
+    bags = segments.read(block.rows)
+    folder, r, c = block.forward
+    if block.rows == block.columns:
+        arrays.write_block(folder, _DISTANCES, (r, c, 0), pairwise.nearest_distances_within(bags))
+    elif block.backward is None:
+        others = segments.read(block.columns)
+        arrays.write_block(folder, _DISTANCES, (r, c, 0), pairwise.nearest_distances(bags, others))
+    else:
+        forward, backward = pairwise.mutual_nearest_distances(bags, segments.read(block.columns))
+        arrays.write_block(folder, _DISTANCES, (r, c, 0), forward)
+        folder, r, c = block.backward
+        arrays.write_block(folder, _DISTANCES, (r, c, 0), backward)
+    return block.n_products
+
+
+@lru_cache(maxsize=4096)
+def _slab(folder: Path) -> Slab:
+    """Read a slab's sides; a slab never changes, and its name is a digest of them."""
+    description = arrays.describe(folder)
+    if description is None:
+        raise StoreError(f"slab {folder} vanished while it was read; run again")
+    return Slab(folder, tuple(description["rows"]), tuple(description["columns"]))
+
+
+def _positions(hashes: Sequence[str]) -> dict[str, int]:
+    return {sha256: at for at, sha256 in enumerate(hashes)}
+
+
+def _common(side: Sequence[str], wanted: dict[str, int]) -> tuple[list[int], list[int]]:
+    """Positions in a slab's side of the wanted images, and where they are wanted."""
+    pairs = [(at, wanted[sha256]) for at, sha256 in enumerate(side) if sha256 in wanted]
+    return [inside for inside, _ in pairs], [outside for _, outside in pairs]
+
+
+def _gather(slabs: list[Slab], rows: Sequence[str], column_at: dict[str, int], n_patches: int) -> NDArray[Any]:
+    """Distances of some rows to all columns, from every slab that has a part of them."""
+    row_at = _positions(rows)
+    gathered = np.full((len(rows), len(column_at), n_patches), np.nan, STORED_DTYPE)
+    found = np.zeros(gathered.shape[:2], np.bool_)
+    for slab in slabs:
+        slab_rows, in_rows = _common(slab.rows, row_at)
+        slab_columns, in_columns = _common(slab.columns, column_at)
+        if not slab_rows or not slab_columns:
+            continue
+        first, last = min(slab_rows), max(slab_rows) + 1
+        values = arrays.read(slab.folder, _DISTANCES, slice(first, last))
+        inside = np.ix_([row - first for row in slab_rows], slab_columns)
+        gathered[np.ix_(in_rows, in_columns)] = values[inside]
+        found[np.ix_(in_rows, in_columns)] = True
+    if not found.all():
+        raise StoreError(f"{int((~found).sum())} image pairs have no distances; run again to compute them")
+    return gathered

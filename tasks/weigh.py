@@ -1,0 +1,62 @@
+"""Stage 3: rarity of patches, weights, and one descriptor an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from prefect import task
+
+from anoclust_core.bags import descriptors
+from anoclust_core.records import ArrayHandle, BagWeights, NearestDistances, unique_contents
+from anoclust_core.weights import expected_rarity, rarity_against_normals, soft_weights, temperature
+from tasks.orchestration import STAGE
+from tasks.stores import arrays
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.manifests import load_manifest
+from tasks.stores.nearest import NearestSlabs
+
+BAGS_AT_ONCE = 64
+"""Bags held in memory while descriptors are pooled."""
+
+
+@task(name="weigh", **STAGE)
+def weigh(
+    *,
+    category: str,  # noqa: ARG001 - part of the cache key
+    key: str,
+    manifest: str,
+    embeddings: str,
+    nearest: NearestDistances,
+    folder: str,
+    tau: str,
+) -> BagWeights:
+    """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest."""
+    images = load_manifest(Path(manifest))
+    contents, counts = unique_contents(images.clustered)
+    references = contents if nearest.reference == "cluster" else unique_contents(images.normals)[0]
+    rarity = np.empty((len(contents), nearest.shape[2]))
+    for start, distances in NearestSlabs(Path(nearest.uri)).read(contents, references):
+        rows = slice(start, start + len(distances))
+        if nearest.reference == "cluster":
+            rarity[rows] = expected_rarity(distances, np.asarray(counts))
+        else:
+            rarity[rows] = rarity_against_normals(distances)
+    images_rarity = np.repeat(rarity, counts, axis=0)
+    tau_value = temperature(tau, images_rarity)
+    weights = soft_weights(rarity, tau=tau_value)
+    segments = EmbeddingSegments(Path(embeddings))
+    pooled = np.concatenate(
+        [
+            descriptors(segments.read(contents[start : start + BAGS_AT_ONCE]), weights[start : start + BAGS_AT_ONCE])
+            for start in range(0, len(contents), BAGS_AT_ONCE)
+        ]
+    )
+    stored = {
+        "rarity": images_rarity.astype(np.float32),
+        "weights": np.repeat(weights, counts, axis=0).astype(np.float32),
+        "descriptors": np.repeat(pooled, counts, axis=0),
+    }
+    arrays.write_arrays(Path(folder), stored, {"tau": tau_value})
+    shapes = {name: values.shape for name, values in stored.items()}
+    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau_value)
