@@ -60,9 +60,9 @@ def mutual_nearest_distances(
     for i, bag in enumerate(left):
         for j, other in enumerate(right):
             np.matmul(bag, other.T, out=product)
-            forward[i, j] = _distances_to_nearest(product, bag, other)
-            backward[j, i] = _distances_to_nearest(product.T, other, bag)
-    return forward, backward
+            product.max(axis=1, out=forward[i, j])
+            product.max(axis=0, out=backward[j, i])
+    return _to_distances(forward, left, right), _to_distances(backward, right, left)
 
 
 def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -86,14 +86,14 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.floa
     """
     checked = check_bags(bags)
     n_bags, n_patches, _ = checked.shape
-    distances = np.zeros((n_bags, n_bags, n_patches), np.float32)
+    largest = np.ones((n_bags, n_bags, n_patches), np.float32)
     product = np.empty((n_patches, n_patches), np.float32)
     for i in range(n_bags):
         for j in range(i + 1, n_bags):
             np.matmul(checked[i], checked[j].T, out=product)
-            distances[i, j] = _distances_to_nearest(product, checked[i], checked[j])
-            distances[j, i] = _distances_to_nearest(product.T, checked[j], checked[i])
-    return distances
+            product.max(axis=1, out=largest[i, j])
+            product.max(axis=0, out=largest[j, i])
+    return _to_distances(largest, checked, checked)
 
 
 def nearest_distances(bags: NDArray[np.floating[Any]], references: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -117,13 +117,13 @@ def nearest_distances(bags: NDArray[np.floating[Any]], references: NDArray[np.fl
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
     left, right = _check_pair(bags, references)
-    distances = np.empty((len(left), len(right), left.shape[1]), np.float32)
+    largest = np.empty((len(left), len(right), left.shape[1]), np.float32)
     product = np.empty((left.shape[1], right.shape[1]), np.float32)
     for i, bag in enumerate(left):
         for j, other in enumerate(right):
             np.matmul(bag, other.T, out=product)
-            distances[i, j] = _distances_to_nearest(product, bag, other)
-    return distances
+            product.max(axis=1, out=largest[i, j])
+    return _to_distances(largest, left, right)
 
 
 def _check_pair(
@@ -135,33 +135,30 @@ def _check_pair(
     return left, right
 
 
-def _distances_to_nearest(
-    product: NDArray[np.float32], patches: NDArray[np.float32], others: NDArray[np.float32]
+def _to_distances(
+    largest: NDArray[np.float32], bags: NDArray[np.float32], others: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Distance of each patch to its nearest among others, ``product`` being ``patches @ others.T``; checked input."""
-    largest = product.max(axis=1)
-    squared = np.maximum(2 - 2 * largest, 0)
-    close = np.flatnonzero(squared < RESCORE_BELOW)
-    if close.size:
-        _rescore(squared, close, largest, product, patches, others)
-    distances: NDArray[np.float32] = np.sqrt(squared)
-    return distances
+    """Distances from the largest inner products ``(n_bags, n_others, n_patches)``, in place; assumes checked input.
+
+    The few pairs of images with close patches are multiplied a second time, which keeps the loop over all pairs short.
+    """
+    squared = np.maximum(np.subtract(2, np.multiply(largest, 2, out=largest), out=largest), 0, out=largest)
+    close = squared < RESCORE_BELOW
+    for i, j in np.argwhere(close.any(axis=2)):
+        _rescore(squared[i, j], np.flatnonzero(close[i, j]), bags[i], others[j])
+    return np.sqrt(squared, out=squared)
 
 
 def _rescore(
-    squared: NDArray[np.float32],
-    close: NDArray[np.intp],
-    largest: NDArray[np.float32],
-    product: NDArray[np.float32],
-    patches: NDArray[np.float32],
-    others: NDArray[np.float32],
+    squared: NDArray[np.float32], close: NDArray[np.intp], bag: NDArray[np.float32], other: NDArray[np.float32]
 ) -> None:
-    """Write the squared distances of the close patches again, by direct difference to every candidate."""
-    rows_at_once = max(1, _RESCORE_VALUES // (product.shape[1] * patches.shape[1]))
+    """Write the squared distances of the close patches of one bag again, by direct difference to every candidate."""
+    rows_at_once = max(1, _RESCORE_VALUES // (len(other) * bag.shape[1]))
     for start in range(0, close.size, rows_at_once):
         rows = close[start : start + rows_at_once]
-        row_of, candidate = np.nonzero(product[rows] >= (largest[rows] - _TIE_MARGIN)[:, None])
-        difference = patches[rows[row_of]] - others[candidate]
+        product = bag[rows] @ other.T
+        row_of, candidate = np.nonzero(product >= product.max(axis=1, keepdims=True) - _TIE_MARGIN)
+        difference = bag[rows[row_of]] - other[candidate]
         candidates_squared = np.einsum("cd,cd->c", difference, difference)
         first = np.searchsorted(row_of, np.arange(rows.size))
         squared[rows] = np.minimum.reduceat(candidates_squared, first)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from prefect import get_run_logger, task
 
-from anoclust_core.backbones import build_extractor
+from anoclust_core.backbones import build_extractor, fold_batch_norms
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding import choose_device, embed_images, prepare_image
 from anoclust_core.records import EmbeddingSpec, EmbeddingStore, ImageRecord
@@ -57,7 +57,7 @@ def _embed_new(
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
     device = choose_device(config.device)
     state_dict = load_state_dict(config.backbone, spec.timm_model, config.checkpoint)
-    extractor = build_extractor(spec, state_dict).to(device)
+    extractor = fold_batch_norms(build_extractor(spec, state_dict), spec.image_size).to(device)
     extractor = extractor.to(memory_format=torch.channels_last)
     batch_images = BATCH_IMAGES[device.partition(":")[0]]
     segment = segment_images(spec.n_patches, spec.dim)
