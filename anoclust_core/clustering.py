@@ -11,15 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import pairwise_distances, silhouette_score
 
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 DEFAULT_MAX_CLUSTERS: Final = 20
 """More types of anomaly than a person wants to look through in one report."""
-
-DEFAULT_MAX_SILHOUETTE_IMAGES: Final = 5_000
-"""The distance matrix of so many images takes 200 MB; every number of clusters then costs about 0.1 s."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,8 @@ class NClustersSuggestion:
     criterion
         Why this number, in words for the report.
     scores
-        Mean silhouette in [-1, 1] by number of clusters tried; empty where there was nothing to choose from.
+        By number of clusters tried: the height of the first merge that is undone over that of the next one, at least 1;
+        empty where there was nothing to choose from.
     """
 
     n_clusters: int
@@ -113,61 +110,46 @@ def cut_tree(linkage: NDArray[np.float64], *, n_clusters: int) -> NDArray[np.int
 
 
 def suggest_n_clusters(
-    descriptors: NDArray[np.floating[Any]],
-    linkage: NDArray[np.float64],
-    *,
-    rng: np.random.Generator,
-    max_clusters: int = DEFAULT_MAX_CLUSTERS,
-    max_silhouette_images: int = DEFAULT_MAX_SILHOUETTE_IMAGES,
+    linkage: NDArray[np.float64], *, max_clusters: int = DEFAULT_MAX_CLUSTERS
 ) -> NClustersSuggestion:
-    """Choose the cut with the highest mean silhouette (Rousseeuw 1987); no labels are used.
+    """Cut the tree where it is longest: the largest ratio between two merge heights in a row; no labels are used.
 
-    Every cut from 2 to ``max_clusters`` is tried, always fewer clusters than images; the smallest number wins a tie.
-    One cluster has no silhouette, so it is suggested only where all descriptors are equal or there are just two images.
+    With k clusters the last k - 1 merges are undone. The suggestion is the k for which the lowest merge undone stands
+    highest above the highest merge kept. The smallest number wins a tie. One cluster cannot be told from several this
+    way; it is suggested only where there is nothing to choose from.
 
     Parameters
     ----------
-    descriptors
-        Shape ``(n_images, dim)``, finite, at least two rows.
     linkage
-        Shape ``(n_images - 1, 4)``, float64: the tree over the same rows.
-    rng
-        Draws the sample; not used up to ``max_silhouette_images`` images.
+        Shape ``(n_images - 1, 4)``, float64, SciPy's layout, heights never decreasing.
     max_clusters
         At least 2.
-    max_silhouette_images
-        At least 3. Silhouettes of more images are measured on a random sample of this size, against one another;
-        memory is ``8 * max_silhouette_images ** 2`` bytes. A cut of which the sample holds one cluster only scores 0.
 
     Returns
     -------
     suggestion
-        The number, the reason and the mean silhouette of every number tried.
+        The number, the reason and the ratio of every number tried; infinite where all kept merges have height 0.
 
     Raises
     ------
     ArrayContractError
-        If ``descriptors`` or ``linkage`` break their contract or are not of the same images.
+        If ``linkage`` is no tree.
     ConfigError
-        If ``max_clusters`` or ``max_silhouette_images`` is too small.
+        If ``max_clusters`` is too small.
     """
-    _check_tree_of(descriptors, linkage)
+    _check_linkage(linkage)
     if max_clusters < 2:
         raise ConfigError(f"expected max_clusters of at least 2, found {max_clusters}; raise it, or cut the tree at 1")
-    if max_silhouette_images < 3:
-        raise ConfigError(f"expected max_silhouette_images of at least 3, found {max_silhouette_images}; raise it")
-    n_images = len(descriptors)
-    if (descriptors == descriptors[0]).all():
+    heights = linkage[::-1, 2]
+    if heights[0] == 0:
         return NClustersSuggestion(1, "one cluster: all descriptors are equal", {})
-    if n_images == 2:
+    if len(heights) == 1:
         return NClustersSuggestion(1, "one cluster: two images are too few to choose a number", {})
-
-    rows = _silhouette_rows(n_images, max_silhouette_images, rng)
-    top = min(max_clusters, len(rows) - 1)
-    scores = _silhouettes(descriptors[rows], [cut_tree(linkage, n_clusters=k)[rows] for k in range(2, top + 1)])
-    sampled = "" if len(rows) == n_images else f", on a random sample of {len(rows)} of {n_images} images"
-    criterion = f"highest mean silhouette of 2 to {top} clusters{sampled}"
-    return NClustersSuggestion(2 + int(np.argmax(scores)), criterion, dict(enumerate(scores, start=2)))
+    top = min(max_clusters, len(heights))
+    undone, kept = heights[: top - 1], heights[1:top]
+    ratios = np.divide(undone, kept, out=np.where(undone > 0, np.inf, 1.0), where=kept > 0)
+    criterion = f"largest step between merge heights, of 2 to {top} clusters"
+    return NClustersSuggestion(2 + int(np.argmax(ratios)), criterion, dict(enumerate(ratios.tolist(), start=2)))
 
 
 def distances_to_cluster_means(
@@ -237,16 +219,6 @@ def _is_tree(linkage: NDArray[np.float64]) -> bool:
     return each_once and bool((children.max(axis=1) < n_merges + 1 + np.arange(n_merges)).all())
 
 
-def _check_tree_of(descriptors: NDArray[np.floating[Any]], linkage: NDArray[np.float64]) -> None:
-    _check_descriptors(descriptors)
-    _check_linkage(linkage)
-    if len(linkage) != len(descriptors) - 1:
-        raise ArrayContractError(
-            f"expected {len(descriptors) - 1} merges for {len(descriptors)} descriptors, found {len(linkage)}; "
-            "pass the tree of these descriptors"
-        )
-
-
 def _numbered_by_size(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Rename clusters 0, 1, ... by decreasing size, then by their first row."""
     _, first_rows, codes, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
@@ -254,19 +226,3 @@ def _numbered_by_size(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     numbers = np.empty(len(order), dtype=np.int64)
     numbers[order] = np.arange(len(order))
     return numbers[codes]
-
-
-def _silhouette_rows(n_images: int, max_images: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    if n_images <= max_images:
-        return np.arange(n_images)
-    return np.sort(rng.choice(n_images, size=max_images, replace=False))
-
-
-def _silhouettes(descriptors: NDArray[np.floating[Any]], cuts: list[NDArray[np.int64]]) -> list[float]:
-    """Mean silhouette of each cut; assumes fewer clusters than rows."""
-    centred = descriptors - descriptors.mean(axis=0, dtype=np.float64)  # small spread far from 0 would cancel
-    distances = pairwise_distances(centred, metric="euclidean")
-    return [
-        float(silhouette_score(distances, labels, metric="precomputed")) if np.ptp(labels) > 0 else 0.0
-        for labels in cuts
-    ]

@@ -27,7 +27,8 @@ app.add_typer(prepare, name="prepare")
 Store = Annotated[
     Path, typer.Option(envvar="ANOCLUST_STORE", help="Folder that everything is kept in: embeddings, distances, runs.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of every random draw.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw; recipe `sohn` makes none.", min=0)]
+DemoSeed = Annotated[int, typer.Option(help="Seed of the images.", min=0)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show Prefect's log, and a traceback where something fails.")]
 Out = Annotated[Path, typer.Option(help="Manifest to write.")]
 Source = Annotated[Path, typer.Argument(help="Folder of the data set, as it was unpacked.", show_default=False)]
@@ -71,7 +72,7 @@ def run(
         str,
         typer.Option(
             help="Number of clusters, or `auto`: the number of classes where every image has a label (the papers' "
-            "protocol), else the cut with the best silhouette."
+            "protocol), else where the merge tree has its largest step."
         ),
     ] = "auto",
     tau: Annotated[
@@ -130,7 +131,7 @@ def run(
 def demo(
     store: Store = DEFAULT_STORE,
     out: Annotated[Path, typer.Option(help="Folder for the images.")] = DEFAULT_DEMO,
-    seed: Seed = 0,
+    seed: DemoSeed = 0,
     debug: Debug = False,
 ) -> None:
     """Make images of three surfaces with four types of defect, cluster them, and say where to look.
@@ -139,14 +140,14 @@ def demo(
     """
     with _messages(debug):
         _make_demo(out, seed)
-        _cluster(out, store, _config(seed=seed), [], debug=debug)
+        _cluster(out, store, _config(), [], debug=debug)
         typer.echo("\nNext: open a report in a browser, then try your own images: anoclust run FOLDER")
 
 
 @prepare.command("demo")
 def prepare_demo(
     out: Annotated[Path, typer.Argument(help="Folder to make; must not exist yet.", show_default=False)],
-    seed: Seed = 0,
+    seed: DemoSeed = 0,
     debug: Debug = False,
 ) -> None:
     """Make the demo images: three surfaces with normals and four types of defect, in the MVTec layout with masks."""

@@ -115,7 +115,6 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             folder=str(tree_folder),
             n_clusters=plan.n_clusters,
             n_clusters_rule=plan.n_clusters_rule,
-            seed=config.seed,
         )
 
         evaluation = run_stage(

@@ -62,7 +62,7 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
     embedding = _key("embed", spec=asdict(spec))
     pair = _key("pair", embedding=embedding, dataset=manifest.dataset_hash, reference=reference)
     weigh = _key("weigh", pair=pair, tau=config.tau)
-    group = _key("group", weigh=weigh, n_clusters=n_clusters, rule=rule, seed=config.seed)
+    group = _key("group", weigh=weigh, n_clusters=n_clusters, rule=rule)
     evaluate = _key("evaluate", group=group, protocol=config.protocol, labels=labels)
     return RunPlan(
         reference=reference,

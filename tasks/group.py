@@ -8,7 +8,6 @@ from prefect import task
 
 from anoclust_core.clustering import cut_tree, suggest_n_clusters, ward_linkage
 from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree
-from anoclust_core.seeding import generator
 from tasks.orchestration import STAGE
 from tasks.stores import arrays
 
@@ -22,12 +21,11 @@ def group(
     folder: str,
     n_clusters: int | None,
     n_clusters_rule: str,
-    seed: int,
 ) -> ClusterTree:
     """Build the tree, keep it whole, and cut it into the wanted or the suggested number of clusters."""
     descriptors = arrays.read(Path(weights.arrays.uri), "descriptors")
     linkage = ward_linkage(descriptors)
-    suggestion = suggest_n_clusters(descriptors, linkage, rng=generator(seed, "group"))
+    suggestion = suggest_n_clusters(linkage)
     labels = cut_tree(linkage, n_clusters=n_clusters or suggestion.n_clusters)
     arrays.write_arrays(Path(folder), {"linkage": linkage, "labels": labels}, {})
     return ClusterTree(

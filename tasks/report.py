@@ -295,7 +295,10 @@ def _publish_artifacts(category: str, folder: Path, record: RunReport, sheet: by
         image_url=picture, key=artifact_key("clusters", category), description=f"Clusters of {category}"
     )
     create_link_artifact(
-        (folder / runs.REPORT).as_uri(), key=artifact_key("report", category), link_text=f"Report of {category}"
+        (folder / runs.REPORT).as_uri(),
+        key=artifact_key("report", category),
+        link_text=f"Report of {category}",
+        description="Open it on the machine that holds the store",
     )
     sizes = pd.Series([entry.cluster for entry in record.images]).value_counts().sort_index()
     scores = record.scores

@@ -33,7 +33,7 @@ def create_array(folder: Path, name: str, *, shape: Sequence[int], chunks: Seque
         chunks=tuple(max(1, min(c, s)) for c, s in zip(chunks, shape, strict=True)),
         dtype=dtype,
         compressors=[Crc32cCodec()],
-        fill_value=np.nan if np.dtype(dtype).kind == "f" else 0,
+        fill_value=np.nan if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max,  # no value of ours, see `read`
     )
 
 
@@ -77,13 +77,17 @@ def read(folder: Path, name: str, selection: Any = ...) -> NDArray[Any]:
     """
     try:
         array = zarr.open_array(store=str(folder / name), mode="r", use_consolidated=False)
-        return np.asarray(array[selection])
+        values = np.asarray(array[selection])
     except FileNotFoundError as error:
         raise StoreError(f"{folder / name} is missing; delete {folder} and run again to rebuild it") from error
     except (ValueError, RuntimeError) as error:
         raise StoreError(
             f"{folder / name} is damaged ({error}); delete {folder} and run again to rebuild it"
         ) from error
+    if (np.isnan(values) if values.dtype.kind == "f" else values == array.fill_value).any():
+        # Zarr reads a chunk whose file is gone as fill values
+        raise StoreError(f"{folder / name} has lost a part; delete {folder} and run again to rebuild it")
+    return values
 
 
 def describe(folder: Path) -> dict[str, Any] | None:

@@ -49,10 +49,12 @@ def workers(address: str | None) -> Iterator[Client]:
         If no scheduler answers at the address.
     """
     if address is None:
-        cluster_of_threads = {"n_workers": 1, "threads_per_worker": CPU_COUNT, "processes": False}
+        cluster_of_threads = {"n_workers": 1, "threads_per_worker": CPU_COUNT, "processes": False, "memory_limit": 0}
+        # Dask serves its status over HTTP whatever is asked for, by default to the whole network at a fixed port
+        status_here = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
         with (
             threadpool_limits(1, user_api="blas"),
-            Client(**cluster_of_threads, dashboard_address=None, memory_limit=0, set_as_default=False) as client,
+            Client(**cluster_of_threads, **status_here, set_as_default=False) as client,
         ):
             yield client
         return

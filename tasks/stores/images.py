@@ -18,8 +18,8 @@ IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".ti
 FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """Formats that are decoded; the content decides, not the ending."""
 
-MAX_PIXELS: Final = 200_000_000
-"""Largest image that is decoded (0.6 GB as RGB); more is taken for a decompression bomb."""
+MAX_PIXELS: Final = 178_000_000
+"""Largest image that is decoded (0.5 GB as RGB), just below Pillow's own limit; more is taken for a bomb."""
 
 MIN_SIDE: Final = 8
 """Shortest side in pixels that still shows a surface."""

@@ -99,15 +99,15 @@ def _read_folder(data: Path) -> list[_Candidate]:
     if not data.is_dir():
         raise DatasetError(f"no images to cluster: {data} is neither a folder nor a manifest (.csv)")
     if _is_mvtec(data):
-        found = _read_mvtec(data, data.resolve().name)
+        found = _read_mvtec(data, _printable(data.resolve().name))
     elif any(_is_image(path) for path in data.iterdir()):
-        found = _read_flat(data, data.resolve().name)
+        found = _read_flat(data, _printable(data.resolve().name))
     else:
         folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
         found = [
             candidate
             for folder in folders
-            for candidate in (_read_mvtec if _is_mvtec(folder) else _read_flat)(folder, folder.name)
+            for candidate in (_read_mvtec if _is_mvtec(folder) else _read_flat)(folder, _printable(folder.name))
         ]
     if not found:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
@@ -147,6 +147,11 @@ def _read_mvtec(root: Path, category: str) -> list[_Candidate]:
                 )
             )
     return found
+
+
+def _printable(name: str) -> str:
+    """Write out the bytes of a file name that are not UTF-8: text that can be stored and shown."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _read_flat(root: Path, category: str) -> list[_Candidate]:
@@ -238,7 +243,9 @@ def _hash(
         for n, ((candidate, role), outcome) in enumerate(
             zip(chosen, pool.map(_try_hash, (candidate.file for candidate, _ in chosen)), strict=True), start=1
         ):
-            if isinstance(outcome, OSError):
+            if _printable(str(candidate.file)) != str(candidate.file):
+                quarantine.append(QuarantinedImage(_printable(candidate.path), "its name is not UTF-8; rename it"))
+            elif isinstance(outcome, OSError):
                 quarantine.append(QuarantinedImage(candidate.path, f"cannot be read: {outcome.strerror or outcome}"))
             else:
                 images.append(_record(candidate, role, outcome))

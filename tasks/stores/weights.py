@@ -84,7 +84,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise StoreError(
-            f"{path} cannot be read as weights ({str(error).splitlines()[0][:200]}); "
+            f"{path} cannot be read as weights ({_first_line(error)}); "
             "expected a .safetensors file or a torch file with tensors only"
         ) from error
     for wrapper in ("state_dict", "model", "state_dict_ema"):
@@ -165,9 +165,14 @@ def _download(backbone: str, timm_model: str) -> dict[str, Tensor]:
     try:
         model = timm.create_model(timm_model, pretrained=True)
     except (OSError, RuntimeError) as error:
-        raise StoreError(hint.format(reason=f"the download failed: {str(error).splitlines()[0][:200]}")) from error
+        raise StoreError(hint.format(reason=f"the download failed: {_first_line(error)}")) from error
     state: dict[str, Tensor] = model.state_dict()
     return state
+
+
+def _first_line(error: Exception) -> str:
+    """Words of a foreign error that fit into a message; some have none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _probe(url: str) -> str | None:
