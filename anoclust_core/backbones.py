@@ -43,12 +43,16 @@ def timm_name(backbone: str) -> str:
         If timm knows no such model.
     """
     name = TIMM_NAMES.get(backbone, backbone)
-    if not timm.is_model(name.split(".")[0]):
-        close = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5]
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        close = timm.list_models(f"*{architecture[:8]}*")[:5]
         raise ConfigError(
             f"timm has no model named {backbone!r}; "
             + (f"did you mean one of {', '.join(close)}?" if close else "`timm.list_models()` prints all names")
         )
+    if tag and name not in timm.list_pretrained(architecture):
+        known = ", ".join(timm.list_pretrained(architecture)) or "none"
+        raise ConfigError(f"timm has no weights named {name!r}; for {architecture} it has {known}")
     return name
 
 
@@ -77,15 +81,23 @@ def describe(backbone: str, *, weights: str | None, layers: tuple[int, ...] | No
     name = timm_name(backbone)
     model = _create(name, image_size)
     levels = [level["reduction"] for level in model.feature_info]
-    chosen = layers or _default_layers(name, levels)
+    chosen = tuple(sorted(set(layers))) if layers else _default_layers(name, levels)
     if not all(0 <= layer < len(levels) for layer in chosen):
         strides = ", ".join(f"{index} (stride {stride})" for index, stride in enumerate(levels))
         raise ConfigError(f"{backbone} has the layers {strides}; found --layers {','.join(map(str, chosen))}")
     config = model.pretrained_cfg
     pooling = 1 if _is_isotropic(levels) else CNN_PATCH_POOLING
+    if _is_isotropic(levels) and image_size % levels[0]:
+        raise ConfigError(
+            f"{backbone} cuts images into patches of {levels[0]} px and would leave out the last "
+            f"{image_size % levels[0]} of {image_size}; try --image-size {image_size // levels[0] * levels[0]}"
+        )
     extractor = FeatureExtractor(model, layers=chosen, patch_pooling=pooling)
-    with torch.inference_mode():
-        bags = extractor.eval()(torch.zeros(1, 3, image_size, image_size))
+    try:
+        with torch.inference_mode():
+            bags = extractor.eval()(torch.zeros(1, 3, image_size, image_size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise _size_refused(name, image_size, error) from error
     return EmbeddingSpec(
         backbone=backbone,
         timm_model=name,
@@ -140,7 +152,7 @@ class FeatureExtractor(nn.Module):
     model
         A timm model with ``forward_intermediates``.
     layers
-        Feature levels to join.
+        Feature levels to join, ascending.
     patch_pooling
         Side of the average pooling with stride 1; cells outside the map do not count.
     """
@@ -155,7 +167,7 @@ class FeatureExtractor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Shape ``(n, 3, side, side)`` to ``(n, n_patches, dim)``; not normalised to unit length."""
         maps: list[Tensor] = self.model.forward_intermediates(  # type: ignore[operator]
-            images, indices=sorted(set(self.layers)), intermediates_only=True, stop_early=True, output_fmt="NCHW"
+            images, indices=list(self.layers), intermediates_only=True, stop_early=True, output_fmt="NCHW"
         )
         pooled = [
             functional.avg_pool2d(level, self.patch_pooling, 1, self.patch_pooling // 2, count_include_pad=False)
@@ -246,13 +258,15 @@ def _create(name: str, image_size: int) -> Any:
     size: dict[str, Any] = {"img_size": image_size} if config and config.fixed_input_size else {}
     try:
         model = timm.create_model(name, pretrained=False, num_classes=0, **size)
-    except (AssertionError, ValueError) as error:
-        raise ConfigError(
-            f"{name} cannot be built for {image_size} px images: {error}; try another --image-size"
-        ) from error
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise _size_refused(name, image_size, error) from error
     if not hasattr(model, "forward_intermediates"):
         raise ConfigError(f"timm's {name} gives no feature maps; choose a model with `forward_intermediates`")
     return model
+
+
+def _size_refused(name: str, image_size: int, error: Exception) -> ConfigError:
+    return ConfigError(f"{name} takes no images of {image_size} px ({error}); try another --image-size")
 
 
 def _is_isotropic(strides: list[int]) -> bool:

@@ -49,7 +49,7 @@ def parse_tau(text: str) -> tuple[float, bool]:
 def _valid_tau(text: str) -> str:
     """Check the text and write it in one way, so that 0.30sd and 0.3sd are one run."""
     value, relative = parse_tau(text)
-    return f"{value:g}sd" if relative else f"{value:g}"
+    return repr(value).removesuffix(".0") + ("sd" if relative else "")
 
 
 def _valid_device(text: str) -> str:
@@ -93,7 +93,7 @@ class RunConfig(BaseModel):
     tau: Annotated[str, AfterValidator(_valid_tau)] = DEFAULT_TAU
     backbone: str = DEFAULT_BACKBONE
     checkpoint: str | None = None
-    layers: tuple[int, ...] | None = None
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     image_size: Annotated[int, Field(ge=32, le=4096)] = DEFAULT_IMAGE_SIZE
     device: Annotated[str, AfterValidator(_valid_device)] = "auto"
     dask: str | None = None

@@ -30,6 +30,8 @@ def content_key(stage: str, parts: Mapping[str, object]) -> str:
     ------
     TypeError
         If a part is not a JSON value: a key must not depend on how an object happens to print.
+    ValueError
+        If a number is not finite.
 
     Examples
     --------

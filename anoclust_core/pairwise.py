@@ -16,13 +16,14 @@ from anoclust_core.bags import check_bags
 from anoclust_core.errors import ArrayContractError
 
 RESCORE_BELOW: Final = 1e-3
-"""Squared distances below this suffer from cancellation in ``2 - 2 g`` and are computed again, by direct difference."""
+"""Squared distances below this suffer from cancellation in ``2 - 2 g`` and are computed again in double precision."""
 
-_TIE_MARGIN: Final = np.float32(2e-6)
-"""Inner products this close to the largest may belong to the true nearest patch: float32 rounding of the product."""
+ZERO_BELOW: Final = 1e-14
+"""Squared distances below this are rounding of float32 patches, and 0: a duplicate has distance 0."""
 
-_RESCORE_VALUES: Final = 1 << 22
-"""Most float32 values in one rescoring batch: 16 MiB."""
+
+DOUBLE_PRODUCT_VALUES: Final = 1 << 20
+"""Values of a product in double precision that are held at a time: 8 MiB, and as much again while it is made."""
 
 
 def mutual_nearest_distances(
@@ -142,23 +143,28 @@ def _to_distances(
 
     The few pairs of images with close patches are multiplied a second time, which keeps the loop over all pairs short.
     """
-    squared = np.maximum(np.subtract(2, np.multiply(largest, 2, out=largest), out=largest), 0, out=largest)
+    squared = np.clip(np.subtract(2, np.multiply(largest, 2, out=largest), out=largest), 0, 4, out=largest)
     close = squared < RESCORE_BELOW
     for i, j in np.argwhere(close.any(axis=2)):
-        _rescore(squared[i, j], np.flatnonzero(close[i, j]), bags[i], others[j])
+        rows = close[i, j]
+        squared[i, j, rows] = _squared_in_double(bags[i, rows], others[j])
     return np.sqrt(squared, out=squared)
 
 
-def _rescore(
-    squared: NDArray[np.float32], close: NDArray[np.intp], bag: NDArray[np.float32], other: NDArray[np.float32]
-) -> None:
-    """Write the squared distances of the close patches of one bag again, by direct difference to every candidate."""
-    rows_at_once = max(1, _RESCORE_VALUES // (len(other) * bag.shape[1]))
-    for start in range(0, close.size, rows_at_once):
-        rows = close[start : start + rows_at_once]
-        product = bag[rows] @ other.T
-        row_of, candidate = np.nonzero(product >= product.max(axis=1, keepdims=True) - _TIE_MARGIN)
-        difference = bag[rows[row_of]] - other[candidate]
-        candidates_squared = np.einsum("cd,cd->c", difference, difference)
-        first = np.searchsorted(row_of, np.arange(rows.size))
-        squared[rows] = np.minimum.reduceat(candidates_squared, first)
+def _squared_in_double(patches: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Squared distance of each patch to its nearest among others, ``a.a + b.b - 2 a.b`` in double precision.
+
+    The cost is that of one more product, however many patches are alike; direct differences to every candidate would
+    take minutes where pictures share a flat background.
+    """
+    right = others.astype(np.float64)
+    right_norms = np.einsum("nd,nd->n", right, right)
+    nearest = np.empty(len(patches))
+    step = max(1, DOUBLE_PRODUCT_VALUES // len(others))
+    for start in range(0, len(patches), step):
+        left = patches[start : start + step].astype(np.float64)
+        squared = -2 * (left @ right.T)
+        squared += np.einsum("md,md->m", left, left)[:, None]
+        squared += right_norms
+        nearest[start : start + step] = squared.min(axis=1)
+    return np.where(nearest < ZERO_BELOW, 0, nearest)

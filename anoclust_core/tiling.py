@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.errors import ResourceError
+from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES
 
 BLOCK_BUDGET_BYTES: Final = 128 << 20
 """Memory of one block task: two groups of bags and their distances in both directions."""
@@ -33,8 +34,8 @@ class Rectangle:
 def block_images(n_patches: int, dim: int) -> int:
     """Number of images a side in one block task.
 
-    Predicted bytes of a ``b x b`` block: ``4 (2 b M D + 2 b^2 M + M^2)``: two groups of bags, the distances of both
-    directions, one product.
+    Predicted bytes of a ``b x b`` block: two groups of bags, the distances of both directions and one product in single
+    precision, and one pair with a part of its product in double precision.
 
     Raises
     ------
@@ -42,13 +43,19 @@ def block_images(n_patches: int, dim: int) -> int:
         If not even one image pair fits into the budget.
     """
     for side in range(MAX_BLOCK_IMAGES, 0, -1):
-        if 4 * (2 * side * n_patches * dim + 2 * side**2 * n_patches + n_patches**2) <= BLOCK_BUDGET_BYTES:
+        if _block_bytes(side, n_patches, dim) <= BLOCK_BUDGET_BYTES:
             return side
-    need = 4 * (2 * n_patches * dim + 2 * n_patches + n_patches**2)
+    need = _block_bytes(1, n_patches, dim)
     raise ResourceError(
         f"one pair of images with {n_patches} patches of length {dim} needs {need >> 20} MiB, a block task may use "
         f"{BLOCK_BUDGET_BYTES >> 20} MiB; lower --image-size or choose a deeper layer with --layers"
     )
+
+
+def _block_bytes(side: int, n_patches: int, dim: int) -> int:
+    single = 2 * side * n_patches * dim + 2 * side**2 * n_patches + n_patches**2
+    double = 2 * n_patches * dim + 2 * min(n_patches**2, DOUBLE_PRODUCT_VALUES)
+    return 4 * single + 8 * double
 
 
 def blocks(indices: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:

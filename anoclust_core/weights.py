@@ -93,8 +93,12 @@ def temperature(tau: str, rarity: NDArray[np.floating[Any]]) -> float:
     ------
     ConfigError
         If ``tau`` is not a positive number, with or without ``sd``.
+    ArrayContractError
+        If a score is not finite.
     """
     value, relative = parse_tau(tau)
+    if not np.isfinite(rarity).all():
+        raise ArrayContractError("rarity must be finite; found NaN or infinity")
     if not relative:
         return value
     spread = float(np.std(rarity, dtype=np.float64))
