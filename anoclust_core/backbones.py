@@ -207,7 +207,7 @@ def fold_batch_norms(extractor: FeatureExtractor, image_size: int) -> FeatureExt
     """
     image = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     folded = copy.deepcopy(extractor)
-    with torch.inference_mode():
+    with torch.no_grad():  # in inference mode the new weights would be tensors that some kernels refuse
         for convolution, norm in _convolutions_before_norms(folded, image):
             parts = dict(folded.named_modules())
             _replace(folded, convolution, fuse_conv_bn_eval(parts[convolution], parts[norm]))

@@ -18,8 +18,9 @@ from anoclust_core.errors import ArrayContractError
 RESCORE_BELOW: Final = 1e-3
 """Squared distances below this suffer from cancellation in ``2 - 2 g`` and are computed again in double precision."""
 
-ZERO_BELOW: Final = 1e-14
-"""Squared distances below this are rounding of float32 patches, and 0: a duplicate has distance 0."""
+ZERO_BELOW: Final = 1e-12
+"""Squared distances below this are rounding, and 0: a duplicate has distance 0. Float32 patches that mean the same
+differ by up to 1e-7, and sums over a thousand features in double precision are off by up to 1e-13."""
 
 
 DOUBLE_PRODUCT_VALUES: Final = 1 << 20

@@ -74,8 +74,14 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
         weigh=weigh,
         group=group,
         evaluate=evaluate,
-        run=_key("report", evaluate=evaluate, manifest=asdict(manifest), recipe=config.method),
+        run=_key("report", evaluate=evaluate, shown=_shown(manifest), recipe=config.method),
     )
+
+
+def _shown(manifest: DatasetManifest) -> dict[str, object]:
+    """What a report shows of its images; where their files lie is not part of it."""
+    images = [{**asdict(image), "file": None, "mask": None} for image in manifest.images]
+    return {**asdict(manifest), "images": images}
 
 
 def _number_of_clusters(labels: list[str | None], config: RunConfig) -> tuple[int | None, str]:

@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.tasks import exponential_backoff
 
+from anoclust_core.keys import content_key
 from tasks import telemetry
 from tasks.stores.files import safe_name
 
@@ -39,8 +40,12 @@ _TRANSIENT: Final = frozenset(
 
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Result file of a stage: readable folders, then the content key that the flow hands in."""
-    return f"{context.task.name}/{safe_name(parameters['category'])}/{parameters['key']}"
+    """Result file of a stage: readable folders, then the content key that the flow hands in.
+
+    A result names the folder that its arrays lie in; in a store that was moved or copied it is no result.
+    """
+    place = content_key("place", {"folder": parameters.get("folder")})[:8]
+    return f"{context.task.name}/{safe_name(parameters['category'])}/{parameters['key']}-{place}"
 
 
 def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:

@@ -1,1 +1,61 @@
-"""Shared by all tests. Its presence puts this folder on the import path, so that tests can share example records."""
+"""Shared by all tests: an environment that touches nothing of the user's, a Prefect server of its own, a tiny backbone.
+
+Its presence puts this folder on the import path, so that tests can share builders and example records.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_HOME = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set what Prefect and the model hub read when they are imported."""
+    config.stash[_HOME] = tempfile.mkdtemp(prefix="anoclust-tests-")
+    home = Path(config.stash[_HOME])
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "ANOCLUST_"))]:
+        del os.environ[name]
+    os.environ.update(
+        PREFECT_HOME=str(home / "prefect"),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        DO_NOT_TRACK="1",
+        PREFECT_LOGGING_TO_API_ENABLED="false",
+        PREFECT_LOGGING_LEVEL="WARNING",
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="90",
+        HF_HOME=str(home / "hub"),
+        TORCH_HOME=str(home / "torch"),
+        MPLBACKEND="Agg",
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the tests' Prefect wrote."""
+    shutil.rmtree(config.stash[_HOME], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def prefect_db() -> Iterator[None]:
+    """Give flows a Prefect server with an empty database, and no heartbeat: it holds up every flow for a second."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with (
+        prefect_test_harness(server_startup_timeout=90),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the tiny backbone that tests embed with: random, the same in every session."""
+    from builders import save_tiny_checkpoint
+
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("backbone") / "tiny.safetensors")

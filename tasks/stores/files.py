@@ -10,8 +10,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
+
+MAX_NAME: Final = 160
+"""Longest folder name that is the text itself; file systems take 255 bytes, and temporary names are longer."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -67,12 +70,14 @@ def sha256_file(path: Path) -> str:
 
 
 def safe_name(text: str) -> str:
-    """Folder name for any text: reversible, one for each text, without separators, never hidden and never ``..``.
+    """Folder name for any text: one for each text, without separators, never hidden, never ``..``, never too long.
 
     Examples
     --------
     >>> safe_name("metal_nut"), safe_name("../tile #1")
     ('metal_nut', '%2E.%2Ftile%20%231')
     """
-    name = quote(text, safe="")
+    name = quote(text, safe="") or "%"
+    if len(name) > MAX_NAME:
+        name = f"{name[:MAX_NAME]}%{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return "%2E" + name[1:] if name.startswith(".") else name

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from report_example import example_report
 
+from anoclust_core.clustering import cut_tree, ward_linkage
 from anoclust_core.errors import ConfigError
+from anoclust_core.reporting import html
+from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg
 from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, RunReport, Scores
 
@@ -47,6 +51,24 @@ class Page(HTMLParser):
 
     def attributes(self, tag: str, name: str) -> list[str]:
         return [attributes[name] for found, attributes in self.elements if found == tag and name in attributes]
+
+
+@pytest.fixture(autouse=True)
+def figures_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most pages here differ in words only: one drawing for each size of run serves them all."""
+    monkeypatch.setattr(html, "dendrogram_svg", lambda linkage, n, *, clusters: _tree_of_size(len(linkage), n))
+    monkeypatch.setattr(html, "descriptor_map_svg", lambda descriptors, clusters: _map_of_size(len(clusters)))
+
+
+@cache
+def _tree_of_size(n_merges: int, n_clusters: int) -> str:
+    linkage = ward_linkage(np.random.default_rng(0).normal(size=(n_merges + 1, 2)))
+    return dendrogram_svg(linkage, n_clusters, clusters=cut_tree(linkage, n_clusters=n_clusters).tolist())
+
+
+@cache
+def _map_of_size(n_images: int) -> str:
+    return descriptor_map_svg(np.random.default_rng(0).normal(size=(n_images, 3)), [0] * n_images)
 
 
 def with_first_image(report: RunReport, **changes: object) -> RunReport:
