@@ -45,10 +45,11 @@ def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ArrayContractError(f"an image is (height, width, 3) uint8; found {pixels.shape} {pixels.dtype}")
     size = (spec.image_size, spec.image_size)
-    square = np.asarray(Image.fromarray(pixels).resize(size, _RESAMPLING[spec.interpolation]), dtype=np.float32)
+    square = np.asarray(Image.fromarray(pixels).resize(size, _RESAMPLING[spec.interpolation]))
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
-    normalised = (square / 255 - mean) / std
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
+    normalised = np.multiply(square, 1 / (255 * std), dtype=np.float32)
+    normalised -= mean / std
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 
 def embed_images(extractor: FeatureExtractor, images: NDArray[np.float32], *, device: str) -> NDArray[np.float32]:

@@ -17,6 +17,9 @@ from anoclust_core.errors import ResourceError
 
 Job = TypeVar("Job")
 
+CORES: Final[int] = CPU_COUNT
+"""Cores that this process may use, as the machine or its container says."""
+
 CONNECT_SECONDS: Final = 20
 """How long a scheduler may take to answer."""
 
@@ -49,7 +52,7 @@ def workers(address: str | None) -> Iterator[Client]:
         If no scheduler answers at the address.
     """
     if address is None:
-        cluster_of_threads = {"n_workers": 1, "threads_per_worker": CPU_COUNT, "processes": False, "memory_limit": 0}
+        cluster_of_threads = {"n_workers": 1, "threads_per_worker": CORES, "processes": False, "memory_limit": 0}
         # Dask serves its status over HTTP whatever is asked for, by default to the whole network at a fixed port
         status_here = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
         with (
