@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.errors import ResourceError
-from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES
+from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES, PRODUCT_VALUES
 
 BLOCK_BUDGET_BYTES: Final = 128 << 20
 """Memory of one block task: two groups of bags and their distances in both directions."""
@@ -34,8 +34,8 @@ class Rectangle:
 def block_images(n_patches: int, dim: int) -> int:
     """Number of images a side in one block task.
 
-    Predicted bytes of a ``b x b`` block: two groups of bags, the distances of both directions and one product in single
-    precision, and one pair with a part of its product in double precision.
+    Predicted bytes of a ``b x b`` block: two groups of bags, the distances of both directions and a few products in
+    single precision, one pair with a part of its product in double precision, and a mask.
 
     Raises
     ------
@@ -53,9 +53,11 @@ def block_images(n_patches: int, dim: int) -> int:
 
 
 def _block_bytes(side: int, n_patches: int, dim: int) -> int:
-    single = 2 * side * n_patches * dim + 2 * side**2 * n_patches + n_patches**2
+    products = n_patches**2 * max(1, min(side, PRODUCT_VALUES // n_patches**2))
+    single = 2 * side * n_patches * dim + 2 * side**2 * n_patches + products
     double = 2 * n_patches * dim + 2 * min(n_patches**2, DOUBLE_PRODUCT_VALUES)
-    return 4 * single + 8 * double
+    is_close = side**2 * n_patches
+    return 4 * single + 8 * double + is_close
 
 
 def blocks(indices: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:

@@ -171,9 +171,10 @@ def test_a_block_stays_within_its_memory(n_patches: int, dim: int) -> None:
 
     def nbytes(side: int) -> int:
         bags, distances, product = (side, n_patches, dim), (side, side, n_patches), (n_patches, n_patches)
-        single = sum(int(np.prod(shape)) for shape in [bags, bags, distances, distances, product])
+        at_once = max(1, min(side, (1 << 18) // n_patches**2))
+        single = sum(int(np.prod(shape)) for shape in [bags, bags, distances, distances, *[product] * at_once])
         double = 2 * n_patches * dim + 2 * min(n_patches**2, 1 << 20)
-        return 4 * single + 8 * double
+        return 4 * single + 8 * double + int(np.prod(distances))
 
     side = block_images(n_patches, dim)
     assert 1 <= side <= MAX_BLOCK_IMAGES
@@ -206,10 +207,8 @@ def test_computing_a_block_really_takes_no_more_memory_than_planned(
 @pytest.mark.parametrize(("n_patches", "dim"), [(6000, 64), (256, 100_000)])
 def test_a_pair_that_does_not_fit_is_refused_with_the_knob(n_patches: int, dim: int) -> None:
     """Patches too many or too long for one block are refused before the run, with the need and the options to turn."""
-    single, double = (
-        2 * n_patches * dim + 2 * n_patches + n_patches**2,
-        2 * n_patches * dim + 2 * min(n_patches**2, 1 << 20),
-    )
-    need = (4 * single + 8 * double) >> 20
+    single = 2 * n_patches * dim + 2 * n_patches + n_patches**2
+    double = 2 * n_patches * dim + 2 * min(n_patches**2, 1 << 20)
+    need = (4 * single + 8 * double + n_patches) >> 20
     with pytest.raises(ResourceError, match=rf"{n_patches} patches.* {need} MiB.*128 MiB.*--image-size.*--layers"):
         block_images(n_patches, dim)
