@@ -131,7 +131,7 @@ def _finished_run(
     """
     segments = EmbeddingSegments(layout.embeddings(manifest.category, plan_run(manifest, config, spec).embedding))
     settled = manifest.without(segments.unreadable())
-    if len(settled.clustered) < 2:
+    if len(settled.clustered) < 2 or bool(manifest.normals) != bool(settled.normals):
         return None
     return runs.find_run(layout.runs(manifest.category), plan_run(settled, config, spec).run)
 

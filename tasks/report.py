@@ -58,12 +58,20 @@ _SECONDS: Final = {
 class _Run:
     """The report stage's inputs, arrays read; rows in the order of ``images``."""
 
-    images: tuple[ImageRecord, ...]
+    category: str
+    run_id: str
+    key: str
+    config: RunConfig
+    spec: EmbeddingSpec
     manifest: DatasetManifest
+    images: tuple[ImageRecord, ...]
+    weights: BagWeights
     rarity: NDArray[np.float32]
     descriptors: NDArray[np.float32]
+    tree: ClusterTree
     labels: NDArray[np.int64]
     linkage: NDArray[np.float64]
+    evaluation: Evaluation
 
 
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
@@ -82,31 +90,36 @@ def report(
     """Write the run folder and publish its artifacts; gives the folder."""
     settled = load_manifest(Path(manifest))
     run = _Run(
-        images=settled.clustered,
+        category=category,
+        run_id=runs.new_run_id(key),
+        key=key,
+        config=config,
+        spec=spec,
         manifest=settled,
+        images=settled.clustered,
+        weights=weights,
         rarity=arrays.read(Path(weights.arrays.uri), "rarity"),
         descriptors=arrays.read(Path(weights.arrays.uri), "descriptors"),
+        tree=tree,
         labels=arrays.read(Path(tree.arrays.uri), "labels"),
         linkage=arrays.read(Path(tree.arrays.uri), "linkage"),
+        evaluation=evaluation,
     )
-    run_id = runs.new_run_id(key)
     entries = _entries(run)
-    pictures = _pictures(run, entries, spec, Progress("report", category))
-    record = _record(category, run_id, run, entries, pictures, config, spec, weights, tree, evaluation)
+    record = _record(run, entries, _pictures(run, entries, Progress("report", category)))
     sheet = montage_jpeg(record)
-    folder = Path(runs_folder)
-    with runs.publish_run(folder, run_id) as draft:
+    clusters = run.labels.tolist()
+    with runs.publish_run(Path(runs_folder), run.run_id) as draft:
         write_text(draft / "assignments.csv", _assignments(run, entries).to_csv(index=False, lineterminator="\n"))
         write_bytes(draft / "figures" / "clusters.jpg", sheet)
-        write_text(
-            draft / "figures" / "dendrogram.svg",
-            dendrogram_svg(run.linkage, tree.n_clusters, clusters=run.labels.tolist()),
-        )
-        write_text(draft / "figures" / "map.svg", descriptor_map_svg(run.descriptors, run.labels.tolist()))
+        tree_svg = dendrogram_svg(run.linkage, tree.n_clusters, clusters=clusters)
+        write_text(draft / "figures" / "dendrogram.svg", tree_svg)
+        write_text(draft / "figures" / "map.svg", descriptor_map_svg(run.descriptors, clusters))
         write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
-        write_json(draft / runs.SUMMARY, _summary(category, run_id, key, run, config, spec, weights, tree, evaluation))
-    _publish_artifacts(category, folder / run_id, record, sheet)
-    return str(folder / run_id)
+        write_json(draft / runs.SUMMARY, _summary(run))
+    folder = Path(runs_folder) / run.run_id
+    _publish_artifacts(folder, record, sheet)
+    return str(folder)
 
 
 def _entries(run: _Run) -> list[ImageEntry]:
@@ -126,7 +139,7 @@ def _entries(run: _Run) -> list[ImageEntry]:
     ]
 
 
-def _pictures(run: _Run, entries: Sequence[ImageEntry], spec: EmbeddingSpec, progress: Progress) -> dict[str, Picture]:
+def _pictures(run: _Run, entries: Sequence[ImageEntry], progress: Progress) -> dict[str, Picture]:
     """Thumbnails of the most typical images of every cluster."""
     order = np.lexsort([np.array([entry.distance for entry in entries]), run.labels])
     first = np.searchsorted(run.labels[order], run.labels[order])
@@ -142,45 +155,34 @@ def _pictures(run: _Run, entries: Sequence[ImageEntry], spec: EmbeddingSpec, pro
         thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         jpeg = io.BytesIO()
         thumbnail.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
-        pictures[image.sha256] = Picture(jpeg.getvalue(), run.rarity[at].reshape(spec.grid))
+        pictures[image.sha256] = Picture(jpeg.getvalue(), run.rarity[at].reshape(run.spec.grid))
         progress(done, len(drawn))
     return pictures
 
 
-def _record(
-    category: str,
-    run_id: str,
-    run: _Run,
-    entries: Sequence[ImageEntry],
-    pictures: Mapping[str, Picture],
-    config: RunConfig,
-    spec: EmbeddingSpec,
-    weights: BagWeights,
-    tree: ClusterTree,
-    evaluation: Evaluation,
-) -> RunReport:
+def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Picture]) -> RunReport:
     notes = telemetry.current()
     return RunReport(
-        category=category,
-        run_id=run_id,
+        category=run.category,
+        run_id=run.run_id,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        recipe=config.method,
+        recipe=run.config.method,
         images=entries,
         pictures=pictures,
         linkage=run.linkage,
         descriptors=run.descriptors,
-        n_clusters=tree.n_clusters,
-        n_clusters_rule=tree.n_clusters_rule,
-        tau=weights.tau,
-        tau_text=config.tau,
-        protocol=evaluation.protocol,
-        scores=evaluation.full,
-        scores_defect_only=evaluation.defect_only,
-        trivial=evaluation.trivial,
+        n_clusters=run.tree.n_clusters,
+        n_clusters_rule=run.tree.n_clusters_rule,
+        tau=run.weights.tau,
+        tau_text=run.config.tau,
+        protocol=run.evaluation.protocol,
+        scores=run.evaluation.full,
+        scores_defect_only=run.evaluation.defect_only,
+        trivial=run.evaluation.trivial,
         counts=_counts(run.manifest),
         quarantine=[(entry.path, entry.reason) for entry in run.manifest.quarantine],
         duplicates=run.manifest.duplicates,
-        config={"run": config.model_dump(), "embedding": asdict(spec)},
+        config={"run": run.config.model_dump(), "embedding": asdict(run.spec)},
         seconds=_seconds(notes.seconds),
         work=notes.work,
         versions=_versions(),
@@ -190,8 +192,9 @@ def _record(
 
 def _assignments(run: _Run, entries: Sequence[ImageEntry]) -> pd.DataFrame:
     """One row an image, by path: what the run says of it, then the columns that came with it."""
-    rows = [
-        {
+    rows = []
+    for image, entry in zip(run.images, entries, strict=True):
+        row: dict[str, object] = {
             "path": entry.path,
             "sha256": entry.sha256,
             "cluster": entry.cluster,
@@ -199,49 +202,38 @@ def _assignments(run: _Run, entries: Sequence[ImageEntry]) -> pd.DataFrame:
             "distance": round(entry.distance, 6),
             "label": entry.label,
             "split": entry.split,
-            **image.extra,
         }
-        for image, entry in zip(run.images, entries, strict=True)
-    ]
+        given = {f"given_{name}" if name in row else name: value for name, value in image.extra.items()}
+        rows.append({**row, **given})
     return pd.DataFrame(rows).sort_values("path", kind="stable")
 
 
-def _summary(
-    category: str,
-    run_id: str,
-    key: str,
-    run: _Run,
-    config: RunConfig,
-    spec: EmbeddingSpec,
-    weights: BagWeights,
-    tree: ClusterTree,
-    evaluation: Evaluation,
-) -> dict[str, Any]:
+def _summary(run: _Run) -> dict[str, Any]:
     """Content of summary.json; docs/summary.md describes every field."""
     notes = telemetry.current()
     return {
         "summary_version": SUMMARY_VERSION,
-        "category": category,
-        "run_id": run_id,
-        "key": key,
+        "category": run.category,
+        "run_id": run.run_id,
+        "key": run.key,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset_hash": run.manifest.dataset_hash,
-        "recipe": config.method,
-        "config": config.model_dump(),
-        "embedding": asdict(spec),
+        "recipe": run.config.method,
+        "config": run.config.model_dump(),
+        "embedding": asdict(run.spec),
         "reference": "normal" if run.manifest.normals else "cluster",
-        "protocol": evaluation.protocol,
+        "protocol": run.evaluation.protocol,
         "images": _counts(run.manifest),
-        "n_clusters": tree.n_clusters,
-        "n_clusters_rule": tree.n_clusters_rule,
-        "n_clusters_suggested": tree.n_clusters_suggested,
-        "tau": weights.tau,
+        "n_clusters": run.tree.n_clusters,
+        "n_clusters_rule": run.tree.n_clusters_rule,
+        "n_clusters_suggested": run.tree.n_clusters_suggested,
+        "tau": run.weights.tau,
         "metrics": {
-            "full": _scores(evaluation.full),
-            "defect_only": _scores(evaluation.defect_only),
-            "trivial": {name.replace(" ", "_"): _scores(scores) for name, scores in evaluation.trivial.items()},
-            "n_evaluated": evaluation.n_evaluated,
-            "n_left_out": evaluation.n_left_out,
+            "full": _scores(run.evaluation.full),
+            "defect_only": _scores(run.evaluation.defect_only),
+            "trivial": {name.replace(" ", "_"): _scores(scores) for name, scores in run.evaluation.trivial.items()},
+            "n_evaluated": run.evaluation.n_evaluated,
+            "n_left_out": run.evaluation.n_left_out,
         },
         "seconds": _all_seconds(notes),
         "work": dict(notes.work),
@@ -288,8 +280,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _publish_artifacts(category: str, folder: Path, record: RunReport, sheet: bytes) -> None:
+def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
     """Show the run in the Prefect UI: the cluster sheet, its sizes and scores, the way to the report."""
+    category = record.category
     picture = f"data:image/jpeg;base64,{base64.b64encode(sheet).decode()}"
     create_image_artifact(
         image_url=picture, key=artifact_key("clusters", category), description=f"Clusters of {category}"

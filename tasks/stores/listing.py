@@ -258,6 +258,17 @@ def _hash(
     )
 
 
+def check_normals_left(asked: DatasetManifest, usable: DatasetManifest) -> None:
+    """Raise `DatasetError` where normals were given and not one can be used: a blind run is not what was asked for."""
+    if asked.normals and not usable.normals:
+        paths = {image.path for image in asked.normals}
+        first = next(entry for entry in usable.quarantine if entry.path in paths)
+        raise DatasetError(
+            f"none of the {len(asked.normals)} normal images of category {asked.category} can be used "
+            f"({first.path}: {first.reason}); mend them, or run blind with --normals none"
+        )
+
+
 def check_enough(manifest: DatasetManifest) -> None:
     """Raise `DatasetError` where fewer than two images are left to cluster."""
     if len(manifest.clustered) >= 2:

@@ -77,6 +77,16 @@ def test_extra_columns_reach_the_assignments(tmp_path, checkpoint):
     assert run_folder(outcome).parent == tmp_path / "store" / "runs" / "nut%2Fleft"
 
 
+def test_extra_columns_never_replace_a_result(tmp_path, checkpoint):
+    """A manifest's own column named like one of the result's stands beside it under another name."""
+    flat_folder(tmp_path / "images", range(6))
+    rows = [{"path": f"images/{n:03d}.png", "category": "nut", "cluster": "by hand"} for n in range(6)]
+    data = write_manifest_csv(tmp_path / "manifest.csv", rows)
+    frame = assignments(run_one(data, tmp_path / "store", tiny_config(checkpoint, n_clusters=2)))
+    assert set(frame["cluster"]) == {0, 1}
+    assert set(frame["given_cluster"]) == {"by hand"}
+
+
 def test_obvious_defects_are_told_apart(tmp_path, checkpoint):
     """Holes, scratches and clean surfaces end up in clusters of their own, far from chance."""
     data = mvtec_category(tmp_path / "nut", COUNTS)
@@ -104,6 +114,15 @@ def test_normals_mode(tmp_path, checkpoint):
     scores = assignments(outcome).groupby("label")["anomaly_score"].mean()
     assert scores["hole"] > scores["good"]
     assert scores["scratch"] > scores["good"]
+
+
+def test_unusable_normals_do_not_turn_into_a_blind_run(tmp_path, checkpoint):
+    """Where not one of the given normals can be decoded the category fails, and says how to run blind."""
+    data = mvtec_category(tmp_path / "nut", {**COUNTS, "train/good": 2})
+    for number, path in enumerate((data / "train" / "good").iterdir()):
+        path.write_text(f"no image {number}")
+    with pytest.raises(DatasetError, match=r"none of the 2 normal images.*train/good/.*--normals none"):
+        run_one(data, tmp_path / "store", tiny_config(checkpoint))
 
 
 def test_unusable_files_are_listed_and_the_rest_runs(tmp_path, checkpoint):
