@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anoclust_core.errors import ResourceError
 from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES, PRODUCT_VALUES
 
-BLOCK_BUDGET_BYTES: Final = 128 << 20
+BLOCK_BUDGET_BYTES: Final = 256 << 20
 """Memory of one block task: two groups of bags and their distances in both directions."""
 
 MAX_BLOCK_IMAGES: Final = 32

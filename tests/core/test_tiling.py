@@ -204,11 +204,11 @@ def test_computing_a_block_really_takes_no_more_memory_than_planned(
     assert peak <= 1.05 * (2 << 20)
 
 
-@pytest.mark.parametrize(("n_patches", "dim"), [(6000, 64), (256, 100_000)])
+@pytest.mark.parametrize(("n_patches", "dim"), [(9000, 64), (256, 100_000)])
 def test_a_pair_that_does_not_fit_is_refused_with_the_knob(n_patches: int, dim: int) -> None:
     """Patches too many or too long for one block are refused before the run, with the need and the options to turn."""
     single = 2 * n_patches * dim + 2 * n_patches + n_patches**2
     double = 2 * n_patches * dim + 2 * min(n_patches**2, 1 << 20)
     need = (4 * single + 8 * double + n_patches) >> 20
-    with pytest.raises(ResourceError, match=rf"{n_patches} patches.* {need} MiB.*128 MiB.*--image-size.*--layers"):
+    with pytest.raises(ResourceError, match=rf"{n_patches} patches.* {need} MiB.*256 MiB.*--image-size.*--layers"):
         block_images(n_patches, dim)
