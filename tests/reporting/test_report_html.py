@@ -256,3 +256,11 @@ def test_a_negative_limit_is_refused() -> None:
     """A limit below zero is a mistake in the configuration."""
     with pytest.raises(ConfigError, match="0 or more"):
         render_report(example_report(), max_drawn_per_cluster=-1)
+
+
+@pytest.mark.parametrize(("normals", "words"), [(0, "the other images"), (40, "the known normal images")])
+def test_heat_says_what_it_was_measured_against(normals: int, words: str) -> None:
+    """A reader learns whether a patch is rare among the images themselves or against known normals."""
+    report = example_report()
+    page = Page(render_report(dataclasses.replace(report, counts={**report.counts, "normals": normals})))
+    assert f"from its nearest in {words}" in page.all_text()
