@@ -69,12 +69,15 @@ class DatasetManifest:
         Files that could not be used, sorted by path.
     notes
         What a reader of the result must know about the choice of images.
+    n_normals_given
+        Normal images that were given, usable or not: where none is left, a blind run is not what was asked for.
     """
 
     category: str
     images: tuple[ImageRecord, ...]
     quarantine: tuple[QuarantinedImage, ...] = ()
     notes: tuple[str, ...] = ()
+    n_normals_given: int = 0
 
     @property
     def clustered(self) -> tuple[ImageRecord, ...]:

@@ -116,7 +116,7 @@ def run(
     nothing the second time.
 
     Results go to `STORE/runs/CATEGORY/RUN/`: `report.html` to look at, `assignments.csv` and `summary.json` to work
-    with, `figures/`. `STORE/runs/CATEGORY/latest.json` names the newest run.
+    with, `figures/`. `STORE/runs/CATEGORY/latest.json` names the run of the last command.
     """
     with _messages(debug):
         config = _config(
@@ -146,7 +146,7 @@ def demo(
 
 @prepare.command("demo")
 def prepare_demo(
-    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist yet.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to make; new, or empty.", show_default=False)],
     seed: DemoSeed = 0,
     debug: Debug = False,
 ) -> None:

@@ -19,7 +19,7 @@ from tasks.report import report
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import check_enough, check_normals_left
+from tasks.stores.listing import check_enough
 from tasks.stores.manifests import load_manifest, save_manifest
 from tasks.stores.nearest import NearestSlabs
 from tasks.weigh import weigh
@@ -72,13 +72,12 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
         )
 
         # images that could not be decoded are known from here on; the later keys stand for the others
-        asked, images = images, images.without(embeddings.unreadable)
+        images = images.without(segments.without_known(embeddings.unreadable))
         check_enough(images)
-        check_normals_left(asked, images)
         settled = str(save_manifest(layout, images))
         plan = plan_run(images, config, spec)
 
-        slabs = NearestSlabs(layout.nearest(category, plan.embedding))
+        slabs = NearestSlabs(layout.nearest(category, plan.distances))
         n_pairs = slabs.count_missing(images, plan.reference)
         nearest = run_stage(
             pair,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -112,7 +113,9 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
         done = f"{embedded:,} images embedded, {pairs:,} image pairs compared, {outcome.seconds:.0f} s"
     bad = outcome.summary["images"]["quarantined"]
     warning = f"\n  {bad:,} files could not be used; the report says which and why" if bad else ""
-    return f"{outcome.category}: {done}{warning}\n  {outcome.run / 'report.html'}"
+    report, here = outcome.run / "report.html", Path.cwd()
+    shown = report.relative_to(here) if report.is_relative_to(here) else report
+    return f"{outcome.category}: {done}{warning}\n  {shown}"
 
 
 def _score(scores: dict[str, float] | None, name: str) -> str:

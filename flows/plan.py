@@ -26,7 +26,9 @@ class RunPlan:
     n_clusters, n_clusters_rule
         Number to cut, or None for the label-free suggestion; and why.
     embedding
-        Key of the embedding spec: names the folders of segments and slabs.
+        Key of the embedding spec: names the folder of segments.
+    distances
+        Key of embedding and distance computation: names the folder of slabs.
     embed, pair, weigh, group, evaluate
         Keys of the stages' results.
     run
@@ -37,6 +39,7 @@ class RunPlan:
     n_clusters: int | None
     n_clusters_rule: str
     embedding: str
+    distances: str
     embed: str
     pair: str
     weigh: str
@@ -60,7 +63,8 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
         raise ConfigError(f"--n-clusters {n_clusters}: {manifest.category} has only {len(clustered)} images to cluster")
     reference: Role = "normal" if manifest.normals else "cluster"
     embedding = _key("embed", spec=asdict(spec))
-    pair = _key("pair", embedding=embedding, dataset=manifest.dataset_hash, reference=reference)
+    distances = _key("pair", embedding=embedding)
+    pair = _key("pair", distances=distances, dataset=manifest.dataset_hash, reference=reference)
     weigh = _key("weigh", pair=pair, tau=config.tau)
     group = _key("group", weigh=weigh, n_clusters=n_clusters, rule=rule)
     evaluate = _key("evaluate", group=group, protocol=config.protocol, labels=labels)
@@ -69,6 +73,7 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
         n_clusters=n_clusters,
         n_clusters_rule=rule,
         embedding=embedding,
+        distances=distances,
         embed=_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
         pair=pair,
         weigh=weigh,

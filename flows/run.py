@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anoclust_core.config import RunConfig
-from anoclust_core.errors import AnoclustError
+from anoclust_core.errors import AnoclustError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.plan import plan_run
 from tasks import telemetry
@@ -89,7 +89,7 @@ def run_data(
     """
     layout = StoreLayout(store.absolute())
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
-    manifests = list_datasets(data, config, categories=categories, progress=hashing)
+    manifests = list_datasets(data, config, categories=categories, exclude=store, progress=hashing)
     spec = embedding_spec(layout, config)
     for manifest in manifests:
         heard = _for_category(listener, manifest.category)
@@ -99,6 +99,13 @@ def run_data(
                 summary = runs.read_summary(run)
             except AnoclustError as error:
                 yield CategoryOutcome(manifest.category, error=error)
+                continue
+            except OSError as error:
+                failed = StoreError(
+                    f"{layout.root}: {error}; check that it can be written and is not full, then run again"
+                )
+                failed.__cause__ = error
+                yield CategoryOutcome(manifest.category, error=failed)
                 continue
         seconds = summary["seconds"]["total"] if is_new else 0.0
         yield CategoryOutcome(manifest.category, run, is_new, summary, seconds, dict(notes.work))

@@ -18,7 +18,7 @@ from prefect.tasks import exponential_backoff
 
 from anoclust_core.keys import content_key
 from tasks import telemetry
-from tasks.stores.files import safe_name
+from tasks.stores.files import read_json, safe_name
 
 Result = TypeVar("Result")
 
@@ -40,12 +40,17 @@ _TRANSIENT: Final = frozenset(
 
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Result file of a stage: readable folders, then the content key that the flow hands in.
+    """Result file of a stage, see `_result_name`."""
+    return _result_name(context.task.name, parameters["category"], parameters["key"], parameters.get("folder"))
+
+
+def _result_name(stage: str, category: str, key: str, folder: object) -> str:
+    """Readable folders, then the content key that the flow hands in.
 
     A result names the folder that its arrays lie in; in a store that was moved or copied it is no result.
     """
-    place = content_key("place", {"folder": parameters.get("folder")})[:8]
-    return f"{context.task.name}/{safe_name(parameters['category'])}/{parameters['key']}-{place}"
+    place = content_key("place", {"folder": folder})[:8]
+    return f"{stage}/{safe_name(category)}/{key}-{place}"
 
 
 def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
@@ -102,12 +107,23 @@ class StageRunner:
         """
         named = task.with_options(
             task_run_name=f"{task.name} {self._category} ({detail})".replace("{", "{{").replace("}", "}}"),
-            refresh_cache=not is_complete,
+            refresh_cache=not is_complete or not self._readable(task.name, key, work),
             result_storage=self._results,
         )
         with telemetry.timed(task.name):
             result: Result = named(category=self._category, key=key, **work)
             return result
+
+    def _readable(self, stage: str, key: str, work: dict[str, Any]) -> bool:
+        """Whether a cached result, if there is one, is whole: Prefect writes in place, and a full disk cuts it off."""
+        path = self._results / _result_name(stage, self._category, key, work.get("folder"))
+        try:
+            read_json(path)
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 def artifact_key(*parts: str) -> str:

@@ -25,7 +25,7 @@ class Telemetry:
     started
         When the run was asked for, in seconds since the epoch.
     seconds
-        Wall-clock time by stage; a stage whose cached result was used takes none.
+        Wall-clock time by stage; a stage whose cached result was used takes next to none.
     work
         Counts of what was really computed.
     """

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from anoclust_core.config import RunConfig
 from anoclust_core.keys import content_key
 from anoclust_core.records import EmbeddingSpec
+from anoclust_core.versions import ALGORITHM_VERSIONS
 from tasks.stores.files import read_json, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.weights import weights_identity
@@ -27,11 +28,14 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         "weights": weights,
         "layers": list(config.layers) if config.layers else None,
         "image_size": config.image_size,
+        "version": ALGORITHM_VERSIONS["embed"],
         "timm": version("timm"),  # another version may resolve a name to other weights or other preprocessing
     }
     path = store.backbone(content_key("backbone", asked))
-    if path.is_file():
+    try:
         return _from_json(read_json(path))
+    except (OSError, ValueError, TypeError):
+        pass  # no card yet, or one that is damaged or of another version: it is made anew
     from anoclust_core.backbones import describe
 
     spec = describe(config.backbone, weights=weights, layers=config.layers, image_size=config.image_size)

@@ -63,6 +63,11 @@ class EmbeddingSegments:
         """How many distinct images have neither a bag nor a reason why not."""
         return len(set(hashes) - self.index().keys() - self.unreadable().keys())
 
+    def without_known(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        """Reasons of images that still have no bag; another run may have read them since."""
+        index = self.index()
+        return {sha256: why for sha256, why in reasons.items() if sha256 not in index}
+
     def unreadable(self) -> dict[str, str]:
         """From content hash to the reason, for images that could not be decoded."""
         path = self.folder / _UNREADABLE

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from dask.system import CPU_COUNT
-from distributed import Client, WorkerPlugin, as_completed
+from distributed import Client, KilledWorker, WorkerPlugin, as_completed
 from threadpoolctl import threadpool_limits
 
 from anoclust_core.errors import ResourceError
@@ -102,6 +102,11 @@ def run_jobs(
         try:
             for future, count in as_completed(futures, loop=client.loop, with_results=True):
                 on_done(position[future.key], count)
+        except KilledWorker as error:
+            client.cancel(futures)
+            raise ResourceError(
+                f"a Dask worker died at the same piece of work {JOB_RETRIES + 1} times ({error}); give it more memory"
+            ) from error
         except BaseException:
             client.cancel(futures)
             raise

@@ -95,7 +95,9 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         raise UnreadableImageError("is not a PNG, JPEG, BMP, TIFF or WebP image, whatever its ending says") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"is too large to decode safely: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, IndexError, KeyError, TypeError) as error:
+    except MemoryError as error:
+        raise UnreadNowError("needs more memory than is free now; the next run tries again") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
         # Pillow's decoders raise all of these on damaged files
         raise UnreadableImageError(f"is damaged and cannot be decoded: {error}") from error
 
@@ -109,7 +111,7 @@ def _check_header(image: Image.Image) -> None:
         raise UnreadableImageError(f"has {width} x {height} pixels; the shorter side needs at least {MIN_SIDE}")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnreadableImageError(f"has {width} x {height} pixels; more than {MAX_ASPECT} times longer than wide")
-    if getattr(image, "n_frames", 1) > 1:
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a camera's JPEG with a preview behind it
         raise UnreadableImageError(f"holds {image.n_frames} frames; save each as an image of its own")  # type: ignore[attr-defined]
 
 

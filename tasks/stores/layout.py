@@ -6,7 +6,7 @@
       backbones/<key>.json                          what a backbone's name and weights resolve to
       manifests/<category>/<key>.json               what a run was given
       embeddings/<category>/<embedding key>/        immutable segments of bags
-      nearest/<category>/<embedding key>/           immutable slabs of nearest-patch distances
+      nearest/<category>/<distances key>/           immutable slabs of nearest-patch distances
       weights/<category>/<key>/                     rarity, weights, descriptors
       trees/<category>/<key>/                       linkage and labels
       results/                                      Prefect's cached results: handles, never arrays
@@ -45,9 +45,9 @@ class StoreLayout:
         """Folder of the embedding segments."""
         return self.root / "embeddings" / safe_name(category) / embedding_key
 
-    def nearest(self, category: str, embedding_key: str) -> Path:
+    def nearest(self, category: str, distances_key: str) -> Path:
         """Folder of the nearest-distance slabs."""
-        return self.root / "nearest" / safe_name(category) / embedding_key
+        return self.root / "nearest" / safe_name(category) / distances_key
 
     def weights(self, category: str, key: str) -> Path:
         """Folder of rarity, weights and descriptors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +43,7 @@ def list_datasets(
     config: RunConfig,
     *,
     categories: Sequence[str] = (),
+    exclude: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[DatasetManifest]:
     """List the images of every category and say what the run does with each.
@@ -54,6 +56,8 @@ def list_datasets(
         Its ``splits`` and ``normals`` decide the roles.
     categories
         Names to keep; all by default.
+    exclude
+        Folder that holds no data even where it lies inside ``data``: the store.
     progress
         Called with (files hashed, files in all).
 
@@ -71,7 +75,8 @@ def list_datasets(
     """
     if config.splits == "all" and config.normals == "none":
         raise ConfigError("--splits all clusters the train split, --normals none leaves it out; give one of the two")
-    found = _read_manifest(data) if data.is_file() else _read_folder(data)
+    ignored: Counter[str] = Counter()
+    found = _read_manifest(data) if data.is_file() else _read_folder(_Walk(exclude, ignored), data)
     by_category: dict[str, list[_Candidate]] = {}
     for candidate in found:
         by_category.setdefault(candidate.category, []).append(candidate)
@@ -89,25 +94,68 @@ def list_datasets(
             if progress:
                 progress(done + n, n_files)
 
-        manifests.append(_hash(name, kept, notes, report))
+        manifests.append(_hash(name, kept, [*notes, *_ignored_notes(ignored)], report))
         hashed += len(kept)
     return manifests
 
 
-def _read_folder(data: Path) -> list[_Candidate]:
+@dataclass(frozen=True)
+class _Walk:
+    """A walk through folders: what it passes over, and what it counts as ignored, by file ending."""
+
+    exclude: Path | None
+    ignored: Counter[str]
+
+    def folders(self, folder: Path) -> list[Path]:
+        """Visible folders in a folder, without the excluded one."""
+        return sorted(path for path in folder.iterdir() if path.is_dir() and self._is_visible(path))
+
+    def images_below(self, folder: Path) -> list[Path]:
+        """Images in a folder and the visible folders below it; visible files with other endings are counted."""
+        found = []
+        for path in sorted(folder.iterdir()):
+            if not self._is_visible(path):
+                continue
+            if path.is_dir():
+                found += self.images_below(path)
+            elif path.suffix.lower() in IMAGE_SUFFIXES:
+                found.append(path)
+            else:
+                self.ignored[path.suffix.lower() or "no ending"] += 1
+        return sorted(found)
+
+    def _is_visible(self, path: Path) -> bool:
+        return not path.name.startswith(".") and not (self.exclude and path.resolve() == self.exclude.resolve())
+
+
+def _ignored_notes(ignored: Counter[str]) -> list[str]:
+    if not ignored:
+        return []
+    kinds = ", ".join(f"{count} of {ending}" for ending, count in sorted(ignored.items()))
+    return [f"Files with other endings than those of images were ignored: {kinds}."]
+
+
+def _read_folder(walk: _Walk, data: Path) -> list[_Candidate]:
     """Candidates of a folder in any of the layouts."""
     if not data.is_dir():
         raise DatasetError(f"no images to cluster: {data} is neither a folder nor a manifest (.csv)")
+    name = _printable(data.resolve().name)
+    folders = walk.folders(data)
+    stray = [path for path in data.iterdir() if _is_image(path)]
     if _is_mvtec(data):
-        found = _read_mvtec(data, _printable(data.resolve().name))
-    elif any(_is_image(path) for path in data.iterdir()):
-        found = _read_flat(data, _printable(data.resolve().name))
+        found = _read_mvtec(walk, data, name)
+    elif stray and any(_is_mvtec(folder) for folder in folders):
+        raise DatasetError(
+            f"{data} holds folders in the MVTec layout and {len(stray)} images beside them ({stray[0].name}); "
+            "move the images into a folder of their own, or give one of the folders"
+        )
+    elif stray:
+        found = _read_flat(walk, data, name)
     else:
-        folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
         found = [
             candidate
             for folder in folders
-            for candidate in (_read_mvtec if _is_mvtec(folder) else _read_flat)(folder, _printable(folder.name))
+            for candidate in (_read_mvtec if _is_mvtec(folder) else _read_flat)(walk, folder, _printable(folder.name))
         ]
     if not found:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
@@ -125,14 +173,10 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if _is_image(path))
-
-
-def _read_mvtec(root: Path, category: str) -> list[_Candidate]:
+def _read_mvtec(walk: _Walk, root: Path, category: str) -> list[_Candidate]:
     found = []
-    for split in sorted(path for path in root.iterdir() if path.is_dir() and path.name != MASKS):
-        for file in _images_below(split):
+    for split in (path for path in walk.folders(root) if path.name != MASKS):
+        for file in walk.images_below(split):
             parts = file.relative_to(split).parts
             label = parts[0] if len(parts) > 1 else None
             mask = root / MASKS / (label or "") / f"{file.stem}_mask.png"
@@ -154,29 +198,30 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def _read_flat(root: Path, category: str) -> list[_Candidate]:
-    return [_Candidate(file.relative_to(root).as_posix(), file, category) for file in _images_below(root)]
+def _read_flat(walk: _Walk, root: Path, category: str) -> list[_Candidate]:
+    return [_Candidate(file.relative_to(root).as_posix(), file, category) for file in walk.images_below(root)]
 
 
 def _read_manifest(path: Path) -> list[_Candidate]:
     """Candidates of a manifest; relative paths start at its folder and stay inside it."""
     if path.suffix.lower() != ".csv":
         raise DatasetError(f"{path} is a file but no manifest; expected a .csv with the columns path and category")
-    import pandas as pd  # takes half a second, which a folder of images need not wait for
-
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restkey="", restval="", strict=True)
+            columns = list(reader.fieldnames or [])
+            lines = [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as a manifest: {error}") from error
-    missing = [column for column in ("path", "category") if column not in frame.columns]
+    missing = [column for column in ("path", "category") if column not in columns]
     if missing:
-        raise DatasetError(
-            f"{path} lacks the column {' and '.join(missing)}; found {', '.join(map(str, frame.columns))}"
-        )
-    extra = [column for column in frame.columns if column not in _COLUMNS]
+        raise DatasetError(f"{path} lacks the column {' and '.join(missing)}; found {', '.join(columns) or 'nothing'}")
+    extra = [column for column in columns if column and column not in _COLUMNS]
     root = path.parent.resolve()
     found = []
-    for number, row in enumerate(frame.to_dict("records"), start=2):
+    for number, row in lines:
+        if any(row.get("") or []):
+            raise DatasetError(f"{path}, line {number}: has more cells than the header has columns")
         if not row["path"] or not row["category"]:
             raise DatasetError(f"{path}, line {number}: path and category must not be empty")
         found.append(
@@ -225,7 +270,7 @@ def _choose(found: list[_Candidate], config: RunConfig) -> tuple[list[tuple[_Can
 def _read_normals(folder: Path, category: str) -> list[_Candidate]:
     if not folder.is_dir():
         raise ConfigError(f"--normals takes auto, none or a folder of normal images; there is no folder {folder}")
-    found = [replace(candidate, label=GOOD) for candidate in _read_flat(folder, category)]
+    found = [replace(candidate, label=GOOD) for candidate in _read_flat(_Walk(None, Counter()), folder, category)]
     if not found:
         raise DatasetError(f"no normal image in {folder}")
     return [replace(candidate, path=str(folder / candidate.path)) for candidate in found]
@@ -255,27 +300,25 @@ def _hash(
         images=tuple(sorted(images, key=lambda image: image.path)),
         quarantine=tuple(sorted(quarantine, key=lambda entry: entry.path)),
         notes=(*notes, *_shared_contents(images)),
+        n_normals_given=sum(role == "normal" for _, role in chosen),
     )
 
 
-def check_normals_left(asked: DatasetManifest, usable: DatasetManifest) -> None:
-    """Raise `DatasetError` where normals were given and not one can be used: a blind run is not what was asked for."""
-    if asked.normals and not usable.normals:
-        paths = {image.path for image in asked.normals}
-        first = next(entry for entry in usable.quarantine if entry.path in paths)
-        raise DatasetError(
-            f"none of the {len(asked.normals)} normal images of category {asked.category} can be used "
-            f"({first.path}: {first.reason}); mend them, or run blind with --normals none"
-        )
-
-
 def check_enough(manifest: DatasetManifest) -> None:
-    """Raise `DatasetError` where fewer than two images are left to cluster."""
+    """Raise `DatasetError` where fewer than two images are left to cluster, or none of the normals that were given.
+
+    Without its normals a run would be blind, which is not what was asked for.
+    """
+    reasons = "; ".join(f"{entry.path}: {entry.reason}" for entry in manifest.quarantine[:3])
+    if manifest.n_normals_given and not manifest.normals:
+        raise DatasetError(
+            f"none of the {manifest.n_normals_given} normal images of category {manifest.category} can be used "
+            f"({reasons}); mend them, or run blind with --normals none"
+        )
     if len(manifest.clustered) >= 2:
         return
     splits = Counter(image.split for image in manifest.images)
     others = ", ".join(f"{count} of split {split}" for split, count in splits.items() if split not in (None, TEST))
-    reasons = "; ".join(f"{entry.path}: {entry.reason}" for entry in manifest.quarantine[:3])
     raise DatasetError(
         f"category {manifest.category} has {len(manifest.clustered)} usable images to cluster, at least 2 are needed"
         + (f"; there are {others}: --splits all clusters them too" if others else "")

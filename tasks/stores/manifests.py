@@ -28,4 +28,5 @@ def load_manifest(path: Path) -> DatasetManifest:
         images=tuple(ImageRecord(**image) for image in content["images"]),
         quarantine=tuple(QuarantinedImage(**entry) for entry in content["quarantine"]),
         notes=tuple(content["notes"]),
+        n_normals_given=content["n_normals_given"],
     )

@@ -103,16 +103,20 @@ class NearestSlabs:
         return covered
 
     def count_missing(self, images: DatasetManifest, reference: Role) -> int:
-        """How many image pairs have no distances yet; a pair counts once where both directions are wanted."""
+        """How many image pairs have no distances yet; a pair counts once where both directions are wanted.
+
+        Never 0 where something has to be computed, be it an image's distances to itself.
+        """
         rows, _ = unique_contents(images.clustered)
         if reference == "cluster":
-            return int(np.triu(~self.covered(rows, rows), k=1).sum())
+            missing = ~self._covered_both_ways(rows)
+            return int(np.triu(missing, k=1).sum()) or int(missing.any())
         return int((~self.covered(rows, unique_contents(images.normals)[0])).sum())
 
     def plan_mutual(self, hashes: Sequence[str], embeddings: Path, n_patches: int, side: int) -> Plan:
         """Blocks for all pairs among some images that are not there yet, both directions from one product."""
         plan = Plan(self, embeddings, n_patches, side)
-        for rectangle in tiling.missing_squares(self.covered(hashes, hashes)):
+        for rectangle in tiling.missing_squares(self._covered_both_ways(hashes)):
             plan.add_mutual([hashes[i] for i in rectangle.rows], [hashes[i] for i in rectangle.columns])
         return plan
 
@@ -124,6 +128,11 @@ class NearestSlabs:
         for rectangle in tiling.missing_rectangles(self.covered(rows, columns)):
             plan.add_directed([rows[i] for i in rectangle.rows], [columns[i] for i in rectangle.columns])
         return plan
+
+    def _covered_both_ways(self, hashes: Sequence[str]) -> NDArray[np.bool_]:
+        """Pairs that have both directions; an image that was a normal once may have one of them only."""
+        covered = self.covered(hashes, hashes)
+        return covered & covered.T
 
     def read(self, rows: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[int, NDArray[Any]]]:
         """Distances from some images to others, a few rows at a time.

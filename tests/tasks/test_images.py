@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import surface
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tasks.stores.images import UnreadableImageError, UnreadNowError, decode_image, read_image
 
@@ -168,3 +168,23 @@ def test_vanished_file_is_for_the_next_run(tmp_path):
     """A file that is gone is put off as well, with the system's reason and without a path of this machine."""
     with pytest.raises(UnreadNowError, match=r"^cannot be read: No such file"):
         read_image(Path(tmp_path / "gone.png"), sha256="0" * 64)
+
+
+def test_camera_jpeg_with_a_preview_is_read():
+    """A camera's JPEG that carries a preview behind the picture (MPO) is the picture."""
+    pixels = surface(1)
+    picture, preview = Image.fromarray(pixels), Image.fromarray(pixels[::4, ::4])
+    data = encoded(picture, "MPO", save_all=True, append_images=[preview])
+    assert decode_image(data).shape == (*pixels.shape[:2], 3)
+
+
+def test_lack_of_memory_is_no_fault_of_the_image(monkeypatch):
+    """An image that did not fit into memory is tried again by the next run, not quarantined for good."""
+    data = encoded(Image.fromarray(surface(1)), "BMP")
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(UnreadNowError, match="memory"):
+        decode_image(data)

@@ -8,9 +8,10 @@ import pytest
 from builders import flat_folder, mvtec_category, save_image, surface, write_manifest_csv
 
 from anoclust_core.config import RunConfig
+from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest
 from tasks.stores import listing
-from tasks.stores.listing import list_datasets
+from tasks.stores.listing import check_enough, list_datasets
 
 COUNTS = {"train/good": 3, "test/good": 2, "test/hole": 2}
 
@@ -244,3 +245,37 @@ def test_progress_counts_every_file_once(tmp_path):
     heard: list[tuple[int, int]] = []
     list_datasets(tmp_path, RunConfig(), progress=lambda done, total: heard.append((done, total)))
     assert heard == [(done, 5) for done in range(1, 6)]
+
+
+def test_trailing_comma_shifts_nothing(tmp_path):
+    """A manifest whose rows end in a comma, as spreadsheets write them, is read all the same."""
+    flat_folder(tmp_path, range(2))
+    (tmp_path / "m.csv").write_text("path,category,label\n000.png,nut,good,\n001.png,nut,hole,\n")
+    manifest = only(tmp_path / "m.csv")
+    assert [(image.path, image.label) for image in manifest.images] == [("000.png", "good"), ("001.png", "hole")]
+
+
+def test_store_and_hidden_folders_are_no_data(tmp_path):
+    """A store inside the data folder and hidden folders are passed over."""
+    flat_folder(tmp_path, range(2))
+    for folder in ("store/runs", ".thumbnails"):
+        flat_folder(tmp_path / folder, [7])
+    (manifest,) = list_datasets(tmp_path, RunConfig(), exclude=tmp_path / "store")
+    assert [image.path for image in manifest.images] == ["000.png", "001.png"]
+
+
+def test_other_endings_are_told(tmp_path):
+    """Files that do not end like images are not used, and a note says how many there were of which kind."""
+    flat_folder(tmp_path, range(2))
+    for name in ("a.gif", "b.GIF", "notes.txt"):
+        (tmp_path / name).write_text("x")
+    assert any("2 of .gif, 1 of .txt" in note for note in only(tmp_path).notes)
+
+
+def test_unreadable_normals_are_remembered(tmp_path):
+    """Where no given normal can be opened, the category is refused: a blind run is not what was asked for."""
+    flat_folder(tmp_path, range(2))
+    rows = [{"path": f"00{n}.png", "category": "nut", "split": "test"} for n in range(2)]
+    rows.append({"path": "gone.png", "category": "nut", "split": "train"})
+    with pytest.raises(DatasetError, match=r"none of the 1 normal images.*gone.png.*--normals none"):
+        check_enough(only(write_manifest_csv(tmp_path / "m.csv", rows)))

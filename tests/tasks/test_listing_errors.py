@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import digest, flat_folder, manifest_of, write_manifest_csv
+from builders import digest, flat_folder, manifest_of, mvtec_category, write_manifest_csv
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
@@ -83,11 +83,11 @@ def test_sibling_of_a_like_name_is_outside(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "cannot be read as a manifest"),
+        ("", "lacks the column path and category; found nothing"),
         ("path,category\n", "lists no image"),
         ("path,category\n000.png,\n", "line 2: path and category must not be empty"),
         ('path,category\n"unclosed,nut\n', "cannot be read as a manifest"),
-        ("path,category\na.png,nut\nb.png,nut,too,many\n", "cannot be read as a manifest"),
+        ("path,category\na.png,nut\nb.png,nut,too,many\n", "line 3: has more cells than the header has columns"),
     ],
     ids=["empty", "header only", "empty cell", "open quote", "too many cells"],
 )
@@ -135,3 +135,11 @@ def test_duplicate_line_of_a_manifest_is_not_silent(tmp_path):
     rows = [{"path": name, "category": "nut"} for name in ("000.png", "001.png", "000.png")]
     (manifest,) = list_datasets(write_manifest_csv(Path(tmp_path) / "m.csv", rows), RunConfig())
     assert manifest.duplicates == (("000.png", "000.png"),)
+
+
+def test_pictures_beside_mvtec_folders_are_refused(tmp_path):
+    """One stray picture beside MVTec folders does not turn masks and labels into one flat category."""
+    mvtec_category(tmp_path / "nut", {"test/good": 2})
+    flat_folder(tmp_path, [0])
+    with pytest.raises(DatasetError, match="MVTec layout and 1 images beside them"):
+        list_datasets(tmp_path, RunConfig())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -108,6 +109,28 @@ def test_any_history_against_normals(fresh, embedded, history, side):
         known |= pairs
         direct = nearest_distances(embedded.read(hashes(rows)), embedded.read(hashes(columns)))
         np.testing.assert_allclose(read(slabs, rows, columns), direct, atol=HALF_PRECISION)
+
+
+@settings(max_examples=12, deadline=None)
+@given(rows=subsets, columns=subsets, images=subsets, side=sides)
+def test_blind_after_a_run_against_normals(fresh, embedded, expected, rows, columns, images, side):
+    """Images that were normals before can be clustered among the others: one known direction does not pass for both."""
+    slabs = fresh()
+    compute(slabs.plan_directed(hashes(rows), hashes(columns), embedded.folder, N_PATCHES, side))
+    compute(slabs.plan_mutual(hashes(images), embedded.folder, N_PATCHES, side))
+    assert_all_at_once(slabs, images, expected)
+    assert slabs.count_missing(manifest_of(hashes(images)), "cluster") == 0
+
+
+def test_deleted_distances_to_itself_are_missed(slabs, embedded, expected):
+    """A slab with nothing but an image's distances to itself is computed again when it was deleted."""
+    compute(slabs.plan_mutual(hashes([0, 1]), embedded.folder, N_PATCHES, 1))
+    compute(slabs.plan_mutual(hashes([0, 1, 2]), embedded.folder, N_PATCHES, 1))
+    (alone,) = (slab.folder for slab in slabs.slabs() if slab.rows == slab.columns == (HASHES[2],))
+    shutil.rmtree(alone)
+    assert slabs.count_missing(manifest_of(hashes([0, 1, 2])), "cluster") > 0
+    compute(slabs.plan_mutual(hashes([0, 1, 2]), embedded.folder, N_PATCHES, 1))
+    assert_all_at_once(slabs, [0, 1, 2], expected)
 
 
 @settings(max_examples=12, deadline=None)
