@@ -10,7 +10,7 @@
       weights/<category>/<key>/                     rarity, weights, descriptors
       trees/<category>/<key>/                       linkage and labels
       results/                                      Prefect's cached results: handles, never arrays
-      runs/<category>/<run id>/                     what people and scripts read; latest.json names the newest
+      runs/<category>/<run id>/                     what people and scripts read; latest.json: the last asked for
 """
 
 from __future__ import annotations

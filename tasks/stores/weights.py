@@ -83,6 +83,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        # each reader has errors of its own, down to EOFError and KeyError; all mean that this file holds no weights
         raise StoreError(
             f"{path} cannot be read as weights ({_first_line(error)}); "
             "expected a .safetensors file or a torch file with tensors only"
