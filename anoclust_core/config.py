@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
 from anoclust_core.errors import ConfigError
 
-DEFAULT_TAU = "0.3sd"
-DEFAULT_BACKBONE = "efficientnet_lite2"
-DEFAULT_IMAGE_SIZE = 256
+DEFAULT_BACKBONE: Final = "efficientnet_lite2"
+DEFAULT_STORE_BUDGET: Final = ByteSize(2 << 30)
+"""Nearest distances that a run may keep on disk: every pair of 2,000 images with 256 patches each."""
 
 
 def parse_tau(text: str) -> tuple[float, bool]:
@@ -48,56 +49,150 @@ def parse_tau(text: str) -> tuple[float, bool]:
 
 def _valid_tau(text: str) -> str:
     """Check the text and write it in one way, so that 0.30sd and 0.3sd are one run."""
-    value, relative = parse_tau(text)
+    try:
+        value, relative = parse_tau(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
     return repr(value).removesuffix(".0") + ("sd" if relative else "")
 
 
 def _valid_device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise ConfigError(f"device is auto, cpu, cuda or cuda:INDEX; found {text!r}")
+        raise ValueError("is auto, cpu, cuda or cuda:INDEX")
     return text
 
 
-class RunConfig(BaseModel):
+def _none_if(word: str) -> BeforeValidator:
+    """Read a word as no value: files and environment variables have no other way to say it."""
+    return BeforeValidator(lambda value: None if value == word else value)
+
+
+def _split_layers(value: object) -> object:
+    """Read ``2,3`` as ``(2, 3)``."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise ValueError("takes numbers of feature levels separated by commas (2,3), or auto")
+    return tuple(int(part) for part in parts)
+
+
+class _Section(BaseModel):
+    """Frozen settings; a name that does not exist is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Which images, and what becomes of bad ones.
+
+    Attributes
+    ----------
+    normals
+        Known normal images that rarity is measured against: ``auto`` takes the good images of split ``train`` where
+        there are any, ``none`` leaves that split out altogether, anything else is a folder of normal images.
+    splits
+        ``test`` clusters split ``test`` where splits exist, ``all`` every split.
+    settle_seconds
+        Age below which a file may still be written; it is deferred.
+    max_bad_share
+        Share of quarantined files past which the run fails.
+    """
+
+    normals: str = "auto"
+    splits: Literal["test", "all"] = "test"
+    settle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+
+
+class EmbedConfig(_Section):
+    """Feature extractor.
+
+    Attributes
+    ----------
+    backbone, checkpoint, layers, image_size
+        ``checkpoint`` is a file with weights; ``layers`` None are the backbone's usual ones.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``; not part of any key.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    checkpoint: Annotated[str | None, _none_if("none")] = None
+    layers: Annotated[
+        Annotated[tuple[int, ...], Field(min_length=1)] | None, BeforeValidator(_split_layers), _none_if("auto")
+    ] = None
+    image_size: Annotated[int, Field(ge=32, le=4096)] = 256
+    device: Annotated[str, AfterValidator(_valid_device)] = "auto"
+
+
+class PairConfig(_Section):
+    """Pairs of images.
+
+    Attributes
+    ----------
+    reference
+        Number of images in a random reference subset, [SOHN23] eq. (7); None is all while they fit ``store_budget``.
+    store_budget
+        Bytes that the nearest distances of a run may take on disk.
+    dask
+        Address of a Dask scheduler; None computes in this process. Not part of any key.
+    """
+
+    reference: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("auto")] = None
+    store_budget: Annotated[ByteSize, Field(gt=0)] = DEFAULT_STORE_BUDGET
+    dask: Annotated[str | None, _none_if("none")] = None
+
+
+class WeighConfig(_Section):
+    """Weights of patches.
+
+    Attributes
+    ----------
+    tau
+        Temperature: ``0.02`` in embedding units or ``0.3sd`` in standard deviations of the rarity.
+    """
+
+    tau: Annotated[str, AfterValidator(_valid_tau)] = "0.3sd"
+
+
+class GroupConfig(_Section):
+    """Clusters.
+
+    Attributes
+    ----------
+    n_clusters
+        None: the number of classes where every image has a label (the papers' protocol), else a label-free rule.
+    """
+
+    n_clusters: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("auto")] = None
+
+
+class RunConfig(_Section):
     """One clustering of one category, as asked for.
 
     Attributes
     ----------
     recipe
         Named method. ``auto`` is the best that Anoclust knows and for now equals ``sohn``.
-    normals
-        Known normal images that rarity is measured against: ``auto`` takes the good images of split ``train`` where
-        there are any, ``none`` leaves that split out altogether, anything else is a folder of normal images.
-    splits
-        ``test`` clusters split ``test`` where splits exist, ``all`` every split.
-    n_clusters
-        None: the number of classes where every image has a label (the papers' protocol), else a label-free rule.
-    tau
-        Temperature of the weights: ``0.02`` in embedding units or ``0.3sd`` in standard deviations of the rarity.
-    backbone, checkpoint, layers, image_size
-        Feature extractor; ``checkpoint`` is a file with weights, ``layers`` and ``image_size`` default by backbone.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``; not part of any key.
-    dask
-        Address of a Dask scheduler; None computes in this process. Not part of any key.
     seed
         Seed of every random draw.
+    memory
+        Bytes that a stage may use; None is a share of what is free. Not part of any key.
+    wait_seconds
+        Time to wait for another run of the same category. Not part of any key.
+    data, embed, pair, weigh, group
+        Settings of the stages.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     recipe: Literal["auto", "sohn"] = "auto"
-    normals: str = "auto"
-    splits: Literal["test", "all"] = "test"
-    n_clusters: Annotated[int, Field(ge=1)] | None = None
-    tau: Annotated[str, AfterValidator(_valid_tau)] = DEFAULT_TAU
-    backbone: str = DEFAULT_BACKBONE
-    checkpoint: str | None = None
-    layers: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
-    image_size: Annotated[int, Field(ge=32, le=4096)] = DEFAULT_IMAGE_SIZE
-    device: Annotated[str, AfterValidator(_valid_device)] = "auto"
-    dask: str | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+    memory: Annotated[Annotated[ByteSize, Field(gt=0)] | None, _none_if("auto")] = None
+    wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    data: DataConfig = DataConfig()
+    embed: EmbedConfig = EmbedConfig()
+    pair: PairConfig = PairConfig()
+    weigh: WeighConfig = WeighConfig()
+    group: GroupConfig = GroupConfig()
 
     @property
     def method(self) -> Literal["sohn"]:
@@ -108,3 +203,38 @@ class RunConfig(BaseModel):
     def protocol(self) -> str:
         """Name of the evaluation protocol that scores are made by."""
         return "sohn"
+
+
+def nest(flat: Mapping[str, object]) -> dict[str, object]:
+    """Turn dotted names into sections.
+
+    Examples
+    --------
+    >>> nest({"seed": 1, "weigh.tau": "0.02"})
+    {'seed': 1, 'weigh': {'tau': '0.02'}}
+    """
+    nested: dict[str, object] = {}
+    for name, value in flat.items():
+        section, dot, key = name.partition(".")
+        if dot:
+            nested.setdefault(section, {})[key] = value  # type: ignore[index]
+        else:
+            nested[section] = value
+    return nested
+
+
+def flatten(nested: Mapping[str, object]) -> dict[str, object]:
+    """Turn sections into dotted names, the inverse of `nest`.
+
+    Examples
+    --------
+    >>> flatten({"seed": 1, "weigh": {"tau": "0.02"}})
+    {'seed': 1, 'weigh.tau': '0.02'}
+    """
+    flat: dict[str, object] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{key}": inner for key, inner in flatten(value).items()})
+        else:
+            flat[name] = value
+    return flat

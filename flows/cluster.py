@@ -89,20 +89,20 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             embeddings=embeddings.uri,
             folder=str(slabs.folder),
             reference=plan.reference,
-            dask=config.dask,
+            dask=config.pair.dask,
         )
 
         weights_folder = layout.weights(category, plan.weigh)
         weights = run_stage(
             weigh,
             key=plan.weigh,
-            detail=f"tau {config.tau}",
+            detail=f"tau {config.weigh.tau}",
             is_complete=arrays.is_complete(weights_folder),
             manifest=settled,
             embeddings=embeddings.uri,
             nearest=nearest,
             folder=str(weights_folder),
-            tau=config.tau,
+            tau=config.weigh.tau,
         )
 
         tree_folder = layout.tree(category, plan.group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -116,6 +117,27 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
     report, here = outcome.run / "report.html", Path.cwd()
     shown = report.relative_to(here) if report.is_relative_to(here) else report
     return f"{outcome.category}: {done}{warning}\n  {shown}"
+
+
+def outcomes_json(outcomes: Sequence[CategoryOutcome]) -> str:
+    """What became of every category, for scripts: one object each, with the run's whole summary."""
+    return json.dumps(
+        [
+            {
+                "category": outcome.category,
+                "run": str(outcome.run) if outcome.run else None,
+                "is_new": outcome.is_new,
+                "work": outcome.work,
+                "seconds": outcome.seconds,
+                "error": str(outcome.error) if outcome.error else None,
+                "exit_code": outcome.error.exit_code if outcome.error else 0,
+                "summary": outcome.summary or None,
+            }
+            for outcome in outcomes
+        ],
+        indent=2,
+        ensure_ascii=False,
+    )
 
 
 def _score(scores: dict[str, float] | None, name: str) -> str:

@@ -65,7 +65,7 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
     embedding = _key("embed", spec=asdict(spec))
     distances = _key("pair", embedding=embedding)
     pair = _key("pair", distances=distances, dataset=manifest.dataset_hash, reference=reference)
-    weigh = _key("weigh", pair=pair, tau=config.tau)
+    weigh = _key("weigh", pair=pair, tau=config.weigh.tau)
     group = _key("group", weigh=weigh, n_clusters=n_clusters, rule=rule)
     evaluate = _key("evaluate", group=group, protocol=config.protocol, labels=labels)
     return RunPlan(
@@ -90,8 +90,8 @@ def _shown(manifest: DatasetManifest) -> dict[str, object]:
 
 
 def _number_of_clusters(labels: list[str | None], config: RunConfig) -> tuple[int | None, str]:
-    if config.n_clusters is not None:
-        return config.n_clusters, "as asked for with --n-clusters"
+    if config.group.n_clusters is not None:
+        return config.group.n_clusters, "as asked for with --n-clusters"
     if all(label is not None for label in labels):
         classes = n_classes(protocol_named(config.protocol), labels)
         if classes:

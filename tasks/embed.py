@@ -70,8 +70,8 @@ def _embed_new(
     new: Sequence[ImageRecord], segments: EmbeddingSegments, spec: EmbeddingSpec, config: RunConfig, progress: Progress
 ) -> dict[str, str]:
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
-    device = choose_device(config.device)
-    state_dict = load_state_dict(config.backbone, spec.timm_model, config.checkpoint)
+    device = choose_device(config.embed.device)
+    state_dict = load_state_dict(config.embed.backbone, spec.timm_model, config.embed.checkpoint)
     extractor = fold_batch_norms(build_extractor(spec, state_dict), spec.image_size).to(device)
     extractor = extractor.to(memory_format=torch.channels_last)
     segment = segment_images(spec.n_patches, spec.dim)

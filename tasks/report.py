@@ -174,7 +174,7 @@ def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Pic
         n_clusters=run.tree.n_clusters,
         n_clusters_rule=run.tree.n_clusters_rule,
         tau=run.weights.tau,
-        tau_text=run.config.tau,
+        tau_text=run.config.weigh.tau,
         protocol=run.evaluation.protocol,
         scores=run.evaluation.full,
         scores_defect_only=run.evaluation.defect_only,

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from anoclust_core.config import RunConfig
+from anoclust_core.config import RunConfig, flatten, nest
 from anoclust_core.records import DatasetManifest, ImageRecord, Role
 
 TINY_BACKBONE = "test_resnet"
@@ -37,7 +37,15 @@ def save_tiny_checkpoint(path: Path, *, seed: int = 0) -> Path:
 def tiny_config(checkpoint: Path, **settings: Any) -> RunConfig:
     """Settings of a run with the tiny backbone on the CPU."""
     own = {"backbone": TINY_BACKBONE, "checkpoint": str(checkpoint), "image_size": TINY_SIDE, "device": "cpu"}
-    return RunConfig(**{**own, **settings})
+    return config_of(**{**own, **settings})
+
+
+_DOTTED = {name.rpartition(".")[2]: name for name in flatten(RunConfig().model_dump())}
+
+
+def config_of(**settings: Any) -> RunConfig:
+    """Settings of a run by the last part of their names."""
+    return RunConfig.model_validate(nest({_DOTTED.get(name, name): value for name, value in settings.items()}))
 
 
 def surface(seed: int, defect: str = "good") -> NDArray[np.uint8]:

@@ -22,12 +22,12 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     ConfigError
         If timm does not know the backbone, or layers, size or checkpoint do not fit.
     """
-    weights = weights_identity(config.backbone, config.checkpoint)
+    weights = weights_identity(config.embed.backbone, config.embed.checkpoint)
     asked = {
-        "backbone": config.backbone,
+        "backbone": config.embed.backbone,
         "weights": weights,
-        "layers": list(config.layers) if config.layers else None,
-        "image_size": config.image_size,
+        "layers": list(config.embed.layers) if config.embed.layers else None,
+        "image_size": config.embed.image_size,
         "version": ALGORITHM_VERSIONS["embed"],
         "timm": version("timm"),  # another version may resolve a name to other weights or other preprocessing
     }
@@ -38,7 +38,9 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         pass  # no card yet, or one that is damaged or of another version: it is made anew
     from anoclust_core.backbones import describe
 
-    spec = describe(config.backbone, weights=weights, layers=config.layers, image_size=config.image_size)
+    spec = describe(
+        config.embed.backbone, weights=weights, layers=config.embed.layers, image_size=config.embed.image_size
+    )
     write_json(path, asdict(spec))
     return spec
 

@@ -73,7 +73,7 @@ def list_datasets(
     ConfigError
         If a category is unknown or settings contradict each other.
     """
-    if config.splits == "all" and config.normals == "none":
+    if config.data.splits == "all" and config.data.normals == "none":
         raise ConfigError("--splits all clusters the train split, --normals none leaves it out; give one of the two")
     ignored: Counter[str] = Counter()
     found = _read_manifest(data) if data.is_file() else _read_folder(_Walk(exclude, ignored), data)
@@ -256,14 +256,14 @@ def _choose(found: list[_Candidate], config: RunConfig) -> tuple[list[tuple[_Can
     left_out: Counter[str] = Counter()
     has_splits = any(candidate.split for candidate in found)
     for candidate in found:
-        if config.splits == "all" or not has_splits or candidate.split == TEST:
+        if config.data.splits == "all" or not has_splits or candidate.split == TEST:
             chosen.append((candidate, "cluster"))
-        elif candidate.split == TRAIN and config.normals == "auto" and candidate.label in (None, GOOD):
+        elif candidate.split == TRAIN and config.data.normals == "auto" and candidate.label in (None, GOOD):
             chosen.append((candidate, "normal"))
         else:
             left_out[f"split {candidate.split or 'unknown'}, label {candidate.label or 'unknown'}"] += 1
-    if config.normals not in ("auto", "none"):
-        chosen += [(candidate, "normal") for candidate in _read_normals(Path(config.normals), found[0].category)]
+    if config.data.normals not in ("auto", "none"):
+        chosen += [(candidate, "normal") for candidate in _read_normals(Path(config.data.normals), found[0].category)]
     return chosen, [f"{count} images left out: {what}." for what, count in sorted(left_out.items())]
 
 

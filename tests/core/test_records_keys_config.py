@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import config_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from anoclust_core.config import RunConfig, parse_tau
+from anoclust_core.config import RunConfig, flatten, parse_tau
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import KEY_LENGTH, content_key
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, QuarantinedImage, unique_contents
@@ -245,7 +246,7 @@ def test_the_defaults_are_valid_and_survive_json() -> None:
     """A run without any option is valid, and written to JSON and read back it is the same."""
     config = RunConfig()
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
-    assert config.tau == "0.3sd"
+    assert config.weigh.tau == "0.3sd"
     assert config.method == config.protocol == "sohn"
 
 
@@ -281,7 +282,7 @@ def test_a_misspelt_option_is_refused(name: str) -> None:
 def test_a_bad_value_is_refused(name: str, value: object) -> None:
     """A value out of range or of the wrong kind is an error before anything runs."""
     with pytest.raises((ConfigError, ValidationError)):
-        RunConfig.model_validate({name: value})
+        config_of(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -297,7 +298,8 @@ def test_a_bad_value_is_refused(name: str, value: object) -> None:
 )
 def test_a_good_value_is_kept(name: str, value: object) -> None:
     """Values at the edge of what is allowed are taken as they are."""
-    assert getattr(RunConfig.model_validate({name: value}), name) == value
+    flat = flatten(config_of(**{name: value}).model_dump())
+    assert {key.rpartition(".")[2]: kept for key, kept in flat.items()}[name] == value
 
 
 def test_a_configuration_cannot_be_changed() -> None:
@@ -311,14 +313,14 @@ def test_a_configuration_cannot_be_changed() -> None:
 )
 def test_one_temperature_written_in_two_ways_is_one_run(first: str, second: str) -> None:
     """0.30sd and 0.3sd are one configuration, so a run is found again however its tau was typed."""
-    assert RunConfig(tau=first) == RunConfig(tau=second)
+    assert config_of(tau=first) == config_of(tau=second)
 
 
 @quick
 @given(st.floats(1e-9, 1e9), st.sampled_from(["", "sd"]))
 def test_the_temperature_that_was_asked_for_is_used(value: float, suffix: str) -> None:
     """Whatever its number of digits, the tau of a run is the tau that was typed, and two taus are two runs."""
-    assert parse_tau(RunConfig(tau=f"{value!r}{suffix}").tau) == (value, suffix == "sd")
+    assert parse_tau(config_of(tau=f"{value!r}{suffix}").weigh.tau) == (value, suffix == "sd")
 
 
 # Randomness

@@ -195,7 +195,7 @@ def test_late_settings_compute_nothing_early(copied, change):
 def test_equal_tau_is_one_run(repeated):
     """0.30sd and 0.3sd are one temperature, hence one run."""
     data, store, config, _ = repeated
-    assert run_one(data, store, tiny_config(config.checkpoint, n_clusters=3, tau="0.30sd")).is_new is False
+    assert run_one(data, store, tiny_config(config.embed.checkpoint, n_clusters=3, tau="0.30sd")).is_new is False
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from builders import flat_folder, mvtec_category, save_image, surface, write_manifest_csv
+from builders import config_of, flat_folder, mvtec_category, save_image, surface, write_manifest_csv
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
@@ -17,7 +17,7 @@ COUNTS = {"train/good": 3, "test/good": 2, "test/hole": 2}
 
 
 def only(data: Path, **settings: str) -> DatasetManifest:
-    (manifest,) = list_datasets(data, RunConfig(**settings))
+    (manifest,) = list_datasets(data, config_of(**settings))
     return manifest
 
 

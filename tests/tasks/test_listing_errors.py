@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import digest, flat_folder, manifest_of, mvtec_category, write_manifest_csv
+from builders import config_of, digest, flat_folder, manifest_of, mvtec_category, write_manifest_csv
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
@@ -38,17 +38,17 @@ def test_contradicting_options(tmp_path):
     """Clustering the train split and leaving it out at once is refused, naming both options."""
     flat_folder(tmp_path / "board", range(2))
     with pytest.raises(ConfigError, match=r"--splits all .*--normals none"):
-        list_datasets(tmp_path, RunConfig(splits="all", normals="none"))
+        list_datasets(tmp_path, config_of(splits="all", normals="none"))
 
 
 def test_missing_normals_folder(tmp_path):
     """A folder of normals that is not there is named, with the words that would be accepted."""
     flat_folder(tmp_path / "board", range(2))
     with pytest.raises(ConfigError, match=r"--normals takes auto, none or a folder .*no folder golden"):
-        list_datasets(tmp_path / "board", RunConfig(normals="golden"))
+        list_datasets(tmp_path / "board", config_of(normals="golden"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=r"no normal image in .*empty"):
-        list_datasets(tmp_path / "board", RunConfig(normals=str(tmp_path / "empty")))
+        list_datasets(tmp_path / "board", config_of(normals=str(tmp_path / "empty")))
 
 
 @pytest.mark.parametrize("missing", ["path", "category"])

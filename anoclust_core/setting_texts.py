@@ -1,0 +1,42 @@
+"""What every setting means, in words: one source for ``--help``, ``anoclust config`` and the commented file.
+
+Plain text without pydantic behind it, so that ``--help`` starts quickly.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+SETTING_TEXTS: Final = MappingProxyType(
+    {
+        "recipe": "Method: `sohn` (weighted average of rare patches, Ward), or `auto`, the best known; now `sohn`.",
+        "seed": "Seed of every random draw: which images are the reference where not all are.",
+        "memory": "Memory that one stage may use, as in `8GiB`; `auto` is 80 % of what is free when the run starts.",
+        "wait_seconds": "How long to wait where another run of the same category is going on; 0 ends at once.",
+        "data.normals": "Known normal images to measure rarity against: `auto` takes split train, label good, where "
+        "there is one; `none` leaves split train out and runs blind; or a folder of normal images.",
+        "data.splits": "`test` clusters split test where there are splits; `all` clusters every image.",
+        "data.settle_seconds": "Files changed less than this many seconds ago may still be written: they are left to "
+        "the next run.",
+        "data.max_bad_share": "Largest share of unusable files that a run puts up with, from 0 to 1.",
+        "embed.backbone": "Feature extractor: `efficientnet_lite2` is installed with Anoclust; `wide_resnet50_2` the "
+        "papers'; any timm model that gives feature maps. timm downloads what is not cached.",
+        "embed.checkpoint": "File with weights for the backbone (.safetensors, or .pth with tensors only); `none` "
+        "takes timm's own.",
+        "embed.layers": "Feature levels as timm numbers them, joined on the finest grid (`2,3`); `auto` is the "
+        "backbone's usual one.",
+        "embed.image_size": "Side in pixels of the square that images are squashed to.",
+        "embed.device": "`auto`, `cpu`, `cuda` or `cuda:INDEX`.",
+        "pair.reference": "Number of images that rarity is measured against, drawn at random (equation 7); `auto` is "
+        "all of them while their distances fit `pair.store_budget`.",
+        "pair.store_budget": "Largest size of a run's nearest distances on disk, as in `2GiB`.",
+        "pair.dask": "Address of a Dask scheduler (`tcp://host:8786`) whose workers see the store; `none` computes in "
+        "this process.",
+        "weigh.tau": "Temperature of the weights: small looks at the rarest patch only, large at all alike. A number "
+        "in embedding units (`0.02`) or in standard deviations of the rarity (`0.3sd`).",
+        "group.n_clusters": "Number of clusters, or `auto`: the number of classes where every image has a label (the "
+        "papers' protocol), else where the merge tree has its largest step.",
+    }
+)
+"""From a setting's dotted name to its meaning; a test holds the names to those of ``RunConfig``."""

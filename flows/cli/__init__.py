@@ -1,0 +1,32 @@
+"""The ``anoclust`` command: flags to settings, settings to one call, results to the terminal; the only echo.
+
+One module a group of commands; ``messages`` turns errors into paragraphs and exit codes, ``options`` holds the flags
+that commands share.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from flows.cli import config, prepare, run
+from flows.cli.messages import OneParagraph
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    cls=OneParagraph,
+    help="Clusters production images by type of anomaly.\n\nTry `anoclust demo` first.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(run.run)
+app.command()(run.demo)
+app.add_typer(prepare.app, name="prepare")
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    app()

@@ -1,0 +1,58 @@
+"""``anoclust config``: show every setting and where it comes from, or write a file to change them in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anoclust_core.errors import ConfigError
+from flows.cli.messages import Messages
+from flows.cli.options import ConfigFile, Debug, Json
+
+app = typer.Typer(help="Show or write settings: flags > ANOCLUST_* > anoclust.toml > defaults.", no_args_is_help=True)
+
+
+@app.command("show")
+def show(config: ConfigFile = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Print every setting, its value and where it came from."""
+    with Messages(debug):
+        from flows.settings import resolve, variable_of
+
+        settings = resolve(file=config)
+        values = settings.values()
+        if as_json:
+            import json
+
+            rows = {name: {"value": value, "origin": settings.origins[name]} for name, value in values.items()}
+            typer.echo(json.dumps(rows, indent=2))
+            return
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD, show_edge=False)
+        for column in ("setting", "value", "from", "environment variable"):
+            table.add_column(column, overflow="fold")
+        for name, value in values.items():
+            table.add_row(name, escape(str(value)), escape(settings.origins[name]), variable_of(name))
+        Console().print(table)
+
+
+@app.command("init")
+def init(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("anoclust.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a file with every setting, its meaning and its default, commented out."""
+    with Messages(debug):
+        from flows.settings import commented_file
+        from tasks.stores.files import write_text
+
+        if out.exists() and not force:
+            raise ConfigError(f"{out} is there already; --force replaces it, --out names another file")
+        write_text(out, commented_file())
+        typer.echo(f"{out}: every setting, commented out; uncomment what you change")

@@ -1,0 +1,30 @@
+"""Flags that several commands share; the meaning of a setting comes from one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anoclust_core.setting_texts import SETTING_TEXTS
+
+Store = Annotated[
+    Path | None,
+    typer.Option(help="Folder that everything is kept in: embeddings, distances, runs.", show_default="anoclust-store"),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="File with settings.", show_default="anoclust.toml, where there is one"),
+]
+DemoSeed = Annotated[int, typer.Option(help="Seed of the images.", min=0)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show Prefect's log, and a traceback where something fails.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
+
+
+def setting(name: str, default: str) -> typer.models.OptionInfo:
+    """Flag of a setting; not given, the environment, the file or the default decides."""
+    option: typer.models.OptionInfo = typer.Option(
+        help=SETTING_TEXTS[name], show_default=default.replace("[", "").replace("]", "")
+    )
+    return option

@@ -1,0 +1,89 @@
+"""``anoclust prepare``: the demo's images, and manifests of public data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.messages import Messages
+from flows.cli.options import Debug, DemoSeed
+
+app = typer.Typer(help="Make the demo images, or a manifest for a public data set.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Manifest to write.")]
+Source = Annotated[Path, typer.Argument(help="Folder of the data set, as it was unpacked.", show_default=False)]
+
+
+@app.command("demo")
+def prepare_demo(
+    out: Annotated[Path, typer.Argument(help="Folder to make; new, or empty.", show_default=False)],
+    seed: DemoSeed = 0,
+    debug: Debug = False,
+) -> None:
+    """Make the demo images: three surfaces with normals and four types of defect, in the MVTec layout with masks."""
+    with Messages(debug):
+        make_demo(out, seed)
+
+
+@app.command("mtd")
+def prepare_mtd(
+    source: Source,
+    train_list: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with one name a line: the Free tiles that are training normals. Without it all are test images."
+        ),
+    ] = None,
+    out: Out = Path("manifest.csv"),
+    debug: Debug = False,
+) -> None:
+    """Write a manifest for Magnetic Tile Defect (folders MT_Blowhole, MT_Break, ...)."""
+    with Messages(debug):
+        from tasks.datasets.public import mtd_manifest
+
+        _save_manifest(mtd_manifest(source, train_list=train_list), out)
+
+
+@app.command("leaves")
+def prepare_leaves(source: Source, out: Out = Path("manifest.csv"), debug: Debug = False) -> None:
+    """Write a manifest for the coffee leaves (dataset.csv and leaf/); leaves with several stresses are left out."""
+    with Messages(debug):
+        from tasks.datasets.public import leaves_manifest
+
+        _save_manifest(leaves_manifest(source), out)
+
+
+@app.command("mvtec")
+def prepare_mvtec(source: Source, out: Out = Path("manifest.csv"), debug: Debug = False) -> None:
+    """Write a manifest for MVTec AD, or one category of it."""
+    with Messages(debug):
+        from tasks.datasets.public import mvtec_manifest
+
+        _save_manifest(mvtec_manifest(source), out)
+
+
+def make_demo(out: Path, seed: int) -> None:
+    """Write the demo's images with a progress bar."""
+    from rich.console import Console
+
+    from flows.console import StageBars
+    from tasks.datasets.demo import write_demo
+
+    with StageBars(Console(stderr=True)) as bars:
+        summary = write_demo(out, seed=seed, progress=lambda done, total: bars("", "demo", done, total))
+    typer.echo(f"demo images of {', '.join(summary.categories)} are in {summary.root}")
+
+
+def _save_manifest(made: Any, out: Path) -> None:
+    from tasks.datasets.public import write_manifest
+
+    write_manifest(made.frame, out)
+    counts = made.frame.groupby(["category", "split"]).size()
+    typer.echo(f"{out}: {len(made.frame)} images")
+    for (category, split), count in counts.items():
+        typer.echo(f"  {category}, {split}: {count}")
+    for why, count in made.left_out.items():
+        if count:
+            typer.echo(f"  left out, {why}: {count}")

@@ -1,0 +1,125 @@
+"""``anoclust run`` and ``anoclust demo``: cluster a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.messages import Messages
+from flows.cli.options import ConfigFile, Debug, DemoSeed, Json, Store, setting
+from flows.cli.prepare import make_demo
+
+if TYPE_CHECKING:
+    from flows.run import CategoryOutcome
+    from flows.settings import Settings
+
+DEFAULT_DEMO = Path("anoclust-demo")
+
+
+def run(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Images: the MVTec layout (CATEGORY/train/good, CATEGORY/test/LABEL, optional "
+            "CATEGORY/ground_truth/LABEL/NAME_mask.png), a folder of categories, a flat folder, or a manifest (.csv "
+            "with the columns path, category and optional split, label, mask; further columns are carried through).",
+            show_default=False,
+        ),
+    ],
+    store: Store = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Run only this category; repeatable.", show_default="all")
+    ] = None,
+    recipe: Annotated[str | None, setting("recipe", "auto")] = None,
+    normals: Annotated[str | None, setting("data.normals", "auto")] = None,
+    splits: Annotated[str | None, setting("data.splits", "test")] = None,
+    settle_seconds: Annotated[str | None, setting("data.settle_seconds", "2")] = None,
+    max_bad_share: Annotated[str | None, setting("data.max_bad_share", "0.3")] = None,
+    n_clusters: Annotated[str | None, setting("group.n_clusters", "auto")] = None,
+    tau: Annotated[str | None, setting("weigh.tau", "0.3sd")] = None,
+    reference: Annotated[str | None, setting("pair.reference", "auto")] = None,
+    store_budget: Annotated[str | None, setting("pair.store_budget", "2GiB")] = None,
+    backbone: Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")] = None,
+    checkpoint: Annotated[str | None, setting("embed.checkpoint", "none")] = None,
+    layers: Annotated[str | None, setting("embed.layers", "auto")] = None,
+    image_size: Annotated[str | None, setting("embed.image_size", "256")] = None,
+    device: Annotated[str | None, setting("embed.device", "auto")] = None,
+    dask: Annotated[str | None, setting("pair.dask", "none")] = None,
+    memory: Annotated[str | None, setting("memory", "auto")] = None,
+    wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
+    seed: Annotated[str | None, setting("seed", "0")] = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Cluster the images of DATA by type of anomaly, one run for each category.
+
+    Images that an earlier run embedded, and pairs that it compared, are not computed again; the same command twice does
+    nothing the second time.
+
+    Results go to `STORE/runs/CATEGORY/RUN/`: `report.html` to look at, `assignments.csv` and `summary.json` to work
+    with, `figures/`. `STORE/runs/CATEGORY/latest.json` names the run of the last command.
+
+    Every flag can be set in `anoclust.toml` or by an `ANOCLUST_*` variable: `anoclust config show` lists them.
+    """
+    flags: dict[str, object] = {
+        "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
+        "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "group.n_clusters": n_clusters,
+        "weigh.tau": tau, "pair.reference": reference, "pair.store_budget": store_budget, "embed.backbone": backbone,
+        "embed.checkpoint": checkpoint, "embed.layers": layers, "embed.image_size": image_size, "embed.device": device,
+        "pair.dask": dask, "memory": memory, "wait_seconds": wait_seconds, "seed": seed,
+    }  # fmt: skip
+    with Messages(debug):
+        from flows.settings import resolve
+
+        _cluster(data, resolve(flags, file=config), category or [], as_json=as_json, debug=debug)
+
+
+def demo(
+    store: Store = None,
+    out: Annotated[Path, typer.Option(help="Folder for the images.")] = DEFAULT_DEMO,
+    seed: DemoSeed = 0,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Make images of three surfaces with four types of defect, cluster them, and say where to look.
+
+    Nothing is downloaded: the photographs, the network's weights and every engine are installed with Anoclust.
+    """
+    with Messages(debug):
+        from flows.settings import resolve
+
+        # nobody else writes these images, so there is nothing to wait for
+        settings = resolve({"store": store}, file=config, overrides={"data.settle_seconds": 0})
+        make_demo(out, seed)
+        _cluster(out, settings, [], as_json=False, debug=debug)
+        typer.echo("\nNext: open a report in a browser, then try your own images: anoclust run FOLDER")
+
+
+def _cluster(data: Path, settings: Settings, categories: list[str], *, as_json: bool, debug: bool) -> None:
+    """Run, show progress and the table, and fail at the end if a category failed."""
+    from rich.console import Console
+
+    from flows.console import StageBars, outcome_lines, outcomes_json, results_table
+    from flows.run import run_data
+
+    outcomes: list[CategoryOutcome] = []
+    with StageBars(Console(stderr=True)) as bars:
+        for outcome in run_data(
+            data, settings.store, settings.config, categories=categories, listener=bars, debug=debug
+        ):
+            outcomes.append(outcome)
+            if outcome.error is not None and debug:
+                raise outcome.error
+    if as_json:
+        typer.echo(outcomes_json(outcomes))
+    else:
+        Console().print(results_table(outcomes))
+    for outcome in outcomes:
+        if outcome.error is not None or not as_json:
+            typer.echo(outcome_lines(outcome), err=outcome.error is not None)
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if errors:
+        raise typer.Exit(errors[0].exit_code)
