@@ -67,8 +67,15 @@ def _none_if(word: str) -> BeforeValidator:
     return BeforeValidator(lambda value: None if value == word else value)
 
 
+def _number_as_text(value: object) -> object:
+    """Read the number 0.02, as a file may have it, like the text."""
+    return repr(value) if isinstance(value, (int, float)) else value
+
+
 def _split_layers(value: object) -> object:
-    """Read ``2,3`` as ``(2, 3)``."""
+    """Read ``2,3`` as ``(2, 3)`` and 2, as a file may have it, as ``(2,)``."""
+    if isinstance(value, int):
+        return (value,)
     if not isinstance(value, str):
         return value
     parts = [part.strip() for part in value.split(",")]
@@ -152,7 +159,7 @@ class WeighConfig(_Section):
         Temperature: ``0.02`` in embedding units or ``0.3sd`` in standard deviations of the rarity.
     """
 
-    tau: Annotated[str, AfterValidator(_valid_tau)] = "0.3sd"
+    tau: Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_valid_tau)] = "0.3sd"
 
 
 class GroupConfig(_Section):

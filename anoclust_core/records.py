@@ -136,6 +136,25 @@ def unique_contents(images: Iterable[ImageRecord]) -> tuple[list[str], list[int]
     return hashes, [counts[sha256] for sha256 in hashes]
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Which images rarity is measured against, see `anoclust_core.reference`.
+
+    Attributes
+    ----------
+    role
+        ``cluster``: the clustered images themselves (blind). ``normal``: the known normals.
+    size
+        Number of distinct contents in a random subset, [SOHN23] eq. (7); None is all of them.
+    seed
+        Seed of the subset; 0 where all are taken.
+    """
+
+    role: Role
+    size: int | None = None
+    seed: int = 0
+
+
 @dataclass(frozen=True)
 class EmbeddingSpec:
     """Everything that decides the numbers in a bag of patch embeddings.
@@ -228,14 +247,14 @@ class NearestDistances:
     key
         Content key of data set and embedding.
     reference
-        Role of the images that distances are measured to: ``cluster`` (blind) or ``normal``.
+        Images that distances are measured to.
     shape
         ``(n_images, n_reference, n_patches)`` of the distinct contents.
     """
 
     uri: str
     key: str
-    reference: Role
+    reference: Reference
     shape: tuple[int, int, int]
 
 

@@ -1,4 +1,4 @@
-"""What every setting means, in words: one source for ``--help``, ``anoclust config`` and the commented file.
+"""What every setting means and takes, in words: one source for ``--help``, error messages and the commented file.
 
 Plain text without pydantic behind it, so that ``--help`` starts quickly.
 """
@@ -40,3 +40,27 @@ SETTING_TEXTS: Final = MappingProxyType(
     }
 )
 """From a setting's dotted name to its meaning; a test holds the names to those of ``RunConfig``."""
+
+SETTING_VALUES: Final = MappingProxyType(
+    {
+        "recipe": "auto or sohn",
+        "seed": "a whole number from 0",
+        "memory": "auto or a size such as 8GiB",
+        "wait_seconds": "a number of seconds from 0",
+        "data.normals": "auto, none or a folder of normal images",
+        "data.splits": "test or all",
+        "data.settle_seconds": "a number of seconds from 0",
+        "data.max_bad_share": "a share from 0 to 1",
+        "embed.backbone": "the name of a timm model",
+        "embed.checkpoint": "none or a file with weights",
+        "embed.layers": "auto or numbers of feature levels separated by commas (2,3)",
+        "embed.image_size": "a whole number of pixels from 32 to 4096",
+        "embed.device": "auto, cpu, cuda or cuda:INDEX",
+        "pair.reference": "auto or a whole number from 1",
+        "pair.store_budget": "a size such as 2GiB",
+        "pair.dask": "none or an address such as tcp://host:8786",
+        "weigh.tau": "a positive number in embedding units (0.02) or in standard deviations of the rarity (0.3sd)",
+        "group.n_clusters": "auto or a whole number from 1",
+    }
+)
+"""From a setting's dotted name to what it takes, as in "--seed takes ..."."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.errors import ResourceError
+from anoclust_core.memory import readable_bytes
 from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES, PRODUCT_VALUES
 
 BLOCK_BUDGET_BYTES: Final = 256 << 20
@@ -31,11 +32,18 @@ class Rectangle:
     columns: tuple[int, ...]
 
 
-def block_images(n_patches: int, dim: int) -> int:
+def block_images(n_patches: int, dim: int, budget: int = BLOCK_BUDGET_BYTES) -> int:
     """Number of images a side in one block task.
 
     Predicted bytes of a ``b x b`` block: two groups of bags, the distances of both directions and a few products in
     single precision, one pair with a part of its product in double precision, and a mask.
+
+    Parameters
+    ----------
+    n_patches, dim
+        Of a bag.
+    budget
+        Bytes of one block task.
 
     Raises
     ------
@@ -43,16 +51,17 @@ def block_images(n_patches: int, dim: int) -> int:
         If not even one image pair fits into the budget.
     """
     for side in range(MAX_BLOCK_IMAGES, 0, -1):
-        if _block_bytes(side, n_patches, dim) <= BLOCK_BUDGET_BYTES:
+        if block_bytes(side, n_patches, dim) <= budget:
             return side
-    need = _block_bytes(1, n_patches, dim)
+    need = block_bytes(1, n_patches, dim)
     raise ResourceError(
-        f"one pair of images with {n_patches} patches of length {dim} needs {need >> 20} MiB, a block task may use "
-        f"{BLOCK_BUDGET_BYTES >> 20} MiB; lower --image-size or choose a deeper layer with --layers"
+        f"one pair of images with {n_patches} patches of length {dim} needs {readable_bytes(need)}, a block task may "
+        f"use {readable_bytes(budget)}; lower --image-size, choose a deeper layer with --layers, or raise --memory"
     )
 
 
-def _block_bytes(side: int, n_patches: int, dim: int) -> int:
+def block_bytes(side: int, n_patches: int, dim: int) -> int:
+    """Predicted peak of a block task of ``side`` by ``side`` image pairs, see `block_images`."""
     products = n_patches**2 * max(1, min(side, PRODUCT_VALUES // n_patches**2))
     single = 2 * side * n_patches * dim + 2 * side**2 * n_patches + products
     double = 2 * n_patches * dim + 2 * min(n_patches**2, DOUBLE_PRODUCT_VALUES)

@@ -11,18 +11,26 @@ from anoclust_core.config import parse_tau
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 
-def expected_rarity(nearest: NDArray[np.floating[Any]], counts: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    r"""Mean distance of each patch to its nearest patch in the other images, the expectation in [SOHN23] eq. (5).
+def expected_rarity(
+    nearest: NDArray[np.floating[Any]],
+    counts: NDArray[np.integer[Any]],
+    *,
+    is_reference: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    r"""Mean distance of each patch to its nearest patch in the other images, the expectation in [SOHN23] eq. (5), (7).
 
-    .. math:: s^i_m = \frac{1}{N - 1} \sum_{j \neq i} \min_n \| z^i_m - z^j_n \|
+    .. math:: s^i_m = \frac{1}{|Z \setminus \{i\}|} \sum_{j \in Z, j \neq i} \min_n \| z^i_m - z^j_n \|
 
     Parameters
     ----------
     nearest
-        Shape ``(n_rows, n_contents, n_patches)``: nearest distances of some images to every distinct image content, the
-        image's own among them with distance 0.
+        Shape ``(n_rows, n_contents, n_patches)``: nearest distances of some images to every distinct content of the
+        reference Z, to the image's own with distance 0.
     counts
-        Shape ``(n_contents,)``: how many images have each content; their sum is the number of images N, at least 2.
+        Shape ``(n_contents,)``: how many images of the reference have each content.
+    is_reference
+        Shape ``(n_rows,)``: whether the image itself is in the reference; all are by default, as in eq. (5). With a
+        random subset, eq. (7), some are not.
 
     Returns
     -------
@@ -33,16 +41,23 @@ def expected_rarity(nearest: NDArray[np.floating[Any]], counts: NDArray[np.integ
     Raises
     ------
     ArrayContractError
-        If the shapes do not match or there are fewer than two images.
+        If the shapes do not match or an image has no other one to be measured against.
     """
     n_images = int(counts.sum())
+    own = np.ones(len(nearest), np.bool_) if is_reference is None else is_reference
     if nearest.ndim != 3 or counts.shape != (nearest.shape[1],):
         raise ArrayContractError(f"one count per reference content is needed; found {counts.shape} for {nearest.shape}")
-    if n_images < 2:
+    if own.shape != (len(nearest),):
+        raise ArrayContractError(f"is_reference needs one value per image; found {own.shape} for {len(nearest)} images")
+    if n_images < (2 if is_reference is None or own.any() else 1):
         raise ArrayContractError(f"rarity among the images needs at least 2 of them; found {n_images}")
-    shares = counts.astype(np.float64) / (n_images - 1)
     return (
-        np.stack([shares @ row.astype(np.float64) for row in nearest])
+        np.stack(
+            [
+                (counts.astype(np.float64) / (n_images - int(is_own))) @ row.astype(np.float64)
+                for row, is_own in zip(nearest, own, strict=True)
+            ]
+        )
         if len(nearest)
         else np.zeros((0, nearest.shape[2]))
     )

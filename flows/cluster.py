@@ -21,7 +21,7 @@ from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import check_enough
 from tasks.stores.manifests import load_manifest, save_manifest
-from tasks.stores.nearest import NearestSlabs
+from tasks.stores.nearest import NearestSlabs, wanted_pairs
 from tasks.weigh import weigh
 
 
@@ -78,7 +78,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
         plan = plan_run(images, config, spec)
 
         slabs = NearestSlabs(layout.nearest(category, plan.distances))
-        n_pairs = slabs.count_missing(images, plan.reference)
+        n_pairs = slabs.count_missing(wanted_pairs(images, plan.reference))
         nearest = run_stage(
             pair,
             key=plan.pair,
@@ -135,6 +135,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             manifest=settled,
             config=config,
             spec=spec,
+            reference=plan.reference,
             weights=weights,
             tree=tree,
             evaluation=evaluation,

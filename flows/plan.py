@@ -9,7 +9,8 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import content_key
 from anoclust_core.protocols import n_classes, protocol_named
-from anoclust_core.records import DatasetManifest, EmbeddingSpec, Role
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
+from anoclust_core.reference import choose_reference
 from anoclust_core.versions import ALGORITHM_VERSIONS
 
 _LABELS_RULE: Final = "as many as there are classes, since every image has a label (protocol {})"
@@ -22,7 +23,7 @@ class RunPlan:
     Attributes
     ----------
     reference
-        Role of the images that rarity is measured against.
+        Images that rarity is measured against.
     n_clusters, n_clusters_rule
         Number to cut, or None for the label-free suggestion; and why.
     embedding
@@ -35,7 +36,7 @@ class RunPlan:
         Key of everything that a run's folder shows.
     """
 
-    reference: Role
+    reference: Reference
     n_clusters: int | None
     n_clusters_rule: str
     embedding: str
@@ -55,16 +56,24 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
     ------
     ConfigError
         If more clusters are asked for than there are images.
+    ResourceError
+        If the distances to the reference do not fit their budget.
     """
     clustered = manifest.clustered
     labels = [image.label for image in clustered]
     n_clusters, rule = _number_of_clusters(labels, config)
     if n_clusters is not None and n_clusters > len(clustered):
         raise ConfigError(f"--n-clusters {n_clusters}: {manifest.category} has only {len(clustered)} images to cluster")
-    reference: Role = "normal" if manifest.normals else "cluster"
+    reference = choose_reference(
+        manifest,
+        size=config.pair.reference,
+        budget=config.pair.store_budget,
+        n_patches=spec.n_patches,
+        seed=config.seed,
+    )
     embedding = _key("embed", spec=asdict(spec))
     distances = _key("pair", embedding=embedding)
-    pair = _key("pair", distances=distances, dataset=manifest.dataset_hash, reference=reference)
+    pair = _key("pair", distances=distances, dataset=manifest.dataset_hash, reference=asdict(reference))
     weigh = _key("weigh", pair=pair, tau=config.weigh.tau)
     group = _key("group", weigh=weigh, n_clusters=n_clusters, rule=rule)
     evaluate = _key("evaluate", group=group, protocol=config.protocol, labels=labels)

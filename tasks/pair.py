@@ -7,12 +7,13 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from anoclust_core import tiling
-from anoclust_core.records import EmbeddingSpec, NearestDistances, Role, unique_contents
+from anoclust_core.records import EmbeddingSpec, NearestDistances, Reference, unique_contents
+from anoclust_core.reference import reference_contents
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress
 from tasks.stores.engine import run_jobs
 from tasks.stores.manifests import load_manifest
-from tasks.stores.nearest import NearestSlabs, compute_block
+from tasks.stores.nearest import NearestSlabs, compute_block, wanted_pairs
 
 
 @task(name="pair", **STAGE)
@@ -24,20 +25,14 @@ def pair(
     spec: EmbeddingSpec,
     embeddings: str,
     folder: str,
-    reference: Role,
+    reference: Reference,
     dask: str | None,
 ) -> NearestDistances:
     """Compute the distances that are missing between the clustered images, or from them to the normals."""
     images = load_manifest(Path(manifest))
     slabs = NearestSlabs(Path(folder))
-    rows, _ = unique_contents(images.clustered)
     side = tiling.block_images(spec.n_patches, spec.dim)
-    if reference == "cluster":
-        columns = rows
-        plan = slabs.plan_mutual(rows, Path(embeddings), spec.n_patches, side)
-    else:
-        columns, _ = unique_contents(images.normals)
-        plan = slabs.plan_directed(rows, columns, Path(embeddings), spec.n_patches, side)
+    plan = slabs.plan(wanted_pairs(images, reference), Path(embeddings), spec.n_patches, side)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
         progress = Progress("pair", category)
@@ -52,4 +47,5 @@ def pair(
 
         plan.create()
         run_jobs(compute_block, plan.blocks, address=dask, on_done=on_done)
-    return NearestDistances(uri=folder, key=key, reference=reference, shape=(len(rows), len(columns), spec.n_patches))
+    n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
+    return NearestDistances(uri=folder, key=key, reference=reference, shape=(n_images, n_reference, spec.n_patches))

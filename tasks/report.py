@@ -23,7 +23,8 @@ from anoclust_core.clustering import distances_to_cluster_means
 from anoclust_core.config import RunConfig
 from anoclust_core.evaluation import Evaluation
 from anoclust_core.metrics import Scores
-from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord
+from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord, Reference
+from anoclust_core.reference import reference_contents, reference_note
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
 from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
@@ -65,6 +66,7 @@ class _Run:
     spec: EmbeddingSpec
     manifest: DatasetManifest
     images: tuple[ImageRecord, ...]
+    reference: Reference
     weights: BagWeights
     rarity: NDArray[np.float32]
     descriptors: NDArray[np.float32]
@@ -82,6 +84,7 @@ def report(
     manifest: str,
     config: RunConfig,
     spec: EmbeddingSpec,
+    reference: Reference,
     weights: BagWeights,
     tree: ClusterTree,
     evaluation: Evaluation,
@@ -97,6 +100,7 @@ def report(
         spec=spec,
         manifest=settled,
         images=settled.clustered,
+        reference=reference,
         weights=weights,
         rarity=arrays.read(Path(weights.arrays.uri), "rarity"),
         descriptors=arrays.read(Path(weights.arrays.uri), "descriptors"),
@@ -186,7 +190,7 @@ def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Pic
         seconds=_seconds(notes.seconds),
         work=notes.work,
         versions=_versions(),
-        notes=run.manifest.notes,
+        notes=_notes(run),
     )
 
 
@@ -221,7 +225,8 @@ def _summary(run: _Run) -> dict[str, Any]:
         "recipe": run.config.method,
         "config": run.config.model_dump(),
         "embedding": asdict(run.spec),
-        "reference": "normal" if run.manifest.normals else "cluster",
+        "reference": run.reference.role,
+        "n_reference": len(reference_contents(run.reference, run.manifest)[0]),
         "protocol": run.evaluation.protocol,
         "images": _counts(run.manifest),
         "n_clusters": run.tree.n_clusters,
@@ -241,7 +246,7 @@ def _summary(run: _Run) -> dict[str, Any]:
         "versions": _versions(),
         "quarantine": [asdict(entry) for entry in run.manifest.quarantine],
         "duplicates": [list(paths) for paths in run.manifest.duplicates],
-        "notes": list(run.manifest.notes),
+        "notes": _notes(run),
     }
 
 
@@ -264,6 +269,10 @@ def _all_seconds(notes: telemetry.Telemetry) -> dict[str, float]:
     before = _seconds(notes.seconds)
     total = time.time() - notes.started
     return {**before, "report": round(total - sum(before.values()), 3), "total": round(total, 3)}
+
+
+def _notes(run: _Run) -> list[str]:
+    return [*run.manifest.notes, *reference_note(run.reference, run.manifest)]
 
 
 def _scores(scores: Scores | None) -> dict[str, float] | None:

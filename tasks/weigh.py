@@ -9,6 +9,7 @@ from prefect import task
 
 from anoclust_core.bags import descriptors
 from anoclust_core.records import ArrayHandle, BagWeights, NearestDistances, unique_contents
+from anoclust_core.reference import reference_contents
 from anoclust_core.weights import expected_rarity, rarity_against_normals, soft_weights, temperature
 from tasks.orchestration import STAGE
 from tasks.stores import arrays
@@ -34,12 +35,13 @@ def weigh(
     """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest."""
     images = load_manifest(Path(manifest))
     contents, counts = unique_contents(images.clustered)
-    references = contents if nearest.reference == "cluster" else unique_contents(images.normals)[0]
+    references, reference_counts = reference_contents(nearest.reference, images)
+    is_reference = np.isin(contents, references)
     rarity = np.empty((len(contents), nearest.shape[2]))
     for start, distances in NearestSlabs(Path(nearest.uri)).read(contents, references):
         rows = slice(start, start + len(distances))
-        if nearest.reference == "cluster":
-            rarity[rows] = expected_rarity(distances, np.asarray(counts))
+        if nearest.reference.role == "cluster":
+            rarity[rows] = expected_rarity(distances, np.asarray(reference_counts), is_reference=is_reference[rows])
         else:
             rarity[rows] = rarity_against_normals(distances)
     images_rarity = np.repeat(rarity, counts, axis=0)

@@ -20,18 +20,14 @@ from numpy.typing import NDArray
 from anoclust_core import pairwise, tiling
 from anoclust_core.errors import StoreError
 from anoclust_core.keys import content_key
-from anoclust_core.records import DatasetManifest, Role, unique_contents
+from anoclust_core.memory import CACHED_BYTES, READ_BYTES
+from anoclust_core.records import DatasetManifest, Reference, unique_contents
+from anoclust_core.reference import reference_contents
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 
 STORED_DTYPE: Final = "float16"
 """Half precision at rest: a distance in [0, 2] keeps three digits, and rarity is a mean over many of them."""
-
-READ_BYTES: Final = 256 << 20
-"""Memory for the rows that are read back at a time."""
-
-CACHED_BYTES: Final = 256 << 20
-"""Memory for bags that were read and will be needed again."""
 
 _DISTANCES: Final = "distances"
 
@@ -43,6 +39,33 @@ class Slab:
     folder: Path
     rows: tuple[str, ...]
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WantedPairs:
+    """Pairs of images that a run needs the distances of.
+
+    Attributes
+    ----------
+    mutual
+        Contents that need the distances to each other: both directions come from one product.
+    rows, columns
+        Contents that need the distances from ``rows`` to ``columns``, one direction.
+    """
+
+    mutual: Sequence[str] = ()
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+
+
+def wanted_pairs(images: DatasetManifest, reference: Reference) -> WantedPairs:
+    """Pairs for the distances from every clustered image to every image of the reference."""
+    rows, _ = unique_contents(images.clustered)
+    columns, _ = reference_contents(reference, images)
+    if reference.role == "normal":
+        return WantedPairs(rows=rows, columns=columns)
+    among = set(columns)
+    return WantedPairs(mutual=columns, rows=[row for row in rows if row not in among], columns=columns)
 
 
 @dataclass(frozen=True)
@@ -102,31 +125,22 @@ class NearestSlabs:
             covered[np.ix_(in_rows, in_columns)] = True
         return covered
 
-    def count_missing(self, images: DatasetManifest, reference: Role) -> int:
+    def count_missing(self, pairs: WantedPairs) -> int:
         """How many image pairs have no distances yet; a pair counts once where both directions are wanted.
 
         Never 0 where something has to be computed, be it an image's distances to itself.
         """
-        rows, _ = unique_contents(images.clustered)
-        if reference == "cluster":
-            missing = ~self._covered_both_ways(rows)
-            return int(np.triu(missing, k=1).sum()) or int(missing.any())
-        return int((~self.covered(rows, unique_contents(images.normals)[0])).sum())
+        missing = ~self._covered_both_ways(pairs.mutual)
+        n_mutual = int(np.triu(missing, k=1).sum()) or int(missing.any())
+        return n_mutual + int((~self.covered(pairs.rows, pairs.columns)).sum())
 
-    def plan_mutual(self, hashes: Sequence[str], embeddings: Path, n_patches: int, side: int) -> Plan:
-        """Blocks for all pairs among some images that are not there yet, both directions from one product."""
+    def plan(self, pairs: WantedPairs, embeddings: Path, n_patches: int, side: int) -> Plan:
+        """Blocks for the pairs that are not there yet."""
         plan = Plan(self, embeddings, n_patches, side)
-        for rectangle in tiling.missing_squares(self._covered_both_ways(hashes)):
-            plan.add_mutual([hashes[i] for i in rectangle.rows], [hashes[i] for i in rectangle.columns])
-        return plan
-
-    def plan_directed(
-        self, rows: Sequence[str], columns: Sequence[str], embeddings: Path, n_patches: int, side: int
-    ) -> Plan:
-        """Blocks for the pairs from some images to others that are not there yet, one direction."""
-        plan = Plan(self, embeddings, n_patches, side)
-        for rectangle in tiling.missing_rectangles(self.covered(rows, columns)):
-            plan.add_directed([rows[i] for i in rectangle.rows], [columns[i] for i in rectangle.columns])
+        for rectangle in tiling.missing_squares(self._covered_both_ways(pairs.mutual)):
+            plan.add_mutual([pairs.mutual[i] for i in rectangle.rows], [pairs.mutual[i] for i in rectangle.columns])
+        for rectangle in tiling.missing_rectangles(self.covered(pairs.rows, pairs.columns)):
+            plan.add_directed([pairs.rows[i] for i in rectangle.rows], [pairs.columns[i] for i in rectangle.columns])
         return plan
 
     def _covered_both_ways(self, hashes: Sequence[str]) -> NDArray[np.bool_]:

@@ -116,6 +116,30 @@ def test_rarity_is_the_mean_over_the_other_images(seed: int, counts: list[int], 
     np.testing.assert_allclose(np.repeat(found, counts, axis=0), expected, rtol=1e-12, atol=1e-15)
 
 
+@quick
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=6),
+    st.integers(1, 5),
+)
+def test_rarity_against_a_subset(seed: int, images_of: list[tuple[int, bool]], n_patches: int) -> None:
+    """With a random reference the mean of equation (7) runs over its other images, whether an image is in it or not."""
+    images_of = [*images_of, (2, True)]
+    contents = unit_bags(np.random.default_rng(seed), len(images_of), n_patches)
+    counts = np.array([count for count, _ in images_of])
+    drawn = np.array([is_drawn for _, is_drawn in images_of])
+    files = [(at, copy) for at, count in enumerate(counts) for copy in range(count)]
+    expected = [
+        np.mean(
+            [cdist(contents[at], contents[j]).min(axis=1) for j, copy in files if drawn[j] and (j, copy) != (at, 0)],
+            axis=0,
+        )
+        for at in range(len(contents))
+    ]
+    found = expected_rarity(nearest(contents, contents[drawn]), counts[drawn], is_reference=drawn)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+
+
 def test_rarity_of_two_images_is_their_distance() -> None:
     """With two images the mean runs over one other image, not over two."""
     distances = np.array([[[0.0], [0.8]], [[0.6], [0.0]]])

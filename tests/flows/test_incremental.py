@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from builders import flat_folder, mvtec_category, tiny_config, write_manifest_csv
 from running import (
+    RARITY_TOLERANCE,
     assert_same_result,
     assignments,
     cluster_by_content,
@@ -20,6 +21,14 @@ from running import (
     stored_arrays,
     work,
 )
+from scipy.spatial.distance import cdist
+
+from anoclust_core.reference import reference_contents
+from flows.plan import plan_run
+from tasks.stores.cards import embedding_spec
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.layout import StoreLayout
+from tasks.stores.listing import list_datasets
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
 
@@ -179,17 +188,53 @@ def test_labels_change_scores_only(tmp_path, checkpoint):
     assert second.summary["metrics"] != first.summary["metrics"]
 
 
-@pytest.mark.parametrize("change", [{"tau": "0.05"}, {"n_clusters": 5}, {"seed": 3}], ids=str)
+@pytest.mark.parametrize("change", [{"tau": "0.05"}, {"n_clusters": 5}, {"reference": 4}], ids=str)
 def test_late_settings_compute_nothing_early(copied, change):
-    """Another temperature, number of clusters or seed is a new run without embedding an image or comparing a pair."""
+    """Another temperature, number of clusters or a smaller reference is a new run that embeds and compares nothing."""
     data, store, config, first = copied
-    outcome = run_one(data, store, config.model_copy(update=change))
+    outcome = run_one(data, store, tiny_config(config.embed.checkpoint, **{"n_clusters": 3, **change}))
+    assert outcome.is_new
     assert outcome.work == work(0, 0)
-    assert run_folder(outcome) != run_folder(first)
+    assert run_folder(outcome).name != run_folder(first).name
     if "tau" in change:
         assert outcome.summary["tau"] == 0.05
     if "n_clusters" in change:
         assert outcome.summary["n_clusters"] == 5
+
+
+def test_random_reference(tmp_path, checkpoint):
+    """--reference compares only with the images drawn, tells so, and rarity is the mean over them; it can grow."""
+    data = flat_folder(tmp_path / "board", range(10))
+    config = tiny_config(checkpoint, n_clusters=3, reference=4, seed=2)
+    outcome = run_one(data, tmp_path / "store", config)
+    assert outcome.work == work(10, pairs_among(4) + 6 * 4)
+    assert outcome.summary["n_reference"] == 4
+    assert any("4 of 10 images" in note for note in outcome.summary["notes"])
+
+    (listed,) = list_datasets(data, config)
+    hashes = [image.sha256 for image in listed.clustered]
+    spec = embedding_spec(StoreLayout(tmp_path / "store"), config)
+    plan = plan_run(listed, config, spec)
+    bags = EmbeddingSegments(StoreLayout(tmp_path / "store").embeddings("board", plan.embedding)).read(hashes)
+    drawn, _ = reference_contents(plan.reference, listed)
+    found = stored_arrays(data, tmp_path / "store", config)["rarity"]
+    for at, sha256 in enumerate(hashes):
+        others = [bags[hashes.index(other)] for other in drawn if other != sha256]
+        expected = np.mean([cdist(bags[at], other).min(axis=1) for other in others], axis=0)
+        np.testing.assert_allclose(found[at], expected, atol=RARITY_TOLERANCE)
+
+    everything = run_one(data, tmp_path / "store", tiny_config(checkpoint, n_clusters=3))
+    assert everything.work == work(0, pairs_among(10) - pairs_among(4))
+    assert everything.summary["n_reference"] == 10
+
+
+def test_store_budget_switches_to_a_subset(tmp_path, checkpoint):
+    """Where the distances of all pairs exceed --store-budget, as many images as fit are the reference."""
+    data = flat_folder(tmp_path / "board", range(8))
+    one_image = 8 * 64 * 2  # distances of 8 images, 8 x 8 patches each, to one image in half precision
+    outcome = run_one(data, tmp_path / "store", tiny_config(checkpoint, n_clusters=2, store_budget=5 * one_image))
+    assert outcome.summary["n_reference"] == 5
+    assert any("5 of 8 images" in note for note in outcome.summary["notes"])
 
 
 def test_equal_tau_is_one_run(repeated):

@@ -15,7 +15,7 @@ from anoclust_core.errors import ResourceError, StoreError
 from tasks.stores import engine
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.engine import run_jobs
-from tasks.stores.nearest import NearestSlabs, compute_block
+from tasks.stores.nearest import NearestSlabs, WantedPairs, compute_block
 
 HASHES = [digest(f"image {number}") for number in range(10)]
 N_PATCHES = 6
@@ -47,7 +47,7 @@ def closed_port() -> int:
 def distances(folder: Path, embeddings: Path, *, address: str | None) -> np.ndarray:
     """All distances among the images, computed by the workers, block by block."""
     slabs = NearestSlabs(folder)
-    plan = slabs.plan_mutual(HASHES, embeddings, N_PATCHES, side=3)
+    plan = slabs.plan(WantedPairs(HASHES), embeddings, N_PATCHES, side=3)
     plan.create()
     run_jobs(
         compute_block, plan.blocks, address=address, on_done=lambda at, n_products: plan.block_done(plan.blocks[at])
@@ -58,7 +58,7 @@ def distances(folder: Path, embeddings: Path, *, address: str | None) -> np.ndar
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory, embeddings: Path) -> np.ndarray:
     slabs = NearestSlabs(tmp_path_factory.mktemp("serial"))
-    plan = slabs.plan_mutual(HASHES, embeddings, N_PATCHES, side=3)
+    plan = slabs.plan(WantedPairs(HASHES), embeddings, N_PATCHES, side=3)
     plan.create()
     for block in plan.blocks:
         compute_block(block)

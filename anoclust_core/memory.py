@@ -1,0 +1,237 @@
+"""Memory planned in bytes before a stage runs: what it will need at its peak, and a refusal where that is too much.
+
+A prediction counts what a stage adds to the process on top of the imported libraries. It is a bound: the tests hold
+every stage's measured peak to it over several sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from anoclust_core.errors import ResourceError
+
+DECODE_BYTES_PER_PIXEL: Final = 28
+"""Decoding to RGB: the decoder's own copy, one turned upright, the conversion to three channels, 16-bit or float grey
+in wide numbers."""
+
+READ_BYTES: Final = 256 << 20
+"""Nearest distances that are read back at a time."""
+
+CACHED_BYTES: Final = 256 << 20
+"""Bags that were read and will be needed again by other blocks."""
+
+_MIB: Final = 1 << 20
+_FIXED: Final = 64 * _MIB
+"""What a stage takes however little there is to do: arenas of the allocator, an engine that starts."""
+
+_FIGURES: Final = 160 * _MIB
+"""Matplotlib with its fonts, and a picture sheet."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Predicted peak of one stage.
+
+    Attributes
+    ----------
+    stage
+        Name of the stage.
+    parts
+        Bytes by what needs them, in words.
+    knob
+        What a user can change to need less.
+    """
+
+    stage: str
+    parts: Mapping[str, int]
+    knob: str
+
+    @property
+    def total(self) -> int:
+        """Predicted bytes at the peak."""
+        return sum(self.parts.values())
+
+    def check(self, budget: int) -> None:
+        """Refuse what does not fit.
+
+        Parameters
+        ----------
+        budget
+            Bytes that the stage may use.
+
+        Raises
+        ------
+        ResourceError
+            If the prediction is larger; the message has the numbers and the knob.
+        """
+        if self.total <= budget:
+            return
+        largest = sorted(self.parts.items(), key=lambda part: -part[1])[:2]
+        why = ", ".join(f"{readable_bytes(size)} for {what}" for what, size in largest)
+        raise ResourceError(
+            f"stage {self.stage} needs {readable_bytes(self.total)} of memory ({why}); it may use "
+            f"{readable_bytes(budget)}; {self.knob}, or raise --memory"
+        )
+
+
+def embed_plan(
+    *,
+    n_patches: int,
+    dim: int,
+    image_size: int,
+    weight_bytes: int,
+    activation_bytes: int,
+    batch: int,
+    threads: int,
+    segment_images: int,
+    largest_pixels: Sequence[int],
+) -> MemoryPlan:
+    """Predict the peak of embedding.
+
+    Parameters
+    ----------
+    n_patches, dim, image_size
+        Of the embedding spec.
+    weight_bytes
+        Of the network's weights in single precision.
+    activation_bytes
+        Live at the peak of the forward pass of one image.
+    batch, threads
+        Images a batch, and batches side by side.
+    segment_images
+        Images that are held until they are written.
+    largest_pixels
+        Pixels of the largest images, as many as there are threads.
+    """
+    bag = n_patches * dim * 4
+    prepared = 3 * image_size**2 * 4
+    return MemoryPlan(
+        stage="embed",
+        parts={
+            "the network": 3 * weight_bytes,
+            "its activations": 2 * threads * batch * activation_bytes,
+            "decoding the largest images": DECODE_BYTES_PER_PIXEL * sum(largest_pixels),
+            "prepared images": 3 * threads * batch * prepared,
+            "finished embeddings": bag * (3 * segment_images + 4 * (2 * threads + 2) * batch),
+            "the rest": _FIXED,
+        },
+        knob="lower --image-size or choose a smaller --backbone",
+    )
+
+
+def pair_plan(
+    *, block_bytes: int, side: int, n_patches: int, dim: int, threads: int, n_images: int, n_pairs: int
+) -> MemoryPlan:
+    """Predict the peak of the pairwise stage in this process.
+
+    Parameters
+    ----------
+    block_bytes
+        Of one block task, see `anoclust_core.tiling.block_bytes`.
+    side
+        Images a side of a block.
+    n_patches, dim
+        Of the bags.
+    threads
+        Blocks side by side.
+    n_images
+        Distinct images on both sides.
+    n_pairs
+        Pairs of the run, computed or not.
+    """
+    group = side * n_patches * dim * 4
+    n_blocks = -(-n_pairs // side**2) + 1
+    return MemoryPlan(
+        stage="pair",
+        parts={
+            "blocks of image pairs": threads * (block_bytes + 6 * group),
+            "embeddings kept at hand": min(CACHED_BYTES + group, n_images * n_patches * dim * 4),
+            "the list of pairs": 6 * n_pairs + 24_000 * n_blocks,
+            "the rest": _FIXED,
+        },
+        knob="lower --image-size, choose a deeper layer with --layers or a smaller --reference",
+    )
+
+
+def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: int, dim: int, bags: int) -> MemoryPlan:
+    """Predict the peak of weighing.
+
+    Parameters
+    ----------
+    n_images, n_contents
+        Clustered images, and distinct ones among them.
+    n_reference
+        Distinct images that distances are measured to.
+    n_patches, dim
+        Of the bags.
+    bags
+        Bags pooled at a time.
+    """
+    read = min(max(READ_BYTES, n_reference * n_patches * 2), n_contents * n_reference * n_patches * 2)
+    slab = min(256, n_contents) * min(256, n_reference) * n_patches * 2
+    return MemoryPlan(
+        stage="weigh",
+        parts={
+            "nearest distances": 2 * read + 4 * slab + 8 * n_reference * n_patches,
+            "rarity and weights": 72 * n_images * n_patches,
+            "embeddings being pooled": min(bags, n_contents) * n_patches * dim * 38,
+            "descriptors": 16 * n_images * dim,
+            "the rest": _FIXED,
+        },
+        knob="lower --image-size or --reference",
+    )
+
+
+def group_plan(*, n_images: int, dim: int) -> MemoryPlan:
+    """Predict the peak of clustering ``n_images`` descriptors of length ``dim``: linear in the images."""
+    return MemoryPlan(
+        stage="group",
+        parts={"descriptors": 40 * n_images * dim, "the tree": 400 * n_images, "the rest": _FIXED},
+        knob="cluster fewer images at once",
+    )
+
+
+def report_plan(
+    *, n_images: int, n_patches: int, dim: int, n_drawn: int, thumbnail_bytes: int, largest_pixels: int
+) -> MemoryPlan:
+    """Predict the peak of the report.
+
+    Parameters
+    ----------
+    n_images, n_patches, dim
+        Of the run.
+    n_drawn
+        Images drawn at most.
+    thumbnail_bytes
+        Of one drawn picture, in the page.
+    largest_pixels
+        Pixels of the largest image.
+    """
+    return MemoryPlan(
+        stage="report",
+        parts={
+            "rarity and descriptors": n_images * (5 * n_patches + 40 * dim),
+            "the rows of the tables": 12_000 * n_images,
+            "pictures": n_drawn * 8 * thumbnail_bytes,
+            "decoding the largest image": DECODE_BYTES_PER_PIXEL * largest_pixels,
+            "figures": _FIGURES,
+            "the rest": _FIXED,
+        },
+        knob="cluster fewer images at once",
+    )
+
+
+def readable_bytes(size: int) -> str:
+    """Write a number of bytes for a person, rounded up.
+
+    Examples
+    --------
+    >>> readable_bytes(900), readable_bytes(1 << 20), readable_bytes((3 << 30) + 1)
+    ('900 B', '1.0 MiB', '3.1 GiB')
+    """
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{-(-size * 10 // unit) / 10:,.1f} {name}"
+    return f"{size} B"
