@@ -80,6 +80,49 @@ def embed_images(extractor: FeatureExtractor, images: NDArray[np.float32], *, de
     return normalize_patches(features)
 
 
+def embed_holistically(extractor: FeatureExtractor, images: NDArray[np.float32], *, device: str) -> NDArray[np.float32]:
+    """One embedding an image from the network's last layer, after its own pooling: the *holistic* baseline.
+
+    [SOHN23] sec. 5.1 takes "the last hidden layer of WRN-50 after average pooling, resulting in 2048 dimensional
+    vector". Normalising it to unit length is not mentioned there and not done here. The paper sets it against patches
+    of the same layer, the bags of `embed_images` with the last of the backbone's ``layers``: the map that a ResNet
+    pools here; an EfficientNet puts one more convolution in between.
+
+    Parameters
+    ----------
+    extractor
+        From `build_extractor`, already on ``device``; which layers it reads does not matter.
+    images
+        Shape ``(n_images, 3, side, side)``, float32, from `prepare_image`; at least one.
+    device
+        Torch device.
+
+    Returns
+    -------
+    embeddings
+        Shape ``(n_images, dim)``, float32, what the classifier would be given: the pooled map of a CNN, behind its last
+        convolution, the class token or mean token of a ViT.
+
+    Raises
+    ------
+    ArrayContractError
+        If the backbone gives NaN or infinity.
+    ConfigError
+        If the backbone does not pool its last layer.
+    """
+    batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+    model: Any = extractor.model
+    with torch.inference_mode():
+        pooled: NDArray[np.float32] = (
+            model.forward_head(model.forward_features(batch), pre_logits=True).float().cpu().numpy()
+        )
+    if pooled.ndim != 2:
+        raise ConfigError(f"the backbone gives {pooled.shape} and not one embedding an image; choose one that pools")
+    if not np.isfinite(pooled).all():
+        raise ArrayContractError("embeddings must be finite; found NaN or infinity: check the backbone's weights")
+    return pooled
+
+
 def choose_device(wanted: str) -> str:
     """Torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``.
 

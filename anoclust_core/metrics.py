@@ -1,4 +1,7 @@
-"""Agreement of clusters with labels: NMI, ARI, matched F1, purity. Names and the order of images never matter."""
+"""Agreement of clusters with labels: NMI, ARI, matched F1, purity and its curve over all numbers of clusters.
+
+Names and the order of images never matter. How well scores find anomalies is measured in `ranking`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from anoclust_core.clustering.checks import check_linkage
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 Names: TypeAlias = Sequence[str | int] | NDArray[np.integer[Any]] | NDArray[np.str_]
@@ -133,6 +137,106 @@ def purity(labels: Names, clusters: Names) -> float:
     return int(contingency.max(axis=0).sum()) / int(contingency.sum())
 
 
+def purity_curve(labels: Sequence[str | int | None], linkage: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Purity of every cut of a tree, from one cluster to one cluster per image, [SOHN23] sec. 4.4 and Fig. 4.
+
+    The merges are walked once, in time n_images x n_classes; cutting the tree n_images times gives the same numbers.
+    For a method without a tree the curve is ``[purity(labels, clusters) for clusters in partitions]``.
+
+    Parameters
+    ----------
+    labels
+        One string or integer per image of the tree; None for an image that was clustered but is not evaluated: it
+        counts in no majority, though a cluster of such images alone still counts as a cluster.
+    linkage
+        Shape ``(n_images - 1, 4)``, float64, SciPy's layout, merges in order.
+
+    Returns
+    -------
+    curve
+        Shape ``(n_images,)``, float64 in (0, 1], never decreasing: the purity of k clusters, k = 1 ... n_images, as
+        the share of evaluated images in the majority class of their cluster. Ends at 1.
+
+    Raises
+    ------
+    ArrayContractError
+        If ``linkage`` is no tree, there is not one label per image of it, no image is evaluated, or a label is neither
+        a string nor an integer.
+    """
+    check_linkage(linkage)
+    n_images = len(linkage) + 1
+    if len(labels) != n_images:
+        raise ArrayContractError(
+            f"expected one label per image of the tree, found {len(labels)} labels for {n_images} images; "
+            "pass None for an image that is not evaluated"
+        )
+    evaluated = np.array([label is not None for label in labels])
+    codes = _codes([label for label in labels if label is not None], "labels")
+    counts = np.zeros((n_images + len(linkage), codes.max() + 1), dtype=np.int64)
+    counts[np.flatnonzero(evaluated), codes] = 1
+    majorities = np.empty(n_images, dtype=np.int64)
+    majorities[-1] = len(codes)
+    for merge, (left, right) in enumerate(linkage[:, :2].astype(np.int64).tolist()):
+        both = counts[left] + counts[right]
+        counts[n_images + merge] = both
+        lost = counts[left].max() + counts[right].max() - both.max()
+        majorities[n_images - 2 - merge] = majorities[n_images - 1 - merge] - lost
+    return majorities / len(codes)
+
+
+def purity_auc(curve: NDArray[np.floating[Any]]) -> float:
+    """Area under the purity curve over the number of images, mAUC of [SOHN23] sec. 4.4, Table 3.
+
+    Parameters
+    ----------
+    curve
+        Shape ``(n_images,)``, in [0, 1]: the purity of k clusters, k = 1 ... n_images, from `purity_curve`.
+
+    Returns
+    -------
+    mauc
+        Mean of the curve, in [0, 1].
+
+    Raises
+    ------
+    ArrayContractError
+        If ``curve`` is not one-dimensional, empty or not within [0, 1].
+    """
+    return min(1.0, math.fsum(_checked_curve(curve)) / len(curve))
+
+
+def reduction_at_purity(curve: NDArray[np.floating[Any]], *, purity: float) -> float:
+    r"""Share of labelling saved by naming clusters instead of images, at a given purity, R@P of [SOHN23] sec. 4.4.
+
+    .. math:: 1 - \min \{k : \text{purity}(k) \ge P\} / N
+
+    Parameters
+    ----------
+    curve
+        Shape ``(n_images,)``, in [0, 1]: the purity of k clusters, k = 1 ... n_images, from `purity_curve`.
+    purity
+        P, in (0, 1].
+
+    Returns
+    -------
+    reduction
+        In [0, 1); 0 where it takes one cluster per image, or the curve does not get there.
+
+    Raises
+    ------
+    ArrayContractError
+        If ``curve`` is not one-dimensional, empty or not within [0, 1].
+    ConfigError
+        If ``purity`` is not in (0, 1].
+    """
+    if not 0 < purity <= 1:
+        raise ConfigError(f"expected a purity above 0 and up to 1, found {purity}; 0.95 is a usual one")
+    reached = _checked_curve(curve) >= purity
+    n_images = len(curve)
+    n_clusters = int(np.argmax(reached)) + 1 if reached.any() else n_images
+    return (n_images - n_clusters) / n_images
+
+
 def score_partition(labels: Names, clusters: Names) -> Scores:
     """Every score that the protocols report, for one partition.
 
@@ -159,6 +263,16 @@ def score_partition(labels: Names, clusters: Names) -> Scores:
         f1_weighted=weighted,
         f1_micro=micro,
     )
+
+
+def _checked_curve(curve: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    if curve.ndim != 1 or len(curve) == 0 or not ((curve >= 0) & (curve <= 1)).all():
+        raise ArrayContractError(
+            f"expected a curve of purities in [0, 1], one per number of clusters, found shape {curve.shape}"
+            + (f" from {curve.min():.3g} to {curve.max():.3g}" if curve.size else "")
+            + "; pass what purity_curve returned"
+        )
+    return curve
 
 
 def _checked_codes(labels: Names, clusters: Names) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

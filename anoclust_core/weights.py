@@ -1,7 +1,8 @@
-"""Rarity of patches, and the weights that pool an image around its rare patches."""
+"""Weights that pool an image around some of its patches: the rare ones, those of a mask, or all alike."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,84 +10,6 @@ from numpy.typing import NDArray
 
 from anoclust_core.config import parse_tau
 from anoclust_core.errors import ArrayContractError, ConfigError
-
-
-def expected_rarity(
-    nearest: NDArray[np.floating[Any]],
-    counts: NDArray[np.integer[Any]],
-    *,
-    is_reference: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
-    r"""Mean distance of each patch to its nearest patch in the other images, the expectation in [SOHN23] eq. (5), (7).
-
-    .. math:: s^i_m = \frac{1}{|Z \setminus \{i\}|} \sum_{j \in Z, j \neq i} \min_n \| z^i_m - z^j_n \|
-
-    Parameters
-    ----------
-    nearest
-        Shape ``(n_rows, n_contents, n_patches)``: nearest distances of some images to every distinct content of the
-        reference Z, to the image's own with distance 0.
-    counts
-        Shape ``(n_contents,)``: how many images of the reference have each content.
-    is_reference
-        Shape ``(n_rows,)``: whether the image itself is in the reference; all are by default, as in eq. (5). With a
-        random subset, eq. (7), some are not.
-
-    Returns
-    -------
-    rarity
-        Shape ``(n_rows, n_patches)``, float64, in embedding units. Summed in float64 in the order of the contents, so
-        that the way the distances came about does not matter.
-
-    Raises
-    ------
-    ArrayContractError
-        If the shapes do not match or an image has no other one to be measured against.
-    """
-    n_images = int(counts.sum())
-    own = np.ones(len(nearest), np.bool_) if is_reference is None else is_reference
-    if nearest.ndim != 3 or counts.shape != (nearest.shape[1],):
-        raise ArrayContractError(f"one count per reference content is needed; found {counts.shape} for {nearest.shape}")
-    if own.shape != (len(nearest),):
-        raise ArrayContractError(f"is_reference needs one value per image; found {own.shape} for {len(nearest)} images")
-    if n_images < (2 if is_reference is None or own.any() else 1):
-        raise ArrayContractError(f"rarity among the images needs at least 2 of them; found {n_images}")
-    return (
-        np.stack(
-            [
-                (counts.astype(np.float64) / (n_images - int(is_own))) @ row.astype(np.float64)
-                for row, is_own in zip(nearest, own, strict=True)
-            ]
-        )
-        if len(nearest)
-        else np.zeros((0, nearest.shape[2]))
-    )
-
-
-def rarity_against_normals(nearest: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    r"""Distance of each patch to the nearest patch of any normal image, the minimum in [SOHN23] eq. (6).
-
-    .. math:: s^i_m = \min_{z \in Z_{tr}} \| z^i_m - z \|
-
-    Parameters
-    ----------
-    nearest
-        Shape ``(n_rows, n_normals, n_patches)``, at least one normal.
-
-    Returns
-    -------
-    rarity
-        Shape ``(n_rows, n_patches)``, float64, in embedding units.
-
-    Raises
-    ------
-    ArrayContractError
-        If there is no normal image.
-    """
-    if nearest.ndim != 3 or nearest.shape[1] == 0:
-        raise ArrayContractError(f"rarity against normals needs at least one normal image; found shape {nearest.shape}")
-    rarity: NDArray[np.float64] = nearest.min(axis=1).astype(np.float64)
-    return rarity
 
 
 def temperature(tau: str, rarity: NDArray[np.floating[Any]]) -> float:
@@ -109,15 +32,45 @@ def temperature(tau: str, rarity: NDArray[np.floating[Any]]) -> float:
     ConfigError
         If ``tau`` is not a positive number, with or without ``sd``.
     ArrayContractError
-        If a score is not finite.
+        If a score is not finite, or the scores are so large that their spread is not.
     """
     value, relative = parse_tau(tau)
     if not np.isfinite(rarity).all():
         raise ArrayContractError("rarity must be finite; found NaN or infinity")
     if not relative:
         return value
-    spread = float(np.std(rarity, dtype=np.float64))
+    if rarity.size == 0:
+        return 1.0
+    with np.errstate(over="ignore"):
+        spread = float(np.std(rarity, dtype=np.float64))
+    if not np.isfinite(value * spread):
+        raise ArrayContractError(f"rarity of up to {np.abs(rarity).max():.3g} has no finite spread; scale it down")
     return value * spread if value * spread > 0 else 1.0
+
+
+def uniform_weights(n_images: int, n_patches: int) -> NDArray[np.float64]:
+    r"""Let all patches count alike: the baseline *average* of [SOHN23] sec. 4.1.
+
+    .. math:: \alpha^i_m = 1 / M
+
+    Parameters
+    ----------
+    n_images, n_patches
+        At least 0 and 1.
+
+    Returns
+    -------
+    weights
+        Shape ``(n_images, n_patches)``, float64; every row sums to 1.
+
+    Raises
+    ------
+    ConfigError
+        If a number is too small.
+    """
+    if n_images < 0 or n_patches < 1:
+        raise ConfigError(f"weights need images with at least 1 patch; found {n_images} images, {n_patches} patches")
+    return np.full((n_images, n_patches), 1 / n_patches)
 
 
 def soft_weights(rarity: NDArray[np.floating[Any]], *, tau: float) -> NDArray[np.float64]:
@@ -146,9 +99,185 @@ def soft_weights(rarity: NDArray[np.floating[Any]], *, tau: float) -> NDArray[np
     ConfigError
         If ``tau`` is not a positive finite number.
     """
+    return _softmax(_check_rarity(rarity), tau)
+
+
+def hard_weights(rarity: NDArray[np.floating[Any]], *, top_k: int) -> NDArray[np.float64]:
+    r"""Equal weights for the k rarest patches of each image, none for the others, [SOHN23] eq. (8).
+
+    .. math:: \alpha^i_m = \frac{1}{k} \mathbf{1} \{ m \in I_k \}
+
+    Of patches that are equally rare the first ones are taken, so there are always exactly k.
+
+    Parameters
+    ----------
+    rarity
+        Shape ``(n_images, n_patches)``, finite.
+    top_k
+        From 1 to ``n_patches``; all patches give `uniform_weights`.
+
+    Returns
+    -------
+    weights
+        Shape ``(n_images, n_patches)``, float64; every row sums to 1.
+
+    Raises
+    ------
+    ArrayContractError
+        If ``rarity`` is not two-dimensional, has no patches or is not finite.
+    ConfigError
+        If there are no k patches.
+    """
+    return _is_top(_check_rarity(rarity), top_k) / top_k
+
+
+def hybrid_weights(rarity: NDArray[np.floating[Any]], *, tau: float, top_k: int) -> NDArray[np.float64]:
+    r"""Soft weights on the k rarest patches of each image, none for the others, [SOHN23] eq. (9).
+
+    .. math:: \alpha^i_m \propto \exp(s^i_m / \tau) \text{ for } m \in I_k, \text{ 0 otherwise}
+
+    Of patches that are equally rare the first ones are taken, as in `hard_weights`.
+
+    Parameters
+    ----------
+    rarity
+        Shape ``(n_images, n_patches)``, finite, in embedding units.
+    tau
+        Temperature > 0, same unit as ``rarity``; large, this is `hard_weights`.
+    top_k
+        From 1 to ``n_patches``; with all patches this is `soft_weights`, to the last digit.
+
+    Returns
+    -------
+    weights
+        Shape ``(n_images, n_patches)``, float64; every row sums to 1.
+
+    Raises
+    ------
+    ArrayContractError
+        If ``rarity`` is not two-dimensional, has no patches or is not finite.
+    ConfigError
+        If ``tau`` is not a positive finite number or there are no k patches.
+    """
+    scores = _check_rarity(rarity)
+    return _softmax(np.where(_is_top(scores, top_k), scores, -np.inf), tau)
+
+
+def mask_weights(masks: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArray[np.float64]:
+    """Weights from ground-truth masks: the oracle of [SOHN23] sec. 4.3 and Table 1, as if localisation were perfect.
+
+    The paper resizes "the ground-truth binary segmentation masks with 1 for anomalous and 0 for normal pixels into the
+    same spatial dimension of patch embeddings" and scales the values to a sum of 1. How it resizes is not said; here a
+    patch counts by the part of its area that is anomalous, so that no speck falls between grid points. What becomes of
+    an image without any anomalous pixel, as every good one, is not said either; here all its patches count alike.
+
+    Parameters
+    ----------
+    masks
+        One a image, shape ``(height, width)`` of any size, the whole image as it was before it was squashed; finite,
+        0 for normal pixels, any other value for anomalous ones.
+    grid
+        Height and width of the patch grid.
+
+    Returns
+    -------
+    weights
+        Shape ``(n_images, height * width)``, float64, patches row by row; every row sums to 1.
+
+    Raises
+    ------
+    ArrayContractError
+        If a mask is not two-dimensional, is empty or not finite.
+    ConfigError
+        If the grid has no patches.
+    """
+    areas = map_scores([_check_map(mask) != 0 for mask in masks], grid)
+    areas[areas.sum(axis=1) == 0] = 1
+    weights: NDArray[np.float64] = areas / areas.sum(axis=1, keepdims=True)
+    return weights
+
+
+def map_scores(maps: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArray[np.float64]:
+    """Scores of patches from anomaly maps that another program made: the mean of a map over each patch's area.
+
+    They can stand wherever rarity does. Pixels across a border count by the part that lies inside, and a map may be
+    coarser than the grid.
+
+    Parameters
+    ----------
+    maps
+        One a image, shape ``(height, width)`` of any size, finite, larger where more anomalous; the whole image.
+    grid
+        Height and width of the patch grid.
+
+    Returns
+    -------
+    scores
+        Shape ``(n_images, height * width)``, float64, in the unit of the maps, patches row by row.
+
+    Raises
+    ------
+    ArrayContractError
+        If a map is not two-dimensional, is empty or not finite.
+    ConfigError
+        If the grid has no patches.
+    """
+    height, width = grid
+    if height < 1 or width < 1:
+        raise ConfigError(f"a patch grid has at least 1 x 1 patches; found {height} x {width}")
+    scores = np.empty((len(maps), height * width))
+    for at, values in enumerate(maps):
+        checked = _check_map(values).astype(np.float64)
+        rows, columns = _area_shares(checked.shape[0], height), _area_shares(checked.shape[1], width)
+        scores[at] = (rows @ checked @ columns.T).ravel()
+    return scores
+
+
+def map_weights(maps: Sequence[NDArray[Any]], grid: tuple[int, int], *, tau: str) -> NDArray[np.float64]:
+    """Attention of each image on what another program's anomaly map marks: `soft_weights` of `map_scores`.
+
+    Parameters
+    ----------
+    maps
+        One a image, shape ``(height, width)`` of any size, finite, larger where more anomalous: all images of the run.
+    grid
+        Height and width of the patch grid.
+    tau
+        As of `temperature`: ``0.02`` in the unit of the maps, or ``0.3sd`` in standard deviations of all patches'
+        scores, after resizing, which does not depend on the unit.
+
+    Returns
+    -------
+    weights
+        Shape ``(n_images, height * width)``, float64, patches row by row; every row sums to 1.
+
+    Raises
+    ------
+    ArrayContractError
+        If a map is not two-dimensional, is empty or not finite.
+    ConfigError
+        If the grid has no patches or ``tau`` is not a positive number, with or without ``sd``.
+    """
+    scores = map_scores(maps, grid)
+    return soft_weights(scores, tau=temperature(tau, scores))
+
+
+def _check_rarity(rarity: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     scores = np.asarray(rarity, dtype=np.float64)
     if scores.ndim != 2 or scores.shape[1] == 0 or not np.isfinite(scores).all():
         raise ArrayContractError(f"rarity must be finite with shape (n_images, n_patches); found shape {scores.shape}")
+    return scores
+
+
+def _check_map(values: NDArray[Any]) -> NDArray[Any]:
+    found = np.asarray(values)
+    if found.ndim != 2 or found.size == 0 or not np.isfinite(found).all():
+        raise ArrayContractError(f"a map must be finite with shape (height, width); found shape {found.shape}")
+    return found
+
+
+def _softmax(scores: NDArray[np.float64], tau: float) -> NDArray[np.float64]:
+    """Softmax of each row of ``scores / tau``; minus infinity gives 0."""
     if not (np.isfinite(tau) and tau > 0):
         raise ConfigError(f"tau must be a positive number; found {tau}")
     with np.errstate(over="ignore", under="ignore"):
@@ -156,3 +285,22 @@ def soft_weights(rarity: NDArray[np.floating[Any]], *, tau: float) -> NDArray[np
         exponentials = np.exp((scores - scores.max(axis=1, keepdims=True)) / tau)
     weights: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return weights
+
+
+def _is_top(scores: NDArray[np.float64], top_k: int) -> NDArray[np.bool_]:
+    """Whether a patch is one of the k rarest of its image; a stable sort puts equal ones in their own order."""
+    n_patches = scores.shape[1]
+    if not 1 <= top_k <= n_patches:
+        raise ConfigError(f"top_k must be 1 to {n_patches}, the patches of an image; found {top_k}")
+    is_top = np.zeros(scores.shape, np.bool_)
+    np.put_along_axis(is_top, np.argsort(-scores, axis=1, kind="stable")[:, :top_k], True, axis=1)
+    return is_top
+
+
+def _area_shares(n_pixels: int, n_cells: int) -> NDArray[np.float64]:
+    """Part of each cell that each pixel covers along one axis, ``(n_cells, n_pixels)``; every row sums to 1."""
+    cells, pixels = np.linspace(0, n_pixels, n_cells + 1), np.arange(n_pixels + 1)
+    overlap = np.minimum(cells[1:, None], pixels[1:]) - np.maximum(cells[:-1, None], pixels[:-1])
+    covered: NDArray[np.float64] = np.maximum(overlap, 0)
+    shares: NDArray[np.float64] = covered / covered.sum(axis=1, keepdims=True)
+    return shares

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
+from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.metrics import (
     Scores,
@@ -18,6 +19,9 @@ from anoclust_core.metrics import (
     matched_f1,
     normalized_mutual_information,
     purity,
+    purity_auc,
+    purity_curve,
+    reduction_at_purity,
     score_partition,
 )
 
@@ -31,6 +35,17 @@ partitions = st.integers(1, 14).flatmap(
     lambda n: st.tuples(
         st.lists(st.sampled_from("abcd"), min_size=n, max_size=n),
         st.lists(st.integers(0, 4), min_size=n, max_size=n),
+    )
+)
+
+
+# A tree over a small integer grid, full of ties, and labels of which some are None.
+labelled_trees = st.integers(2, 12).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.sampled_from(["a", "b", 7, None]), min_size=n, max_size=n).filter(any),
+        st.lists(st.integers(0, 3), min_size=n, max_size=n).map(
+            lambda points: linkage_tree(np.array(points, dtype=float)[:, None], method="average")
+        ),
     )
 )
 
@@ -228,3 +243,82 @@ def test_unknown_average_is_refused() -> None:
     """A misspelt F1 average is an error that lists the known ones."""
     with pytest.raises(ConfigError, match="weighted"):
         matched_f1(["a"], [0], average="macro")  # type: ignore[arg-type]
+
+
+@quick
+@given(labelled_trees)
+def test_purity_curve_is_the_purity_of_every_cut(tree) -> None:
+    """One walk over the merges gives the purity of each cut of the tree, counting evaluated images only."""
+    labels, linkage = tree
+    curve = purity_curve(labels, linkage)
+    evaluated = [row for row, label in enumerate(labels) if label is not None]
+    for n_clusters in range(1, len(labels) + 1):
+        clusters = cut_tree(linkage, n_clusters=n_clusters)
+        expected = purity([labels[row] for row in evaluated], clusters[evaluated])
+        assert curve[n_clusters - 1] == expected
+    assert curve.shape == (len(labels),)
+    assert (np.diff(curve) >= 0).all()
+    assert curve[-1] == 1
+
+
+@quick
+@given(labelled_trees, st.floats(0, 1, exclude_min=True))
+def test_purity_area_and_reduction_are_those_of_the_paper(tree, share) -> None:
+    """The area is the mean over k, and the reduction one minus the least k that is pure enough, over the images."""
+    curve = purity_curve(*tree)
+    assert purity_auc(curve) == pytest.approx(sum(curve.tolist()) / len(curve))
+    least = next(k for k in range(1, len(curve) + 1) if curve[k - 1] >= share)
+    assert reduction_at_purity(curve, purity=share) == pytest.approx(1 - least / len(curve))
+
+
+def test_reduction_of_a_perfect_tree() -> None:
+    """Two pure groups of five need two names for ten images at any purity above the largest group's share."""
+    labels = ["a"] * 5 + ["b"] * 5
+    linkage = linkage_tree(np.repeat([0.0, 9.0], 5)[:, None] + np.arange(10)[:, None] / 100, method="single")
+    curve = purity_curve(labels, linkage)
+    np.testing.assert_array_equal(curve, [0.5] + [1.0] * 9)
+    assert purity_auc(curve) == 0.95
+    assert [reduction_at_purity(curve, purity=share) for share in (0.5, 0.51, 0.99, 1.0)] == [0.9, 0.8, 0.8, 0.8]
+
+
+def test_a_curve_that_never_gets_there_saves_nothing() -> None:
+    """A curve of partitions that stay impure has no reduction, nor has one that is pure at the end only."""
+    assert reduction_at_purity(np.array([0.5, 0.6, 0.7]), purity=0.9) == 0
+    assert reduction_at_purity(np.array([0.5, 0.6, 1.0]), purity=0.9) == 0
+
+
+TREE = np.array([[0, 1, 1.0, 2], [2, 3, 2.0, 3]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "linkage"),
+    [
+        ([], TREE),
+        (["a", "b"], TREE),
+        ([None, None, None], TREE),
+        (["a", "b", 0.5], TREE),
+        (["a"], np.zeros((0, 4))),
+        (["a", "b", "c"], np.array([[0, 1, np.nan, 2], [2, 3, 2.0, 3]])),
+        (["a", "b", "c"], np.array([[0, 3, 1.0, 2], [1, 2, 2.0, 3]])),
+    ],
+)
+def test_a_curve_needs_a_label_per_image_of_a_tree(labels, linkage) -> None:
+    """No tree, another number of images, nothing evaluated or a fraction for a label is an error, never NaN."""
+    with pytest.raises(ArrayContractError, match="expected"):
+        purity_curve(labels, linkage)
+
+
+@pytest.mark.parametrize("curve", [np.zeros(0), np.zeros((2, 2)), np.array([0.5, np.nan]), np.array([0.5, 1.5])])
+def test_a_curve_is_purities(curve) -> None:
+    """Nothing, a table, NaN or a value beyond 1 is no purity curve; that is an error, never NaN."""
+    with pytest.raises(ArrayContractError, match="expected a curve"):
+        purity_auc(curve)
+    with pytest.raises(ArrayContractError, match="expected a curve"):
+        reduction_at_purity(curve, purity=0.9)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01, math.nan])
+def test_an_impossible_purity_is_refused(share) -> None:
+    """A purity that every partition has, or none, is an error."""
+    with pytest.raises(ConfigError, match="purity"):
+        reduction_at_purity(np.ones(3), purity=share)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from anoclust_core.config import RunConfig, flatten, parse_tau
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import KEY_LENGTH, content_key
-from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, QuarantinedImage, unique_contents
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, SetAside, unique_contents
 from anoclust_core.seeding import generator
 from anoclust_core.versions import ALGORITHM_VERSIONS
 
@@ -143,11 +143,11 @@ def test_distinct_contents_are_counted(records: list[ImageRecord]) -> None:
 
 def test_a_bad_image_moves_to_quarantine_with_all_its_copies() -> None:
     """An unreadable content goes into quarantine with the reason, every copy of it; the rest stays as it is."""
-    earlier = QuarantinedImage("b0", "empty file")
+    earlier = SetAside("b0", "empty file")
     dataset = replace(manifest(image("a1", "a"), image("b"), image("a2", "a")), quarantine=(earlier,), notes=("note",))
     cleaned = dataset.without({"a" * 64: "truncated", "f" * 64: "not here"})
     assert [record.path for record in cleaned.images] == ["b"]
-    assert cleaned.quarantine == (QuarantinedImage("a1", "truncated"), QuarantinedImage("a2", "truncated"), earlier)
+    assert cleaned.quarantine == (SetAside("a1", "truncated"), SetAside("a2", "truncated"), earlier)
     assert (cleaned.category, cleaned.notes) == (dataset.category, dataset.notes)
     assert cleaned.dataset_hash == manifest(image("b")).dataset_hash
 
@@ -163,6 +163,24 @@ def test_quarantine_loses_no_file(records: list[ImageRecord], bad: set[str]) -> 
     assert sorted(used + [entry.path for entry in cleaned.quarantine]) == sorted(record.path for record in records)
     assert not {record.sha256[0] for record in cleaned.images} & bad
     assert dataset.without({}) == dataset
+
+
+@quick
+@given(images, st.sets(st.sampled_from("0123456789abcdef")), st.sets(st.sampled_from("0123456789abcdef")))
+def test_total_is_what_was_clustered_normal_quarantined_and_deferred(
+    records: list[ImageRecord], bad: set[str], late: set[str]
+) -> None:
+    """Whatever is set aside in whatever order, the counts add up, and only the images left make the dataset's hash."""
+    dataset = manifest(*records)
+    not_bad = dataset.without({content * 64: "bad" for content in bad})
+    found = not_bad.deferring({content * 64: "late" for content in late})
+    assert found.n_total == len(records)
+    assert found.n_total == len(found.clustered) + len(found.normals) + len(found.quarantine) + len(found.deferred)
+    assert {entry.reason for entry in found.deferred} <= {"late"}
+    assert [entry.path for entry in found.deferred] == sorted(entry.path for entry in found.deferred)
+    assert found.dataset_hash == manifest(*found.images).dataset_hash
+    assert found.bad_share == (len(found.quarantine) / max(1, found.n_total - len(found.deferred)))
+    assert not_bad.deferring({}) == not_bad
 
 
 def test_the_number_of_patches_is_that_of_the_grid() -> None:
@@ -233,7 +251,7 @@ def test_a_part_that_is_not_finite_is_refused(part: float) -> None:
 
 def test_every_stage_has_an_algorithm_version() -> None:
     """Each stage of a run has a version >= 1, and nobody can change it at run time."""
-    assert set(ALGORITHM_VERSIONS) == {"embed", "pair", "weigh", "group", "evaluate", "report"}
+    assert set(ALGORITHM_VERSIONS) == {"embed", "pair", "weigh", "group", "evaluate", "measure", "report"}
     assert all(version >= 1 for version in ALGORITHM_VERSIONS.values())
     with pytest.raises(TypeError):
         ALGORITHM_VERSIONS["embed"] = 2  # type: ignore[index]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,29 +11,47 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from PIL import Image
 from scipy.special import softmax
 
 from anoclust_core.config import parse_tau
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.weights import expected_rarity, rarity_against_normals, soft_weights, temperature
+from anoclust_core.weights import (
+    hard_weights,
+    hybrid_weights,
+    map_scores,
+    map_weights,
+    mask_weights,
+    soft_weights,
+    temperature,
+    uniform_weights,
+)
 
 Floats = NDArray[np.float64]
+Maps = list[NDArray[Any]]
 
 quick = settings(max_examples=25, deadline=None, database=None)
 
 scores = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.floats(0, 2))
 taus = st.floats(-300, 300).map(lambda exponent: 10.0**exponent)
+grids = st.tuples(st.integers(1, 5), st.integers(1, 5))
+maps_of_any_size = st.lists(
+    arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-5, 5, width=16)),
+    max_size=3,
+)
 
 
-def unit_bags(rng: np.random.Generator, n_images: int, n_patches: int) -> Floats:
-    bags = rng.normal(size=(n_images, n_patches, 5))
-    return bags / np.linalg.norm(bags, axis=-1, keepdims=True)
+def area_means(values: NDArray[Any], grid: tuple[int, int]) -> Floats:
+    """Mean over each cell of a grid: every pixel and cell cut into pieces of one size, so that they fit each other."""
+    (height, width), (rows, columns) = values.shape, grid
+    pieces = np.repeat(np.repeat(values.astype(float), rows, axis=0), columns, axis=1)
+    return pieces.reshape(rows, height, columns, width).mean(axis=(1, 3)).ravel()
 
 
-def nearest(bags: Floats, others: Floats) -> Floats:
-    """From each patch to the nearest patch of each other image, by search."""
-    return np.array([[cdist(bag, other).min(axis=1) for other in others] for bag in bags])
+def top_by_sorting(rarity: Floats, top_k: int) -> NDArray[np.bool_]:
+    """The k rarest patches of each image, the first ones of those that are equal."""
+    tops = [sorted(range(len(row)), key=lambda m: (-row[m], m))[:top_k] for row in rarity.tolist()]
+    return np.array([[m in top for m in range(rarity.shape[1])] for top in tops])
 
 
 @quick
@@ -84,124 +105,186 @@ def test_each_image_is_weighted_on_its_own() -> None:
     np.testing.assert_array_equal(soft_weights(rarity, tau=0.1), alone)
 
 
+@quick
+@given(scores, taus, st.data())
+@example(np.array([[0.0, 2.0, 2.0]]), 5e-324, None)
+def test_every_kind_of_weights_sums_to_one(rarity: Floats, tau: float, data: st.DataObject | None) -> None:
+    """Uniform, hard and hybrid weights are between 0 and 1 and sum to 1 for every k and tau."""
+    n_images, n_patches = rarity.shape
+    top_k = data.draw(st.integers(1, n_patches)) if data else 2
+    kinds = [
+        uniform_weights(n_images, n_patches),
+        hard_weights(rarity, top_k=top_k),
+        hybrid_weights(rarity, tau=tau, top_k=top_k),
+    ]
+    for weights in kinds:
+        assert weights.shape == rarity.shape
+        assert weights.dtype == np.float64
+        assert ((weights >= 0) & (weights <= 1)).all()
+        np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
+
+
+@quick
+@given(
+    arrays(np.float64, (3, 6), elements=st.sampled_from([0.0, -0.0, 0.5, 1.0])), st.integers(1, 6), st.floats(0.01, 9)
+)
+def test_only_the_rarest_patches_count(rarity: Floats, top_k: int, tau: float) -> None:
+    """Exactly k patches have weight, the first of equal ones: 1 / k each by (8), the softmax among them by (9)."""
+    is_top = top_by_sorting(rarity, top_k)
+    assert (is_top.sum(axis=1) == top_k).all()
+    np.testing.assert_array_equal(hard_weights(rarity, top_k=top_k), np.where(is_top, 1 / top_k, 0))
+    expected = softmax(np.where(is_top, rarity / tau, -np.inf), axis=1)
+    np.testing.assert_allclose(hybrid_weights(rarity, tau=tau, top_k=top_k), expected, rtol=1e-12)
+
+
+@quick
+@given(scores, taus)
+def test_weights_on_all_patches_are_soft_or_uniform(rarity: Floats, tau: float) -> None:
+    """With k = all patches, hybrid weights are the soft ones and hard weights the uniform ones, to the last digit."""
+    n_images, n_patches = rarity.shape
+    np.testing.assert_array_equal(hybrid_weights(rarity, tau=tau, top_k=n_patches), soft_weights(rarity, tau=tau))
+    np.testing.assert_array_equal(hard_weights(rarity, top_k=n_patches), uniform_weights(n_images, n_patches))
+
+
+def test_hybrid_weights_lie_between_one_patch_and_the_hard_ones() -> None:
+    """Towards 0 the rarest patch takes all; towards infinity the k rarest count alike."""
+    rarity = np.array([[0.1, 0.7, 0.3, 2.0]])
+    np.testing.assert_array_equal(hybrid_weights(rarity, tau=1e-9, top_k=3), [[0, 0, 0, 1]])
+    np.testing.assert_allclose(hybrid_weights(rarity, tau=1e12, top_k=3), hard_weights(rarity, top_k=3), rtol=1e-9)
+
+
+@pytest.mark.parametrize("weigh", [partial(hard_weights, top_k=2), partial(hybrid_weights, tau=0.1, top_k=2)])
+def test_the_order_of_patches_does_not_matter(weigh: Callable[[Floats], Floats]) -> None:
+    """Shuffling the patches of all images shuffles their weights."""
+    rng = np.random.default_rng(0)
+    rarity, order = rng.uniform(0, 2, (5, 7)), rng.permutation(7)
+    np.testing.assert_allclose(weigh(rarity[:, order]), weigh(rarity)[:, order], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "weigh",
+    [
+        partial(soft_weights, tau=1.0),
+        partial(hard_weights, top_k=1),
+        partial(hybrid_weights, tau=1.0, top_k=1),
+    ],
+)
 @pytest.mark.parametrize(
     "rarity", [np.zeros(3), np.zeros((2, 3, 4)), np.zeros((2, 0)), np.array([[0, np.nan]]), np.array([[0, np.inf]])]
 )
-def test_weights_of_something_else_than_rarity_are_refused(rarity: Floats) -> None:
+def test_weights_of_something_else_than_rarity_are_refused(weigh: Callable[[Floats], Floats], rarity: Floats) -> None:
     """Rarity of the wrong shape, without patches, or with NaN or infinity gives an error and not NaN weights."""
     with pytest.raises(ArrayContractError, match="rarity must be finite"):
-        soft_weights(rarity, tau=1.0)
+        weigh(rarity)
 
 
 @pytest.mark.parametrize("tau", [0.0, -1.0, np.nan, np.inf, -np.inf])
 def test_a_temperature_that_is_not_positive_is_refused(tau: float) -> None:
     """A tau that is 0, negative, infinite or not a number is an error that names it."""
-    with pytest.raises(ConfigError, match=f"tau must be a positive number; found {tau}"):
-        soft_weights(np.zeros((1, 2)), tau=tau)
+    for weigh in (soft_weights, partial(hybrid_weights, top_k=1)):
+        with pytest.raises(ConfigError, match=f"tau must be a positive number; found {tau}"):
+            weigh(np.zeros((1, 2)), tau=tau)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 5])
+def test_more_patches_than_an_image_has_are_refused(top_k: int) -> None:
+    """A k of none, or of more patches than there are, is an error that names both numbers."""
+    for weigh in (hard_weights, partial(hybrid_weights, tau=1.0)):
+        with pytest.raises(ConfigError, match=f"1 to 4, .*found {top_k}"):
+            weigh(np.zeros((1, 4)), top_k=top_k)
+
+
+@pytest.mark.parametrize(("n_images", "n_patches"), [(-1, 3), (2, 0), (2, -1)])
+def test_uniform_weights_need_patches(n_images: int, n_patches: int) -> None:
+    """Weights of no patches do not sum to 1, and are an error."""
+    with pytest.raises(ConfigError, match=f"found {n_images} images, {n_patches} patches"):
+        uniform_weights(n_images, n_patches)
+    assert uniform_weights(0, 3).shape == (0, 3)
 
 
 @quick
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(1, 6))
-def test_rarity_is_the_mean_over_the_other_images(seed: int, counts: list[int], n_patches: int) -> None:
-    """Rarity of an image is equation (5) over all other files; copies of a file count as images of their own."""
-    if sum(counts) < 2:
-        counts = [*counts, 1]
-    contents = unit_bags(np.random.default_rng(seed), len(counts), n_patches)
-    images = np.repeat(contents, counts, axis=0)
-    expected = [
-        np.mean([cdist(image, other).min(axis=1) for j, other in enumerate(images) if j != i], axis=0)
-        for i, image in enumerate(images)
-    ]
-    found = expected_rarity(nearest(contents, contents), np.array(counts))
-    np.testing.assert_allclose(np.repeat(found, counts, axis=0), expected, rtol=1e-12, atol=1e-15)
+@given(maps_of_any_size, grids)
+def test_a_map_is_averaged_over_the_area_of_each_patch(maps: Maps, grid: tuple[int, int]) -> None:
+    """A patch's score is the mean of the map over its area, be the map finer, coarser or no multiple of the grid."""
+    scores = map_scores(maps, grid)
+    assert scores.shape == (len(maps), grid[0] * grid[1])
+    for found, values in zip(scores, maps, strict=True):
+        np.testing.assert_allclose(found, area_means(values, grid), rtol=0, atol=1e-12)
+
+
+def test_a_map_is_reduced_as_pictures_are() -> None:
+    """Where a whole number of pixels makes a patch, the scores are what Pillow's box filter gives."""
+    values = np.random.default_rng(0).random((12, 20)).astype(np.float32)
+    reduced = np.asarray(Image.fromarray(values).resize((5, 4), Image.Resampling.BOX))
+    np.testing.assert_allclose(map_scores([values], (4, 5)), reduced.reshape(1, -1), atol=1e-6)
+
+
+@quick
+@given(maps_of_any_size.filter(len), grids, st.sampled_from(["0.3sd", "0.5", "1e-300", "1e300", "1e-300sd"]))
+def test_weights_from_maps_are_soft_weights_of_their_scores(maps: Maps, grid: tuple[int, int], tau: str) -> None:
+    """A map stands where rarity does, with tau in its unit or in standard deviations over all patches of all images."""
+    weights, scores = map_weights(maps, grid, tau=tau), map_scores(maps, grid)
+    np.testing.assert_array_equal(weights, soft_weights(scores, tau=temperature(tau, scores)))
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_the_unit_of_a_map_does_not_matter_with_a_relative_tau() -> None:
+    """A program that writes 0 to 255 gives the weights of one that writes 0 to 1."""
+    values = np.random.default_rng(0).random((2, 6, 7))
+    np.testing.assert_allclose(
+        map_weights(list(255 * values), (3, 3), tau="0.3sd"), map_weights(list(values), (3, 3), tau="0.3sd"), rtol=1e-9
+    )
 
 
 @quick
 @given(
-    st.integers(0, 2**32 - 1),
-    st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=6),
-    st.integers(1, 5),
+    st.lists(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9)), min_size=1, max_size=3),
+    grids,
+    st.sampled_from([np.bool_, np.uint8, np.float32]),
 )
-def test_rarity_against_a_subset(seed: int, images_of: list[tuple[int, bool]], n_patches: int) -> None:
-    """With a random reference the mean of equation (7) runs over its other images, whether an image is in it or not."""
-    images_of = [*images_of, (2, True)]
-    contents = unit_bags(np.random.default_rng(seed), len(images_of), n_patches)
-    counts = np.array([count for count, _ in images_of])
-    drawn = np.array([is_drawn for _, is_drawn in images_of])
-    files = [(at, copy) for at, count in enumerate(counts) for copy in range(count)]
-    expected = [
-        np.mean(
-            [cdist(contents[at], contents[j]).min(axis=1) for j, copy in files if drawn[j] and (j, copy) != (at, 0)],
-            axis=0,
-        )
-        for at in range(len(contents))
-    ]
-    found = expected_rarity(nearest(contents, contents[drawn]), counts[drawn], is_reference=drawn)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+def test_mask_weights_are_shares_of_the_anomalous_area(
+    masks: Maps, grid: tuple[int, int], dtype: type[np.generic]
+) -> None:
+    """A patch weighs by its part of the anomalous area, whatever number marks it; an image without any is uniform."""
+    values = [mask.astype(dtype) * dtype(200) for mask in masks]
+    for weights, mask in zip(mask_weights(values, grid), masks, strict=True):
+        areas = area_means(mask, grid) if mask.any() else np.ones(grid[0] * grid[1])
+        np.testing.assert_allclose(weights, areas / areas.sum(), rtol=0, atol=1e-12)
+        assert weights.sum() == pytest.approx(1, rel=1e-12)
 
 
-def test_rarity_of_two_images_is_their_distance() -> None:
-    """With two images the mean runs over one other image, not over two."""
-    distances = np.array([[[0.0], [0.8]], [[0.6], [0.0]]])
-    np.testing.assert_allclose(expected_rarity(distances, np.array([1, 1])), [[0.8], [0.6]])
+def test_a_speck_is_not_lost() -> None:
+    """One anomalous pixel of a large image puts all the weight on its patch, wherever in the patch it lies."""
+    for at in [(0, 0), (127, 255), (70, 9)]:
+        mask = np.zeros((128, 256), np.uint8)
+        mask[at] = 255
+        (weights,) = mask_weights([mask], (16, 16))
+        assert weights[at[0] // 8 * 16 + at[1] // 16] == 1
 
 
-def test_only_copies_of_one_image_have_no_rarity() -> None:
-    """Where all files are the same, nothing is rare."""
-    assert expected_rarity(np.zeros((1, 1, 3)), np.array([4])).tolist() == [[0, 0, 0]]
+def test_no_maps_have_no_weights() -> None:
+    """Without an image there is an empty array of the right width."""
+    assert mask_weights([], (2, 3)).shape == map_weights([], (2, 3), tau="0.3sd").shape == (0, 6)
 
 
-def test_rarity_may_be_asked_for_some_of_the_images() -> None:
-    """Rarity of some images is that of the same images among all; of none it is empty."""
-    bags = unit_bags(np.random.default_rng(0), 5, 3)
-    distances, counts = nearest(bags, bags), np.array([1, 2, 1, 1, 3])
-    whole = expected_rarity(distances, counts)
-    np.testing.assert_array_equal(expected_rarity(distances[[3, 1]], counts), whole[[3, 1]])
-    assert expected_rarity(distances[:0], counts).shape == (0, 3)
-
-
-def test_rarity_keeps_its_digits_over_many_images() -> None:
-    """Half-precision distances to thousands of images are added up in double precision."""
-    distances = np.full((1, 30_000, 1), 0.1, np.float16)
-    exact = float(np.float16(0.1)) * 30_000 / 29_999
-    assert expected_rarity(distances, np.ones(30_000, int))[0, 0] == pytest.approx(exact, rel=1e-12)
-
-
+@pytest.mark.parametrize("weigh", [mask_weights, map_scores, partial(map_weights, tau="1")])
 @pytest.mark.parametrize(
-    ("shape", "counts", "message"),
-    [
-        ((1, 1, 3), [1], "at least 2"),
-        ((0, 0, 3), [], "at least 2"),
-        ((2, 2, 3), [1, 1, 1], "one count"),
-        ((2, 2, 3), [[1, 1]], "one count"),
-        ((2, 2), [1, 1], "one count"),
-    ],
+    "bad", [np.zeros(3), np.zeros((2, 3, 1)), np.zeros((0, 3)), np.array([[0, np.nan]]), np.array([[np.inf]])]
 )
-def test_rarity_of_too_few_images_or_of_other_shapes_is_refused(
-    shape: tuple[int, ...], counts: list[int], message: str
-) -> None:
-    """One image alone has no rarity, and counts that do not fit the distances are an error."""
-    with pytest.raises(ArrayContractError, match=message):
-        expected_rarity(np.zeros(shape), np.array(counts, dtype=int))
+def test_something_else_than_maps_is_refused(weigh: Callable[[Maps, tuple[int, int]], Floats], bad: Floats) -> None:
+    """A map that is not two-dimensional, empty or not finite is an error, also beside a good one."""
+    with pytest.raises(ArrayContractError, match="a map must be finite"):
+        weigh([np.ones((2, 2)), bad], (2, 2))
+    for grid in [(0, 2), (2, 0), (-1, 2)]:
+        with pytest.raises(ConfigError, match=f"found {grid[0]} x {grid[1]}"):
+            weigh([np.ones((2, 2))], grid)
 
 
-@quick
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 4), st.integers(1, 6))
-def test_rarity_against_normals_is_the_distance_to_the_nearest_normal_patch(
-    seed: int, n_images: int, n_normals: int, n_patches: int
-) -> None:
-    """With known normals a patch is as rare as it is far from the nearest patch of all normals together."""
-    rng = np.random.default_rng(seed)
-    bags, normals = unit_bags(rng, n_images, n_patches), unit_bags(rng, n_normals, 4)
-    expected = [cdist(bag, normals.reshape(-1, 5)).min(axis=1) for bag in bags]
-    np.testing.assert_allclose(rarity_against_normals(nearest(bags, normals)), expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(3, 0, 4), (3, 4)])
-def test_rarity_against_no_normals_is_refused(shape: tuple[int, ...]) -> None:
-    """Without a normal image there is nothing to be measured against."""
-    with pytest.raises(ArrayContractError, match="at least one normal"):
-        rarity_against_normals(np.zeros(shape))
+@pytest.mark.parametrize("tau", ["0", "-1sd", "nan", "hot"])
+def test_maps_need_a_temperature_too(tau: str) -> None:
+    """A text that is no positive number is an error."""
+    with pytest.raises(ConfigError, match="tau is a positive number"):
+        map_weights([np.ones((2, 2))], (2, 2), tau=tau)
 
 
 @quick
@@ -238,6 +321,13 @@ def test_without_any_spread_all_patches_count_alike(value: float) -> None:
     """Where every patch is as rare as the next, a relative tau gives equal weights and not a division by zero."""
     rarity = np.full((3, 4), value)
     np.testing.assert_allclose(soft_weights(rarity, tau=temperature("0.3sd", rarity)), 0.25)
+
+
+@pytest.mark.parametrize("rarity", [np.array([[0, np.nan]]), np.array([[np.inf]]), np.array([[-1.7e308, 1.7e308]])])
+def test_a_spread_that_is_not_finite_is_refused(rarity: Floats) -> None:
+    """Scores that are not finite, or too large for their standard deviation to be, have no temperature in ``sd``."""
+    with pytest.raises(ArrayContractError, match="finite"):
+        temperature("0.3sd", rarity)
 
 
 @quick

@@ -2,87 +2,115 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from partitions import (
+    BAD_DESCRIPTORS,
+    BAD_DISTANCES,
+    blobs,
+    groups,
+    is_canonical,
+    quick,
+    quicker,
+    symmetric,
+    tied,
+    tied_distances,
+    untied,
+    untied_distances,
+)
 from scipy.cluster import hierarchy
+from scipy.spatial.distance import pdist, squareform
 
-from anoclust_core.clustering import (
+from anoclust_core.clustering.labels import distances_to_cluster_means
+from anoclust_core.clustering.linkage import (
+    LinkageMethod,
     cut_tree,
-    distances_to_cluster_means,
+    linkage_from_distances,
+    linkage_tree,
     suggest_n_clusters,
-    ward_linkage,
 )
 from anoclust_core.errors import ArrayContractError, ConfigError
 
-quick = settings(max_examples=25, deadline=None, database=None)
-
-# Real-valued draws have no ties; a small integer grid is full of ties and duplicates.
-untied = st.builds(
-    lambda seed, n: np.random.default_rng(seed).normal(size=(n, 3)), st.integers(0, 2**32 - 1), st.integers(3, 12)
-)
-tied = st.integers(2, 12).flatmap(lambda n: arrays(np.float64, (n, 2), elements=st.integers(0, 2).map(float)))
+METHODS: tuple[LinkageMethod, ...] = ("ward", "single", "complete", "average")
 
 
-def groups(labels: NDArray[np.integer]) -> set[frozenset[int]]:
-    return {frozenset(np.flatnonzero(labels == label).tolist()) for label in set(labels.tolist())}
+def ward(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return linkage_tree(points, method="ward")
 
 
-def lance_williams(points: NDArray[np.float64]) -> tuple[list[float], list[set[frozenset[int]]]]:
-    """Ward from the Lance-Williams recurrence on squared distances: heights and the partition after each merge."""
-    squared = {
-        frozenset((i, j)): float(((points[i] - points[j]) ** 2).sum()) for i in range(len(points)) for j in range(i)
-    }
-    members = {i: frozenset([i]) for i in range(len(points))}
+def lance_williams(
+    distances: NDArray[np.float64], method: LinkageMethod
+) -> tuple[list[float], list[set[frozenset[int]]]]:
+    """The textbook recurrence, on squared distances for Ward: heights and the partition after each merge."""
+    power = 2 if method == "ward" else 1
+    apart = {frozenset((i, j)): float(distances[i, j]) ** power for i in range(len(distances)) for j in range(i)}
+    members = {i: frozenset([i]) for i in range(len(distances))}
     heights, stages = [], []
     while len(members) > 1:
-        pair = min(squared, key=squared.__getitem__)
+        pair = min(apart, key=apart.__getitem__)
         a, b = pair
-        height, new = squared.pop(pair), max(members) + 1
+        height, new = apart.pop(pair), max(members) + 1
         for other in set(members) - pair:
             n_a, n_b, n_o = len(members[a]), len(members[b]), len(members[other])
-            to_a, to_b = squared.pop(frozenset((a, other))), squared.pop(frozenset((b, other)))
-            merged = (n_a + n_o) * to_a + (n_b + n_o) * to_b - n_o * height
-            squared[frozenset((new, other))] = merged / (n_a + n_b + n_o)
+            to_a, to_b = apart.pop(frozenset((a, other))), apart.pop(frozenset((b, other)))
+            apart[frozenset((new, other))] = {
+                "single": min(to_a, to_b),
+                "complete": max(to_a, to_b),
+                "average": (n_a * to_a + n_b * to_b) / (n_a + n_b),
+                "ward": ((n_a + n_o) * to_a + (n_b + n_o) * to_b - n_o * height) / (n_a + n_b + n_o),
+            }[method]
         members[new] = members.pop(a) | members.pop(b)
-        heights.append(height**0.5)
+        heights.append(height ** (1 / power))
         stages.append(set(members.values()))
     return heights, stages
 
 
-def blobs(*sizes: int, dim: int = 4) -> NDArray[np.float64]:
-    rng = np.random.default_rng(7)
-    return np.concatenate([10 * np.eye(dim)[i] + 0.1 * rng.normal(size=(size, dim)) for i, size in enumerate(sizes)])
-
-
-@quick
-@given(untied)
-def test_ward_is_the_lance_williams_recurrence(points) -> None:
-    """The tree has the heights and the clusters of Ward's textbook recurrence."""
-    linkage = ward_linkage(points)
-    heights, stages = lance_williams(points)
+@pytest.mark.parametrize("method", METHODS)
+@quicker
+@given(points=untied)
+def test_a_tree_of_descriptors_is_the_lance_williams_recurrence(points, method) -> None:
+    """The tree has the heights and the clusters of the textbook recurrence."""
+    linkage = linkage_tree(points, method=method)
+    heights, stages = lance_williams(squareform(pdist(points)), method)
     np.testing.assert_allclose(linkage[:, 2], heights, rtol=1e-9)
     for merges, stage in enumerate(stages, start=1):
         assert groups(cut_tree(linkage, n_clusters=len(points) - merges)) == stage
 
 
-@quick
-@given(untied)
-def test_ward_is_scipys(points) -> None:
-    """The tree is SciPy's Ward tree, which needs all distances in memory."""
-    expected = hierarchy.linkage(points, method="ward")
-    linkage = ward_linkage(points)
-    np.testing.assert_array_equal(np.sort(linkage[:, :2], axis=1), np.sort(expected[:, :2], axis=1))
-    np.testing.assert_allclose(linkage[:, 2:], expected[:, 2:], rtol=1e-9)
-    assert linkage.dtype == np.float64
+@pytest.mark.parametrize("method", METHODS)
+@quicker
+@given(distances=untied_distances)
+def test_a_tree_of_distances_is_the_lance_williams_recurrence(distances, method) -> None:
+    """Distances that are not Euclidean get the recurrence too; Ward's squares them itself."""
+    linkage = linkage_from_distances(distances, method=method)
+    heights, stages = lance_williams(distances, method)
+    np.testing.assert_allclose(linkage[:, 2], heights, rtol=1e-9)
+    for merges, stage in enumerate(stages, start=1):
+        assert groups(cut_tree(linkage, n_clusters=len(distances) - merges)) == stage
 
 
-@quick
-@given(tied)
-def test_duplicates_are_fine(points) -> None:
+@pytest.mark.parametrize("method", METHODS)
+@quicker
+@given(points=untied)
+def test_trees_are_scipys(points, method) -> None:
+    """From descriptors and from their distances comes SciPy's tree."""
+    expected = hierarchy.linkage(points, method=method)
+    for linkage in (
+        linkage_tree(points, method=method),
+        linkage_from_distances(squareform(pdist(points)), method=method),
+    ):
+        np.testing.assert_array_equal(np.sort(linkage[:, :2], axis=1), np.sort(expected[:, :2], axis=1))
+        np.testing.assert_allclose(linkage[:, 2:], expected[:, 2:], rtol=1e-9)
+        assert linkage.dtype == np.float64
+
+
+@pytest.mark.parametrize("method", METHODS)
+@quicker
+@given(points=tied)
+def test_duplicates_are_fine(points, method) -> None:
     """Duplicate descriptors give a valid tree whose heights never decrease; duplicates merge first, at height 0."""
-    linkage = ward_linkage(points)
+    linkage = linkage_tree(points, method=method)
     assert hierarchy.is_valid_linkage(linkage)
     assert (np.diff(linkage[:, 2]) >= 0).all()
     n_distinct = len(np.unique(points, axis=0))
@@ -91,35 +119,59 @@ def test_duplicates_are_fine(points) -> None:
     assert groups(labels) == groups(np.unique(points, axis=0, return_inverse=True)[1].reshape(-1))
 
 
-def test_ward_takes_float32_in_any_memory_layout() -> None:
-    """Float32 and a reversed view give the tree of the same values in float64."""
+@pytest.mark.parametrize("method", METHODS)
+@quicker
+@given(distances=tied_distances)
+def test_any_distances_give_a_valid_tree(distances, method) -> None:
+    """Ties, zeros between different images and broken triangles give a valid tree whose heights never decrease."""
+    linkage = linkage_from_distances(distances, method=method)
+    assert hierarchy.is_valid_linkage(linkage)
+    assert (np.diff(linkage[:, 2]) >= -1e-12).all()
+
+
+def test_float32_in_any_memory_layout_will_do() -> None:
+    """Float32 and a reversed view give the tree of the same values in float64, and stay as they are."""
     points = np.random.default_rng(1).normal(size=(9, 6)).astype(np.float32)[:, ::-2]
-    np.testing.assert_array_equal(ward_linkage(points), ward_linkage(np.ascontiguousarray(points, dtype=np.float64)))
+    distances = symmetric(np.random.default_rng(1).uniform(size=(6, 6))).astype(np.float32)[::-1, ::-1]
+    kept = points.copy(), distances.copy()
+    np.testing.assert_array_equal(ward(points), ward(np.ascontiguousarray(points, dtype=np.float64)))
+    np.testing.assert_array_equal(
+        linkage_from_distances(distances, method="ward"),
+        linkage_from_distances(np.ascontiguousarray(distances, dtype=np.float64), method="ward"),
+    )
+    np.testing.assert_array_equal(points, kept[0])
+    np.testing.assert_array_equal(distances, kept[1])
 
 
-@pytest.mark.parametrize(
-    "descriptors",
-    [
-        np.zeros(4),
-        np.zeros((1, 3)),
-        np.zeros((0, 3)),
-        np.zeros((3, 0)),
-        np.array([[0.0], [np.nan]]),
-        np.array([[0.0], [np.inf]]),
-        np.array([[1e200], [-1e200]]),
-    ],
-)
-def test_unusable_descriptors_are_refused(descriptors) -> None:
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("descriptors", BAD_DESCRIPTORS)
+def test_unusable_descriptors_are_refused(descriptors, method) -> None:
     """One row, no columns, NaN, infinity or overflow is an error before any tree comes out."""
     with pytest.raises(ArrayContractError, match="expected"):
-        ward_linkage(descriptors)
+        linkage_tree(descriptors, method=method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("distances", BAD_DISTANCES)
+def test_unusable_distances_are_refused(distances, method) -> None:
+    """Not square, not symmetric, negative, NaN, or an image away from itself: an error before any tree comes out."""
+    with pytest.raises(ArrayContractError, match="expected"):
+        linkage_from_distances(distances, method=method)
+
+
+def test_an_unknown_linkage_is_refused() -> None:
+    """A misspelt method is an error that lists the known ones."""
+    with pytest.raises(ConfigError, match="ward, single"):
+        linkage_tree(blobs(2, 3), method="wards")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="ward, single"):
+        linkage_from_distances(np.zeros((2, 2)), method="centroid")  # type: ignore[arg-type]
 
 
 @quick
 @given(untied)
 def test_cut_is_scipys_where_nothing_ties(points) -> None:
     """Without ties a cut has the clusters of SciPy's fcluster."""
-    linkage = ward_linkage(points)
+    linkage = ward(points)
     for n_clusters in range(1, len(points) + 1):
         expected = hierarchy.fcluster(linkage, n_clusters, criterion="maxclust")
         assert groups(cut_tree(linkage, n_clusters=n_clusters)) == groups(expected)
@@ -129,7 +181,7 @@ def test_cut_is_scipys_where_nothing_ties(points) -> None:
 @given(tied)
 def test_cut_has_exactly_the_clusters_asked_for(points) -> None:
     """Ties and duplicates never change the number of clusters, and each finer cut splits one cluster of the coarser."""
-    linkage = ward_linkage(points)
+    linkage = ward(points)
     coarser = {frozenset(range(len(points)))}
     for n_clusters in range(1, len(points) + 1):
         labels = cut_tree(linkage, n_clusters=n_clusters)
@@ -143,20 +195,19 @@ def test_cut_has_exactly_the_clusters_asked_for(points) -> None:
 @given(tied, st.data())
 def test_clusters_are_numbered_by_size(points, data) -> None:
     """Cluster 0 is the largest; clusters of equal size follow the order of their first images."""
-    linkage = ward_linkage(points)
-    labels = cut_tree(linkage, n_clusters=data.draw(st.integers(1, len(points)))).tolist()
-    ranks = [(-labels.count(number), labels.index(number)) for number in range(max(labels) + 1)]
-    assert ranks == sorted(ranks)
+    linkage = ward(points)
+    assert is_canonical(cut_tree(linkage, n_clusters=data.draw(st.integers(1, len(points)))))
 
 
-@quick
-@given(untied, st.data())
-def test_permuting_the_images_permutes_the_labels(points, data) -> None:
+@pytest.mark.parametrize("method", METHODS)
+@quicker
+@given(points=untied, data=st.data())
+def test_permuting_the_images_permutes_the_labels(points, data, method) -> None:
     """The order of the images does not change who is clustered with whom, nor the size of each numbered cluster."""
     order = np.array(data.draw(st.permutations(range(len(points)))))
     n_clusters = data.draw(st.integers(1, len(points)))
-    labels = cut_tree(ward_linkage(points), n_clusters=n_clusters)
-    permuted = cut_tree(ward_linkage(points[order]), n_clusters=n_clusters)
+    labels = cut_tree(linkage_tree(points, method=method), n_clusters=n_clusters)
+    permuted = cut_tree(linkage_tree(points[order], method=method), n_clusters=n_clusters)
     assert groups(permuted) == groups(labels[order])
     np.testing.assert_array_equal(np.bincount(permuted), np.bincount(labels))
 
@@ -165,7 +216,7 @@ def test_permuting_the_images_permutes_the_labels(points, data) -> None:
 def test_impossible_number_of_clusters_is_refused(n_clusters) -> None:
     """No cluster, or more clusters than images, is an error that names the range."""
     with pytest.raises(ConfigError, match="1 to 5 clusters"):
-        cut_tree(ward_linkage(blobs(2, 3)), n_clusters=n_clusters)
+        cut_tree(ward(blobs(2, 3)), n_clusters=n_clusters)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +239,7 @@ def test_a_table_that_is_no_tree_is_refused(linkage) -> None:
 @pytest.mark.parametrize("sizes", [(5, 4), (9, 3, 6), (4, 4, 4, 4)])
 def test_clear_groups_are_counted(sizes) -> None:
     """Well separated groups are found in their number."""
-    suggestion = suggest_n_clusters(ward_linkage(blobs(*sizes)), max_clusters=8)
+    suggestion = suggest_n_clusters(ward(blobs(*sizes)), max_clusters=8)
     assert suggestion.n_clusters == len(sizes)
     assert list(suggestion.scores) == list(range(2, 9))
 
@@ -196,7 +247,7 @@ def test_clear_groups_are_counted(sizes) -> None:
 def test_groups_of_copies_are_counted() -> None:
     """Images that are exact copies of three different ones make three clusters."""
     points = np.repeat([[0.0, 0.0], [1.0, 0.0], [0.0, 5.0]], 4, axis=0)
-    suggestion = suggest_n_clusters(ward_linkage(points))
+    suggestion = suggest_n_clusters(ward(points))
     assert suggestion.n_clusters == 3
     assert suggestion.scores[3] == np.inf
 
@@ -205,7 +256,7 @@ def test_groups_of_copies_are_counted() -> None:
 @given(tied)
 def test_suggestion_is_where_the_cut_changes_most(points) -> None:
     """Whatever the ties, the suggestion has the largest step and never more clusters than images."""
-    linkage = ward_linkage(points)
+    linkage = ward(points)
     suggestion = suggest_n_clusters(linkage, max_clusters=6)
     assert 1 <= suggestion.n_clusters <= len(points)
     for n_clusters, step in suggestion.scores.items():
@@ -219,16 +270,13 @@ def test_suggestion_is_where_the_cut_changes_most(points) -> None:
 @given(untied, st.floats(1e-3, 1e3))
 def test_suggestion_ignores_the_unit(points, unit) -> None:
     """Descriptors in another unit get the same number of clusters."""
-    assert (
-        suggest_n_clusters(ward_linkage(points * unit)).n_clusters
-        == suggest_n_clusters(ward_linkage(points)).n_clusters
-    )
+    assert suggest_n_clusters(ward(points * unit)).n_clusters == suggest_n_clusters(ward(points)).n_clusters
 
 
 @pytest.mark.parametrize(("points", "reason"), [(np.ones((6, 3)), "equal"), (np.eye(2), "too few")])
 def test_nothing_to_choose_from_is_one_cluster(points, reason) -> None:
     """Equal descriptors, or just two images, make one cluster, and the criterion says why."""
-    suggestion = suggest_n_clusters(ward_linkage(points))
+    suggestion = suggest_n_clusters(ward(points))
     assert suggestion.n_clusters == 1
     assert reason in suggestion.criterion
     assert suggestion.scores == {}
@@ -237,7 +285,7 @@ def test_nothing_to_choose_from_is_one_cluster(points, reason) -> None:
 def test_useless_limit_is_refused() -> None:
     """A limit that leaves no number to try is an error that names the setting."""
     with pytest.raises(ConfigError, match="max_clusters"):
-        suggest_n_clusters(ward_linkage(blobs(3, 3)), max_clusters=1)
+        suggest_n_clusters(ward(blobs(3, 3)), max_clusters=1)
 
 
 @quick
