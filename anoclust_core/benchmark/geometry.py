@@ -1,0 +1,216 @@
+"""The images of one category as the papers' methods see them: descriptors, or distances between images.
+
+Everything follows from arrays that a run has stored. Nothing here compares patches: sweeps and subsets cost no
+pairwise pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
+from anoclust_core.distances import HausdorffVariant, PairStatistics, hausdorff_distances
+from anoclust_core.pooling import average_pool, bag_of_words, gem_pool, max_pool, spoc_pool
+from anoclust_core.rarity import expected_rarity, maximum_rarity, minimum_rarity, rarity_against_normals
+from anoclust_core.weights import hard_weights, hybrid_weights, mask_weights, soft_weights, temperature
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+RarityKind: TypeAlias = Literal["expectation", "maximum", "minimum", "normals"]
+
+HOLISTIC: Final = "holistic"
+HAUSDORFF_VARIANTS: Final[tuple[HausdorffVariant, ...]] = (
+    "mean_mean",
+    "max_min_max",
+    "max_min_mean",
+    "min_min",
+    "mean_min_max",
+    "mean_min_mean",
+)
+
+
+@dataclass(frozen=True)
+class CategoryArrays:
+    """What is known of the images of one category, one row an image.
+
+    Attributes
+    ----------
+    name
+        Of the category.
+    labels
+        One an image, or None.
+    bags
+        Shape ``(n_images, n_patches, dim)``, float32, unit norm per patch.
+    grid
+        Patches down and across.
+    nearest
+        Shape ``(n_images, n_images, n_patches)``: nearest distances to every image, 0 to itself and to its copies.
+    to_normals
+        Shape ``(n_images, n_normals, n_patches)``, or None without normals.
+    statistics
+        What the Hausdorff distances follow from.
+    masks
+        Ground truth, ``(n_images, side, side)``, True where the defect is, or None without masks.
+    holistic
+        Shape ``(n_images, width)``: the network's last embedding of the whole image, or None.
+    """
+
+    name: str
+    labels: Sequence[str | None]
+    bags: Floats
+    grid: tuple[int, int]
+    nearest: Floats
+    to_normals: Floats | None
+    statistics: PairStatistics
+    masks: NDArray[np.bool_] | None = None
+    holistic: Floats | None = None
+
+    @property
+    def n_images(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Images of one method: descriptors ``(n_images, dim)``, or distances ``(n_images, n_images)``; one of the two."""
+
+    descriptors: Floats | None = None
+    distances: NDArray[np.float64] | None = None
+
+    def subset(self, rows: NDArray[np.int64]) -> Geometry:
+        """Keep some images."""
+        if self.descriptors is not None:
+            return Geometry(descriptors=self.descriptors[rows])
+        assert self.distances is not None  # noqa: S101 - one of the two, for the type checker
+        return Geometry(distances=self.distances[np.ix_(rows, rows)])
+
+
+def rarity_of(category: CategoryArrays, kind: RarityKind) -> NDArray[np.float64]:
+    """Rarity of every patch, shape ``(n_images, n_patches)``, see `anoclust_core.rarity`.
+
+    Raises
+    ------
+    ValueError
+        If the rarity against normals is asked for and there are none.
+    """
+    if kind == "normals":
+        if category.to_normals is None:
+            raise ValueError(f"{category.name} has no normals")
+        return rarity_against_normals(category.to_normals)
+    counts = np.ones(category.n_images, np.int64)
+    return _OVER_OTHERS[kind](category.nearest, counts)
+
+
+_OVER_OTHERS: Final[Mapping[RarityKind, Callable[[Floats, NDArray[np.int64]], NDArray[np.float64]]]] = MappingProxyType(
+    {"expectation": expected_rarity, "maximum": maximum_rarity, "minimum": minimum_rarity}
+)
+
+
+def pooled(bags: Floats, weights: Floats) -> NDArray[np.float32]:
+    """Weighted averages of patches for many weights at once, [SOHN23] eq. (1).
+
+    Parameters
+    ----------
+    bags
+        Shape ``(n_images, n_patches, dim)``, float32.
+    weights
+        Shape ``(n_settings, n_images, n_patches)``.
+
+    Returns
+    -------
+    descriptors
+        Shape ``(n_settings, n_images, dim)``, float32; sums of at most 1 in single precision.
+    """
+    by_image = np.ascontiguousarray(weights.transpose(1, 0, 2), dtype=np.float32)
+    return np.ascontiguousarray(np.matmul(by_image, bags).transpose(1, 0, 2))
+
+
+def weighted(category: CategoryArrays, rarity: NDArray[np.float64], taus: Sequence[str]) -> list[Geometry]:
+    """Soft weights at every temperature, [SOHN23] eq. (5), (6)."""
+    weights = np.stack([soft_weights(rarity, tau=temperature(tau, rarity)) for tau in taus])
+    return [Geometry(descriptors=found) for found in pooled(category.bags, weights)]
+
+
+def top_weighted(
+    category: CategoryArrays, rarity: NDArray[np.float64], top_ks: Sequence[int], tau: str | None
+) -> list[Geometry]:
+    """Hard weights on the top k patches, [SOHN23] eq. (8); with a temperature soft ones on them, eq. (9)."""
+    weights = [
+        hard_weights(rarity, top_k=k) if tau is None else hybrid_weights(rarity, tau=temperature(tau, rarity), top_k=k)
+        for k in top_ks
+    ]
+    return [Geometry(descriptors=found) for found in pooled(category.bags, np.stack(weights))]
+
+
+def hausdorff(category: CategoryArrays, variant: HausdorffVariant) -> Geometry:
+    """Distances by one variant of the Hausdorff distance, [SOHN23] appendix C."""
+    return Geometry(distances=hausdorff_distances(category.statistics, variant=variant))
+
+
+def baseline(category: CategoryArrays, name: str, generator: np.random.Generator) -> Geometry:
+    """One of the pooling baselines of [SOHN23] Tables 1 and 9, by its name there."""
+    return Geometry(descriptors=BASELINES[name](category, generator))
+
+
+BASELINES: Final[Mapping[str, Callable[[CategoryArrays, np.random.Generator], Floats]]] = MappingProxyType(
+    {
+        AVERAGE: lambda category, _: average_pool(category.bags),
+        "max": lambda category, _: max_pool(category.bags),
+        "GeM": lambda category, _: gem_pool(category.bags),
+        "SPoC": lambda category, _: spoc_pool(category.bags, category.grid),
+        "bag of words": lambda category, generator: bag_of_words(category.bags, generator=generator),
+    }
+)
+
+
+def main_methods(category: CategoryArrays, tau: str, tau_normals: str) -> dict[str, Geometry]:
+    """Rows of [SOHN23] Tables 1 and 7, as far as the category has normals and masks."""
+    found = {
+        AVERAGE: Geometry(descriptors=average_pool(category.bags)),
+        MAX_HAUSDORFF: hausdorff(category, "max_min_max"),
+        WEIGHTED: weighted(category, rarity_of(category, "expectation"), [tau])[0],
+    }
+    if category.to_normals is not None:
+        found[SEMI] = weighted(category, rarity_of(category, "normals"), [tau_normals])[0]
+    if category.masks is not None:
+        oracle = mask_weights(list(category.masks), category.grid)
+        found[MASK] = Geometry(descriptors=pooled(category.bags, oracle[None])[0])
+    return found
+
+
+def enlarged(maps: Floats, side: int) -> NDArray[np.float32]:
+    """Enlarge maps on the patch grid, ``(n_images, height, width)``, to ``(n_images, side, side)``, bilinearly."""
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR))
+            for values in maps
+        ]
+    )
+
+
+def subset_rarities(category: CategoryArrays, subsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    r"""Expected rarity within every subset of the images, [SOHN23] eq. (5), from one product an image.
+
+    Parameters
+    ----------
+    category
+        Its ``nearest`` has every pair.
+    subsets
+        Shape ``(n_subsets, n_kept)``: positions of the images kept, at least two.
+
+    Returns
+    -------
+    rarity
+        Shape ``(n_subsets, n_images, n_patches)``, float32; rows of images outside of a subset mean nothing.
+    """
+    n_subsets, n_kept = subsets.shape
+    shares = np.zeros((n_subsets, category.n_images), np.float32)
+    np.put_along_axis(shares, subsets, np.float32(1 / (n_kept - 1)), axis=1)
+    return np.stack([shares @ row.astype(np.float32) for row in category.nearest], axis=1)

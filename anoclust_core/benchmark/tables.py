@@ -1,0 +1,535 @@
+"""Tables in the papers' shape: ours beside the published number, and what is different about ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from anoclust_core.benchmark import published
+from anoclust_core.benchmark.experiments import PURITIES, TAU_CURVE, TAUS, Measurement
+from anoclust_core.benchmark.published import GROUPS, MAX_HAUSDORFF, MTD, WEIGHTED
+from anoclust_core.clustering.methods import CLUSTERINGS
+from anoclust_core.protocols import Protocol
+from anoclust_core.records import EmbeddingSpec
+
+Results: TypeAlias = Mapping[str, Mapping[str, Sequence[Measurement]]]
+"""Measurements by category, then by experiment."""
+
+PAPER_BACKBONE: Final = "wide_resnet50_2"
+PAPER_GRID: Final = (32, 32)
+_NONE: Final = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes
+    ----------
+    name
+        As in ``table-1``.
+    title
+        What it shows.
+    header, rows
+        Cells as text.
+    notes
+        What a reader must know.
+    """
+
+    name: str
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        """Write the table as markdown."""
+        lines = [f"## {self.title}", "", _line(self.header), "|---" * len(self.header) + "|"]
+        lines += [_line(row) for row in self.rows]
+        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes), ""])
+
+
+@dataclass(frozen=True)
+class Column:
+    """A data set of the paper, or one of the user's.
+
+    Attributes
+    ----------
+    title
+        Heading.
+    categories
+        Those that its scores are the plain mean of.
+    published
+        Name of the column in the papers' tables, or None.
+    is_whole
+        Whether all categories of the published column are there.
+    """
+
+    title: str
+    categories: tuple[str, ...]
+    published: str | None
+    is_whole: bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How all of it was measured.
+
+    Attributes
+    ----------
+    protocol
+        Decides which images count, and the F1 that is printed.
+    spec
+        Backbone.
+    taus
+        Temperature by category, and how it was chosen.
+    """
+
+    protocol: Protocol
+    spec: EmbeddingSpec
+    taus: Mapping[str, str]
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether features are made as in the paper."""
+        return self.spec.backbone == PAPER_BACKBONE and self.spec.grid == PAPER_GRID and self.spec.image_size == 256
+
+
+def columns_of(categories: Iterable[str]) -> list[Column]:
+    """Group the categories as the papers' tables do; a category that they do not have is a column of its own."""
+    left = list(categories)
+    columns = []
+    for group, members in GROUPS.items():
+        found = tuple(name for name in members if name in left)
+        if found:
+            title = group if len(found) == len(members) else f"{group}, {len(found)} of {len(members)}"
+            columns.append(Column("magnetic_tile" if group == MTD else title, found, group, len(found) == len(members)))
+            left = [name for name in left if name not in found]
+    return columns + [Column(name, (name,), None, True) for name in left]
+
+
+def select_taus(results: Results, method: str, protocol: Protocol, default: str) -> dict[str, tuple[str, bool]]:
+    """Choose the temperature of each category on the others, [SOHN23] sec. 4: the best mean of NMI, ARI and F1.
+
+    A category of MVTec is left out of its own choice; Magnetic Tile takes the choice of the textures. Where there is no
+    other category to choose on, the default is taken.
+
+    Returns
+    -------
+    taus
+        By category: the temperature, and whether it was selected.
+    """
+    quality = {
+        category: {
+            row.setting: float(np.mean([row.scores["nmi"], row.scores["ari"], _f1(row.scores, protocol)]))
+            for row in found.get("temperatures", ())
+            if row.method == method and row.setting in TAUS
+        }
+        for category, found in results.items()
+    }
+    chosen = {}
+    for category in results:
+        others = [name for name in _siblings(category) if name != category and quality.get(name)]
+        if others:
+            best = max(TAUS, key=lambda tau: (np.mean([quality[name][tau] for name in others]), -TAUS.index(tau)))
+            chosen[category] = (best, True)
+        else:
+            chosen[category] = (default, False)
+    return chosen
+
+
+def _siblings(category: str) -> tuple[str, ...]:
+    """Categories that a category's temperature may be chosen on."""
+    for group, members in GROUPS.items():
+        if category in members:
+            return GROUPS[published.TEXTURE] if group == MTD else members
+    return ()
+
+
+def distances_table(results: Results, setting: Setting) -> Table:
+    """Table 1."""
+    names = _methods(results, "distances")
+    return _triples(
+        "table-1", "Table 1: distances under Ward clustering", "distances", names, results, setting,
+        lambda name, column: published.TABLE_1.get(name, {}).get(column),
+    )  # fmt: skip
+
+
+def categories_table(results: Results, setting: Setting) -> Table:
+    """Table 7: Table 1 for every category by itself."""
+    names = _methods(results, "distances")
+    rows = []
+    for category, found in results.items():
+        printed = published.TABLE_7.get(category)
+        theirs = dict(zip(published.TABLE_1, printed, strict=True)) if printed else {}
+        for name in names:
+            row = _find(found.get("distances", ()), name)
+            if row:
+                rows.append(
+                    (
+                        category,
+                        name,
+                        _scores(row.scores, setting),
+                        _scores(row.defect_only, setting),
+                        _published(theirs.get(name)),
+                    )
+                )
+    header = ("category", "distance", f"ours, {_score_names(setting)}", "defects only", _published_header(setting))
+    return Table("table-7", "Table 7: every category", header, rows, _notes(setting))
+
+
+def clusterings_table(results: Results, setting: Setting) -> Table:
+    """Tables 2 and 8: clustering methods on two distances, with the published deep ones."""
+    columns = columns_of(results)
+    rows = []
+    for clustering in CLUSTERINGS.values():
+        for distance in (MAX_HAUSDORFF, WEIGHTED):
+            cells = [
+                _mean_cell(results, column, "clusterings", distance, setting, clustering.title) for column in columns
+            ]
+            if all(cell == _NONE for cell in cells):
+                continue
+            row = [clustering.title, distance]
+            for column, cell in zip(columns, cells, strict=True):
+                row += [cell, _published(_table_8(clustering.name, distance, column.published))]
+            rows.append(row)
+    for name, theirs in published.DEEP_CLUSTERING.items():
+        row = [name, "deep clustering, published"]
+        for column in columns:
+            found = theirs.get(column.published or "")
+            row += [_NONE, _published(found[0] if found else None)]
+        rows.append(row)
+    header = ["clustering", "distance"]
+    for column in columns:
+        header += [f"{column.title}: ours, {_score_names(setting)}", _published_header(setting)]
+    return Table("table-2-8", "Tables 2 and 8: clustering methods", header, rows, _notes(setting))
+
+
+def purity_table(results: Results, setting: Setting) -> Table:
+    """Table 3."""
+    columns = columns_of(results)
+    measures = ("mauc", *(f"r_at_{purity:g}" for purity in PURITIES))
+    header = ["distance"]
+    for column in columns:
+        header += [f"{column.title}: ours, mAUC / R@0.9 / R@0.95 / R@0.99", _published_header(setting)]
+    rows = []
+    for name in _methods(results, "purity"):
+        row = [name]
+        for column in columns:
+            values = [_mean(results, column, "purity", name, measure) for measure in measures]
+            theirs = published.TABLE_3.get(name, {}).get(column.published or "")
+            row += [_join(values), _published(theirs)]
+        rows.append(row)
+    return Table("table-3", "Table 3: purity with more clusters than classes", header, rows, _notes(setting))
+
+
+def holistic_table(results: Results, setting: Setting) -> Table:
+    """Table 4."""
+    return _single(
+        "table-4", "Table 4: the network's last layer, whole image against patches (NMI)", "holistic",
+        _methods(results, "holistic"), results, setting,
+        lambda name, column: published.TABLE_4.get(name, {}).get(column),
+    )  # fmt: skip
+
+
+def variants_table(results: Results, setting: Setting) -> Table:
+    """Table 5."""
+    return _single(
+        "table-5", "Table 5: variants of the Hausdorff distance and of unsupervised weights (NMI)", "variants",
+        _methods(results, "variants"), results, setting,
+        lambda name, column: published.TABLE_5.get(name, {}).get(column),
+    )  # fmt: skip
+
+
+def baselines_table(results: Results, setting: Setting) -> Table:
+    """Table 9."""
+    columns = columns_of(results)
+    rows = []
+    for name in _methods(results, "baselines"):
+        row = [name]
+        for column in columns:
+            theirs = published.TABLE_9.get(name, {}).get(column.published or "")
+            row += [
+                _mean_cell(results, column, "baselines", name, setting, errors=True),
+                _published(theirs[0], theirs[1]) if theirs else _NONE,
+            ]
+        rows.append(row)
+    header = ["distance"]
+    for column in columns:
+        header += [f"{column.title}: ours, {_score_names(setting)}", _published_header(setting)]
+    title = "Table 9: distances and pooling baselines, mean and standard error over random 90 % subsets"
+    note = "The codebook of the bag of words is made from all images once, weights are made anew in every subset."
+    return Table("table-9", title, header, rows, [*_notes(setting), note])
+
+
+def clustering_subsets_table(results: Results, setting: Setting) -> Table:
+    """Table 10."""
+    columns = columns_of(results)
+    header = ["clustering", "distance"]
+    for column in columns:
+        header += [f"{column.title}: ours, NMI", _published_header(setting)]
+    rows = []
+    for clustering in CLUSTERINGS.values():
+        for distance in (MAX_HAUSDORFF, WEIGHTED):
+            row = [clustering.title, distance]
+            for column in columns:
+                ours = _mean(results, column, "clustering_subsets", distance, "nmi", clustering.title)
+                error = _error(results, column, "clustering_subsets", distance, "nmi", clustering.title)
+                theirs = (
+                    published.TABLE_10.get(_PUBLISHED_NAMES[clustering.name], {})
+                    .get(distance, {})
+                    .get(column.published or "")
+                )
+                row += [_with_error(ours, error), _with_error(*theirs) if theirs else _NONE]
+            if any(cell != _NONE for cell in row[2::2]):
+                rows.append(row)
+    title = "Table 10: clustering methods, NMI, mean and standard error over random 90 % subsets"
+    return Table("table-10", title, header, rows, _notes(setting))
+
+
+def temperatures_table(results: Results, setting: Setting) -> Table:
+    """Figure 6 in numbers; the row that stands beside a temperature that was not selected."""
+    rows = []
+    for category, found in results.items():
+        for row in found.get("temperatures", ()):
+            rows.append(
+                (
+                    category,
+                    row.method,
+                    row.setting,
+                    f"{row.scores['tau']:.4g}",
+                    _scores(row.scores, setting),
+                    _scores(row.defect_only, setting),
+                )
+            )
+    header = ("category", "distance", "temperature", "tau", _score_names(setting), "defects only")
+    assert len(TAU_CURVE) >= len(TAUS)  # noqa: S101 - the choices are points of the curve
+    return Table("figure-6", "Figure 6: temperature", header, rows, _notes(setting))
+
+
+def settings_table(name: str, title: str, experiment: str) -> Callable[[Results, Setting], Table]:
+    """Make the table of an experiment that varies one setting: the numbers of a figure."""
+
+    def build(results: Results, setting: Setting) -> Table:
+        rows = [
+            (
+                category,
+                row.method,
+                row.setting or _NONE,
+                _scores(row.scores, setting),
+                _scores(row.defect_only, setting),
+            )
+            for category, found in results.items()
+            for row in found.get(experiment, ())
+        ]
+        header = ("category", "weights", "setting", _score_names(setting), "defects only")
+        return Table(name, title, header, rows, _notes(setting))
+
+    return build
+
+
+def localisation_table(results: Results, setting: Setting) -> Table:
+    """Section 4.3: how well the weights find the defects."""
+    rows = []
+    for category, found in results.items():
+        for row in found.get("distances", ()):
+            if "pixel_auroc" in row.scores:
+                theirs = published.PIXEL_AUROC.get(row.method)
+                rows.append(
+                    (
+                        category, row.method, f"{row.scores['pixel_auroc']:.3f}", f"{row.scores['pro']:.3f}",
+                        f"{row.scores['image_auroc']:.3f}" if "image_auroc" in row.scores else _NONE,
+                        f"{theirs:.3f}" if theirs else _NONE,
+                    )
+                )  # fmt: skip
+    header = (
+        "category",
+        "weights",
+        "pixel AUROC",
+        "PRO to 0.3",
+        "image AUROC",
+        "published pixel AUROC (MVTec, 15 categories)",
+    )
+    return Table("localisation", "Localisation by the weights (section 4.3)", header, rows, _notes(setting))
+
+
+_PUBLISHED_NAMES: Final = MappingProxyType(
+    {
+        "ward": "Ward", "single": "single", "complete": "complete", "average": "average", "kmeans": "k-means",
+        "gmm": "GMM", "spectral": "spectral", "kmedoids": "k-medoids",
+    }
+)  # fmt: skip
+"""Names of the clustering methods in the tables of `anoclust_core.benchmark.published`."""
+
+
+def _table_8(clustering: str, distance: str, column: str | None) -> Sequence[float] | None:
+    if clustering == "kmedoids":
+        nmi = published.K_MEDOIDS_NMI[distance].get(column or "")
+        return None if nmi is None else (nmi,)
+    return published.TABLE_8[_PUBLISHED_NAMES[clustering]].get(distance, {}).get(column or "")
+
+
+def _triples(
+    name: str,
+    title: str,
+    experiment: str,
+    methods: Sequence[str],
+    results: Results,
+    setting: Setting,
+    theirs: Callable[[str, str], Sequence[float] | None],
+) -> Table:
+    columns = columns_of(results)
+    header = ["method"]
+    for column in columns:
+        header += [f"{column.title}: ours, {_score_names(setting)}", "defects only", _published_header(setting)]
+    rows = []
+    for method in methods:
+        row = [method]
+        for column in columns:
+            row += [
+                _mean_cell(results, column, experiment, method, setting),
+                _mean_cell(results, column, experiment, method, setting, defects=True),
+                _published(theirs(method, column.published) if column.published else None),
+            ]
+        rows.append(row)
+    return Table(name, title, header, rows, _notes(setting))
+
+
+def _single(
+    name: str,
+    title: str,
+    experiment: str,
+    methods: Sequence[str],
+    results: Results,
+    setting: Setting,
+    theirs: Callable[[str, str], float | None],
+) -> Table:
+    columns = columns_of(results)
+    header = ["method"]
+    for column in columns:
+        header += [f"{column.title}: ours", _published_header(setting)]
+    rows = []
+    for method in methods:
+        row = [method]
+        for column in columns:
+            printed = theirs(method, column.published) if column.published else None
+            row += [
+                _join([_mean(results, column, experiment, method, "nmi")]),
+                _published(None if printed is None else (printed,)),
+            ]
+        rows.append(row)
+    return Table(name, title, header, rows, _notes(setting))
+
+
+def _methods(results: Results, experiment: str) -> list[str]:
+    """Methods in the order in which they were measured, over all categories."""
+    return list(dict.fromkeys(row.method for found in results.values() for row in found.get(experiment, ())))
+
+
+def _find(rows: Sequence[Measurement], method: str, clustering: str | None = None) -> Measurement | None:
+    return next((row for row in rows if row.method == method and clustering in (None, row.clustering)), None)
+
+
+def _found(
+    results: Results, column: Column, experiment: str, method: str, clustering: str | None = None
+) -> list[Measurement]:
+    """Rows of all categories of a column; none where one of them lacks it."""
+    rows = [_find(results[category].get(experiment, ()), method, clustering) for category in column.categories]
+    return [row for row in rows if row] if all(rows) else []
+
+
+def _mean(
+    results: Results, column: Column, experiment: str, method: str, score: str, clustering: str | None = None
+) -> float | None:
+    rows = _found(results, column, experiment, method, clustering)
+    values = [row.scores[score] for row in rows if score in row.scores]
+    return float(np.mean(values)) if values and len(values) == len(rows) else None
+
+
+def _error(
+    results: Results, column: Column, experiment: str, method: str, score: str, clustering: str | None = None
+) -> float | None:
+    """Standard error of the mean over categories, whose subsets are drawn independently."""
+    rows = _found(results, column, experiment, method, clustering)
+    return float(np.sqrt(sum(row.errors[score] ** 2 for row in rows)) / len(rows)) if rows else None
+
+
+def _mean_cell(
+    results: Results,
+    column: Column,
+    experiment: str,
+    method: str,
+    setting: Setting,
+    clustering: str | None = None,
+    *,
+    defects: bool = False,
+    errors: bool = False,
+) -> str:
+    rows = _found(results, column, experiment, method, clustering)
+    scores = [row.defect_only if defects else row.scores for row in rows]
+    if not scores or not all(scores):
+        return _NONE
+    means = {name: float(np.mean([found[name] for found in scores])) for name in scores[0]}
+    if not errors:
+        return _scores(means, setting)
+    names = ("nmi", "ari", setting.protocol.f1_name)
+    return " / ".join(
+        _with_error(means[name], _error(results, column, experiment, method, name, clustering)) for name in names
+    )
+
+
+def _scores(scores: Mapping[str, float], setting: Setting) -> str:
+    if not scores:
+        return _NONE
+    return _join([scores["nmi"], scores["ari"], _f1(scores, setting.protocol)])
+
+
+def _f1(scores: Mapping[str, float], protocol: Protocol) -> float:
+    return scores[protocol.f1_name]
+
+
+def _join(values: Sequence[float | None]) -> str:
+    return " / ".join(_NONE if value is None else f"{value:.3f}" for value in values)
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return _NONE
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+
+
+def _published(values: Sequence[float] | None, errors: Sequence[float] | None = None) -> str:
+    if values is None:
+        return _NONE
+    if errors is None:
+        return _join(values)
+    return " / ".join(_with_error(value, error) for value, error in zip(values, errors, strict=True))
+
+
+def _score_names(setting: Setting) -> str:
+    return f"NMI / ARI / F1 ({setting.protocol.f1_average})"
+
+
+def _published_header(setting: Setting) -> str:
+    return "published" if setting.is_papers else "published, other backbone"
+
+
+def _notes(setting: Setting) -> list[str]:
+    spec = setting.spec
+    grid = f"{spec.grid[0]} x {spec.grid[1]} patches of {spec.dim}"
+    ours = f"Ours: {spec.backbone}, {spec.image_size} px, {grid}, protocol `{setting.protocol.name}`."
+    theirs = f"Published: {PAPER_BACKBONE}, 256 px, 32 x 32 patches; " + (
+        "the same features as ours."
+        if setting.is_papers
+        else "**other features than ours**, so the columns differ by more than the method."
+    )
+    taus = "; ".join(f"{category}: {how}" for category, how in setting.taus.items())
+    return [ours, theirs, f"tau: {taus}."]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,90 @@
+"""``anoclust benchmark``: the papers' tables and figures for the data at hand, beside the published numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.messages import Messages
+from flows.cli.options import ConfigFile, Debug, Store, setting
+
+
+def benchmark(
+    data: Annotated[
+        list[Path],
+        typer.Argument(help="Labelled images: one or several folders or manifests, as for `run`.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and numbers.")] = Path("anoclust-benchmark"),
+    protocol: Annotated[str, typer.Option(help="`sohn`, `ardelean` or `ncd`: which images count, which F1.")] = "sohn",
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Table of Sohn et al.: 1 distances, 2 and 8 clustering methods, 3 purity, 4 whole image against "
+            "patches, 5 variants, 7 every category, 9 and 10 error bars; repeatable, or `all`.",
+            show_default="1, 2, 3, 5, 9",
+        ),
+    ] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Figure of Sohn et al.: 3 weights over images, 4 and 13 purity, 5 cluster sheets, 6 temperature, "
+            "7 top patches, 8 share of normals, 9 to 11 backbones; repeatable, or `all`.",
+            show_default="none",
+        ),
+    ] = None,
+    subsets: Annotated[int, typer.Option(help="Random 90 % subsets behind every error bar.")] = 100,
+    backbones: Annotated[
+        str, typer.Option(help="Backbones that figures 9 to 11 compare with the main one, separated by commas.")
+    ] = "",
+    store: Store = None,
+    normals: Annotated[str | None, setting("data.normals", "auto")] = None,
+    tau: Annotated[str | None, setting("weigh.tau", "0.3sd")] = None,
+    store_budget: Annotated[str | None, setting("pair.store_budget", "2GiB")] = None,
+    backbone: Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")] = None,
+    checkpoint: Annotated[str | None, setting("embed.checkpoint", "none")] = None,
+    layers: Annotated[str | None, setting("embed.layers", "auto")] = None,
+    image_size: Annotated[str | None, setting("embed.image_size", "256")] = None,
+    device: Annotated[str | None, setting("embed.device", "auto")] = None,
+    dask: Annotated[str | None, setting("pair.dask", "none")] = None,
+    memory: Annotated[str | None, setting("memory", "auto")] = None,
+    seed: Annotated[str | None, setting("seed", "0")] = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Print the tables of Sohn et al. for DATA, ours beside the published numbers.
+
+    Embeddings and distances are computed once and shared by every row; sweeps and error bars compare no image twice.
+    After a stop the same command goes on.
+    """
+    flags: dict[str, object] = {
+        "store": store, "data.normals": normals, "weigh.tau": tau, "pair.store_budget": store_budget,
+        "embed.backbone": backbone, "embed.checkpoint": checkpoint, "embed.layers": layers,
+        "embed.image_size": image_size, "embed.device": device, "pair.dask": dask, "memory": memory, "seed": seed,
+    }  # fmt: skip
+    with Messages(debug):
+        from rich.console import Console
+
+        from flows.benchmark import (
+            DEFAULT_TABLES,
+            EXPERIMENT_OF_FIGURE,
+            EXPERIMENT_OF_TABLE,
+            BenchmarkRequest,
+            run_benchmark,
+        )
+        from flows.console import StageBars
+        from flows.settings import resolve
+
+        settings = resolve(flags, file=config)
+        request = BenchmarkRequest(
+            protocol=protocol,
+            tables=tuple(EXPERIMENT_OF_TABLE) if table == ["all"] else tuple(table or DEFAULT_TABLES),
+            figures=tuple(EXPERIMENT_OF_FIGURE) if figure == ["all"] else tuple(figure or ()),
+            n_subsets=subsets,
+            backbones=tuple(name.strip() for name in backbones.split(",") if name.strip()),
+        )
+        with StageBars(Console(stderr=True)) as bars:
+            page = run_benchmark(data, settings.store, settings.config, request, out, listener=bars, debug=debug)
+        typer.echo(page.read_text(encoding="utf-8"))
+        typer.echo(f"{page}: tables, figures and measurements.csv are beside it")
