@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
 import timm
@@ -13,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from anoclust_core.errors import ConfigError, StoreError
 from anoclust_core.records import EmbeddingSpec
@@ -45,7 +49,7 @@ def timm_name(backbone: str) -> str:
     name = TIMM_NAMES.get(backbone, backbone)
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        close = timm.list_models(f"*{architecture[:8]}*")[:5]
+        close = get_close_matches(architecture, timm.list_models(), n=3)
         raise ConfigError(
             f"timm has no model named {backbone!r}; "
             + (f"did you mean one of {', '.join(close)}?" if close else "`timm.list_models()` prints all names")
@@ -54,6 +58,17 @@ def timm_name(backbone: str) -> str:
         known = ", ".join(timm.list_pretrained(architecture)) or "none"
         raise ConfigError(f"timm has no weights named {name!r}; for {architecture} it has {known}")
     return name
+
+
+def last_layer(backbone: str, image_size: int) -> int:
+    """Index of a backbone's deepest feature level, as timm numbers them.
+
+    Raises
+    ------
+    ConfigError
+        If the model is unknown, gives no feature maps or refuses the image size.
+    """
+    return len(_create(timm_name(backbone), image_size).feature_info) - 1
 
 
 def describe(backbone: str, *, weights: str | None, layers: tuple[int, ...] | None, image_size: int) -> EmbeddingSpec:
@@ -216,6 +231,50 @@ def fold_batch_norms(extractor: FeatureExtractor, image_size: int) -> FeatureExt
         expected, found = extractor(image), folded(image)
         error = (found - expected).norm(dim=2) / expected.norm(dim=2).clamp_min(torch.finfo(torch.float32).tiny)
     return folded if float(error.max()) <= FOLDING_TOLERANCE else extractor
+
+
+def activation_bytes(extractor: FeatureExtractor, image_size: int) -> int:
+    """Bytes of the tensors that live at the same time in the forward pass of one image, at the peak.
+
+    The pass runs on torch's ``meta`` device, which computes shapes and no values. What a kernel needs for itself is not
+    seen.
+    """
+    shadow = copy.deepcopy(extractor).to("meta")
+    with torch.inference_mode(), _LiveBytes() as live:
+        shadow(torch.empty(1, 3, image_size, image_size, device="meta"))
+    peak: int = live.peak
+    return peak
+
+
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of tensors that operations have made and that nobody has let go of."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak: int = 0
+        self._now = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation and count its results; views of a counted tensor cost nothing."""
+        result = func(*args, **(kwargs or {}))
+        for tensor in pytree.tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        address = storage._cdata
+        if address in self._seen:
+            return
+        self._seen.add(address)
+        self._now += storage.nbytes()
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._forget, address, storage.nbytes())
+
+    def _forget(self, address: int, size: int) -> None:
+        self._seen.discard(address)
+        self._now -= size
 
 
 def _convolutions_before_norms(extractor: FeatureExtractor, image: Tensor) -> list[tuple[str, str]]:

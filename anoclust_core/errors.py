@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -12,7 +13,7 @@ class AnoclustError(Exception):
 
 
 class ConfigError(AnoclustError):
-    """A setting is unknown, malformed or contradicts another one."""
+    """A flag or setting is unknown, malformed or contradicts another one."""
 
     exit_code = 2
 
@@ -29,8 +30,29 @@ class StoreError(AnoclustError):
     exit_code = 4
 
 
+class DamagedError(StoreError):
+    """A folder or file of the store is not what was written: a failed checksum, a lost part, cut-off text.
+
+    Parameters
+    ----------
+    found
+        What is wrong with what.
+    folder
+        The folder or file to put aside; a run makes anew what it held.
+    """
+
+    def __init__(self, found: str, folder: Path) -> None:
+        super().__init__(f"{found}; run again to rebuild it")
+        self.found = found
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[type[DamagedError], tuple[str, Path]]:
+        """Take the folder along between processes: Dask sends a worker's error as a pickle."""
+        return type(self), (self.found, self.folder)
+
+
 class ResourceError(AnoclustError):
-    """The work does not fit into the memory that it may use."""
+    """Something to work with is lacking: memory, or a Dask scheduler or Prefect server that answers."""
 
     exit_code = 5
 
@@ -39,3 +61,9 @@ class ArrayContractError(AnoclustError):
     """An array breaks the documented contract: shape, dtype, range, finiteness or unit norm."""
 
     exit_code = 6
+
+
+class BusyError(AnoclustError):
+    """Another run of the same category is going on; the message says which."""
+
+    exit_code = 7

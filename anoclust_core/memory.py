@@ -26,7 +26,7 @@ _MIB: Final = 1 << 20
 _FIXED: Final = 64 * _MIB
 """What a stage takes however little there is to do: arenas of the allocator, an engine that starts."""
 
-_FIGURES: Final = 160 * _MIB
+_FIGURES: Final = 96 * _MIB
 """Matplotlib with its fonts, and a picture sheet."""
 
 
@@ -135,7 +135,7 @@ def pair_plan(
     n_patches, dim
         Of the bags.
     threads
-        Blocks side by side.
+        Blocks side by side in this process; 0 where other machines compute them.
     n_images
         Distinct images on both sides.
     n_pairs
@@ -147,7 +147,7 @@ def pair_plan(
         stage="pair",
         parts={
             "blocks of image pairs": threads * (block_bytes + 6 * group),
-            "embeddings kept at hand": min(CACHED_BYTES + group, n_images * n_patches * dim * 4),
+            "embeddings kept at hand": min(CACHED_BYTES + group, n_images * n_patches * dim * 4) if threads else 0,
             "the list of pairs": 6 * n_pairs + 24_000 * n_blocks,
             "the rest": _FIXED,
         },
@@ -213,13 +213,36 @@ def report_plan(
         stage="report",
         parts={
             "rarity and descriptors": n_images * (5 * n_patches + 40 * dim),
-            "the rows of the tables": 12_000 * n_images,
-            "pictures": n_drawn * 8 * thumbnail_bytes,
+            "the rows of the tables": 8_000 * n_images,
+            "pictures": n_drawn * 3 * thumbnail_bytes,
             "decoding the largest image": DECODE_BYTES_PER_PIXEL * largest_pixels,
             "figures": _FIGURES,
             "the rest": _FIXED,
         },
         knob="cluster fewer images at once",
+    )
+
+
+def benchmark_plan(*, n_images: int, n_normals: int, n_patches: int, dim: int, image_size: int) -> MemoryPlan:
+    """Predict the peak of one experiment of the benchmark, which holds all distances of a category.
+
+    Parameters
+    ----------
+    n_images, n_normals
+        Clustered images, and normals that distances are measured to.
+    n_patches, dim, image_size
+        Of the embedding spec.
+    """
+    return MemoryPlan(
+        stage="measure",
+        parts={
+            "nearest distances": 6 * n_images * (n_images + n_normals) * n_patches,
+            "rarity within subsets": 4 * 100 * n_images * n_patches,
+            "embeddings": 12 * n_images * n_patches * dim,
+            "ground truth and maps": 24 * n_images * image_size**2,
+            "the rest": _FIXED,
+        },
+        knob="benchmark fewer images or a lower --image-size",
     )
 
 

@@ -48,6 +48,11 @@ class Protocol:
         """Whether an image with this label counts in the scores; an image without a label never does."""
         return label is not None and label not in self.unscored
 
+    @property
+    def f1_name(self) -> str:
+        """Name of that F1 among the scores."""
+        return f"f1_{self.f1_average}"
+
     def headline_f1(self, scores: Scores) -> float:
         """Return the one F1 of ``scores`` that this protocol's tables print, in [0, 1]."""
         return scores.f1_weighted if self.f1_average == "weighted" else scores.f1_micro

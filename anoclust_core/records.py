@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -35,6 +35,8 @@ class ImageRecord:
         As given with the data (``mask`` an absolute path), or None.
     extra
         Further manifest columns, carried through to the assignments.
+    mtime_ns
+        When the file was last changed, in nanoseconds since 1970: whether a quarantined one is worth another try.
     """
 
     path: str
@@ -45,11 +47,12 @@ class ImageRecord:
     label: str | None = None
     mask: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class QuarantinedImage:
-    """One input file that could not be used, and why."""
+class SetAside:
+    """One input file that takes no part in a run, and why, in words for a person."""
 
     path: str
     reason: str
@@ -67,6 +70,8 @@ class DatasetManifest:
         Usable images, sorted by path.
     quarantine
         Files that could not be used, sorted by path.
+    deferred
+        Files that may still be written or could not be read now, sorted by path: the next run takes them up.
     notes
         What a reader of the result must know about the choice of images.
     n_normals_given
@@ -75,9 +80,10 @@ class DatasetManifest:
 
     category: str
     images: tuple[ImageRecord, ...]
-    quarantine: tuple[QuarantinedImage, ...] = ()
+    quarantine: tuple[SetAside, ...] = ()
     notes: tuple[str, ...] = ()
     n_normals_given: int = 0
+    deferred: tuple[SetAside, ...] = ()
 
     @property
     def clustered(self) -> tuple[ImageRecord, ...]:
@@ -110,8 +116,21 @@ class DatasetManifest:
 
     @property
     def n_total(self) -> int:
-        """Number of input files, quarantined ones included."""
-        return len(self.images) + len(self.quarantine)
+        """Number of input files: clustered, normal, quarantined and deferred."""
+        return len(self.images) + len(self.quarantine) + len(self.deferred)
+
+    @property
+    def bad_share(self) -> float:
+        """Quarantined files as a part of all that are not deferred, in [0, 1]."""
+        return len(self.quarantine) / max(1, len(self.images) + len(self.quarantine))
+
+    def keeping(self, keeps: Callable[[str | None], bool]) -> DatasetManifest:
+        """Keep the images whose label a protocol clusters; normals stay."""
+        return replace(self, images=tuple(i for i in self.images if i.role == "normal" or keeps(i.label)))
+
+    def blind(self) -> DatasetManifest:
+        """Leave the normals out."""
+        return replace(self, images=tuple(i for i in self.images if i.role == "cluster"), n_normals_given=0)
 
     def without(self, reasons: Mapping[str, str]) -> DatasetManifest:
         """Move images into quarantine.
@@ -121,12 +140,21 @@ class DatasetManifest:
         reasons
             From content hash to the reason, in words for a person. Hashes that do not occur are ignored.
         """
-        bad = [QuarantinedImage(i.path, reasons[i.sha256]) for i in self.images if i.sha256 in reasons]
-        return replace(
-            self,
-            images=tuple(image for image in self.images if image.sha256 not in reasons),
-            quarantine=tuple(sorted((*self.quarantine, *bad), key=lambda q: q.path)),
-        )
+        kept, bad = self._split(reasons)
+        return replace(self, images=kept, quarantine=_by_path((*self.quarantine, *bad)))
+
+    def deferring(self, reasons: Mapping[str, str]) -> DatasetManifest:
+        """Leave images to the next run; ``reasons`` as for `without`."""
+        kept, later = self._split(reasons)
+        return replace(self, images=kept, deferred=_by_path((*self.deferred, *later)))
+
+    def _split(self, reasons: Mapping[str, str]) -> tuple[tuple[ImageRecord, ...], list[SetAside]]:
+        kept = tuple(image for image in self.images if image.sha256 not in reasons)
+        return kept, [SetAside(i.path, reasons[i.sha256]) for i in self.images if i.sha256 in reasons]
+
+
+def _by_path(entries: Iterable[SetAside]) -> tuple[SetAside, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.path))
 
 
 def unique_contents(images: Iterable[ImageRecord]) -> tuple[list[str], list[int]]:
@@ -208,13 +236,14 @@ class EmbeddingStore:
         Folder of the immutable segments.
     key
         Content key of the embedding spec.
-    unreadable
-        From content hash to the reason: images of the data set that could not be decoded.
+    not_now
+        From content hash to the reason: images that could not be read this time. Those that cannot be decoded at all
+        are kept beside the segments.
     """
 
     uri: str
     key: str
-    unreadable: Mapping[str, str]
+    not_now: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ SETTING_TEXTS: Final = MappingProxyType(
         "embed.backbone": "Feature extractor: `efficientnet_lite2` is installed with Anoclust; `wide_resnet50_2` the "
         "papers'; any timm model that gives feature maps. timm downloads what is not cached.",
         "embed.checkpoint": "File with weights for the backbone (.safetensors, or .pth with tensors only); `none` "
-        "takes timm's own.",
+        "takes the backbone's own.",
         "embed.layers": "Feature levels as timm numbers them, joined on the finest grid (`2,3`); `auto` is the "
         "backbone's usual one.",
         "embed.image_size": "Side in pixels of the square that images are squashed to.",

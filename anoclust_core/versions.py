@@ -12,9 +12,10 @@ ALGORITHM_VERSIONS: Final = MappingProxyType(
     {
         "embed": 1,  # embedding.py, backbones.py, bags.py, and the decoding of images
         "pair": 1,  # pairwise.py
-        "weigh": 1,  # weights.py, bags.descriptors
-        "group": 1,  # clustering.py
+        "weigh": 1,  # rarity.py, weights.py, bags.descriptors
+        "group": 1,  # clustering/linkage.py
         "evaluate": 1,  # metrics.py, protocols.py
-        "report": 1,  # reporting/, and the files of a run
+        "measure": 1,  # benchmark/, and everything that it calls
+        "report": 2,  # reporting/, and the files of a run
     }
 )

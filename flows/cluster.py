@@ -18,6 +18,7 @@ from tasks.pair import pair
 from tasks.report import report
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.engine import memory_budget
 from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import check_enough
 from tasks.stores.manifests import load_manifest, save_manifest
@@ -55,11 +56,12 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
     with telemetry.flow_started():
         layout = StoreLayout(Path(store))
         run_stage = StageRunner(category, layout.results)
+        memory = memory_budget(config.memory)
         images = load_manifest(Path(manifest))
         plan = plan_run(images, config, spec)
 
         segments = EmbeddingSegments(layout.embeddings(category, plan.embedding))
-        n_new = segments.count_missing(image.sha256 for image in images.images)
+        n_new = len(segments.missing(images.images))
         embeddings = run_stage(
             embed,
             key=plan.embed,
@@ -69,11 +71,13 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             spec=spec,
             folder=str(segments.folder),
             config=config,
+            memory=memory,
         )
 
         # images that could not be decoded are known from here on; the later keys stand for the others
-        images = images.without(segments.without_known(embeddings.unreadable))
-        check_enough(images)
+        images = images.without(segments.unreadable(images.images))
+        images = images.deferring(segments.still_missing(embeddings.not_now))
+        check_enough(images, max_bad_share=config.data.max_bad_share)
         settled = str(save_manifest(layout, images))
         plan = plan_run(images, config, spec)
 
@@ -90,6 +94,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             folder=str(slabs.folder),
             reference=plan.reference,
             dask=config.pair.dask,
+            memory=memory,
         )
 
         weights_folder = layout.weights(category, plan.weigh)
@@ -99,10 +104,12 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             detail=f"tau {config.weigh.tau}",
             is_complete=arrays.is_complete(weights_folder),
             manifest=settled,
+            spec=spec,
             embeddings=embeddings.uri,
             nearest=nearest,
             folder=str(weights_folder),
             tau=config.weigh.tau,
+            memory=memory,
         )
 
         tree_folder = layout.tree(category, plan.group)
@@ -115,6 +122,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             folder=str(tree_folder),
             n_clusters=plan.n_clusters,
             n_clusters_rule=plan.n_clusters_rule,
+            memory=memory,
         )
 
         evaluation = run_stage(
@@ -139,5 +147,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             weights=weights,
             tree=tree,
             evaluation=evaluation,
+            keys=plan.keys,
             runs_folder=str(layout.runs(category)),
+            memory=memory,
         )

@@ -26,10 +26,14 @@ from flows.run import CategoryOutcome
 
 _STAGES: Final = {
     "list": "reading files",
+    "wait": "waiting for another run, seconds",
     "embed": "embedding images",
     "pair": "pairs of images",
+    "holistic": "embedding whole images",
     "report": "drawing the report",
     "demo": "making images",
+    "maps": "drawing maps",
+    "check": "checking, MiB",
 }
 
 
@@ -113,7 +117,10 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
         embedded, pairs = outcome.work["images_embedded"], outcome.work["pair_products"]
         done = f"{embedded:,} images embedded, {pairs:,} image pairs compared, {outcome.seconds:.0f} s"
     bad = outcome.summary["images"]["quarantined"]
+    later = outcome.summary["images"].get("deferred", 0)  # a run of an earlier version counts none
     warning = f"\n  {bad:,} files could not be used; the report says which and why" if bad else ""
+    warning += f"\n  {later:,} files deferred to the next run" if later else ""
+    warning += "".join(f"\n  {repair}" for repair in outcome.repairs)
     report, here = outcome.run / "report.html", Path.cwd()
     shown = report.relative_to(here) if report.is_relative_to(here) else report
     return f"{outcome.category}: {done}{warning}\n  {shown}"
@@ -129,6 +136,7 @@ def outcomes_json(outcomes: Sequence[CategoryOutcome]) -> str:
                 "is_new": outcome.is_new,
                 "work": outcome.work,
                 "seconds": outcome.seconds,
+                "repairs": list(outcome.repairs),
                 "error": str(outcome.error) if outcome.error else None,
                 "exit_code": outcome.error.exit_code if outcome.error else 0,
                 "summary": outcome.summary or None,

@@ -48,6 +48,18 @@ class RunPlan:
     evaluate: str
     run: str
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """Keys that a run's summary tells: where other commands find what the run is made of."""
+        return {
+            "embedding": self.embedding,
+            "distances": self.distances,
+            "pair": self.pair,
+            "weigh": self.weigh,
+            "group": self.group,
+            "evaluate": self.evaluate,
+        }
+
 
 def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) -> RunPlan:
     """Make the keys of a run over the images of a manifest.
@@ -93,8 +105,8 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
 
 
 def _shown(manifest: DatasetManifest) -> dict[str, object]:
-    """What a report shows of its images; where their files lie is not part of it."""
-    images = [{**asdict(image), "file": None, "mask": None} for image in manifest.images]
+    """What a report shows of its images; where their files lie and how old they are is not part of it."""
+    images = [{**asdict(image), "file": None, "mask": None, "mtime_ns": None} for image in manifest.images]
     return {**asdict(manifest), "images": images}
 
 

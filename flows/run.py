@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from anoclust_core.config import RunConfig
-from anoclust_core.errors import AnoclustError, StoreError
+from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from flows.orchestrator import prefect_api, prepare_prefect
 from flows.plan import plan_run
 from tasks import telemetry
 from tasks.stores import runs
@@ -19,7 +20,12 @@ from tasks.stores.cards import embedding_spec
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import check_enough, list_datasets
+from tasks.stores.locks import category_lock
 from tasks.stores.manifests import save_manifest
+from tasks.stores.recovery import put_aside, sweep
+
+MAX_REPAIRS: Final = 20
+"""Damaged folders that one run puts aside; a store with more has a failing disk, and a person must look at it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class CategoryOutcome:
         Content of the run's ``summary.json``.
     seconds, work
         What this call took and really computed; 0 where nothing had to be done.
+    repairs
+        What was damaged and made anew.
     error
         Why it failed.
     """
@@ -48,6 +56,7 @@ class CategoryOutcome:
     summary: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     work: dict[str, int] = field(default_factory=dict)
+    repairs: tuple[str, ...] = ()
     error: AnoclustError | None = None
 
 
@@ -108,23 +117,84 @@ def run_data(
                 yield CategoryOutcome(manifest.category, error=failed)
                 continue
         seconds = summary["seconds"]["total"] if is_new else 0.0
-        yield CategoryOutcome(manifest.category, run, is_new, summary, seconds, dict(notes.work))
+        yield CategoryOutcome(
+            manifest.category, run, is_new, summary, seconds, dict(notes.work), repairs=tuple(notes.notes)
+        )
 
 
 def _run_category(
     manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
 ) -> tuple[Path, bool]:
-    """Folder of the run of these images, and whether it had to be made."""
-    check_enough(manifest)
+    """Folder of the run of these images, and whether it had to be made; no other run of the category goes on."""
+    check_enough(manifest, max_bad_share=config.data.max_bad_share)
+    with suppress(DamagedError):  # met again below, where it may be repaired
+        finished = _finished_run(manifest, layout, config, spec)
+        if finished is not None:
+            _name_latest(layout, manifest.category, finished)
+            return finished, False
+    notes = telemetry.current()
+
+    def on_wait(waited: float) -> None:
+        if notes.listener:
+            notes.listener("wait", int(waited), int(config.wait_seconds))
+
+    with category_lock(layout, manifest.category, wait_seconds=config.wait_seconds, on_wait=on_wait):
+        notes.started = time.time()  # waiting for another run is no part of this one
+        sweep(layout, manifest.category)
+        return _repaired_run(manifest, layout, config, spec, debug)
+
+
+def _name_latest(layout: StoreLayout, category: str, run: Path) -> None:
+    """Let ``latest.json`` name a finished run, and remove what a run that was killed over it left."""
+    with suppress(StoreError):
+        if runs.latest_run(run.parent) == run.name:
+            return
+    try:
+        with category_lock(layout, category):
+            sweep(layout, category)
+            runs.point_latest(run.parent, run.name)
+    except BusyError:
+        runs.point_latest(run.parent, run.name)  # the other run will name its own when it is done
+
+
+def _repaired_run(
+    manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
+) -> tuple[Path, bool]:
+    """Folder of the run, and whether it had to be made; what turns out to be damaged is put aside and made anew.
+
+    Keys are by content, so what was derived from a damaged part while it was sound stays valid.
+    """
+    repaired: list[Path] = []
+    while True:
+        try:
+            return _unguarded_run(manifest, layout, config, spec, debug)
+        except AnoclustError as error:
+            damage = _damage_behind(error)
+            if damage is None or damage.folder in repaired[-1:] or len(repaired) == MAX_REPAIRS:
+                raise
+            telemetry.current().notes.append(put_aside(layout, damage))
+            repaired.append(damage.folder)
+
+
+def _damage_behind(error: BaseException | None) -> DamagedError | None:
+    while error is not None and not isinstance(error, DamagedError):
+        error = error.__cause__
+    return error
+
+
+def _unguarded_run(
+    manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
+) -> tuple[Path, bool]:
+    """Folder of the run, and whether it had to be made; the lock is held."""
     finished = _finished_run(manifest, layout, config, spec)
-    if finished is not None:
+    if finished is not None:  # the run that was waited for has made it
         runs.point_latest(finished.parent, finished.name)
         return finished, False
     path = save_manifest(layout, manifest)
     with telemetry.timed("imports"):
-        _prepare_prefect(debug)
+        prepare_prefect(debug)
         from flows.cluster import cluster_category
-    with _without_heartbeat():
+    with prefect_api():
         run = cluster_category(manifest.category, str(path), str(layout.root), config, spec)
     return Path(run), True
 
@@ -134,12 +204,11 @@ def _finished_run(
 ) -> Path | None:
     """Find the run that has already been made of the very same things.
 
-    Images that turned out undecodable are known by their content, so the key can be made without decoding any.
+    Images that turned out undecodable are known by content and time, so the key can be made without decoding any.
     """
     segments = EmbeddingSegments(layout.embeddings(manifest.category, plan_run(manifest, config, spec).embedding))
-    settled = manifest.without(segments.unreadable())
-    if len(settled.clustered) < 2 or bool(manifest.normals) != bool(settled.normals):
-        return None
+    settled = manifest.without(segments.unreadable(manifest.images))
+    check_enough(settled, max_bad_share=config.data.max_bad_share)
     return runs.find_run(layout.runs(manifest.category), plan_run(settled, config, spec).run)
 
 
@@ -147,24 +216,3 @@ def _for_category(listener: Callable[[str, str, int, int], None] | None, categor
     if listener is None:
         return None
     return lambda stage, done, total: listener(category, stage, done, total)
-
-
-def _prepare_prefect(debug: bool) -> None:
-    """Set what Prefect reads when it is imported; what the user has set stands.
-
-    Nothing is sent out, and errors reach the user as this program's own messages.
-    """
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
-    if not debug:
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-
-
-def _without_heartbeat() -> AbstractContextManager[Any]:
-    """Without a server nobody watches the heartbeat, whose thread holds up the end of every flow for a second."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    if PREFECT_API_URL.value():
-        return nullcontext()
-    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from textwrap import wrap
+from typing import Final
 
 from pydantic import ValidationError
 
 from anoclust_core.config import RunConfig, flatten, nest
 from anoclust_core.errors import ConfigError
-from anoclust_core.setting_texts import SETTING_TEXTS
+from anoclust_core.setting_texts import SETTING_TEXTS, SETTING_VALUES
 
 FILE_NAME: Final = "anoclust.toml"
 """Read from the current folder where no other file is named."""
@@ -24,12 +27,24 @@ FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
 """Names another file."""
 
 STORE: Final = "store"
+STORE_VALUES: Final = "a folder that this machine sees"
 STORE_TEXT: Final = "Folder that everything is kept in: embeddings, distances, runs."
 DEFAULT_STORE: Final = "anoclust-store"
 DEFAULT: Final = "default"
 
 _PATHS: Final = {STORE: (), "data.normals": ("auto", "none"), "embed.checkpoint": ("none",)}
 """Settings that are paths, and the words that are none; in a file they start at the file's folder."""
+
+_WORD_FOR_NOTHING: Final = {"embed.checkpoint": "none", "pair.dask": "none"}
+"""How a file writes the value None; ``auto`` elsewhere."""
+
+_ADDRESS: Final = r"[A-Za-z][A-Za-z0-9+.-]+:/"
+"""How a URL begins; a Path has taken one of its slashes away."""
+
+_WIDTH: Final = 110
+_BYTES: Final = ("memory", "pair.store_budget")
+_ALIKE: Final = 0.6
+"""Similarity, from 0 to 1, from which on one name is offered for another."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +65,12 @@ class Settings:
     config: RunConfig
     origins: Mapping[str, str]
 
-    def values(self) -> dict[str, object]:
+    def values(self) -> dict[str, str | int | float]:
         """Every value by dotted name, as a file or variable would write it."""
         return {STORE: str(self.store), **{name: as_text(name, value) for name, value in _flat(self.config).items()}}
 
 
-def defaults() -> dict[str, object]:
+def defaults() -> dict[str, str | int | float]:
     """Every setting's default, as a file would write it."""
     return {STORE: DEFAULT_STORE, **{name: as_text(name, value) for name, value in _flat(RunConfig()).items()}}
 
@@ -65,15 +80,25 @@ def texts() -> dict[str, str]:
     return {STORE: STORE_TEXT, **SETTING_TEXTS}
 
 
-def as_text(name: str, value: object) -> object:
-    """Write a value the way that files and variables take it; None has a word."""
+def as_text(name: str, value: object) -> str | int | float:
+    """Write a value the way that files and variables take it.
+
+    Examples
+    --------
+    >>> as_text("embed.checkpoint", None), as_text("embed.layers", (2, 3)), as_text("memory", 3 << 30)
+    ('none', '2,3', '3GiB')
+    """
     if value is None:
-        return "none" if name in ("embed.checkpoint", "pair.dask") else "auto"
+        return _WORD_FOR_NOTHING.get(name, "auto")
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
-    if name in ("memory", "pair.store_budget"):
-        return f"{int(str(value))}B" if int(str(value)) % (1 << 20) else f"{int(str(value)) >> 20}MiB"
-    return value
+    if name in _BYTES:
+        size = int(str(value))
+        unit, power = next(
+            (unit, p) for unit, p in (("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)) if size % (1 << p) == 0
+        )
+        return f"{size >> power}{unit}"
+    return value if isinstance(value, (int, float)) else str(value)
 
 
 def variable_of(name: str) -> str:
@@ -129,11 +154,20 @@ def resolve(
     origins = dict.fromkeys(defaults(), DEFAULT)
     for source in (_from_file(file, variables), _from_environment(variables), _from_flags(flags or {})):
         for name, (value, origin) in source.items():
-            values[name] = value
+            values[name] = _home_expanded(name, value)
             origins[name] = origin
-    store = str(values.pop(STORE))
-    if not store:
-        raise ConfigError(f"{origins[STORE]}: the store is the name of a folder; found nothing")
+    for name, value in values.items():
+        if value == "" or isinstance(value, bool):
+            raise ConfigError(_takes(name, value, origins))
+    store = values.pop(STORE)
+    if not isinstance(store, (str, Path)):
+        raise ConfigError(_takes(STORE, store, origins))
+    if re.match(_ADDRESS, str(store)):
+        raise ConfigError(
+            f"{_takes(STORE, str(store), origins)}; object stores cannot be used yet, mount it as a folder"
+        )
+    if Path(store).is_file():
+        raise ConfigError(f"{_takes(STORE, str(store), origins)}, which is a file")
     try:
         config = RunConfig.model_validate(nest(values))
     except ValidationError as error:
@@ -157,16 +191,16 @@ def _from_environment(variables: Mapping[str, str]) -> _Source:
             continue
         if variable not in known:
             raise ConfigError(
-                f"environment variable {variable} is unknown{_nearest(variable, [*known, FILE_VARIABLE])}; unset or "
-                "rename it (`anoclust config show` lists every setting)"
+                f"environment variable {variable} is unknown{_nearest(variable, [*known, FILE_VARIABLE])}; rename or "
+                "unset it (`anoclust config show` lists every setting)"
             )
         found[known[variable]] = (value, variable)
     return found
 
 
 def _from_file(file: Path | None, variables: Mapping[str, str]) -> _Source:
-    path = file or Path(variables.get(FILE_VARIABLE) or FILE_NAME)
-    named = file is not None or bool(variables.get(FILE_VARIABLE))
+    named = file or (Path(variables[FILE_VARIABLE]).expanduser() if variables.get(FILE_VARIABLE) else None)
+    path = named or Path(FILE_NAME)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -174,60 +208,91 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> _Source:
             raise ConfigError(f"there is no configuration file {path}; `anoclust config init` writes one") from None
         return {}
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+        raise ConfigError(
+            f"{path} cannot be read as TOML: {error}; mend it, or see what `anoclust config init` writes"
+        ) from error
+    _check_names(path, content)
+    return {name: (_beside(path, name, value), str(path)) for name, value in flatten(content).items()}
+
+
+def _check_names(path: Path, content: Mapping[str, object]) -> None:
+    """Refuse names that do not exist, be they settings or sections, and one that stands for the other."""
     known = texts()
     sections = {name.partition(".")[0] for name in known if "." in name}
-    found: _Source = {}
-    for section in sections & content.keys():
-        if not isinstance(content[section], dict):
-            raise ConfigError(f"{path}: {section} is a section, [{section}], not a value; found {content[section]!r}")
-    for name, value in flatten(content).items():
+    hint = "`anoclust config show` lists every setting"
+    for name, value in content.items():
+        if name in sections and not isinstance(value, dict):
+            raise ConfigError(f"{path}: {name} is a section, [{name}], not a value; found {value!r}; {hint}")
+        if name in known and isinstance(value, dict):
+            raise ConfigError(f"{path}: {name} is a value, not a section; it takes {_values(name)}")
+        if isinstance(value, dict) and name not in sections:
+            raise ConfigError(f"{path}: unknown section [{name}]{_nearest(name, sections)}; {hint}")
+    for name in flatten(content):
         if name not in known:
-            raise ConfigError(f"{path}: unknown setting {name}{_nearest(name, known)}")
-        found[name] = (_beside(path, name, value), str(path))
-    return found
+            raise ConfigError(f"{path}: unknown setting {name}{_nearest(name, known)}; {hint}")
 
 
 def _beside(file: Path, name: str, value: object) -> object:
     """Let a relative path in a file start at the file's folder."""
     if name not in _PATHS or not isinstance(value, str) or not value or value in _PATHS[name]:
         return value
+    if re.match(_ADDRESS, value) or value.startswith("~"):
+        return value
     return str(file.parent / value)
 
 
-def _nearest(name: str, known: Mapping[str, str] | list[str]) -> str:
-    """Give the known name that is most like the one that was written."""
-    exact = [candidate for candidate in known if candidate.rpartition(".")[2] == name.rpartition(".")[2]]
-    close = exact or get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+def _home_expanded(name: str, value: object) -> object:
+    """Read ``~`` in a path: no shell does it for files and variables."""
+    if name in _PATHS and str(value).startswith("~"):
+        return str(Path(str(value)).expanduser())
+    return value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Offer the known name that is most like the one that was written, in whole or by its last part."""
+
+    def likeness(candidate: str) -> float:
+        last, candidates_last = (re.split(r"\.|__", text.lower())[-1] for text in (name, candidate))
+        return max(
+            SequenceMatcher(None, name.lower(), candidate.lower()).ratio(),
+            SequenceMatcher(None, last, candidates_last).ratio(),
+        )
+
+    best = max(sorted(known), key=likeness)
+    return f" (did you mean {best}?)" if likeness(best) >= _ALIKE else ""
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """Say in one line what the first wrong setting is, where it came from, and what it may be."""
-    problem = error.errors()[0]
-    name = _known_name(problem["loc"])
-    origin = origins.get(name, name)
-    where = origin if origin.startswith("--") else f"{name} from {origin}"
-    message = problem["msg"].removeprefix("Value error, ")
-    found = problem["input"]
-    expected = str(problem.get("ctx", {}).get("expected", ""))
-    hint = (
-        _nearest(str(found), [word.strip("' ") for word in expected.replace(" or ", ",").split(",")])
-        if expected
-        else ""
-    )
-    said = "" if "found" in message else f"; found {found!r}"
-    return f"{where}: {message[:1].lower()}{message[1:]}{said}{hint}"
+    """Say what the first wrong setting is, where it came from, what it takes and what was found."""
+    problems = {_known_name(problem["loc"]): problem["input"] for problem in reversed(error.errors())}
+    *others, (name, found) = problems.items()
+    more = f" (wrong as well: {', '.join(other for other, _ in others)})" if others else ""
+    return _takes(name, found, origins) + more
+
+
+def _takes(name: str, found: object, origins: Mapping[str, str]) -> str:
+    """Say what a setting takes, and what was found."""
+    origin = origins[name]
+    where = origin if origin.startswith(("--", PREFIX)) else f"{origin}: {name}"
+    values = _values(name)
+    words = [word for word in re.split(r", | or ", values) if " " not in word]
+    close = get_close_matches(str(found), words, n=1, cutoff=_ALIKE)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"{where} takes {values}; found {found!r}{hint}"
+
+
+def _values(name: str) -> str:
+    """What a setting takes, in words."""
+    return STORE_VALUES if name == STORE else SETTING_VALUES[name]
 
 
 def _known_name(location: tuple[int | str, ...]) -> str:
     """Dotted name of a setting from where pydantic found the problem."""
-    known = texts()
     parts = [str(part) for part in location]
-    return next((name for name in (".".join(parts[:2]), parts[0]) if name in known), ".".join(parts))
+    return next(name for name in (".".join(parts[:2]), parts[0]) if name in texts())
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
+def _flat(config: RunConfig) -> dict[str, object]:
     return flatten(config.model_dump())
 
 
@@ -244,18 +309,7 @@ def commented_file() -> str:
         if new_section != section:
             section = new_section
             lines += [f"[{section}]", ""]
-        lines += [f"# {line}" for line in _wrap(texts()[name])]
-        lines += [f"# {key} = {_toml(value)}", ""]
+        lines += [f"# {line}" for line in wrap(texts()[name], _WIDTH)]
+        # strings and numbers are written alike in JSON and TOML
+        lines += [f"# {key} = {json.dumps(value)}", ""]
     return "\n".join(lines)
-
-
-def _wrap(text: str) -> list[str]:
-    from textwrap import wrap
-
-    return wrap(text, 110)
-
-
-def _toml(value: object) -> str:
-    import json
-
-    return json.dumps(value)  # strings and numbers are written alike in both

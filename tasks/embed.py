@@ -16,15 +16,16 @@ import torch
 from numpy.typing import NDArray
 from prefect import get_run_logger, task
 
-from anoclust_core.backbones import FeatureExtractor, build_extractor, fold_batch_norms
+from anoclust_core.backbones import FeatureExtractor, activation_bytes, build_extractor, fold_batch_norms
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding import choose_device, embed_images, prepare_image
+from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
 from anoclust_core.records import EmbeddingSpec, EmbeddingStore, ImageRecord
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress
 from tasks.stores.embeddings import EmbeddingSegments, segment_images
 from tasks.stores.engine import CORES
-from tasks.stores.images import UnreadableImageError, UnreadNowError, read_image
+from tasks.stores.images import MAX_PIXELS, UnreadableImageError, UnreadNowError, read_image
 from tasks.stores.manifests import load_manifest
 from tasks.stores.weights import load_state_dict
 
@@ -48,39 +49,52 @@ class _Batch:
 
 @task(name="embed", **STAGE)
 def embed(
-    *, category: str, key: str, manifest: str, spec: EmbeddingSpec, folder: str, config: RunConfig
+    *, category: str, key: str, manifest: str, spec: EmbeddingSpec, folder: str, config: RunConfig, memory: int
 ) -> EmbeddingStore:
     """Embed the images of a manifest that the store does not hold yet, the clustered ones first."""
     images = load_manifest(Path(manifest))
     segments = EmbeddingSegments(Path(folder))
-    known = {**segments.index(), **segments.unreadable()}
-    new = list(
-        {image.sha256: image for image in (*images.clustered, *images.normals) if image.sha256 not in known}.values()
-    )
+    new = _with_copies(segments.missing(images.clustered + images.normals), images.images)
     not_now: dict[str, str] = {}
     if new:
         get_run_logger().info("embedding %d new images with %s", len(new), spec.backbone)
-        not_now = _embed_new(new, segments, spec, config, Progress("embed", category))
-    hashes = {image.sha256 for image in images.images}
-    unreadable = {sha256: why for sha256, why in segments.unreadable().items() if sha256 in hashes}
-    return EmbeddingStore(uri=folder, key=key, unreadable={**unreadable, **not_now})
+        not_now = _embed_new(new, segments, spec, config, memory, Progress("embed", category))
+    return EmbeddingStore(uri=folder, key=key, not_now=not_now)
+
+
+_Copies = tuple[ImageRecord, ...]
+"""The files that hold one content."""
+
+
+def _with_copies(hashes: Sequence[str], images: Sequence[ImageRecord]) -> list[_Copies]:
+    copies: dict[str, list[ImageRecord]] = {sha256: [] for sha256 in hashes}
+    for image in images:
+        if image.sha256 in copies:
+            copies[image.sha256].append(image)
+    return [tuple(same) for same in copies.values()]
 
 
 def _embed_new(
-    new: Sequence[ImageRecord], segments: EmbeddingSegments, spec: EmbeddingSpec, config: RunConfig, progress: Progress
+    new: Sequence[_Copies],
+    segments: EmbeddingSegments,
+    spec: EmbeddingSpec,
+    config: RunConfig,
+    memory: int,
+    progress: Progress,
 ) -> dict[str, str]:
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
     device = choose_device(config.embed.device)
     state_dict = load_state_dict(config.embed.backbone, spec.timm_model, config.embed.checkpoint)
-    extractor = fold_batch_norms(build_extractor(spec, state_dict), spec.image_size).to(device)
-    extractor = extractor.to(memory_format=torch.channels_last)
+    extractor = fold_batch_norms(build_extractor(spec, state_dict), spec.image_size)
+    limits = _choose_limits(extractor, spec, device, memory)
+    extractor = extractor.to(device).to(memory_format=torch.channels_last)
     segment = segment_images(spec.n_patches, spec.dim)
     not_now: dict[str, str] = {}
     hashes: list[str] = []
     bags: list[NDArray[np.float32]] = []
     done = 0
-    for batch in _embed_batches(new, extractor, spec, device):
-        segments.add_unreadable(batch.unreadable)
+    for batch in _embed_batches(new, extractor, spec, device, limits):
+        segments.add_unreadable(batch.unreadable, (image for copies in new for image in copies))
         not_now.update(batch.not_now)
         if batch.bags is not None:
             hashes += batch.hashes
@@ -94,16 +108,56 @@ def _embed_new(
     return not_now
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """What fits into memory: images a batch, and the largest image that can be decoded."""
+
+    batch: int
+    max_pixels: int
+
+
+def _choose_limits(extractor: FeatureExtractor, spec: EmbeddingSpec, device: str, memory: int) -> _Limits:
+    """Plan the memory before any image is decoded: the largest batch that fits, and what is left for decoding.
+
+    An image that is too large for what is left waits for a run with more memory; the others do not wait for it.
+    """
+    activations = activation_bytes(extractor, spec.image_size)
+    on_gpu = device.startswith("cuda")
+    batch = BATCH_IMAGES[device.partition(":")[0]]
+    if on_gpu:
+        free, _ = torch.cuda.mem_get_info(torch.device(device))
+        batch = max(1, min(batch, free // (2 * activations)))
+
+    def plan(batch: int, largest_pixels: Sequence[int] = ()) -> MemoryPlan:
+        return embed_plan(
+            n_patches=spec.n_patches,
+            dim=spec.dim,
+            image_size=spec.image_size,
+            weight_bytes=sum(weights.numel() * weights.element_size() for weights in extractor.parameters()),
+            activation_bytes=0 if on_gpu else activations,
+            batch=batch,
+            threads=CORES,
+            segment_images=segment_images(spec.n_patches, spec.dim) + batch,
+            largest_pixels=largest_pixels,
+        )
+
+    ordinary = [spec.image_size**2] * CORES  # no plan without room for images of the size that the network sees
+    while batch > 1 and plan(batch, ordinary).total > memory:
+        batch //= 2
+    plan(batch, ordinary).check(memory)
+    left = memory - plan(batch).total
+    return _Limits(batch, min(MAX_PIXELS, left // (CORES * DECODE_BYTES_PER_PIXEL)))
+
+
 def _embed_batches(
-    images: Sequence[ImageRecord], extractor: FeatureExtractor, spec: EmbeddingSpec, device: str
+    images: Sequence[_Copies], extractor: FeatureExtractor, spec: EmbeddingSpec, device: str, limits: _Limits
 ) -> Iterator[_Batch]:
     """Embed batches side by side, in order, a bounded number ahead.
 
     Every thread decodes, prepares and computes its own batch on one core. That overlaps reading with computing, and on
     two cores it is 1.7 times faster than one computation on all cores beside threads that decode.
     """
-    size = BATCH_IMAGES[device.partition(":")[0]]
-    batches = [images[start : start + size] for start in range(0, len(images), size)]
+    batches = [images[start : start + limits.batch] for start in range(0, len(images), limits.batch)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     waiting: deque[Future[_Batch]] = deque()
@@ -111,7 +165,7 @@ def _embed_batches(
         with ThreadPoolExecutor(CORES) as pool:
             try:
                 for batch in batches:
-                    waiting.append(pool.submit(_embed_batch, batch, extractor, spec, device))
+                    waiting.append(pool.submit(_embed_batch, batch, extractor, spec, device, limits))
                     if len(waiting) > 2 * CORES:
                         yield waiting.popleft().result()
                 while waiting:
@@ -124,19 +178,30 @@ def _embed_batches(
 
 
 def _embed_batch(
-    images: Sequence[ImageRecord], extractor: FeatureExtractor, spec: EmbeddingSpec, device: str
+    images: Sequence[_Copies], extractor: FeatureExtractor, spec: EmbeddingSpec, device: str, limits: _Limits
 ) -> _Batch:
     hashes, prepared, unreadable, not_now = [], [], {}, {}
-    for image in images:
+    for copies in images:
+        sha256 = copies[0].sha256
         try:
-            prepared.append(prepare_image(read_image(Path(image.file), sha256=image.sha256), spec))
-            hashes.append(image.sha256)
+            prepared.append(prepare_image(_read_any(copies, limits.max_pixels), spec))
+            hashes.append(sha256)
         except UnreadNowError as error:
-            not_now[image.sha256] = str(error)
+            not_now[sha256] = str(error)
         except UnreadableImageError as error:
-            unreadable[image.sha256] = str(error)
+            unreadable[sha256] = str(error)
     if not prepared:
         return _Batch(hashes, None, unreadable, not_now)
     with _one_on_gpu if device.startswith("cuda") else nullcontext():
         bags = embed_images(extractor, np.stack(prepared), device=device)
     return _Batch(hashes, bags, unreadable, not_now)
+
+
+def _read_any(copies: _Copies, max_pixels: int) -> NDArray[np.uint8]:
+    """Pixels of the first copy that can be read; where one was moved, another may still be there."""
+    for image in copies[:-1]:
+        try:
+            return read_image(Path(image.file), sha256=image.sha256, max_pixels=max_pixels)
+        except UnreadNowError:
+            continue
+    return read_image(Path(copies[-1].file), sha256=copies[-1].sha256, max_pixels=max_pixels)

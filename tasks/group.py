@@ -6,7 +6,8 @@ from pathlib import Path
 
 from prefect import task
 
-from anoclust_core.clustering import cut_tree, suggest_n_clusters, ward_linkage
+from anoclust_core.clustering.linkage import cut_tree, linkage_tree, suggest_n_clusters
+from anoclust_core.memory import group_plan
 from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree
 from tasks.orchestration import STAGE
 from tasks.stores import arrays
@@ -21,10 +22,13 @@ def group(
     folder: str,
     n_clusters: int | None,
     n_clusters_rule: str,
+    memory: int,
 ) -> ClusterTree:
     """Build the tree, keep it whole, and cut it into the wanted or the suggested number of clusters."""
+    n_images, dim = weights.arrays.shapes["descriptors"]
+    group_plan(n_images=n_images, dim=dim).check(memory)
     descriptors = arrays.read(Path(weights.arrays.uri), "descriptors")
-    linkage = ward_linkage(descriptors)
+    linkage = linkage_tree(descriptors, method="ward")
     suggestion = suggest_n_clusters(linkage)
     labels = cut_tree(linkage, n_clusters=n_clusters or suggestion.n_clusters)
     arrays.write_arrays(Path(folder), {"linkage": linkage, "labels": labels}, {})

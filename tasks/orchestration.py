@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import re
 import time
 from pathlib import Path
@@ -14,7 +15,9 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
+from prefect.serializers import JSONSerializer
 from prefect.tasks import exponential_backoff
+from pydantic import Field
 
 from anoclust_core.keys import content_key
 from tasks import telemetry
@@ -62,10 +65,38 @@ def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     return isinstance(cause, OSError) and cause.errno in _TRANSIENT
 
 
+class CheckedJSONSerializer(JSONSerializer[Any]):
+    """Results as JSON behind a checksum: a handle with one digit changed must not be taken for a result."""
+
+    type: str = Field(default="anoclust-checked-json", frozen=True)
+
+    def dumps(self, obj: Any) -> bytes:
+        """Encode a result."""
+        text = super().dumps(obj)
+        return hashlib.sha256(text).hexdigest().encode() + b" " + text
+
+    def loads(self, blob: bytes) -> Any:
+        """Decode a result, which `StageRunner` has checked."""
+        return super().loads(blob.partition(b" ")[2])
+
+
+def _is_intact(blob: bytes) -> bool:
+    digest, _, text = blob.partition(b" ")
+    return digest == hashlib.sha256(text).hexdigest().encode()
+
+
+_INFORMATIVE: Final = frozenset({"storage_key", "prefect_version"})
+_RECORD: Final[dict[str, Any]] = {
+    "expiration": None,
+    "serializer": CheckedJSONSerializer().model_dump(),
+    "storage_block_id": None,
+}
+
+
 STAGE: Final[dict[str, Any]] = {
     "cache_policy": CacheKeyFnPolicy(cache_key_fn=_key),
     "persist_result": True,
-    "result_serializer": "json",
+    "result_serializer": CheckedJSONSerializer(),
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(backoff_factor=1),
     "retry_jitter_factor": 0.5,
@@ -115,15 +146,22 @@ class StageRunner:
             return result
 
     def _readable(self, stage: str, key: str, work: dict[str, Any]) -> bool:
-        """Whether a cached result, if there is one, is whole: Prefect writes in place, and a full disk cuts it off."""
+        """Whether a cached result, if there is one, is what was written.
+
+        Prefect writes in place, so that a kill or a full disk cuts it off, and without a checksum.
+        """
         path = self._results / _result_name(stage, self._category, key, work.get("folder"))
         try:
-            read_json(path)
+            record = read_json(path)
+            metadata = record["metadata"]
+            blob = record["result"].encode()
         except FileNotFoundError:
             return True
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return False
-        return True
+        # everything that Prefect goes by when it reads the record
+        goes_by = {name: value for name, value in metadata.items() if name not in _INFORMATIVE}
+        return goes_by == _RECORD and _is_intact(blob)
 
 
 def artifact_key(*parts: str) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from anoclust_core import tiling
+from anoclust_core.memory import MemoryPlan, pair_plan
 from anoclust_core.records import EmbeddingSpec, NearestDistances, Reference, unique_contents
 from anoclust_core.reference import reference_contents
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress
-from tasks.stores.engine import run_jobs
+from tasks.stores.engine import CORES, run_jobs
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs, compute_block, wanted_pairs
 
@@ -27,12 +28,19 @@ def pair(
     folder: str,
     reference: Reference,
     dask: str | None,
+    memory: int,
+    with_means: bool = False,
 ) -> NearestDistances:
     """Compute the distances that are missing between the clustered images, or from them to the normals."""
     images = load_manifest(Path(manifest))
     slabs = NearestSlabs(Path(folder))
+    n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
     side = tiling.block_images(spec.n_patches, spec.dim)
-    plan = slabs.plan(wanted_pairs(images, reference), Path(embeddings), spec.n_patches, side)
+    threads = CORES if dask is None else 0
+    while side > 1 and _predict(side, spec, n_images, n_reference, threads).total > memory:
+        side //= 2
+    _predict(side, spec, n_images, n_reference, threads).check(memory)
+    plan = slabs.plan(wanted_pairs(images, reference, with_means=with_means), Path(embeddings), spec.n_patches, side)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
         progress = Progress("pair", category)
@@ -47,5 +55,16 @@ def pair(
 
         plan.create()
         run_jobs(compute_block, plan.blocks, address=dask, on_done=on_done)
-    n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
     return NearestDistances(uri=folder, key=key, reference=reference, shape=(n_images, n_reference, spec.n_patches))
+
+
+def _predict(side: int, spec: EmbeddingSpec, n_images: int, n_reference: int, threads: int) -> MemoryPlan:
+    return pair_plan(
+        block_bytes=tiling.block_bytes(side, spec.n_patches, spec.dim),
+        side=side,
+        n_patches=spec.n_patches,
+        dim=spec.dim,
+        threads=threads,
+        n_images=n_images + n_reference,
+        n_pairs=n_images * n_reference,
+    )

@@ -19,9 +19,10 @@ from PIL import Image
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 
-from anoclust_core.clustering import distances_to_cluster_means
+from anoclust_core.clustering.labels import distances_to_cluster_means
 from anoclust_core.config import RunConfig
 from anoclust_core.evaluation import Evaluation
+from anoclust_core.memory import report_plan
 from anoclust_core.metrics import Scores
 from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord, Reference
 from anoclust_core.reference import reference_contents, reference_note
@@ -31,12 +32,9 @@ from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress, artifact_key
 from tasks.stores import arrays, runs
-from tasks.stores.files import write_bytes, write_json, write_text
+from tasks.stores.files import with_digest, write_bytes, write_json, write_text
 from tasks.stores.images import UnreadableImageError, read_image
 from tasks.stores.manifests import load_manifest
-
-SUMMARY_VERSION: Final = 1
-"""Version of summary.json's layout, docs/summary.md; raise it when a field changes its meaning or goes."""
 
 THUMBNAIL_SIDE: Final = 192
 DRAWN_PER_CLUSTER: Final = 24
@@ -74,6 +72,8 @@ class _Run:
     labels: NDArray[np.int64]
     linkage: NDArray[np.float64]
     evaluation: Evaluation
+    keys: Mapping[str, str]
+    manifest_path: str
 
 
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
@@ -88,10 +88,21 @@ def report(
     weights: BagWeights,
     tree: ClusterTree,
     evaluation: Evaluation,
+    keys: Mapping[str, str],
     runs_folder: str,
+    memory: int,
 ) -> str:
     """Write the run folder and publish its artifacts; gives the folder."""
     settled = load_manifest(Path(manifest))
+    n_images, dim = weights.arrays.shapes["descriptors"]
+    report_plan(
+        n_images=n_images,
+        n_patches=spec.n_patches,
+        dim=dim,
+        n_drawn=min(n_images, tree.n_clusters * DRAWN_PER_CLUSTER),
+        thumbnail_bytes=3 * THUMBNAIL_SIDE**2,
+        largest_pixels=0,
+    ).check(memory)
     run = _Run(
         category=category,
         run_id=runs.new_run_id(key),
@@ -108,19 +119,23 @@ def report(
         labels=arrays.read(Path(tree.arrays.uri), "labels"),
         linkage=arrays.read(Path(tree.arrays.uri), "linkage"),
         evaluation=evaluation,
+        keys=keys,
+        manifest_path=Path(manifest).relative_to(Path(runs_folder).parents[1]).as_posix(),
     )
     entries = _entries(run)
     record = _record(run, entries, _pictures(run, entries, Progress("report", category)))
     sheet = montage_jpeg(record)
     clusters = run.labels.tolist()
     with runs.publish_run(Path(runs_folder), run.run_id) as draft:
-        write_text(draft / "assignments.csv", _assignments(run, entries).to_csv(index=False, lineterminator="\n"))
+        assignments = _assignments(run, entries)
+        write_text(draft / runs.ASSIGNMENTS_CSV, assignments.to_csv(index=False, lineterminator="\n"))
+        write_bytes(draft / runs.ASSIGNMENTS_PARQUET, _parquet(assignments))
         write_bytes(draft / "figures" / "clusters.jpg", sheet)
         tree_svg = dendrogram_svg(run.linkage, tree.n_clusters, clusters=clusters)
         write_text(draft / "figures" / "dendrogram.svg", tree_svg)
         write_text(draft / "figures" / "map.svg", descriptor_map_svg(run.descriptors, clusters))
         write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
-        write_json(draft / runs.SUMMARY, _summary(run))
+        write_json(draft / runs.SUMMARY, with_digest(_summary(run)))
     folder = Path(runs_folder) / run.run_id
     _publish_artifacts(folder, record, sheet)
     return str(folder)
@@ -191,6 +206,7 @@ def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Pic
         work=notes.work,
         versions=_versions(),
         notes=_notes(run),
+        deferred=[(entry.path, entry.reason) for entry in run.manifest.deferred],
     )
 
 
@@ -212,14 +228,24 @@ def _assignments(run: _Run, entries: Sequence[ImageEntry]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("path", kind="stable")
 
 
+def _parquet(assignments: pd.DataFrame) -> bytes:
+    """The same rows with types: numbers in 32 bits, text that may be missing."""
+    numbers = {"cluster": "int32", "anomaly_score": "float32", "distance": "float32"}
+    typed = assignments.astype({name: numbers.get(name, "string") for name in assignments.columns})
+    written: bytes = typed.to_parquet(None, engine="pyarrow", index=False)
+    return written
+
+
 def _summary(run: _Run) -> dict[str, Any]:
     """Content of summary.json; docs/summary.md describes every field."""
     notes = telemetry.current()
     return {
-        "summary_version": SUMMARY_VERSION,
+        "summary_version": runs.SUMMARY_VERSION,
         "category": run.category,
         "run_id": run.run_id,
         "key": run.key,
+        "keys": dict(run.keys),
+        "manifest": run.manifest_path,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset_hash": run.manifest.dataset_hash,
         "recipe": run.config.method,
@@ -245,6 +271,7 @@ def _summary(run: _Run) -> dict[str, Any]:
         "peak_memory_bytes": telemetry.peak_memory_bytes(),
         "versions": _versions(),
         "quarantine": [asdict(entry) for entry in run.manifest.quarantine],
+        "deferred": [asdict(entry) for entry in run.manifest.deferred],
         "duplicates": [list(paths) for paths in run.manifest.duplicates],
         "notes": _notes(run),
     }
@@ -257,6 +284,7 @@ def _counts(manifest: DatasetManifest) -> dict[str, int]:
         "normals": len(manifest.normals),
         "duplicates": sum(len(paths) - 1 for paths in manifest.duplicates),
         "quarantined": len(manifest.quarantine),
+        "deferred": len(manifest.deferred),
     }
 
 
@@ -272,7 +300,7 @@ def _all_seconds(notes: telemetry.Telemetry) -> dict[str, float]:
 
 
 def _notes(run: _Run) -> list[str]:
-    return [*run.manifest.notes, *reference_note(run.reference, run.manifest)]
+    return [*run.manifest.notes, *reference_note(run.reference, run.manifest), *telemetry.current().notes]
 
 
 def _scores(scores: Scores | None) -> dict[str, float] | None:
@@ -312,6 +340,7 @@ def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
         if scores
         else "No labels, no scores.",
         *([f"**{len(record.quarantine)} images could not be used.**"] if record.quarantine else []),
+        *([f"{len(record.deferred)} images are left to the next run."] if record.deferred else []),
         "| cluster | images |\n|---|---|\n" + "\n".join(f"| {cluster} | {size} |" for cluster, size in sizes.items()),
     ]
     create_markdown_artifact(

@@ -28,12 +28,15 @@ class Telemetry:
         Wall-clock time by stage; a stage whose cached result was used takes next to none.
     work
         Counts of what was really computed.
+    notes
+        What a reader of the result must know about how it came about, like damage that was repaired.
     """
 
     listener: Listener | None = None
     started: float = field(default_factory=time.time)
     seconds: dict[str, float] = field(default_factory=dict)
     work: dict[str, int] = field(default_factory=lambda: {"images_embedded": 0, "pair_products": 0})
+    notes: list[str] = field(default_factory=list)
 
 
 _current: ContextVar[Telemetry | None] = ContextVar("anoclust_telemetry", default=None)
@@ -61,7 +64,8 @@ def flow_started() -> Iterator[None]:
             yield
         return
     notes = current()
-    notes.seconds["orchestrator_start"] = time.time() - notes.started - sum(notes.seconds.values())
+    took = time.time() - notes.started - sum(notes.seconds.values())
+    notes.seconds["orchestrator_start"] = notes.seconds.get("orchestrator_start", 0.0) + took
     yield
 
 

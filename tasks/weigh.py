@@ -8,9 +8,11 @@ import numpy as np
 from prefect import task
 
 from anoclust_core.bags import descriptors
-from anoclust_core.records import ArrayHandle, BagWeights, NearestDistances, unique_contents
+from anoclust_core.memory import weigh_plan
+from anoclust_core.rarity import expected_rarity, rarity_against_normals
+from anoclust_core.records import ArrayHandle, BagWeights, EmbeddingSpec, NearestDistances, unique_contents
 from anoclust_core.reference import reference_contents
-from anoclust_core.weights import expected_rarity, rarity_against_normals, soft_weights, temperature
+from anoclust_core.weights import soft_weights, temperature
 from tasks.orchestration import STAGE
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
@@ -27,17 +29,28 @@ def weigh(
     category: str,  # noqa: ARG001 - part of the cache key
     key: str,
     manifest: str,
+    spec: EmbeddingSpec,
     embeddings: str,
     nearest: NearestDistances,
     folder: str,
     tau: str,
+    memory: int,
 ) -> BagWeights:
     """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest."""
     images = load_manifest(Path(manifest))
     contents, counts = unique_contents(images.clustered)
     references, reference_counts = reference_contents(nearest.reference, images)
     is_reference = np.isin(contents, references)
-    rarity = np.empty((len(contents), nearest.shape[2]))
+    segments = EmbeddingSegments(Path(embeddings))
+    weigh_plan(
+        n_images=len(images.clustered),
+        n_contents=len(contents),
+        n_reference=len(references),
+        n_patches=spec.n_patches,
+        dim=spec.dim,
+        bags=BAGS_AT_ONCE,
+    ).check(memory)
+    rarity = np.empty((len(contents), spec.n_patches))
     for start, distances in NearestSlabs(Path(nearest.uri)).read(contents, references):
         rows = slice(start, start + len(distances))
         if nearest.reference.role == "cluster":
@@ -47,7 +60,6 @@ def weigh(
     images_rarity = np.repeat(rarity, counts, axis=0)
     tau_value = temperature(tau, images_rarity)
     weights = soft_weights(rarity, tau=tau_value)
-    segments = EmbeddingSegments(Path(embeddings))
     pooled = np.concatenate(
         [
             descriptors(segments.read(contents[start : start + BAGS_AT_ONCE]), weights[start : start + BAGS_AT_ONCE])

@@ -35,9 +35,9 @@ def save_tiny_checkpoint(path: Path, *, seed: int = 0) -> Path:
 
 
 def tiny_config(checkpoint: Path, **settings: Any) -> RunConfig:
-    """Settings of a run with the tiny backbone on the CPU."""
+    """Settings of a run with the tiny backbone on the CPU, over images that are taken as soon as they are written."""
     own = {"backbone": TINY_BACKBONE, "checkpoint": str(checkpoint), "image_size": TINY_SIDE, "device": "cpu"}
-    return config_of(**{**own, **settings})
+    return config_of(**{**own, "settle_seconds": 0, **settings})
 
 
 _DOTTED = {name.rpartition(".")[2]: name for name in flatten(RunConfig().model_dump())}

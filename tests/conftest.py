@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 _HOME = pytest.StashKey[str]()
+_TABLES = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,6 +40,36 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what the tests' Prefect wrote."""
     shutil.rmtree(config.stash[_HOME], ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settled_files() -> Iterator[None]:
+    """Set the clock that files are dated by an hour ahead: tests write images and cluster them at once."""
+    from tasks.stores import examining
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examining, "now", lambda: time.time() + 3600)
+        yield
+
+
+@pytest.fixture(scope="session")
+def print_table(request: pytest.FixtureRequest) -> Callable[[Sequence[Sequence[object]]], None]:
+    """Print what tests measured, the first row being the columns' names, at the end of the output."""
+    tables = request.config.stash.setdefault(_TABLES, [])
+
+    def keep(rows: Sequence[Sequence[object]]) -> None:
+        lines = ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+        lines.insert(1, "|---" * len(rows[0]) + "|")
+        tables.append("\n".join(lines))
+
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the tables."""
+    for table in config.stash.get(_TABLES, []):
+        terminalreporter.write_line("")
+        terminalreporter.write_line(table)
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ class RunReport:
     trivial
         Scores of trivial partitions by name, to read the others against (``one cluster``, ``good against defect``).
     counts
-        ``total, clustered, normals, duplicates, quarantined``.
+        ``total, clustered, normals, duplicates, quarantined, deferred``.
     quarantine
         ``(path, reason)`` of each image that could not be used.
     duplicates
@@ -94,6 +94,8 @@ class RunReport:
         Shown as tables.
     notes
         Sentences that a reader must not miss.
+    deferred
+        ``(path, reason)`` of each image that is left to the next run.
     """
 
     category: str
@@ -120,3 +122,4 @@ class RunReport:
     work: Mapping[str, int]
     versions: Mapping[str, str]
     notes: Sequence[str] = ()
+    deferred: Sequence[tuple[str, str]] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from flows.cli import config, prepare, run
+from flows.cli import benchmark, config, export, prepare, run, show, store
 from flows.cli.messages import OneParagraph
 
 __all__ = ["app", "main"]
@@ -23,7 +23,11 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(run.demo)
+app.command()(benchmark.benchmark)
+app.command()(show.show)
 app.add_typer(prepare.app, name="prepare")
+app.add_typer(export.app, name="export")
+app.add_typer(store.app, name="store")
 app.add_typer(config.app, name="config")
 
 

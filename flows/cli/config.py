@@ -28,17 +28,13 @@ def show(config: ConfigFile = None, as_json: Json = False, debug: Debug = False)
             rows = {name: {"value": value, "origin": settings.origins[name]} for name, value in values.items()}
             typer.echo(json.dumps(rows, indent=2))
             return
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
+        from flows.tables import print_table, settings_table
 
-        table = Table(box=SIMPLE_HEAD, show_edge=False)
-        for column in ("setting", "value", "from", "environment variable"):
-            table.add_column(column, overflow="fold")
-        for name, value in values.items():
-            table.add_row(name, escape(str(value)), escape(settings.origins[name]), variable_of(name))
-        Console().print(table)
+        print_table(settings_table(values, settings.origins))
+        typer.echo(
+            "Change one in anoclust.toml (`anoclust config init` writes it), by a flag of `anoclust run`, or by a "
+            f"variable: {variable_of('group.n_clusters')}=6 for group.n_clusters. Flags beat variables beat the file."
+        )
 
 
 @app.command("init")

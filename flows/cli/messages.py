@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -9,10 +11,16 @@ from typing import Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from anoclust_core.errors import AnoclustError
+from anoclust_core.errors import AnoclustError, StoreError
 
 _UsageError: Final[Any] = typer.BadParameter.__mro__[1]
 """A wrong command line, as Typer finds it."""
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+UNEXPECTED: Final = 1
+"""Exit code where the program itself is at fault."""
 
 
 class OneParagraph(TyperGroup):
@@ -33,23 +41,20 @@ class OneParagraph(TyperGroup):
         try:
             code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except _UsageError as error:
-            message = " ".join(error.format_message().split())
-            command = error.ctx.command_path if error.ctx else "anoclust"
-            _say(f"{message.rstrip('.')}; `{command} --help` lists what there is")
+            _say_usage(error)
             sys.exit(error.exit_code)
         except typer.Abort:
-            _say("stopped; what was finished is kept, and the same command goes on from there")
-            sys.exit(130)
+            code = INTERRUPTED
         sys.exit(code if isinstance(code, int) else 0)
 
 
 class Messages:
-    """Turn errors that the user can act on into one paragraph and an exit code.
+    """Turn what goes wrong in the block into one paragraph and an exit code.
 
     Parameters
     ----------
     debug
-        Let the traceback through.
+        Let tracebacks through.
     """
 
     def __init__(self, debug: bool) -> None:
@@ -59,15 +64,48 @@ class Messages:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AnoclustError) and not self._debug:
+        if isinstance(error, KeyboardInterrupt):
+            say("stopped; what was finished is kept, and the same command goes on from there")
+            raise typer.Exit(INTERRUPTED)
+        if self._debug or isinstance(error, (typer.Exit, typer.Abort, _UsageError)):
+            return
+        if isinstance(error, AnoclustError):
             fail(error)
+        if isinstance(error, OSError):
+            if error.errno != errno.EPIPE:  # the reader of a pipe may leave whenever it likes
+                what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+                fail(
+                    StoreError(
+                        f"{what}; check that the path is right and may be written, and that its disk is not full"
+                    )
+                )
+        elif isinstance(error, Exception):
+            say(
+                f"this should not have happened: {type(error).__name__}: {error}; it is a fault of Anoclust, please "
+                "report what --debug shows of it"
+            )
+            raise typer.Exit(UNEXPECTED)
 
 
 def fail(error: AnoclustError) -> NoReturn:
     """Say what is wrong and end with the error's exit code."""
-    _say(str(error))
+    say(str(error))
     raise typer.Exit(error.exit_code)
 
 
-def _say(message: str) -> None:
-    typer.secho(f"anoclust: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
+def _say_usage(error: Any) -> None:
+    """Say what is wrong with a command line, in the words of all other messages."""
+    message = " ".join(error.format_message().split())
+    if not message:  # a group of commands without one of them: its help is printed already
+        return
+    message = re.sub(r"^Invalid value for '(.+?)': ", r"\1 ", message)
+    message = re.sub(r"\. Did you mean '?(.*?)'?\?$", r" (did you mean \1?)", message)
+    message = re.sub(r"\(Possible options: (.*)\)", r"(did you mean \1?)", message)
+    command = error.ctx.command_path if error.ctx else "anoclust"
+    say(f"{message[:1].lower()}{message[1:].rstrip('.')}; `{command} --help` tells what it takes")
+
+
+def say(message: str) -> None:
+    """One paragraph on standard error, whatever line breaks a cause has brought along."""
+    text = re.sub(r"\s*\n\s*", " ", message.strip())
+    typer.secho(f"anoclust: {text}", err=True, fg="red" if sys.stderr.isatty() else None)

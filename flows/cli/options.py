@@ -9,15 +9,27 @@ import typer
 
 from anoclust_core.setting_texts import SETTING_TEXTS
 
+
+def whole_number(text: object) -> int:
+    """Read a flag's value, or say what it takes and what was found."""
+    if not str(text).isdecimal():
+        raise typer.BadParameter(f"takes a whole number from 0; found {text!r}")
+    return int(str(text))
+
+
 Store = Annotated[
-    Path | None,
-    typer.Option(help="Folder that everything is kept in: embeddings, distances, runs.", show_default="anoclust-store"),
+    str | None,
+    typer.Option(
+        metavar="<folder>",
+        help="Folder that everything is kept in: embeddings, distances, runs.",
+        show_default="anoclust-store",
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="File with settings.", show_default="anoclust.toml, where there is one"),
 ]
-DemoSeed = Annotated[int, typer.Option(help="Seed of the images.", min=0)]
+DemoSeed = Annotated[int, typer.Option(help="Seed of the images.", parser=whole_number, metavar="<int>")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show Prefect's log, and a traceback where something fails.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
 

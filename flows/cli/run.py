@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.messages import Messages
+from anoclust_core.errors import AnoclustError, ConfigError, StoreError
+from flows.cli.messages import Messages, say
 from flows.cli.options import ConfigFile, Debug, DemoSeed, Json, Store, setting
 from flows.cli.prepare import make_demo
 
 if TYPE_CHECKING:
+    from flows.console import StageBars
     from flows.run import CategoryOutcome
     from flows.settings import Settings
+    from tasks.export import ExportedMaps
 
 DEFAULT_DEMO = Path("anoclust-demo")
 
@@ -50,6 +54,15 @@ def run(
     memory: Annotated[str | None, setting("memory", "auto")] = None,
     wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
     seed: Annotated[str | None, setting("seed", "0")] = None,
+    export_maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="<folder>",
+            help="Write the rarity of every clustered image there too, as NumPy file and as picture, also where "
+            "nothing else is to do: `FOLDER/CATEGORY/IMAGE.npy` and `.png`, `FOLDER/CATEGORY/scale.json`.",
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigFile = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -59,8 +72,8 @@ def run(
     Images that an earlier run embedded, and pairs that it compared, are not computed again; the same command twice does
     nothing the second time.
 
-    Results go to `STORE/runs/CATEGORY/RUN/`: `report.html` to look at, `assignments.csv` and `summary.json` to work
-    with, `figures/`. `STORE/runs/CATEGORY/latest.json` names the run of the last command.
+    Results go to `STORE/runs/CATEGORY/RUN/`: `report.html` to look at, `assignments.csv` (or `.parquet`) and
+    `summary.json` to work with, `figures/`. `STORE/runs/CATEGORY/latest.json` names the run of the last command.
 
     Every flag can be set in `anoclust.toml` or by an `ANOCLUST_*` variable: `anoclust config show` lists them.
     """
@@ -74,7 +87,7 @@ def run(
     with Messages(debug):
         from flows.settings import resolve
 
-        _cluster(data, resolve(flags, file=config), category or [], as_json=as_json, debug=debug)
+        _cluster(data, resolve(flags, file=config), category or [], maps=export_maps, as_json=as_json, debug=debug)
 
 
 def demo(
@@ -94,22 +107,35 @@ def demo(
         # nobody else writes these images, so there is nothing to wait for
         settings = resolve({"store": store}, file=config, overrides={"data.settle_seconds": 0})
         make_demo(out, seed)
-        _cluster(out, settings, [], as_json=False, debug=debug)
+        _cluster(out, settings, [], maps=None, as_json=False, debug=debug)
         typer.echo("\nNext: open a report in a browser, then try your own images: anoclust run FOLDER")
 
 
-def _cluster(data: Path, settings: Settings, categories: list[str], *, as_json: bool, debug: bool) -> None:
+def _cluster(
+    data: Path, settings: Settings, categories: list[str], *, maps: Path | None, as_json: bool, debug: bool
+) -> None:
     """Run, show progress and the table, and fail at the end if a category failed."""
     from rich.console import Console
 
     from flows.console import StageBars, outcome_lines, outcomes_json, results_table
     from flows.run import run_data
 
+    if maps is not None and maps.resolve().is_relative_to(data.resolve()):
+        raise ConfigError(
+            f"--export-maps {maps} is inside {data}, where the next run would take maps for images; name a folder "
+            "elsewhere"
+        )
     outcomes: list[CategoryOutcome] = []
+    exported: list[str] = []
     with StageBars(Console(stderr=True)) as bars:
         for outcome in run_data(
             data, settings.store, settings.config, categories=categories, listener=bars, debug=debug
         ):
+            if maps is not None and outcome.run is not None:
+                try:
+                    exported.append(_write_maps(outcome, outcome.run, settings.store, maps, bars))
+                except AnoclustError as error:
+                    outcome = replace(outcome, run=None, error=error)
             outcomes.append(outcome)
             if outcome.error is not None and debug:
                 raise outcome.error
@@ -118,8 +144,38 @@ def _cluster(data: Path, settings: Settings, categories: list[str], *, as_json: 
     else:
         Console().print(results_table(outcomes))
     for outcome in outcomes:
-        if outcome.error is not None or not as_json:
-            typer.echo(outcome_lines(outcome), err=outcome.error is not None)
+        if outcome.error is not None:
+            say(outcome_lines(outcome))
+        elif not as_json:
+            typer.echo(outcome_lines(outcome))
+    for line in exported if not as_json else []:
+        typer.echo(line)
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if errors:
         raise typer.Exit(errors[0].exit_code)
+
+
+def _write_maps(outcome: CategoryOutcome, run: Path, store: Path, maps: Path, bars: StageBars) -> str:
+    """Write the maps of a finished run and say where they are.
+
+    Raises
+    ------
+    StoreError
+        If they cannot be made or written; the run is finished all the same.
+    """
+    from tasks.export import export_maps
+    from tasks.stores.layout import StoreLayout
+
+    def progress(done: int, total: int) -> None:
+        bars(outcome.category, "maps", done, total)
+
+    try:
+        return maps_line(outcome.category, export_maps(StoreLayout(store.absolute()), run, maps, progress=progress))
+    except (StoreError, OSError) as error:
+        raise StoreError(f"the run {run} is finished, but its maps are not written: {error}") from error
+
+
+def maps_line(category: str, made: ExportedMaps) -> str:
+    """Where the maps of a category are, and how many show no image."""
+    lonely = f", {made.n_without_source:,} without their image, which is gone" if made.n_without_source else ""
+    return f"{category}: maps of {made.n_images:,} images{lonely}\n  {made.folder}"

@@ -6,7 +6,9 @@ The only module that imports Zarr.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +17,15 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from anoclust_core.errors import StoreError
-from tasks.stores.files import read_json, write_json
+from anoclust_core.errors import DamagedError
+from anoclust_core.keys import content_key
+from tasks.stores.files import read_json, with_digest, without_digest, write_json
 
 MARKER: Final = "complete.json"
 """Written last; a folder without it is the leftover of a killed run and is written anew."""
+
+_CHECK: Final = "digest"
+"""Attribute of an array."""
 
 
 def create_array(folder: Path, name: str, *, shape: Sequence[int], chunks: Sequence[int], dtype: str) -> None:
@@ -27,11 +33,13 @@ def create_array(folder: Path, name: str, *, shape: Sequence[int], chunks: Seque
 
     Features do not compress (1.00 to 1.16 in lossless codecs), so chunks are stored as they are, each with a checksum.
     """
+    fitting = tuple(max(1, min(c, s)) for c, s in zip(chunks, shape, strict=True))
     zarr.create_array(
         store=str(folder / name),
         shape=tuple(shape),
-        chunks=tuple(max(1, min(c, s)) for c, s in zip(chunks, shape, strict=True)),
+        chunks=fitting,
         dtype=dtype,
+        attributes={_CHECK: _layout_digest(name, shape, fitting, dtype)},
         compressors=[Crc32cCodec()],
         fill_value=np.nan if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max,  # no value of ours, see `read`
     )
@@ -46,7 +54,7 @@ def write_block(folder: Path, name: str, start: Sequence[int], values: NDArray[A
 
 def seal(folder: Path, description: Mapping[str, object]) -> None:
     """Declare a folder complete; ``description`` is what `describe` gives back."""
-    write_json(folder / MARKER, dict(description))
+    write_json(folder / MARKER, with_digest(description))
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, object]) -> None:
@@ -72,33 +80,107 @@ def read(folder: Path, name: str, selection: Any = ...) -> NDArray[Any]:
 
     Raises
     ------
-    StoreError
+    DamagedError
         If the array is missing or fails its checksum.
     """
-    try:
-        array = zarr.open_array(store=str(folder / name), mode="r", use_consolidated=False)
+    with _told_as_damage(folder, name):
+        array = _open(folder, name)
         values = np.asarray(array[selection])
-    except FileNotFoundError as error:
-        raise StoreError(f"{folder / name} is missing; delete {folder} and run again to rebuild it") from error
-    except (ValueError, RuntimeError) as error:
-        raise StoreError(
-            f"{folder / name} is damaged ({error}); delete {folder} and run again to rebuild it"
-        ) from error
-    if (np.isnan(values) if values.dtype.kind == "f" else values == array.fill_value).any():
         # Zarr reads a chunk whose file is gone as fill values
-        raise StoreError(f"{folder / name} has lost a part; delete {folder} and run again to rebuild it")
+        has_gap = bool((np.isnan(values) if values.dtype.kind == "f" else values == array.fill_value).any())
+    if has_gap:
+        raise DamagedError(f"{folder / name} has lost a part", folder)
     return values
 
 
-def describe(folder: Path) -> dict[str, Any] | None:
-    """Description of a complete folder, or None if it is missing or incomplete."""
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every array in a folder, by name.
+
+    Raises
+    ------
+    DamagedError
+        If an array's description is not what was written.
+    """
+    return {name: shape for name, (shape, _) in _layouts(folder).items()}
+
+
+def verify(folder: Path) -> Iterator[int]:
+    """Read every chunk of every array once, and so check every checksum.
+
+    Yields
+    ------
+    size
+        Bytes of one chunk in memory.
+
+    Raises
+    ------
+    DamagedError
+        If a chunk fails its checksum or is gone.
+    """
+    for name, (shape, chunks) in _layouts(folder).items():
+        for start in product(*(range(0, size, chunk) for size, chunk in zip(shape, chunks, strict=True))):
+            yield read(folder, name, tuple(slice(at, at + c) for at, c in zip(start, chunks, strict=True))).nbytes
+
+
+def _layouts(folder: Path) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Shape and chunk shape of every array in a folder, by name."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            with _told_as_damage(folder, path.name):
+                array = _open(folder, path.name)
+                found[path.name] = (array.shape, array.chunks)
+    return found
+
+
+def _open(folder: Path, name: str) -> zarr.Array[Any]:
+    """Open an array for reading and check its description."""
+    array = zarr.open_array(store=str(folder / name), mode="r", use_consolidated=False)
+    _check_layout(array, name)
+    return array
+
+
+@contextmanager
+def _told_as_damage(folder: Path, name: str) -> Iterator[None]:
+    """Say which folder is damaged, whatever Zarr raises on reading it."""
     try:
-        description: dict[str, Any] = read_json(folder / MARKER)
+        yield
+    except FileNotFoundError as error:
+        raise DamagedError(f"{folder / name} is missing", folder) from error
+    except (OSError, MemoryError):
+        raise  # the disk, the network or the machine, not the data
+    except Exception as error:
+        # Zarr and its codecs raise all kinds of errors, down to KeyError, on a description with one letter changed
+        raise DamagedError(f"{folder / name} is damaged ({error})", folder) from error
+
+
+def _layout_digest(name: str, shape: Sequence[int], chunks: Sequence[int], dtype: str) -> str:
+    """Checksum of what says how chunks are read; chunks have checksums of their own, Zarr's description has none."""
+    layout = {"name": name, "shape": list(shape), "chunks": list(chunks), "dtype": str(np.dtype(dtype))}
+    return content_key("array", layout)
+
+
+def _check_layout(array: zarr.Array[Any], name: str) -> None:
+    """Raise a ValueError for a description that was changed; arrays of versions before there were digests pass."""
+    digest = array.attrs.get(_CHECK)
+    if digest is not None and digest != _layout_digest(name, array.shape, array.chunks, str(array.dtype)):
+        raise ValueError("the description of the array fails its checksum")
+
+
+def describe(folder: Path) -> dict[str, Any] | None:
+    """Description of a complete folder, or None if it is missing or incomplete.
+
+    Raises
+    ------
+    DamagedError
+        If it is not what was written.
+    """
+    try:
+        return without_digest(read_json(folder / MARKER))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise StoreError(f"{folder / MARKER} is damaged; delete {folder} and run again to rebuild it") from error
-    return description
+        raise DamagedError(f"{folder / MARKER} is damaged: {error}", folder) from error
 
 
 def is_complete(folder: Path) -> bool:
@@ -107,6 +189,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder, if there is one."""
+    """Remove a folder, if there is one; its marker first, so that no half of it is ever taken for the whole."""
     if folder.exists():
+        (folder / MARKER).unlink(missing_ok=True)
         shutil.rmtree(folder)

@@ -9,7 +9,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.keys import content_key
 from anoclust_core.records import EmbeddingSpec
 from anoclust_core.versions import ALGORITHM_VERSIONS
-from tasks.stores.files import read_json, write_json
+from tasks.stores.files import read_json, with_digest, without_digest, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.weights import weights_identity
 
@@ -33,7 +33,7 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     }
     path = store.backbone(content_key("backbone", asked))
     try:
-        return _from_json(read_json(path))
+        return _from_json(without_digest(read_json(path)))
     except (OSError, ValueError, TypeError):
         pass  # no card yet, or one that is damaged or of another version: it is made anew
     from anoclust_core.backbones import describe
@@ -41,9 +41,24 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     spec = describe(
         config.embed.backbone, weights=weights, layers=config.embed.layers, image_size=config.embed.image_size
     )
-    write_json(path, asdict(spec))
+    write_json(path, with_digest(asdict(spec)))
     return spec
 
 
 def _from_json(card: dict[str, object]) -> EmbeddingSpec:
     return EmbeddingSpec(**{name: tuple(v) if isinstance(v, list) else v for name, v in card.items()})  # type: ignore[arg-type]
+
+
+def last_layer_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
+    """Resolve a run's backbone with the last of its layers, the patches of [SOHN23] Table 4.
+
+    Raises
+    ------
+    ConfigError
+        As `embedding_spec`.
+    """
+    from anoclust_core.backbones import last_layer
+
+    deepest = (last_layer(config.embed.backbone, config.embed.image_size),)
+    embed = config.embed.model_copy(update={"layers": deepest})
+    return embedding_spec(store, config.model_copy(update={"embed": embed}))

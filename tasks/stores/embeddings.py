@@ -1,12 +1,14 @@
 """Embeddings of one category and spec: immutable segments of bags, found by content hash.
 
 A segment is a folder with one array and the list of its content hashes, sealed last. Nothing is resized; a night adds
-segments. Which images could not be decoded is kept beside them, so that nobody tries again.
+segments. Which images could not be decoded is kept beside them, with the times of their files, so that nobody tries
+again before one changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.bags import normalize_patches
-from anoclust_core.errors import StoreError
+from anoclust_core.errors import DamagedError, StoreError
 from anoclust_core.keys import content_key
+from anoclust_core.records import ImageRecord
 from tasks.stores import arrays
-from tasks.stores.files import read_json, write_json
+from tasks.stores.files import read_json, with_digest, without_digest, write_json
 
 CHUNK_IMAGES: Final = 16
 """Images in one chunk, the unit of reading."""
@@ -37,6 +40,14 @@ def segment_images(n_patches: int, dim: int) -> int:
     """Number of images that a segment holds: whole chunks, at least one."""
     chunk_bytes = CHUNK_IMAGES * n_patches * dim * np.dtype(STORED_DTYPE).itemsize
     return CHUNK_IMAGES * max(1, SEGMENT_BYTES // chunk_bytes)
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Why a content cannot be decoded, and the times of the files that held it, in nanoseconds since 1970."""
+
+    reason: str
+    times: frozenset[int]
 
 
 class EmbeddingSegments:
@@ -59,24 +70,56 @@ class EmbeddingSegments:
                 found.update({sha256: (segment.name, row) for row, sha256 in enumerate(_segment_hashes(segment))})
         return found
 
-    def count_missing(self, hashes: Iterable[str]) -> int:
-        """How many distinct images have neither a bag nor a reason why not."""
-        return len(set(hashes) - self.index().keys() - self.unreadable().keys())
+    def missing(self, images: Collection[ImageRecord]) -> list[str]:
+        """Contents of images that have neither a bag nor a reason why not, each once, in the order of the images."""
+        known = self.index().keys() | self.unreadable(images).keys()
+        return list(dict.fromkeys(image.sha256 for image in images if image.sha256 not in known))
 
-    def without_known(self, reasons: Mapping[str, str]) -> dict[str, str]:
-        """Reasons of images that still have no bag; another run may have read them since."""
+    def still_missing(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        """Reasons of contents that have no bag yet; another run may have read them since."""
         index = self.index()
         return {sha256: why for sha256, why in reasons.items() if sha256 not in index}
 
-    def unreadable(self) -> dict[str, str]:
-        """From content hash to the reason, for images that could not be decoded."""
-        path = self.folder / _UNREADABLE
-        return dict(read_json(path)) if path.is_file() else {}
+    def unreadable(self, images: Iterable[ImageRecord]) -> dict[str, str]:
+        """From content hash to the reason, for images that could not be decoded and whose files are as they were.
 
-    def add_unreadable(self, reasons: Mapping[str, str]) -> None:
-        """Remember images that cannot be decoded."""
-        if reasons:
-            write_json(self.folder / _UNREADABLE, {**self.unreadable(), **reasons})
+        A file that was touched since is worth another try: a person who mends images expects it.
+        """
+        remembered = self._remembered()
+        if not remembered:
+            return {}
+        times = _times(image for image in images if image.sha256 in remembered)
+        found = {sha256: remembered[sha256] for sha256, seen in times.items() if seen <= remembered[sha256].times}
+        readable = self.index() if found else {}  # by a later try
+        return {sha256: entry.reason for sha256, entry in found.items() if sha256 not in readable}
+
+    def add_unreadable(self, reasons: Mapping[str, str], images: Iterable[ImageRecord]) -> None:
+        """Remember contents that cannot be decoded, and when the files that hold them were changed."""
+        if not reasons:
+            return
+        remembered = self._remembered()
+        times = _times(image for image in images if image.sha256 in reasons)
+        for sha256, reason in reasons.items():
+            before = remembered[sha256].times if sha256 in remembered else frozenset()
+            remembered[sha256] = _Unreadable(reason, before | times.get(sha256, set()))
+        written = {
+            sha256: {"reason": entry.reason, "mtimes_ns": sorted(entry.times)} for sha256, entry in remembered.items()
+        }
+        write_json(self.folder / _UNREADABLE, with_digest(written))
+
+    def _remembered(self) -> dict[str, _Unreadable]:
+        path = self.folder / _UNREADABLE
+        try:
+            entries = without_digest(read_json(path))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise DamagedError(f"{path} is damaged: {error}", path) from error
+        return {
+            sha256: _Unreadable(entry["reason"], frozenset(entry["mtimes_ns"]))
+            for sha256, entry in entries.items()
+            if isinstance(entry, dict)  # a reason alone, as an earlier version wrote it, is tried again
+        }
 
     def append(self, hashes: Sequence[str], bags: NDArray[np.floating[Any]]) -> None:
         """Write one segment.
@@ -126,6 +169,14 @@ class EmbeddingSegments:
         if bags is None:
             raise StoreError("no bags were asked for")
         return normalize_patches(bags)
+
+
+def _times(images: Iterable[ImageRecord]) -> dict[str, set[int]]:
+    """When the files of each content were changed."""
+    times: dict[str, set[int]] = {}
+    for image in images:
+        times.setdefault(image.sha256, set()).add(image.mtime_ns)
+    return times
 
 
 @lru_cache(maxsize=4096)

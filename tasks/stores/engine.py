@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+import psutil
 from dask.system import CPU_COUNT
 from distributed import Client, KilledWorker, WorkerPlugin, as_completed
+from distributed.system import MEMORY_LIMIT
 from threadpoolctl import threadpool_limits
 
 from anoclust_core.errors import ResourceError
@@ -19,6 +21,9 @@ Job = TypeVar("Job")
 
 CORES: Final[int] = CPU_COUNT
 """Cores that this process may use, as the machine or its container says."""
+
+MEMORY_SHARE: Final = 0.8
+"""Part of the free memory that a stage may plan with; the rest is for everybody else on the machine."""
 
 CONNECT_SECONDS: Final = 20
 """How long a scheduler may take to answer."""
@@ -71,6 +76,14 @@ def workers(address: str | None) -> Iterator[Client]:
     with client:
         client.register_plugin(OneBlasThread())
         yield client
+
+
+def memory_budget(asked: int | None) -> int:
+    """Bytes that a stage may use: what was asked for, else a share of what is free to this process now."""
+    if asked is not None:
+        return asked
+    free = min(psutil.virtual_memory().available, MEMORY_LIMIT - psutil.Process().memory_info().rss)
+    return int(MEMORY_SHARE * max(0, free))
 
 
 def run_jobs(

@@ -7,14 +7,17 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 MAX_NAME: Final = 160
 """Longest folder name that is the text itself; file systems take 255 bytes, and temporary names are longer."""
+
+DIGEST: Final = "digest"
+"""Field of a JSON file that holds the checksum of the others."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -29,6 +32,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,6 +50,33 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def with_digest(content: Mapping[str, object]) -> dict[str, Any]:
+    """Content of a JSON file and, last, the SHA-256 of it as compact ASCII JSON, keys sorted."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(content), allow_nan=False))
+    return {**plain, DIGEST: _digest(plain)}
+
+
+def without_digest(content: Any) -> dict[str, Any]:
+    """Content that `with_digest` was given.
+
+    Raises
+    ------
+    ValueError
+        If it is not what was written. Files of versions before there were digests pass.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")  # noqa: TRY004 - like every other damage of a JSON file
+    plain = {name: value for name, value in content.items() if name != DIGEST}
+    if DIGEST in content and content[DIGEST] != _digest(plain):
+        raise ValueError("its checksum does not match")
+    return plain
+
+
+def _digest(plain: Mapping[str, Any]) -> str:
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Fill a folder under a temporary name; it gets its own name when the block ends well, and is removed otherwise.
@@ -61,6 +92,22 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    _sync_folder(path.parent)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one that `write_bytes` and `new_folder` use on the way."""
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a rename survive a power cut, where the file system takes this wish: some refuse it for folders."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def sha256_file(path: Path) -> str:

@@ -9,8 +9,11 @@
       nearest/<category>/<distances key>/           immutable slabs of nearest-patch distances
       weights/<category>/<key>/                     rarity, weights, descriptors
       trees/<category>/<key>/                       linkage and labels
+      holistic/<category>/<key>/                    embeddings of whole images, for the benchmark
       results/                                      Prefect's cached results: handles, never arrays
       runs/<category>/<run id>/                     what people and scripts read; latest.json: the last asked for
+      locks/<category>.lock                         held by the one run of a category that may write
+      damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was made anew
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from anoclust_core.errors import StoreError
 from tasks.stores.files import safe_name
 
 
@@ -57,11 +61,37 @@ class StoreLayout:
         """Folder of linkage and labels."""
         return self.root / "trees" / safe_name(category) / key
 
+    def holistic(self, category: str, key: str) -> Path:
+        """Folder of the embeddings of whole images."""
+        return self.root / "holistic" / safe_name(category) / key
+
     def runs(self, category: str) -> Path:
         """Folder of a category's runs."""
         return self.root / "runs" / safe_name(category)
+
+    def lock(self, category: str) -> Path:
+        """File that the run of a category holds a lock on; a ``.json`` beside it says who does, or did last."""
+        return self.root / "locks" / f"{safe_name(category)}.lock"
+
+    @property
+    def damaged(self) -> Path:
+        """Folder of what failed its checksum and was put aside."""
+        return self.root / "damaged"
 
     @property
     def results(self) -> Path:
         """Folder of Prefect's cached results."""
         return self.root / "results"
+
+
+def existing_store(root: Path) -> StoreLayout:
+    """Paths inside a store that was made before.
+
+    Raises
+    ------
+    StoreError
+        If there is no folder.
+    """
+    if not root.is_dir():
+        raise StoreError(f"there is no store at {root}; `anoclust run DATA --store {root}` makes one")
+    return StoreLayout(root.absolute())

@@ -8,14 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
-from anoclust_core.records import GOOD, DatasetManifest, ImageRecord, QuarantinedImage, Role
-from tasks.stores.files import sha256_file
+from anoclust_core.records import GOOD, DatasetManifest, ImageRecord, Role, SetAside
+from tasks.stores.examining import MAY_BE_WRITTEN, Examined, examine
 from tasks.stores.images import IMAGE_SUFFIXES
+from tasks.stores.walking import Walk, is_folder, leads_out, may_be_file, one_line, printable
 
 TEST: Final = "test"
 TRAIN: Final = "train"
@@ -23,15 +26,18 @@ MASKS: Final = "ground_truth"
 
 _COLUMNS: Final = ("path", "category", "split", "label", "mask")
 _HASHING_THREADS: Final = 4
+_REASONS_TOLD: Final = 3
+"""Most reasons that an error message quotes; the commonest come first."""
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An image file before it is read."""
+    """An image file before it is read; ``refused`` says why it must not be opened."""
 
     path: str
     file: Path
     category: str
+    refused: str | None = None
     split: str | None = None
     label: str | None = None
     mask: str | None = None
@@ -53,7 +59,7 @@ def list_datasets(
     data
         A folder in the MVTec layout, a folder of categories, a flat folder of images, or a manifest (``.csv``).
     config
-        Its ``splits`` and ``normals`` decide the roles.
+        Its ``splits`` and ``normals`` decide the roles, its ``settle_seconds`` what may still be written.
     categories
         Names to keep; all by default.
     exclude
@@ -76,14 +82,17 @@ def list_datasets(
     if config.data.splits == "all" and config.data.normals == "none":
         raise ConfigError("--splits all clusters the train split, --normals none leaves it out; give one of the two")
     ignored: Counter[str] = Counter()
-    found = _read_manifest(data) if data.is_file() else _read_folder(_Walk(exclude, ignored), data)
+    root = Path(os.path.realpath(data.parent if data.is_file() else data))
+    found = _read_manifest(data) if data.is_file() else _read_folder(Walk((root,), exclude, ignored), data)
     by_category: dict[str, list[_Candidate]] = {}
     for candidate in found:
         by_category.setdefault(candidate.category, []).append(candidate)
     unknown = sorted(set(categories) - set(by_category))
     if unknown:
-        raise ConfigError(f"no category {', '.join(unknown)} in {data}; found {', '.join(sorted(by_category))}")
-    chosen = {name: _choose(by_category[name], config) for name in sorted(categories or by_category)}
+        close = get_close_matches(unknown[0], by_category, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ConfigError(f"no category {', '.join(unknown)} in {data}; found {', '.join(sorted(by_category))}{hint}")
+    chosen = {name: _choose(by_category[name], config, root) for name in sorted(categories or by_category)}
     n_files = sum(len(kept) for kept, _ in chosen.values())
     hashed = 0
     manifests = []
@@ -94,38 +103,10 @@ def list_datasets(
             if progress:
                 progress(done + n, n_files)
 
-        manifests.append(_hash(name, kept, [*notes, *_ignored_notes(ignored)], report))
+        settle = config.data.settle_seconds
+        manifests.append(_hash(name, kept, [*notes, *_ignored_notes(ignored)], settle, report))
         hashed += len(kept)
     return manifests
-
-
-@dataclass(frozen=True)
-class _Walk:
-    """A walk through folders: what it passes over, and what it counts as ignored, by file ending."""
-
-    exclude: Path | None
-    ignored: Counter[str]
-
-    def folders(self, folder: Path) -> list[Path]:
-        """Visible folders in a folder, without the excluded one."""
-        return sorted(path for path in folder.iterdir() if path.is_dir() and self._is_visible(path))
-
-    def images_below(self, folder: Path) -> list[Path]:
-        """Images in a folder and the visible folders below it; visible files with other endings are counted."""
-        found = []
-        for path in sorted(folder.iterdir()):
-            if not self._is_visible(path):
-                continue
-            if path.is_dir():
-                found += self.images_below(path)
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
-                found.append(path)
-            else:
-                self.ignored[path.suffix.lower() or "no ending"] += 1
-        return sorted(found)
-
-    def _is_visible(self, path: Path) -> bool:
-        return not path.name.startswith(".") and not (self.exclude and path.resolve() == self.exclude.resolve())
 
 
 def _ignored_notes(ignored: Counter[str]) -> list[str]:
@@ -135,28 +116,27 @@ def _ignored_notes(ignored: Counter[str]) -> list[str]:
     return [f"Files with other endings than those of images were ignored: {kinds}."]
 
 
-def _read_folder(walk: _Walk, data: Path) -> list[_Candidate]:
+def _read_folder(walk: Walk, data: Path) -> list[_Candidate]:
     """Candidates of a folder in any of the layouts."""
-    if not data.is_dir():
+    if not is_folder(data):
         raise DatasetError(f"no images to cluster: {data} is neither a folder nor a manifest (.csv)")
-    name = _printable(data.resolve().name)
-    folders = walk.folders(data)
-    stray = [path for path in data.iterdir() if _is_image(path)]
-    if _is_mvtec(data):
-        found = _read_mvtec(walk, data, name)
+    root = walk.roots[0]
+    name = printable(root.name)
+    folders = walk.folders(root)
+    named = sorted(path for path in root.iterdir() if _is_image(path))
+    stray = [path for path in named if may_be_file(path)]
+    if _is_mvtec(root):
+        found = _read_mvtec(walk, root, name)
     elif stray and any(_is_mvtec(folder) for folder in folders):
         raise DatasetError(
-            f"{data} holds folders in the MVTec layout and {len(stray)} images beside them ({stray[0].name}); "
-            "move the images into a folder of their own, or give one of the folders"
+            f"{data} holds folders in the MVTec layout and {len(stray)} images beside them "
+            f"({one_line(stray[0].name)}); move the images into a folder of their own, or give one of the folders"
         )
     elif stray:
-        found = _read_flat(walk, data, name)
+        found = _read_flat(walk, root, name)
     else:
-        found = [
-            candidate
-            for folder in folders
-            for candidate in (_read_mvtec if _is_mvtec(folder) else _read_flat)(walk, folder, _printable(folder.name))
-        ]
+        walk.ignored.update(f"{printable(path.suffix.lower())} that is a broken link or no file" for path in named)
+        found = [candidate for folder in folders for candidate in _read_category(walk, folder)]
     if not found:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise DatasetError(
@@ -166,26 +146,37 @@ def _read_folder(walk: _Walk, data: Path) -> list[_Candidate]:
 
 
 def _is_mvtec(folder: Path) -> bool:
-    return (folder / TEST).is_dir() or (folder / TRAIN / GOOD).is_dir()
+    return is_folder(folder / TEST) or is_folder(folder / TRAIN / GOOD)
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    """Whether a path is visible, named like an image, and no folder."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not is_folder(path)
 
 
-def _read_mvtec(walk: _Walk, root: Path, category: str) -> list[_Candidate]:
-    found = []
-    for split in (path for path in walk.folders(root) if path.name != MASKS):
-        for file in walk.images_below(split):
+def _read_category(walk: Walk, folder: Path) -> list[_Candidate]:
+    is_flat = walk.leads_out(folder) is not None or not _is_mvtec(folder)
+    return (_read_flat if is_flat else _read_mvtec)(walk, folder, printable(folder.name))
+
+
+def _read_mvtec(walk: Walk, root: Path, category: str) -> list[_Candidate]:
+    splits = [path for path in walk.folders(root) if path.name != MASKS]
+    found = [
+        _Candidate(path.name, path, category, walk.leads_out(path)) for path in root.iterdir() if _is_image(path)
+    ]  # in no split: left out, which a note tells, unless every split is clustered
+    for split in splits:
+        for entry in walk.images_below(split):
+            file = entry.path
             parts = file.relative_to(split).parts
-            label = parts[0] if len(parts) > 1 else None
+            label = printable(parts[0]) if len(parts) > 1 else None
             mask = root / MASKS / (label or "") / f"{file.stem}_mask.png"
             found.append(
                 _Candidate(
                     path=file.relative_to(root).as_posix(),
                     file=file,
                     category=category,
-                    split=split.name,
+                    refused=entry.refused,
+                    split=printable(split.name),
                     label=label,
                     mask=str(mask.absolute()) if label and mask.is_file() else None,
                 )
@@ -193,13 +184,12 @@ def _read_mvtec(walk: _Walk, root: Path, category: str) -> list[_Candidate]:
     return found
 
 
-def _printable(name: str) -> str:
-    """Write out the bytes of a file name that are not UTF-8: text that can be stored and shown."""
-    return os.fsencode(name).decode(errors="backslashreplace")
-
-
-def _read_flat(walk: _Walk, root: Path, category: str) -> list[_Candidate]:
-    return [_Candidate(file.relative_to(root).as_posix(), file, category) for file in walk.images_below(root)]
+def _read_flat(walk: Walk, root: Path, category: str) -> list[_Candidate]:
+    found = []
+    for entry in walk.images_below(root):
+        path = root.name if entry.path == root else entry.path.relative_to(root).as_posix()
+        found.append(_Candidate(path, entry.path, category, entry.refused))
+    return found
 
 
 def _read_manifest(path: Path) -> list[_Candidate]:
@@ -224,11 +214,16 @@ def _read_manifest(path: Path) -> list[_Candidate]:
             raise DatasetError(f"{path}, line {number}: has more cells than the header has columns")
         if not row["path"] or not row["category"]:
             raise DatasetError(f"{path}, line {number}: path and category must not be empty")
+        if "\0" in f"{row['path']}{row['category']}{row.get('mask')}":
+            raise DatasetError(f"{path}, line {number}: holds a zero byte, which no file name has; is it a text file?")
+        image = _inside(root, row["path"], f"{path}, line {number}")
+        advice = "copy the file there, or write its absolute path"
         found.append(
             _Candidate(
                 path=row["path"],
-                file=_inside(root, row["path"], f"{path}, line {number}"),
+                file=image,
                 category=row["category"],
+                refused=None if Path(row["path"]).is_absolute() else leads_out(image, (root,), advice),
                 split=row.get("split") or None,
                 label=row.get("label") or None,
                 mask=str(_inside(root, row["mask"], f"{path}, line {number}")) if row.get("mask") else None,
@@ -250,7 +245,7 @@ def _inside(root: Path, written: str, where: str) -> Path:
     return file
 
 
-def _choose(found: list[_Candidate], config: RunConfig) -> tuple[list[tuple[_Candidate, Role]], list[str]]:
+def _choose(found: list[_Candidate], config: RunConfig, root: Path) -> tuple[list[tuple[_Candidate, Role]], list[str]]:
     """Give every candidate its role; what is left out is told in a note."""
     chosen: list[tuple[_Candidate, Role]] = []
     left_out: Counter[str] = Counter()
@@ -263,37 +258,42 @@ def _choose(found: list[_Candidate], config: RunConfig) -> tuple[list[tuple[_Can
         else:
             left_out[f"split {candidate.split or 'unknown'}, label {candidate.label or 'unknown'}"] += 1
     if config.data.normals not in ("auto", "none"):
-        chosen += [(candidate, "normal") for candidate in _read_normals(Path(config.data.normals), found[0].category)]
+        normals = _read_normals(Path(config.data.normals), found[0].category, root)
+        chosen += [(candidate, "normal") for candidate in normals]
     return chosen, [f"{count} images left out: {what}." for what, count in sorted(left_out.items())]
 
 
-def _read_normals(folder: Path, category: str) -> list[_Candidate]:
-    if not folder.is_dir():
+def _read_normals(folder: Path, category: str, data: Path) -> list[_Candidate]:
+    """Candidates of a folder of normals; links in it may lead into the data."""
+    if not is_folder(folder):
         raise ConfigError(f"--normals takes auto, none or a folder of normal images; there is no folder {folder}")
-    found = [replace(candidate, label=GOOD) for candidate in _read_flat(_Walk(None, Counter()), folder, category)]
+    real = Path(os.path.realpath(folder))
+    found = _read_flat(Walk((real, data), None, Counter()), real, category)
     if not found:
         raise DatasetError(f"no normal image in {folder}")
-    return [replace(candidate, path=str(folder / candidate.path)) for candidate in found]
+    return [replace(candidate, label=GOOD, path=str(folder / candidate.path)) for candidate in found]
 
 
 def _hash(
     category: str,
     chosen: list[tuple[_Candidate, Role]],
     notes: list[str],
+    settle_seconds: float,
     progress: Callable[[int], None],
 ) -> DatasetManifest:
-    """Read every file once for its content hash; a file that cannot be read goes into quarantine."""
-    images, quarantine = [], []
+    """Read every file once for its content hash; set aside what cannot be read and what may still be written."""
+    images: list[ImageRecord] = []
+    quarantine: list[SetAside] = []
+    deferred: list[SetAside] = []
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        for n, ((candidate, role), outcome) in enumerate(
-            zip(chosen, pool.map(_try_hash, (candidate.file for candidate, _ in chosen)), strict=True), start=1
-        ):
-            if _printable(str(candidate.file)) != str(candidate.file):
-                quarantine.append(QuarantinedImage(_printable(candidate.path), "its name is not UTF-8; rename it"))
-            elif isinstance(outcome, OSError):
-                quarantine.append(QuarantinedImage(candidate.path, f"cannot be read: {outcome.strerror or outcome}"))
+        looks = pool.map(partial(_look, settle_seconds=settle_seconds), (candidate for candidate, _ in chosen))
+        for n, ((candidate, role), found) in enumerate(zip(chosen, looks, strict=True), start=1):
+            if found.bad:
+                quarantine.append(SetAside(printable(candidate.path), found.bad))
+            elif found.later:
+                deferred.append(SetAside(candidate.path, found.later))
             else:
-                images.append(_record(candidate, role, outcome))
+                images.append(_record(candidate, role, found))
             progress(n)
     return DatasetManifest(
         category=category,
@@ -301,48 +301,91 @@ def _hash(
         quarantine=tuple(sorted(quarantine, key=lambda entry: entry.path)),
         notes=(*notes, *_shared_contents(images)),
         n_normals_given=sum(role == "normal" for _, role in chosen),
+        deferred=tuple(sorted(deferred, key=lambda entry: entry.path)),
     )
 
 
-def check_enough(manifest: DatasetManifest) -> None:
-    """Raise `DatasetError` where fewer than two images are left to cluster, or none of the normals that were given.
+def check_enough(manifest: DatasetManifest, *, max_bad_share: float) -> None:
+    """Refuse a category that is not worth running.
 
-    Without its normals a run would be blind, which is not what was asked for.
+    Parameters
+    ----------
+    manifest
+        What is left of the category's images.
+    max_bad_share
+        Largest part of the files, without the deferred, that may be quarantined, in [0, 1].
+
+    Raises
+    ------
+    DatasetError
+        If fewer than two images are left to cluster; if none is left of the normals that were given, since without them
+        the run would be blind, which is not what was asked for; or if too many files are bad.
     """
-    reasons = "; ".join(f"{entry.path}: {entry.reason}" for entry in manifest.quarantine[:3])
+    category, n_bad = manifest.category, len(manifest.quarantine)
+    if manifest.deferred and manifest.n_total == len(manifest.deferred):
+        hint = ", or with --settle-seconds 0" if any(MAY_BE_WRITTEN in d.reason for d in manifest.deferred) else ""
+        raise DatasetError(
+            f"all {manifest.n_total} images of category {category} are left to the next run "
+            f"({_commonest(manifest.deferred)}); run again in a moment{hint}"
+        )
+    told = [
+        f"{len(entries)} {what} ({_commonest(entries)})"
+        for entries, what in (
+            (manifest.quarantine, "could not be used"),
+            (manifest.deferred, "are left to the next run"),
+        )
+        if entries
+    ]
     if manifest.n_normals_given and not manifest.normals:
         raise DatasetError(
-            f"none of the {manifest.n_normals_given} normal images of category {manifest.category} can be used "
-            f"({reasons}); mend them, or run blind with --normals none"
+            f"none of the {manifest.n_normals_given} normal images of category {category} can be used: of all files, "
+            f"{'; '.join(told)}; mend them, or run blind with --normals none"
         )
-    if len(manifest.clustered) >= 2:
-        return
-    splits = Counter(image.split for image in manifest.images)
-    others = ", ".join(f"{count} of split {split}" for split, count in splits.items() if split not in (None, TEST))
-    raise DatasetError(
-        f"category {manifest.category} has {len(manifest.clustered)} usable images to cluster, at least 2 are needed"
-        + (f"; there are {others}: --splits all clusters them too" if others else "")
-        + (f"; {len(manifest.quarantine)} could not be used ({reasons})" if reasons else "")
-    )
+    if len(manifest.clustered) < 2:
+        splits = Counter(image.split for image in manifest.images)
+        others = ", ".join(f"{count} of split {split}" for split, count in splits.items() if split not in (None, TEST))
+        reasons = [f"there are {others}: --splits all clusters them too"] if others else []
+        raise DatasetError(
+            f"category {category} has {len(manifest.clustered)} usable images to cluster, at least 2 are needed"
+            + "".join(f"; {reason}" for reason in (*reasons, *told))
+        )
+    if manifest.bad_share > max_bad_share:
+        raise DatasetError(
+            f"{n_bad} of the {manifest.n_total - len(manifest.deferred)} files of category {category} cannot be used, "
+            f"{manifest.bad_share:.0%} where at most {max_bad_share:.0%} may be: {_commonest(manifest.quarantine)}; "
+            "mend or remove them, or raise --max-bad-share"
+        )
 
 
-def _try_hash(file: Path) -> str | OSError:
-    try:
-        return sha256_file(file)
-    except OSError as error:
-        return error
+def _commonest(entries: Sequence[SetAside]) -> str:
+    """Name the commonest reasons, each with its number of files and one of them."""
+    first = {entry.reason: entry.path for entry in reversed(entries)}
+    counts = Counter(entry.reason for entry in entries).most_common()
+    told = [
+        f"{one_line(first[reason])}{f' and {count - 1} more' if count > 1 else ''}: {one_line(reason)}"
+        for reason, count in counts[:_REASONS_TOLD]
+    ]
+    more = sum(count for _, count in counts[_REASONS_TOLD:])
+    return "; ".join([*told, *([f"{more} for other reasons"] if more else [])])
 
 
-def _record(candidate: _Candidate, role: Role, sha256: str) -> ImageRecord:
+def _look(candidate: _Candidate, settle_seconds: float) -> Examined:
+    if candidate.refused:
+        return Examined(bad=candidate.refused)
+    return examine(candidate.file, settle_seconds=settle_seconds)
+
+
+def _record(candidate: _Candidate, role: Role, found: Examined) -> ImageRecord:
     return ImageRecord(
         path=candidate.path,
         file=str(candidate.file.absolute()),
-        sha256=sha256,
+        sha256=found.sha256,
         role=role,
         split=candidate.split,
         label=candidate.label,
         mask=candidate.mask,
         extra=candidate.extra,
+        mtime_ns=found.mtime_ns,
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
-from anoclust_core.records import DatasetManifest, ImageRecord, QuarantinedImage
+from anoclust_core.records import DatasetManifest, ImageRecord, SetAside
 from tasks.stores.files import read_json, write_json
 from tasks.stores.layout import StoreLayout
 
@@ -15,18 +17,38 @@ def save_manifest(store: StoreLayout, manifest: DatasetManifest) -> Path:
     """Write a manifest under its own digest and say where it is."""
     content = asdict(manifest)
     path = store.manifest(manifest.category, content_key("manifest", content))
-    if not path.is_file():
+    try:
+        _read_content(path)
+    except (FileNotFoundError, DamagedError):
         write_json(path, content)
     return path
 
 
 def load_manifest(path: Path) -> DatasetManifest:
-    """Read a manifest."""
-    content = read_json(path)
+    """Read a manifest.
+
+    Raises
+    ------
+    DamagedError
+        If it is not what was written: its name is the digest of that.
+    """
+    content = _read_content(path)
     return DatasetManifest(
         category=content["category"],
         images=tuple(ImageRecord(**image) for image in content["images"]),
-        quarantine=tuple(QuarantinedImage(**entry) for entry in content["quarantine"]),
+        quarantine=tuple(SetAside(**entry) for entry in content["quarantine"]),
         notes=tuple(content["notes"]),
         n_normals_given=content["n_normals_given"],
+        deferred=tuple(SetAside(**entry) for entry in content.get("deferred", ())),
     )
+
+
+def _read_content(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = read_json(path)
+        key = content_key("manifest", content)
+    except (ValueError, TypeError) as error:
+        raise DamagedError(f"{path} is damaged: {error}", path) from error
+    if key != path.stem:
+        raise DamagedError(f"{path} is damaged: its checksum does not match", path)
+    return content

@@ -30,15 +30,17 @@ STORED_DTYPE: Final = "float16"
 """Half precision at rest: a distance in [0, 2] keeps three digits, and rarity is a mean over many of them."""
 
 _DISTANCES: Final = "distances"
+_MEANS: Final = "means"
 
 
 @dataclass(frozen=True)
 class Slab:
-    """One slab: its folder and the content hashes of its two sides."""
+    """One slab: its folder, the content hashes of its two sides, and whether it has mean distances too."""
 
     folder: Path
     rows: tuple[str, ...]
     columns: tuple[str, ...]
+    has_means: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,25 @@ class WantedPairs:
         Contents that need the distances to each other: both directions come from one product.
     rows, columns
         Contents that need the distances from ``rows`` to ``columns``, one direction.
+    with_means
+        Whether the mutual pairs need the mean distance of all their patches too.
     """
 
     mutual: Sequence[str] = ()
     rows: Sequence[str] = ()
     columns: Sequence[str] = ()
+    with_means: bool = False
 
 
-def wanted_pairs(images: DatasetManifest, reference: Reference) -> WantedPairs:
+def wanted_pairs(images: DatasetManifest, reference: Reference, *, with_means: bool = False) -> WantedPairs:
     """Pairs for the distances from every clustered image to every image of the reference."""
     rows, _ = unique_contents(images.clustered)
     columns, _ = reference_contents(reference, images)
     if reference.role == "normal":
         return WantedPairs(rows=rows, columns=columns)
     among = set(columns)
-    return WantedPairs(mutual=columns, rows=[row for row in rows if row not in among], columns=columns)
+    others = [row for row in rows if row not in among]
+    return WantedPairs(mutual=columns, rows=others, columns=columns, with_means=with_means)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class Block:
         Slab folder and first (row, column) for the distances from ``rows`` to ``columns``.
     backward
         The same for the other direction, or None where only one direction is wanted or both are written at once.
+    with_means
+        Write the mean distance of each pair beside.
     """
 
     embeddings: Path
@@ -89,6 +97,7 @@ class Block:
     columns: tuple[str, ...]
     forward: tuple[Path, int, int]
     backward: tuple[Path, int, int] | None
+    with_means: bool = False
 
     @property
     def n_products(self) -> int:
@@ -115,14 +124,15 @@ class NearestSlabs:
             return []
         return [_slab(path) for path in sorted(self.folder.iterdir()) if arrays.is_complete(path)]
 
-    def covered(self, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.bool_]:
-        """Which (row, column) pairs are there, shape ``(n_rows, n_columns)``."""
+    def covered(self, rows: Sequence[str], columns: Sequence[str], *, with_means: bool = False) -> NDArray[np.bool_]:
+        """Which (row, column) pairs are there, shape ``(n_rows, n_columns)``; with their means where these count."""
         row_at, column_at = _positions(rows), _positions(columns)
         covered = np.zeros((len(rows), len(columns)), np.bool_)
         for slab in self.slabs():
-            _, in_rows = _common(slab.rows, row_at)
-            _, in_columns = _common(slab.columns, column_at)
-            covered[np.ix_(in_rows, in_columns)] = True
+            if slab.has_means or not with_means:
+                _, in_rows = _common(slab.rows, row_at)
+                _, in_columns = _common(slab.columns, column_at)
+                covered[np.ix_(in_rows, in_columns)] = True
         return covered
 
     def count_missing(self, pairs: WantedPairs) -> int:
@@ -130,23 +140,50 @@ class NearestSlabs:
 
         Never 0 where something has to be computed, be it an image's distances to itself.
         """
-        missing = ~self._covered_both_ways(pairs.mutual)
+        missing = ~self._covered_both_ways(pairs)
         n_mutual = int(np.triu(missing, k=1).sum()) or int(missing.any())
         return n_mutual + int((~self.covered(pairs.rows, pairs.columns)).sum())
 
     def plan(self, pairs: WantedPairs, embeddings: Path, n_patches: int, side: int) -> Plan:
         """Blocks for the pairs that are not there yet."""
         plan = Plan(self, embeddings, n_patches, side)
-        for rectangle in tiling.missing_squares(self._covered_both_ways(pairs.mutual)):
-            plan.add_mutual([pairs.mutual[i] for i in rectangle.rows], [pairs.mutual[i] for i in rectangle.columns])
+        for rectangle in tiling.missing_squares(self._covered_both_ways(pairs)):
+            rows, columns = ([pairs.mutual[i] for i in side] for side in (rectangle.rows, rectangle.columns))
+            plan.add_mutual(rows, columns, with_means=pairs.with_means)
         for rectangle in tiling.missing_rectangles(self.covered(pairs.rows, pairs.columns)):
             plan.add_directed([pairs.rows[i] for i in rectangle.rows], [pairs.columns[i] for i in rectangle.columns])
         return plan
 
-    def _covered_both_ways(self, hashes: Sequence[str]) -> NDArray[np.bool_]:
-        """Pairs that have both directions; an image that was a normal once may have one of them only."""
-        covered = self.covered(hashes, hashes)
+    def _covered_both_ways(self, pairs: WantedPairs) -> NDArray[np.bool_]:
+        """Mutual pairs that have both directions; an image that was a normal once may have one of them only."""
+        covered = self.covered(pairs.mutual, pairs.mutual, with_means=pairs.with_means)
         return covered & covered.T
+
+    def read_means(self, hashes: Sequence[str]) -> NDArray[np.float32]:
+        """Mean distance of all patches of each image to all patches of each other image.
+
+        Returns
+        -------
+        means
+            Shape ``(n_images, n_images)``, symmetric, 0 from an image to itself.
+
+        Raises
+        ------
+        StoreError
+            If a pair is missing or a slab is damaged.
+        """
+        at = _positions(hashes)
+        means = np.full((len(hashes), len(hashes)), np.nan, np.float32)
+        for slab in self.slabs():
+            if slab.has_means:
+                slab_rows, in_rows = _common(slab.rows, at)
+                slab_columns, in_columns = _common(slab.columns, at)
+                if slab_rows and slab_columns:
+                    found = arrays.read(slab.folder, _MEANS)
+                    means[np.ix_(in_rows, in_columns)] = found[np.ix_(slab_rows, slab_columns)]
+        if np.isnan(means).any():
+            raise StoreError(f"{self.folder} lacks mean distances of {int(np.isnan(means).sum())} pairs; run again")
+        return means
 
     def read(self, rows: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[int, NDArray[Any]]]:
         """Distances from some images to others, a few rows at a time.
@@ -209,10 +246,10 @@ class Plan:
         for r, c in self._offsets(rows, columns):
             self._block(rows, columns, r, c, forward, None)
 
-    def add_mutual(self, rows: list[str], columns: list[str]) -> None:
+    def add_mutual(self, rows: list[str], columns: list[str], *, with_means: bool = False) -> None:
         """Plan the slabs of both directions; one slab holds both where rows and columns are the same images."""
-        forward = self._slab(rows, columns)
-        backward = forward if rows == columns else self._slab(columns, rows)
+        forward = self._slab(rows, columns, with_means)
+        backward = forward if rows == columns else self._slab(columns, rows, with_means)
         for r, c in self._offsets(rows, columns):
             if rows != columns or r < c:
                 self._block(rows, columns, r, c, forward, backward)
@@ -227,6 +264,8 @@ class Plan:
             shape = (len(slab.rows), len(slab.columns), self.n_patches)
             chunks = (self.side, self.side, self.n_patches)
             arrays.create_array(slab.folder, _DISTANCES, shape=shape, chunks=chunks, dtype=STORED_DTYPE)
+            if slab.has_means:
+                arrays.create_array(slab.folder, _MEANS, shape=shape[:2], chunks=chunks[:2], dtype="float32")
 
     def block_done(self, block: Block) -> None:
         """Note that a block is written; a slab is sealed with its last one."""
@@ -236,11 +275,13 @@ class Plan:
                 self._open_blocks[folder] -= 1
                 if self._open_blocks[folder] == 0:
                     slab = self._slabs[folder]
-                    arrays.seal(folder, {"rows": list(slab.rows), "columns": list(slab.columns)})
+                    sides = {"rows": list(slab.rows), "columns": list(slab.columns)}
+                    arrays.seal(folder, {**sides, "has_means": slab.has_means})
 
-    def _slab(self, rows: list[str], columns: list[str]) -> Slab:
-        name = content_key("slab", {"rows": rows, "columns": columns})[:16]
-        slab = Slab(self.store.folder / name, tuple(rows), tuple(columns))
+    def _slab(self, rows: list[str], columns: list[str], with_means: bool = False) -> Slab:
+        sides = {"rows": rows, "columns": columns}
+        name = content_key("slab", {**sides, "means": True} if with_means else sides)[:16]
+        slab = Slab(self.store.folder / name, tuple(rows), tuple(columns), with_means)
         self._slabs[slab.folder] = slab
         return slab
 
@@ -256,6 +297,7 @@ class Plan:
             columns=tuple(columns[c : c + self.side]),
             forward=(forward.folder, r, c),
             backward=(backward.folder, c, r) if backward else None,
+            with_means=forward.has_means,
         )
         self.blocks.append(block)
         self._open_blocks.update(target[0] for target in (block.forward, block.backward) if target)
@@ -272,15 +314,27 @@ def compute_block(block: Block) -> int:
     bags = _bags.read(block.embeddings, block.rows)
     folder, r, c = block.forward
     if block.rows == block.columns:
-        arrays.write_block(folder, _DISTANCES, (r, c, 0), pairwise.nearest_distances_within(bags))
-    elif block.backward is None:
-        others = _bags.read(block.embeddings, block.columns)
+        if block.with_means:
+            within, means = pairwise.nearest_and_mean_distances_within(bags)
+            arrays.write_block(folder, _MEANS, (r, c), means)
+        else:
+            within = pairwise.nearest_distances_within(bags)
+        arrays.write_block(folder, _DISTANCES, (r, c, 0), within)
+        return block.n_products
+    others = _bags.read(block.embeddings, block.columns)
+    if block.backward is None:
         arrays.write_block(folder, _DISTANCES, (r, c, 0), pairwise.nearest_distances(bags, others))
+        return block.n_products
+    back_folder, back_r, back_c = block.backward
+    if block.with_means:
+        found = pairwise.mutual_nearest_and_mean_distances(bags, others)
+        forward, backward = found.forward, found.backward
+        arrays.write_block(folder, _MEANS, (r, c), found.mean)
+        arrays.write_block(back_folder, _MEANS, (back_r, back_c), found.mean.T)
     else:
-        forward, backward = pairwise.mutual_nearest_distances(bags, _bags.read(block.embeddings, block.columns))
-        arrays.write_block(folder, _DISTANCES, (r, c, 0), forward)
-        folder, r, c = block.backward
-        arrays.write_block(folder, _DISTANCES, (r, c, 0), backward)
+        forward, backward = pairwise.mutual_nearest_distances(bags, others)
+    arrays.write_block(folder, _DISTANCES, (r, c, 0), forward)
+    arrays.write_block(back_folder, _DISTANCES, (back_r, back_c, 0), backward)
     return block.n_products
 
 
@@ -320,7 +374,8 @@ def _slab(folder: Path) -> Slab:
     description = arrays.describe(folder)
     if description is None:
         raise StoreError(f"slab {folder} vanished while it was read; run again")
-    return Slab(folder, tuple(description["rows"]), tuple(description["columns"]))
+    has_means = bool(description.get("has_means"))
+    return Slab(folder, tuple(description["rows"]), tuple(description["columns"]), has_means)
 
 
 def _positions(hashes: Sequence[str]) -> dict[str, int]:

@@ -2,31 +2,87 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from anoclust_core.errors import StoreError
-from tasks.stores.files import new_folder, read_json, write_json
+from anoclust_core.errors import DamagedError, StoreError
+from tasks.stores.files import new_folder, read_json, without_digest, write_json
 
 LATEST: Final = "latest.json"
 SUMMARY: Final = "summary.json"
 REPORT: Final = "report.html"
+ASSIGNMENTS_CSV: Final = "assignments.csv"
+ASSIGNMENTS_PARQUET: Final = "assignments.parquet"
+FIGURES: Final = "figures"
+
+SUMMARY_VERSION: Final = 2
+"""Version of summary.json's layout, docs/summary.md; raise it when a field changes its meaning or goes."""
 
 _KEY_DIGITS: Final = 12
+_RUN_ID: Final = re.compile(rf"(\d{{8}}T\d{{6}}Z)-[0-9a-f]{{{_KEY_DIGITS}}}")
+_WHEN: Final = "%Y%m%dT%H%M%SZ"
 
 
 def new_run_id(key: str) -> str:
     """Name of a run: when it began (UTC) and the start of its key."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{key[:_KEY_DIGITS]}"
+    return f"{datetime.now(UTC):{_WHEN}}-{key[:_KEY_DIGITS]}"
+
+
+def began_at(run_id: str) -> datetime | None:
+    """When a run began, or None for a name that is not a run's.
+
+    Examples
+    --------
+    >>> began_at("20261122T015450Z-1de587475605").isoformat(), began_at("notes")
+    ('2026-11-22T01:54:50+00:00', None)
+    """
+    match = _RUN_ID.fullmatch(run_id)
+    try:
+        return datetime.strptime(match[1], _WHEN).replace(tzinfo=UTC) if match else None
+    except ValueError:
+        return None
+
+
+def list_runs(runs: Path) -> list[Path]:
+    """Folders of all runs of a category, the newest first."""
+    if not runs.is_dir():
+        return []
+    found = (path for path in runs.iterdir() if began_at(path.name) and path.is_dir() and not path.is_symlink())
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def latest_run(runs: Path) -> str | None:
+    """Run that ``latest.json`` names, or None where there is no such file.
+
+    Raises
+    ------
+    StoreError
+        If the file is damaged.
+    """
+    try:
+        return str(read_json(runs / LATEST)["run_id"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{runs / LATEST} cannot be read ({error}); delete it, the next run writes it") from error
 
 
 def find_run(runs: Path, key: str) -> Path | None:
-    """Newest finished run of a key, or None."""
-    found = sorted(runs.glob(f"[0-9]*-{key[:_KEY_DIGITS]}/{SUMMARY}"))
-    return found[-1].parent if found else None
+    """Newest finished run of a key, or None.
+
+    Raises
+    ------
+    DamagedError
+        If its summary is damaged.
+    """
+    for summary in sorted(runs.glob(f"[0-9]*-{key[:_KEY_DIGITS]}/{SUMMARY}"), reverse=True):
+        if read_summary(summary.parent).get("key") == key:
+            return summary.parent
+    return None
 
 
 @contextmanager
@@ -38,8 +94,13 @@ def publish_run(runs: Path, run_id: str) -> Iterator[Path]:
 
 
 def point_latest(runs: Path, run_id: str) -> None:
-    """Let ``latest.json`` name a finished run."""
-    write_json(runs / LATEST, {"run_id": run_id})
+    """Let ``latest.json`` name a finished run; a damaged one is written anew."""
+    try:
+        named = latest_run(runs)
+    except StoreError:
+        named = None
+    if named != run_id:
+        write_json(runs / LATEST, {"run_id": run_id})
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -48,10 +109,13 @@ def read_summary(run: Path) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        If it is missing or damaged.
+        If it is missing; `DamagedError` if it is not what was written.
     """
     try:
         summary: dict[str, Any] = read_json(run / SUMMARY)
-    except (OSError, ValueError) as error:
+        without_digest(summary)
+    except OSError as error:
         raise StoreError(f"{run / SUMMARY} cannot be read ({error}); delete {run} and run again") from error
+    except ValueError as error:
+        raise DamagedError(f"{run / SUMMARY} is damaged: {error}", run) from error
     return summary

@@ -68,7 +68,7 @@ def stored_arrays(data: Path, store: Path, config: RunConfig) -> dict[str, NDArr
     spec = embedding_spec(layout, config)
     (listed,) = list_datasets(data, config)
     segments = EmbeddingSegments(layout.embeddings(listed.category, plan_run(listed, config, spec).embedding))
-    images = listed.without(segments.unreadable())
+    images = listed.without(segments.unreadable(listed.images))
     folder = layout.weights(listed.category, plan_run(images, config, spec).weigh)
     return {name: arrays.read(folder, name) for name in ("rarity", "weights", "descriptors")}
 

@@ -40,7 +40,13 @@ def board(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["run", "demo", "prepare", "anoclust demo"]),
+        ([], ["run", "demo", "show", "prepare", "export", "store", "config", "anoclust demo"]),
+        (["show"], ["category", "--limit", "--json", "--store", "report"]),
+        (["store"], ["size", "check", "gc"]),
+        (["store", "check"], ["--category", "--json", "checksum", "exit code 4"]),
+        (["store", "gc"], ["--keep", "--dry-run", "--wait-seconds", "90d", "latest.json"]),
+        (["config"], ["show", "init", "anoclust.toml"]),
+        (["export", "maps"], ["--out", "--run", "latest.json"]),
         (["run"], ["--normals", "--splits", "--n-clusters", "--tau", "--backbone", "--dask", "report.html", "MVTec"]),
         (["demo"], ["--store", "--out", "--seed", "Nothing is downloaded"]),
         (["prepare"], ["demo", "mtd", "leaves", "mvtec"]),
@@ -70,17 +76,17 @@ def test_help_is_quick_to_import():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--tau", "hot"], ["tau is a positive number", "'hot'"]),
-        (["--tau", "-1"], ["tau is a positive number", "'-1'"]),
+        (["--tau", "hot"], ["--tau takes a positive number", "'hot'"]),
+        (["--tau", "-1"], ["--tau takes a positive number", "'-1'"]),
         (["--tau", "0sd"], ["tau", "'0sd'"]),
         (["--n-clusters", "0"], ["--n-clusters takes auto or a whole number from 1", "'0'"]),
         (["--n-clusters", "many"], ["--n-clusters", "'many'"]),
         (["--n-clusters", "2.5"], ["--n-clusters", "'2.5'"]),
-        (["--recipe", "magic"], ["--recipe", "'auto' or 'sohn'", "'magic'"]),
-        (["--splits", "train"], ["--splits", "'test' or 'all'", "'train'"]),
+        (["--recipe", "magic"], ["--recipe takes auto or sohn", "'magic'"]),
+        (["--splits", "train"], ["--splits takes test or all", "'train'"]),
         (["--image-size", "16"], ["--image-size", "32", "16"]),
-        (["--device", "tpu"], ["device is auto, cpu, cuda", "'tpu'"]),
-        (["--layers", "2;3"], ["--layers takes numbers", "'2;3'"]),
+        (["--device", "tpu"], ["--device takes auto, cpu, cuda", "'tpu'"]),
+        (["--layers", "2;3"], ["--layers takes auto or numbers", "'2;3'"]),
         (["--normals", "golden"], ["--normals takes auto, none or a folder", "golden"]),
         (["--splits", "all", "--normals", "none"], ["--splits all", "--normals none"]),
         (["--category", "bord"], ["no category bord", "found board"]),
@@ -137,7 +143,7 @@ def test_debug_shows_the_traceback(tmp_path, board):
     debug = subprocess.run([*command, *arguments, "--debug"], capture_output=True, text=True, check=False)
     assert debug.returncode != 0
     assert "Traceback" in debug.stderr
-    assert "ConfigError: tau is a positive number" in debug.stderr
+    assert "ConfigError: --tau takes a positive number" in debug.stderr
 
 
 @pytest.mark.usefixtures("prefect_db")

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.usefixtures("prefect_db")
 COUNTS = {"test/good": 5, "test/hole": 5, "test/scratch": 5}
 
 
+def counts(**given: int) -> dict[str, int]:
+    names = ("total", "clustered", "normals", "duplicates", "quarantined", "deferred")
+    return {**dict.fromkeys(names, 0), **given}
+
+
 def test_labelled_run_writes_everything(tmp_path, checkpoint):
     """A run leaves assignments, a summary with every documented field, a report, figures, and is named the latest."""
     data = mvtec_category(tmp_path / "nut", {**COUNTS, "train/good": 3})
@@ -25,14 +30,15 @@ def test_labelled_run_writes_everything(tmp_path, checkpoint):
     assert outcome.is_new
     assert run.parent == tmp_path / "store" / "runs" / "nut"
     assert read_json(run.parent / "latest.json") == {"run_id": run.name}
-    assert {path.name for path in run.iterdir()} == {"assignments.csv", "summary.json", "report.html", "figures"}
+    files = {"assignments.csv", "assignments.parquet", "summary.json", "report.html", "figures"}
+    assert {path.name for path in run.iterdir()} == files
     assert {path.name for path in (run / "figures").iterdir()} == {"clusters.jpg", "dendrogram.svg", "map.svg"}
 
     summary = read_json(run / "summary.json")
     assert summary == outcome.summary
     for name in ("dataset_hash", "config", "protocol", "n_clusters", "tau", "versions", "quarantine", "notes"):
         assert name in summary
-    assert summary["images"] == {"total": 15, "clustered": 15, "normals": 0, "duplicates": 0, "quarantined": 0}
+    assert summary["images"] == counts(total=15, clustered=15)
     assert summary["n_clusters"] == 3
     for part in ("full", "defect_only"):
         assert set(summary["metrics"][part]) >= {"nmi", "ari", "f1_weighted", "f1_micro"}
@@ -44,7 +50,7 @@ def test_labelled_run_writes_everything(tmp_path, checkpoint):
     assert outcome.work == work(15, pairs_among(15)) == {name: summary["work"][name] for name in outcome.work}
     assert summary["peak_memory_bytes"] > 1 << 20
     assert summary["versions"]["torch"]
-    assert summary["config"]["tau"] == "0.3sd"
+    assert summary["config"]["weigh"]["tau"] == "0.3sd"
 
 
 def test_assignments_have_a_row_an_image(tmp_path, checkpoint):
@@ -109,7 +115,7 @@ def test_normals_mode(tmp_path, checkpoint):
     data = mvtec_category(tmp_path / "nut", {**COUNTS, "train/good": 4})
     outcome = run_one(data, tmp_path / "store", tiny_config(checkpoint))
     assert outcome.work == work(15 + 4, 15 * 4)
-    assert outcome.summary["images"] == {"total": 19, "clustered": 15, "normals": 4, "duplicates": 0, "quarantined": 0}
+    assert outcome.summary["images"] == counts(total=19, clustered=15, normals=4)
     assert outcome.summary["reference"] == "normal"
     scores = assignments(outcome).groupby("label")["anomaly_score"].mean()
     assert scores["hole"] > scores["good"]
@@ -132,7 +138,7 @@ def test_unusable_files_are_listed_and_the_rest_runs(tmp_path, checkpoint):
     (data / "train" / "good" / "empty.png").touch()
     outcome = run_one(data, tmp_path / "store", tiny_config(checkpoint))
     images = outcome.summary["images"]
-    assert images == {"total": 19, "clustered": 15, "normals": 2, "duplicates": 0, "quarantined": 2}
+    assert images == counts(total=19, clustered=15, normals=2, quarantined=2)
     assert images["total"] == images["clustered"] + images["normals"] + images["quarantined"]
     reasons = {entry["path"]: entry["reason"] for entry in outcome.summary["quarantine"]}
     assert set(reasons) == {"test/hole/fake.png", "train/good/empty.png"}

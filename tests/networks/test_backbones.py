@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anoclust_core.backbones import FeatureExtractor, build_extractor, describe, timm_name
-from anoclust_core.embedding import choose_device, embed_images, prepare_image
+from anoclust_core.embedding import choose_device, embed_holistically, embed_images, prepare_image
 from anoclust_core.errors import ArrayContractError, ConfigError, StoreError
 from anoclust_core.records import EmbeddingSpec
 
@@ -268,6 +268,65 @@ def test_a_broken_backbone_is_refused() -> None:
     extractor = FeatureExtractor(GivenMaps(level), layers=(0,), patch_pooling=1)
     with pytest.raises(ArrayContractError, match="check the backbone's weights"):
         embed_images(extractor, pictures(1, 8), device="cpu")
+
+
+# One embedding of the whole image
+
+
+@pytest.mark.parametrize(("backbone", "image_size"), [(TINY_CNN, 64), (LITE, 64), (PYRAMID, 64), (TINY_VIT, 96)])
+def test_the_holistic_embedding_is_what_the_classifier_is_given(backbone: str, image_size: int) -> None:
+    """The whole model's classifier, put behind the embedding, gives the model's own answer; layers do not matter."""
+    spec = spec_of(backbone, image_size=image_size)
+    size = {"img_size": image_size} if backbone == TINY_VIT else {}
+    weights, images = random_weights(backbone, **size), pictures(3, image_size)
+    model = timm.create_model(backbone, pretrained=False, **size).eval()
+    model.load_state_dict(weights)
+    embeddings = embed_holistically(build_extractor(spec, weights), images, device="cpu")
+    assert embeddings.dtype == np.float32
+    with torch.inference_mode():
+        answers = model(torch.from_numpy(images)).numpy()
+        found = model.get_classifier()(torch.from_numpy(embeddings)).numpy()
+    np.testing.assert_allclose(found, answers, rtol=1e-3, atol=1e-4 * np.abs(answers).max())
+    last = replace(spec, layers=(len(model.feature_info) - 1,))
+    again = embed_holistically(build_extractor(last, weights), images, device="cpu")
+    np.testing.assert_allclose(again, embeddings, rtol=1e-5, atol=1e-6)
+
+
+def test_the_holistic_embedding_of_a_cnn_is_the_mean_of_its_last_map() -> None:
+    """A ResNet's embedding is the average over the cells of its last layer, the very cells that become patches."""
+    spec, weights, images = spec_of(TINY_CNN, image_size=96, layers=(4,)), random_weights(TINY_CNN), pictures(2, 96)
+    extractor = build_extractor(replace(spec, patch_pooling=1), weights)
+    with torch.inference_mode():
+        cells = extractor(torch.from_numpy(images)).numpy()
+    embeddings = embed_holistically(extractor, images, device="cpu")
+    np.testing.assert_allclose(embeddings, cells.mean(axis=1), rtol=1e-4, atol=1e-5)
+    one_by_one = [embed_holistically(extractor, images[i : i + 1], device="cpu")[0] for i in range(2)]
+    np.testing.assert_allclose(one_by_one, embeddings, rtol=1e-4, atol=1e-6)
+
+
+class GivenPooled(nn.Module):
+    """Stands for a timm model; what it pools to is given."""
+
+    def __init__(self, pooled: Tensor) -> None:
+        super().__init__()
+        self.pooled = pooled
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        return images
+
+    def forward_head(self, features: Tensor, *, pre_logits: bool) -> Tensor:
+        return self.pooled
+
+
+def test_a_holistic_embedding_that_is_none_is_refused() -> None:
+    """Weights that give NaN, and a model that does not pool, are errors that say so."""
+    for pooled, error, message in [
+        (torch.full((1, 4), torch.nan), ArrayContractError, "check the backbone's weights"),
+        (torch.zeros(1, 4, 2, 2), ConfigError, "choose one that pools"),
+    ]:
+        extractor = FeatureExtractor(GivenPooled(pooled), layers=(0,), patch_pooling=1)
+        with pytest.raises(error, match=message):
+            embed_holistically(extractor, pictures(1, 8), device="cpu")
 
 
 # Weights

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from report_example import example_report
 
-from anoclust_core.clustering import cut_tree, ward_linkage
+from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.errors import ConfigError
 from anoclust_core.reporting import html
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg
@@ -62,7 +62,7 @@ def figures_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def _tree_of_size(n_merges: int, n_clusters: int) -> str:
-    linkage = ward_linkage(np.random.default_rng(0).normal(size=(n_merges + 1, 2)))
+    linkage = linkage_tree(np.random.default_rng(0).normal(size=(n_merges + 1, 2)), method="ward")
     return dendrogram_svg(linkage, n_clusters, clusters=cut_tree(linkage, n_clusters=n_clusters).tolist())
 
 
@@ -180,9 +180,23 @@ def test_quarantined_images_stand_before_the_clusters() -> None:
     assert html.index("bad/0.png") < html.index("<details") < html.index('id="clusters"')
 
 
+def test_deferred_images_stand_before_the_clusters() -> None:
+    """What is left to the next run is said before any result, without an alarm; names do nothing."""
+    report = example_report(deferred=[(f"late/{i}{HOSTILE}", f"changed {i} s ago") for i in range(20)])
+    html = render_report(report)
+    page = Page(html)
+    assert "20 images left to the next run" in page.all_text()
+    assert all(reason in page.all_text() for _, reason in report.deferred)
+    assert html.index("late/0") < html.index('id="clusters"')
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert "could not be used" not in page.all_text()
+
+
 def test_no_quarantine_no_alarm() -> None:
     """A clean run shows no alarm."""
-    assert "could not be used" not in Page(render_report(example_report())).all_text()
+    text = Page(render_report(example_report())).all_text()
+    assert "could not be used" not in text
+    assert "left to the next run" not in text
 
 
 def test_without_labels_the_page_says_that_no_scores_are_possible() -> None:

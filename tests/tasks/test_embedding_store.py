@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from builders import digest, unit_bags
 
 from anoclust_core.errors import StoreError
+from anoclust_core.records import ImageRecord
 from tasks.stores import embeddings
 from tasks.stores.arrays import MARKER
 from tasks.stores.embeddings import CHUNK_IMAGES, EmbeddingSegments, segment_images
@@ -58,14 +61,50 @@ def test_grouping_into_segments_does_not_matter(tmp_path):
     np.testing.assert_array_equal(at_once.read(HASHES), in_steps.read(HASHES))
 
 
+def images(hashes: Sequence[str], mtime_ns: int = 1) -> list[ImageRecord]:
+    return [ImageRecord(path=h, file=f"/{h}", sha256=h, role="cluster", mtime_ns=mtime_ns) for h in hashes]
+
+
 def test_only_unknown_images_are_missing(store):
     """An image counts as missing once, and neither where it has a bag nor where it cannot be decoded."""
-    assert store.count_missing(HASHES[:3]) == 3
+    assert store.missing(images(HASHES[:3])) == HASHES[:3]
     store.append(HASHES[:2], BAGS[:2])
-    store.add_unreadable({HASHES[2]: "the file is empty"})
-    assert store.count_missing([*HASHES[:3], HASHES[3], HASHES[3]]) == 1
-    store.add_unreadable({HASHES[4]: "is damaged"})
-    assert store.unreadable() == {HASHES[2]: "the file is empty", HASHES[4]: "is damaged"}
+    store.add_unreadable({HASHES[2]: "the file is empty"}, images(HASHES))
+    assert store.missing(images([*HASHES[:3], HASHES[3], HASHES[3]])) == [HASHES[3]]
+    store.add_unreadable({HASHES[4]: "is damaged"}, images(HASHES))
+    assert store.unreadable(images(HASHES)) == {HASHES[2]: "the file is empty", HASHES[4]: "is damaged"}
+    assert store.unreadable(images(HASHES[3:5])) == {HASHES[4]: "is damaged"}
+
+
+def test_touched_file_is_worth_another_try(store):
+    """A bad content is tried again once one of its files was changed, and then remembered with that time as well."""
+    bad = HASHES[0]
+    store.add_unreadable({bad: "is damaged"}, images([bad], 1))
+    assert store.missing(images([bad], 2)) == [bad]
+    assert store.missing([*images([bad], 1), *images([bad], 2)]) == [bad]
+    store.add_unreadable({bad: "is still damaged"}, images([bad], 2))
+    for times in ((1,), (2,), (1, 2)):
+        copies = [image for time in times for image in images([bad], time)]
+        assert store.unreadable(copies) == {bad: "is still damaged"}
+        assert store.missing(copies) == []
+
+
+def test_later_try_that_succeeds_counts(store):
+    """A content that a later try could read is neither unreadable nor missing."""
+    store.add_unreadable({HASHES[0]: "is damaged"}, images(HASHES[:1]))
+    store.append(HASHES[:1], BAGS[:1])
+    assert store.unreadable(images(HASHES[:1])) == {}
+    assert store.missing(images(HASHES[:1])) == []
+    assert store.still_missing({HASHES[0]: "changed", HASHES[1]: "changed"}) == {HASHES[1]: "changed"}
+
+
+def test_reasons_of_an_earlier_version_are_tried_again(store):
+    """A store that remembers bad contents without the times of their files tries them once more."""
+    store.folder.mkdir()
+    (store.folder / "unreadable.json").write_text(json.dumps({HASHES[0]: "is damaged"}))
+    assert store.missing(images(HASHES[:1])) == HASHES[:1]
+    store.add_unreadable({HASHES[0]: "is damaged"}, images(HASHES[:1]))
+    assert store.missing(images(HASHES[:1])) == []
 
 
 def test_missing_bags_are_an_error(store):
@@ -82,19 +121,20 @@ def test_incomplete_segment_is_ignored_and_replaced(store):
     (segment / MARKER).unlink()
     for file in chunk_files(segment):
         file.write_bytes(b"half of it")
-    assert store.count_missing(HASHES[:9]) == 4
+    assert store.missing(images(HASHES[:9])) == HASHES[5:9]
     store.append(HASHES[5:9], BAGS[5:9])
     np.testing.assert_allclose(store.read(HASHES[:9]), BAGS[:9], atol=HALF_PRECISION)
 
 
 @pytest.mark.parametrize("at", [0, 100, -1])
 def test_flipped_byte_is_noticed(store, at):
-    """One changed byte on disk is an error that names the folder to delete, never a wrong number."""
+    """One changed byte on disk is an error that names the segment, never a wrong number."""
     store.append(HASHES, BAGS)
     (segment,) = (path for path in store.folder.iterdir() if path.is_dir())
     flip_a_byte(chunk_files(segment)[0], at)
-    with pytest.raises(StoreError, match=rf"{segment}.* is damaged .*delete {segment} and run again"):
+    with pytest.raises(StoreError, match=rf"{segment}.* is damaged .*run again") as raised:
         store.read(HASHES[:1])
+    assert raised.value.folder == segment
 
 
 def test_truncated_chunk_is_noticed(store):
@@ -112,7 +152,7 @@ def test_lost_chunk_is_noticed(store):
     store.append(HASHES, BAGS)
     (segment,) = (path for path in store.folder.iterdir() if path.is_dir())
     chunk_files(segment)[0].unlink()
-    with pytest.raises(StoreError, match=f"has lost a part; delete {segment}"):
+    with pytest.raises(StoreError, match=f"{segment}.* has lost a part"):
         store.read(HASHES[:1])
 
 
@@ -126,12 +166,12 @@ def test_damage_elsewhere_does_not_matter(store):
 
 
 def test_damaged_seal_is_an_error(store):
-    """A seal that is no JSON is told with the folder to delete."""
+    """A seal that is no JSON is told with its name."""
     store.append(HASHES[:3], BAGS[:3])
     (segment,) = (path for path in store.folder.iterdir() if path.is_dir())
     (segment / MARKER).write_text("{")
     embeddings._segment_hashes.cache_clear()
-    with pytest.raises(StoreError, match=f"{MARKER} is damaged; delete {segment}"):
+    with pytest.raises(StoreError, match=f"{segment / MARKER} is damaged: Expecting"):
         EmbeddingSegments(store.folder).index()
 
 

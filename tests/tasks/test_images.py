@@ -3,7 +3,9 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,38 @@ def test_exif_orientation_is_applied():
     pixels = decode_image(encoded(wide.convert("RGB"), "PNG", exif=exif))
     assert pixels.shape == (32, 16, 3)
     assert pixels[0, 0, 0] < pixels[-1, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_every_format_is_upright(kind, orientation):
+    """Whichever of the eight ways a camera was held, the picture comes out as it was seen."""
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    seen = Image.fromarray(np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40, np.ones((16, 16), np.uint8)))
+    stored = seen.transpose(undo[orientation]) if orientation > 1 else seen
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 95} if kind == "JPEG" else {}
+    pixels = decode_image(encoded(stored.convert("RGB"), kind, exif=exif, **options))
+    assert np.abs(pixels.astype(int) - np.asarray(seen.convert("RGB"))).mean() < 2
+
+
+def test_many_threads_decode_in_silence():
+    """Pillow's warnings of odd metadata stay inside, however many threads decode at once, and are back afterwards."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\0\0"
+    odd = encoded(Image.fromarray(RGB), "JPEG", exif=exif)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pixels.shape == RGB.shape for pixels in pool.map(decode_image, [odd] * 200))
+    with pytest.raises(UserWarning, match="still heard"):
+        warnings.warn("still heard", stacklevel=1)
 
 
 def animation(kind: str) -> bytes:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from builders import config_of, flat_folder, mvtec_category, save_image, surface
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest
-from tasks.stores import listing
+from tasks.stores import examining
 from tasks.stores.listing import check_enough, list_datasets
 
 COUNTS = {"train/good": 3, "test/good": 2, "test/hole": 2}
@@ -180,14 +182,14 @@ def test_only_the_named_categories(tmp_path):
 def test_unreadable_file_is_quarantined(tmp_path, monkeypatch):
     """A file that the system refuses to open goes into quarantine with the system's reason; the others are listed."""
     flat_folder(tmp_path / "board", range(3))
-    honest = listing.sha256_file
+    honest = examining.sha256_file
 
     def refuse_one(file: Path) -> str:
         if file.name == "001.png":
             raise PermissionError(13, "Permission denied")
         return honest(file)
 
-    monkeypatch.setattr(listing, "sha256_file", refuse_one)
+    monkeypatch.setattr(examining, "sha256_file", refuse_one)
     manifest = only(tmp_path / "board")
     assert [image.path for image in manifest.images] == ["000.png", "002.png"]
     assert [(entry.path, entry.reason) for entry in manifest.quarantine] == [
@@ -216,6 +218,21 @@ def test_file_with_an_undecodable_name_is_quarantined(tmp_path):
     (entry,) = manifest.quarantine
     assert entry.path == "b\\xfcrste.png"
     assert "UTF-8" in entry.reason
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
+def test_undecodable_folders_and_endings(tmp_path):
+    """Folders and endings whose names are not UTF-8 are told in text that can be written down."""
+    nut = mvtec_category(tmp_path / "nut", COUNTS)
+    for folder in (b"test/b\xfcrste", b"t\xe4st/good"):
+        flat_folder(nut / os.fsdecode(folder), [70])
+    (nut / "test" / os.fsdecode(b"notes.t\xfct")).touch()
+    manifest = only(nut)
+    assert [(entry.path, entry.reason) for entry in manifest.quarantine] == [
+        ("test/b\\xfcrste/070.png", "the name of its folder is not UTF-8; rename it")
+    ]
+    assert "1 images left out: split t\\xe4st, label good." in manifest.notes
+    assert json.dumps(asdict(manifest), ensure_ascii=False).encode()
 
 
 def test_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
@@ -278,4 +295,4 @@ def test_unreadable_normals_are_remembered(tmp_path):
     rows = [{"path": f"00{n}.png", "category": "nut", "split": "test"} for n in range(2)]
     rows.append({"path": "gone.png", "category": "nut", "split": "train"})
     with pytest.raises(DatasetError, match=r"none of the 1 normal images.*gone.png.*--normals none"):
-        check_enough(only(write_manifest_csv(tmp_path / "m.csv", rows)))
+        check_enough(only(write_manifest_csv(tmp_path / "m.csv", rows)), max_bad_share=1)

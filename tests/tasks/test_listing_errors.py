@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from builders import config_of, digest, flat_folder, manifest_of, mvtec_category
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
+from anoclust_core.records import DatasetManifest, SetAside
 from tasks.stores.listing import check_enough, list_datasets
 
 
@@ -88,8 +91,9 @@ def test_sibling_of_a_like_name_is_outside(tmp_path):
         ("path,category\n000.png,\n", "line 2: path and category must not be empty"),
         ('path,category\n"unclosed,nut\n', "cannot be read as a manifest"),
         ("path,category\na.png,nut\nb.png,nut,too,many\n", "line 3: has more cells than the header has columns"),
+        ("path,category\na.png,nut\nb\0.png,nut\n", "line 3: holds a zero byte, which no file name has"),
     ],
-    ids=["empty", "header only", "empty cell", "open quote", "too many cells"],
+    ids=["empty", "header only", "empty cell", "open quote", "too many cells", "zero byte"],
 )
 def test_broken_manifest(tmp_path, text, reason):
     """A broken manifest is told from a missing image, with the file named."""
@@ -115,8 +119,8 @@ def test_file_that_is_no_manifest(tmp_path):
 def test_too_few_images_of_one_category():
     """One image cannot be clustered; the message counts what there is."""
     with pytest.raises(DatasetError, match="tile has 1 usable images to cluster, at least 2"):
-        check_enough(manifest_of([digest("a")], normals=[digest("b")]))
-    check_enough(manifest_of([digest("a"), digest("b")]))
+        check_enough(manifest_of([digest("a")], normals=[digest("b")]), max_bad_share=1)
+    check_enough(manifest_of([digest("a"), digest("b")]), max_bad_share=0)
 
 
 def test_too_few_images_says_what_would_help(tmp_path):
@@ -126,7 +130,67 @@ def test_too_few_images_says_what_would_help(tmp_path):
     rows += [{"path": "gone.png", "category": "nut", "split": "test"}]
     (manifest,) = list_datasets(write_manifest_csv(tmp_path / "m.csv", rows), RunConfig())
     with pytest.raises(DatasetError, match=r"3 of split train: --splits all .*gone\.png: cannot be read"):
-        check_enough(manifest)
+        check_enough(manifest, max_bad_share=1)
+
+
+def set_aside(n_good: int, *bad: str, deferred: Sequence[str] = (), normals: int = 0) -> DatasetManifest:
+    """Make a manifest of good images and of files with the given reasons."""
+    found = manifest_of([digest(f"{n}") for n in range(n_good)], [digest(f"n{n}") for n in range(normals)])
+    return replace(
+        found,
+        quarantine=tuple(SetAside(f"bad{n}.png", reason) for n, reason in enumerate(bad)),
+        deferred=tuple(SetAside(f"late{n}.png", reason) for n, reason in enumerate(deferred)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "n_good", "n_bad", "refused"),
+    [(0.3, 7, 3, False), (0.3, 6, 3, True), (0.0, 5, 0, False), (0.0, 999, 1, True), (1.0, 3, 997, False)],
+)
+def test_share_of_bad_files(share, n_good, n_bad, refused):
+    """A category runs up to exactly the share of bad files that is put up with, deferred ones and normals apart."""
+    found = set_aside(n_good - 1, *["the file is empty"] * n_bad, deferred=["changed"] * 50, normals=1)
+    if not refused:
+        check_enough(found, max_bad_share=share)
+        return
+    with pytest.raises(DatasetError, match=f"{n_bad} of the {n_good + n_bad} files of category tile cannot be used"):
+        check_enough(found, max_bad_share=share)
+
+
+def test_too_many_bad_files_names_the_commonest_reasons():
+    """The message counts each of the commonest reasons with one example, and the rest."""
+    bad = ["is cut off"] * 3 + ["the file is empty"] * 5 + ["a", "b", "c"]
+    with pytest.raises(DatasetError) as caught:
+        check_enough(set_aside(9, *bad), max_bad_share=0.3)
+    assert str(caught.value) == (
+        "11 of the 20 files of category tile cannot be used, 55% where at most 30% may be: bad3.png and 4 more: the "
+        "file is empty; bad0.png and 2 more: is cut off; bad8.png: a; 2 for other reasons; mend or remove them, or "
+        "raise --max-bad-share"
+    )
+
+
+def test_all_images_are_being_written():
+    """Where every image is deferred nothing is wrong: the message says how long to wait, or how not to."""
+    with pytest.raises(DatasetError, match=r"all 3 images of category tile .*changed.*run again .*--settle-seconds 0"):
+        check_enough(set_aside(0, deferred=["changed, may still be written"] * 3), max_bad_share=0)
+    with pytest.raises(DatasetError, match=r"all 2 images .*run again in a moment$"):
+        check_enough(set_aside(0, deferred=["needs more memory"] * 2), max_bad_share=0)
+
+
+def test_too_few_images_while_others_are_being_written():
+    """Too few images to cluster: what is bad and what is deferred is told apart."""
+    with pytest.raises(
+        DatasetError, match=r"1 usable .*1 could not be used \(bad0.*2 are left to the next run \(late0"
+    ):
+        check_enough(set_aside(1, "the file is empty", deferred=["changed"] * 2), max_bad_share=1)
+
+
+def test_message_stays_one_paragraph():
+    """A file name with a line break does not break the message."""
+    found = replace(set_aside(2), quarantine=(SetAside("a\nb.png", "the file is empty"),))
+    with pytest.raises(DatasetError, match=r"a\\nb\.png") as caught:
+        check_enough(found, max_bad_share=0)
+    assert "\n" not in str(caught.value)
 
 
 def test_duplicate_line_of_a_manifest_is_not_silent(tmp_path):

@@ -188,13 +188,13 @@ def test_missing_pairs_are_an_error(slabs, embedded):
 
 
 def test_flipped_byte_is_noticed(slabs, embedded):
-    """One changed byte in a slab is an error that names the folder to delete."""
+    """One changed byte in a slab is an error that names the slab."""
     compute(slabs.plan(WantedPairs(HASHES), embedded.folder, N_PATCHES, 5))
     file = next(path for path in sorted(slabs.folder.rglob("c/*/*/*")) if path.is_file())
     data = bytearray(file.read_bytes())
     data[20] ^= 4
     file.write_bytes(bytes(data))
-    with pytest.raises(StoreError, match=rf"is damaged .*delete {slabs.folder}"):
+    with pytest.raises(StoreError, match=rf"{slabs.folder}.* is damaged .*run again"):
         read(slabs, range(12), range(12))
 
 
@@ -213,3 +213,27 @@ def test_unsealed_slab_does_not_count(slabs, embedded):
     (slab / MARKER).unlink()
     assert not slabs.covered(HASHES, HASHES).any()
     assert slabs.count_missing(WantedPairs(hashes([0, 1, 2]))) == 3
+
+
+@settings(max_examples=8, deadline=None)
+@given(before=subsets, side=sides)
+def test_means_come_with_the_distances(fresh, embedded, expected, before, side):
+    """Mean distances are those of every pair of patches, whatever was there without them, and cost no second pass."""
+    slabs = fresh()
+    compute(slabs.plan(WantedPairs(hashes(before)), embedded.folder, N_PATCHES, side))
+    wanted = WantedPairs(HASHES, with_means=True)
+    assert slabs.count_missing(wanted) == N_IMAGES * (N_IMAGES - 1) // 2
+    compute(slabs.plan(wanted, embedded.folder, N_PATCHES, side))
+    assert slabs.count_missing(wanted) == slabs.count_missing(WantedPairs(HASHES)) == 0
+    bags = embedded.read(HASHES)
+    direct = np.array([[np.linalg.norm(a[:, None] - b[None], axis=2).mean() for b in bags] for a in bags])
+    np.fill_diagonal(direct, 0)
+    np.testing.assert_allclose(slabs.read_means(HASHES), direct, atol=1e-5)
+    assert_all_at_once(slabs, range(N_IMAGES), expected)
+
+
+def test_missing_means_are_an_error(slabs, embedded):
+    """Distances without means give no means."""
+    compute(slabs.plan(WantedPairs(HASHES), embedded.folder, N_PATCHES, 5))
+    with pytest.raises(StoreError, match="lacks mean distances of 144 pairs"):
+        slabs.read_means(HASHES)

@@ -1,0 +1,49 @@
+"""``anoclust show``: the newest runs of a store."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.cli.messages import Messages
+from flows.cli.options import ConfigFile, Debug, Json, Store, whole_number
+
+
+def show(
+    category: Annotated[str | None, typer.Argument(help="Only this category.", show_default="all")] = None,
+    store: Store = None,
+    limit: Annotated[int, typer.Option(help="Runs of each category.", parser=whole_number, metavar="<int>")] = 10,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print the newest runs of every category: when, how many images and clusters, scores, and where the report is."""
+    with Messages(debug):
+        from flows.settings import resolve
+        from flows.tables import run_lines
+        from tasks.stores.history import newest_runs
+        from tasks.stores.layout import existing_store
+
+        layout = existing_store(resolve({"store": store}, file=config).store)
+        found = newest_runs(layout, category, limit)
+        if as_json:
+            rows = [
+                {
+                    "category": run.category,
+                    "run": str(run.folder),
+                    "is_latest": run.is_latest,
+                    "error": run.error,
+                    "summary": run.summary,
+                }
+                for run in found
+            ]
+            typer.echo(json.dumps(rows, indent=2))
+            return
+        shown = ""
+        for run in found:
+            if run.category != shown:
+                typer.echo(run.category)
+                shown = run.category
+            typer.echo(run_lines(run))

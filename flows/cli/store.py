@@ -1,0 +1,138 @@
+"""``anoclust store``: how large a store is, whether it is whole, and how it gets smaller."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.messages import Messages, fail
+from flows.cli.options import ConfigFile, Debug, Json, Store, setting
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+    from tasks.stores.layout import StoreLayout
+
+app = typer.Typer(help="Look after a store: its size, its checksums, what it no longer needs.", no_args_is_help=True)
+
+
+@app.command("size")
+def size(store: Store = None, config: ConfigFile = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Print the bytes on disk of every category, by what they are for."""
+    with Messages(debug):
+        from flows.tables import print_table, sizes_table
+        from tasks.stores.inventory import store_size
+
+        found = store_size(_layout(_settings(store, config)))
+        if as_json:
+            rows = [{**asdict(row), "total": row.total} for row in found.categories]
+            typer.echo(json.dumps({**asdict(found), "categories": rows, "total": found.total}, indent=2))
+        else:
+            print_table(sizes_table(found))
+
+
+@app.command("check")
+def check(
+    store: Store = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Check only this category; repeatable.", show_default="all")
+    ] = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Read everything in the store once: every checksum, and every reference from one thing to another.
+
+    Nothing is changed. Ends with exit code 4 if something is damaged or missing, and says what to do about it; what
+    killed runs left behind is listed and does no harm.
+    """
+    with Messages(debug):
+        from rich.console import Console
+
+        from anoclust_core.errors import StoreError
+        from flows.console import StageBars
+        from flows.tables import human_bytes
+        from tasks.stores.checking import check_store
+
+        layout = _layout(_settings(store, config))
+        with StageBars(Console(stderr=True)) as bars:
+            checked = check_store(
+                layout, category or [], progress=lambda done, total: bars("", "check", done >> 20, total >> 20)
+            )
+        damage = checked.damage
+        if as_json:
+            rows = [asdict(finding) for finding in checked.findings]
+            typer.echo(json.dumps({"folders": checked.folders, "bytes": checked.bytes, "findings": rows}, indent=2))
+        else:
+            for finding in checked.findings:
+                mark = "-" if finding.is_harmless else "!"
+                typer.echo(f"{mark} {finding.path}\n    {finding.what}; {finding.advice}")
+        read = f"{checked.folders:,} folders, {human_bytes(checked.bytes)}"
+        if damage:
+            fail(
+                StoreError(f"{len(damage)} of what {layout.root} holds is damaged or missing, see above ({read} read)")
+            )
+        if not as_json:
+            typer.echo(f"all {read} fine in {layout.root}")
+
+
+@app.command("gc")
+def gc(
+    keep: Annotated[
+        str, typer.Option(help="Age below which everything stays, as in 12h, 90d or 4w.", show_default=False)
+    ],
+    store: Store = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Remove runs older than KEEP, and then everything as old that no remaining run is made of.
+
+    Of every category the newest run stays, and the one that `latest.json` names. Embeddings, distances and weights of
+    removed images go too, and what was put aside as damaged; what goes is computed anew if it is ever needed again.
+    Files that are not Anoclust's are never touched.
+    """
+    with Messages(debug):
+        from flows.tables import human_bytes, print_table, removals_table
+        from tasks.stores.collecting import collect, parse_age
+
+        age = parse_age(keep)
+        settings = _settings(store, config, wait_seconds=wait_seconds)
+        layout = _layout(settings)
+        found = collect(layout, age, dry_run=dry_run, wait_seconds=settings.config.wait_seconds)
+        if as_json:
+            rows = [{**asdict(removal), "path": str(removal.path)} for removal in found.removals]
+            content = {"dry_run": dry_run, "bytes": found.bytes, "removed": rows, "notes": found.notes}
+            typer.echo(json.dumps(content, indent=2))
+            return
+        for note in found.notes:
+            typer.echo(note)
+        if found.removals:
+            print_table(removals_table(found.removals))
+        verb = "would be freed" if dry_run else "freed"
+        typer.echo(f"{human_bytes(found.bytes)} {verb} in {layout.root}")
+
+
+def _settings(store: object, config: object, **flags: object) -> Settings:
+    from pathlib import Path
+
+    from flows.settings import resolve
+
+    return resolve({"store": store, **flags}, file=config if isinstance(config, Path) else None)
+
+
+def _layout(settings: Settings) -> StoreLayout:
+    """Paths of a store that has to be there.
+
+    Raises
+    ------
+    StoreError
+        If it is not.
+    """
+    from tasks.stores.layout import existing_store
+
+    return existing_store(settings.store)

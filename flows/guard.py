@@ -1,0 +1,42 @@
+"""The Prefect server that a run starts for itself ends with the run, also where the run is killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, Final
+
+_WATCH: Final = """
+import contextlib, os, signal, sys
+server = int(sys.argv[1])
+handle = os.pidfd_open(server) if hasattr(os, "pidfd_open") else None  # a number alone may come to mean another process
+sys.stdin.buffer.read()  # ends when the run's process does, however that is
+with contextlib.suppress(ProcessLookupError):
+    if handle is None:
+        os.kill(server, signal.SIGTERM)
+    else:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+"""
+
+
+def guard_ephemeral_server() -> None:
+    """Let a watcher end the server that Prefect starts where it is given none.
+
+    Prefect ends it at exit; a killed process does not get there, and every one left a server of 250 MB behind.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server: Any = SubprocessASGIServer()  # the one that Prefect's clients share
+    if hasattr(server, "anoclust_watchers"):
+        return
+    server.anoclust_watchers = []
+    start = server._run_uvicorn_command  # there is no public place between its start and the wait for its answer
+
+    def start_watched() -> Any:
+        process = start()
+        command = [sys.executable, "-I", "-S", "-c", _WATCH, str(process.pid)]
+        # a session of its own: Ctrl-C ends the run first
+        server.anoclust_watchers.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603
+        return process
+
+    server._run_uvicorn_command = start_watched

@@ -1,0 +1,66 @@
+"""Prefect around a flow: its settings, a server of its own where none is named, and errors in our words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from anoclust_core.errors import ResourceError
+
+
+def prepare_prefect(debug: bool) -> None:
+    """Set what Prefect reads when it is imported; what the user has set stands.
+
+    Nothing is sent out, and errors reach the user as this program's own messages.
+    """
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    if not debug:
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+
+
+@contextmanager
+def prefect_api() -> Iterator[None]:
+    """Run flows against the server that the user named, or one that lives as long as this process."""
+    with _own_server(), _told_where_no_server_answers():
+        yield
+
+
+@contextmanager
+def with_prefect(debug: bool) -> Iterator[None]:
+    """Prepare Prefect and run flows inside the block; nothing may have imported Prefect before."""
+    prepare_prefect(debug)
+    with prefect_api():
+        yield
+
+
+@contextmanager
+def _told_where_no_server_answers() -> Iterator[None]:
+    """Say what to do where ``PREFECT_API_URL`` leads nowhere; Prefect has no error of its own for that."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        raise ResourceError(
+            f"no Prefect server answers ({error}); start one with `prefect server start`, or unset PREFECT_API_URL to "
+            "run without"
+        ) from error
+
+
+def _own_server() -> AbstractContextManager[Any]:
+    """Where no server is given, Prefect starts one, which must not outlive this process.
+
+    Nobody watches the heartbeat there, whose thread holds up the end of every flow for a second.
+    """
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    if PREFECT_API_URL.value():
+        return nullcontext()
+    from flows.guard import guard_ephemeral_server
+
+    guard_ephemeral_server()
+    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})

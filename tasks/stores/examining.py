@@ -1,0 +1,74 @@
+"""A look at one input file: its hash, or why it cannot be used, or why it is left to the next run."""
+
+from __future__ import annotations
+
+import errno
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tasks.stores.files import sha256_file
+from tasks.stores.images import MAX_BYTES
+from tasks.stores.walking import one_line, printable
+
+MAY_BE_WRITTEN: Final = "may still be written"
+"""In the reason of every file that is too young; of no other."""
+
+
+def now() -> float:
+    """Seconds since 1970, as files are dated; tests set it ahead."""
+    return time.time()
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a look at a file gave: its hash and time, or why it cannot be used, or why it is left to the next run."""
+
+    sha256: str = ""
+    mtime_ns: int = 0
+    bad: str = ""
+    later: str = ""
+
+
+def examine(file: Path, *, settle_seconds: float) -> Examined:
+    """Hash a file, or say why not; anything but a regular file is never opened, which may block for good.
+
+    Parameters
+    ----------
+    file
+        Path to look at.
+    settle_seconds
+        Age below which a file may still be written. A file from the future counts as old: its clock is another one.
+    """
+    if printable(str(file)) != str(file):
+        whose = "its name" if printable(file.name) != file.name else "the name of its folder"
+        return Examined(bad=f"{whose} is not UTF-8; rename it")
+    try:
+        before = file.stat()
+        if stat.S_ISDIR(before.st_mode):
+            return Examined(bad="is a folder")
+        if not stat.S_ISREG(before.st_mode):
+            return Examined(bad="is no regular file but a pipe, a socket or a device")
+        if before.st_size > MAX_BYTES:
+            return Examined(bad=f"has {before.st_size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
+        if abs(now() - before.st_mtime) < settle_seconds:
+            age = f"changed less than {settle_seconds:g} s ago"
+            return Examined(later=f"{age} and {MAY_BE_WRITTEN}; the next run takes it up")
+        sha256 = sha256_file(file)
+        after = file.stat()
+    except OSError as error:
+        return Examined(bad=_why_not_read(file, error))
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return Examined(later="changed while it was read; the next run takes it up")
+    return Examined(sha256=sha256, mtime_ns=before.st_mtime_ns)
+
+
+def _why_not_read(file: Path, error: OSError) -> str:
+    if not file.is_symlink():
+        return f"cannot be read: {error.strerror or error}"
+    if error.errno == errno.ELOOP:
+        return "is a symbolic link that leads back to itself"
+    what = "which does not exist" if isinstance(error, FileNotFoundError) else f"which cannot be read: {error.strerror}"
+    return f"is a symbolic link to {one_line(str(file.readlink()))}, {what}"

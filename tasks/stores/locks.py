@@ -1,0 +1,116 @@
+"""One run of a category at a time: a file lock, which the kernel frees when its holder dies, however it dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from anoclust_core.errors import BusyError, StoreError
+from tasks.stores.files import read_json, write_json
+from tasks.stores.layout import StoreLayout
+
+POLL_SECONDS: Final = 0.1
+"""How often a waiting run tries to get the lock."""
+
+TELL_SECONDS: Final = 1.0
+"""How often a waiting run tells that it waits."""
+
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+
+
+@contextmanager
+def category_lock(
+    store: StoreLayout,
+    category: str,
+    *,
+    wait_seconds: float = 0.0,
+    on_wait: Callable[[float], None] | None = None,
+) -> Iterator[None]:
+    """Be the only run of a category that writes into a store, for the length of the block.
+
+    Parameters
+    ----------
+    store
+        Where the category is kept.
+    category
+        Name of the product.
+    wait_seconds
+        How long to wait for another run to end.
+    on_wait
+        Called now and then with the seconds waited so far.
+
+    Raises
+    ------
+    BusyError
+        If another run has the lock for that long; the message says which.
+    StoreError
+        If the store's file system has no locks.
+    """
+    path = store.lock(category)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = path.with_suffix(".json")
+    # never a file in place of a lock: it would outlive its holder and block for good
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        _acquire(lock, path, category, holder, wait_seconds, on_wait)
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(
+    lock: FileLock,
+    path: Path,
+    category: str,
+    holder: Path,
+    wait_seconds: float,
+    on_wait: Callable[[float], None] | None,
+) -> None:
+    start = time.monotonic()
+    while True:
+        waited = time.monotonic() - start
+        left = max(0.0, wait_seconds - waited)
+        try:
+            lock.acquire(timeout=min(left, TELL_SECONDS), poll_interval=POLL_SECONDS)
+        except Timeout:
+            if left == 0.0:
+                raise BusyError(_busy(category, holder, waited if wait_seconds else 0.0)) from None
+            if on_wait:
+                on_wait(time.monotonic() - start)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise StoreError(
+                    f"{path} cannot be locked ({error}); without locks two runs of a category would spoil each other's "
+                    "work: keep the store on a local disk, or on a network file system with locks"
+                ) from error
+            raise
+        else:
+            return
+
+
+def _busy(category: str, holder: Path, waited: float) -> str:
+    try:
+        found = read_json(holder)
+        who = f" (process {found['pid']} on {found['host']} since {found['since']})"
+    except (OSError, ValueError, LookupError, TypeError):
+        who = ""  # it has only just begun
+    if waited:
+        return f"another run of category {category} is still going on after {waited:.0f} s{who}; try again later"
+    return (
+        f"another run of category {category} is going on{who}; wait for it to end, or give --wait-seconds 600 to wait "
+        "here"
+    )
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,34 @@
+"""Everything that a run imports, for the process that the others are forked from."""
+
+from __future__ import annotations
+
+import gc
+from importlib import import_module
+
+MODULES = (
+    "flows.cluster",
+    "flows.run",
+    "processes",
+    "anyio._backends._asyncio",
+    "distributed.http.scheduler.json",
+    "distributed.http.worker",
+    "email.policy",
+    "fastapi",
+    "matplotlib.pyplot",
+    "pandas.io.formats.csvs",
+    "PIL.BmpImagePlugin",
+    "PIL.JpegImagePlugin",
+    "prefect.engine",
+    "prefect.flow_engine",
+    "prefect.task_engine",
+    "prefect.telemetry.run_telemetry",
+    "prefect.utilities.visualization",
+    "pyarrow.parquet",
+)
+"""What a run imports at its start, and what libraries import when they are first used."""
+
+for name in MODULES:
+    import_module(name)
+
+gc.collect()
+gc.freeze()  # a collection in a child would touch, and so copy, all that was imported here

@@ -1,0 +1,317 @@
+"""Runs one stage in this process and says how much memory it took; imported by a fork server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import matplotlib.pyplot  # noqa: F401 - part of the imports, not of the report
+import numpy as np
+from builders import digest
+from prefect.logging import disable_run_logger
+
+import tasks.embed as embed_stage
+import tasks.pair as pair_stage
+import tasks.report as report_stage
+from anoclust_core import memory, tiling
+from anoclust_core.backbones import activation_bytes, build_extractor, describe, fold_batch_norms
+from anoclust_core.bags import normalize_patches
+from anoclust_core.clustering.linkage import linkage_tree
+from anoclust_core.config import RunConfig
+from anoclust_core.evaluation import evaluate
+from anoclust_core.protocols import protocol_named
+from anoclust_core.records import (
+    ArrayHandle,
+    BagWeights,
+    ClusterTree,
+    DatasetManifest,
+    EmbeddingSpec,
+    ImageRecord,
+    NearestDistances,
+    Reference,
+)
+from tasks import group as group_stage
+from tasks import weigh as weigh_stage
+from tasks.stores import arrays
+from tasks.stores.embeddings import EmbeddingSegments, segment_images
+from tasks.stores.engine import CORES
+from tasks.stores.files import sha256_file
+from tasks.stores.layout import StoreLayout
+from tasks.stores.manifests import save_manifest
+from tasks.stores.nearest import NearestSlabs, WantedPairs
+from tasks.stores.weights import load_state_dict
+
+PLENTY = 1 << 40
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Peak above what the process had before, and the prediction, in bytes."""
+
+    what: str
+    peak: int
+    predicted: int
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(field)
+
+
+@contextlib.contextmanager
+def _peak() -> Iterator[list[int]]:
+    """Peak of the resident set inside the block, above its start."""
+    found: list[int] = []
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    yield found
+    found.append(_status("VmHWM") - before)
+
+
+@contextlib.contextmanager
+def _without_prefect() -> Iterator[None]:
+    class Silent:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __call__(self, *_: object) -> None:
+            pass
+
+    with (
+        disable_run_logger(),
+        patch.object(embed_stage, "Progress", Silent),
+        patch.object(pair_stage, "Progress", Silent),
+        patch.object(report_stage, "Progress", Silent),
+        patch.object(report_stage, "_publish_artifacts", lambda *_: None),
+    ):
+        yield
+
+
+def _spec(n_patches: tuple[int, int], dim: int) -> EmbeddingSpec:
+    return EmbeddingSpec("b", "b", "w", (1,), 256, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, n_patches, dim)
+
+
+def _manifest(folder: Path, images: list[ImageRecord]) -> Path:
+    return save_manifest(StoreLayout(folder), DatasetManifest("tile", tuple(images)))
+
+
+def _made_up(n_images: int) -> list[ImageRecord]:
+    return [ImageRecord(f"{n}.png", f"/{n}.png", digest(str(n)), "cluster") for n in range(n_images)]
+
+
+def _random_bags(rng: np.random.Generator, n: int, spec: EmbeddingSpec) -> np.ndarray:
+    return normalize_patches(rng.standard_normal((n, spec.n_patches, spec.dim), dtype=np.float32))
+
+
+def _write_bags(folder: Path, hashes: list[str], spec: EmbeddingSpec) -> None:
+    rng = np.random.default_rng(0)
+    segments = EmbeddingSegments(folder)
+    step = segment_images(spec.n_patches, spec.dim)
+    for start in range(0, len(hashes), step):
+        part = hashes[start : start + step]
+        segments.append(part, _random_bags(rng, len(part), spec))
+
+
+def embed(size: int, folder: Path) -> Measured:
+    """Photographs of several sizes through the embedded network."""
+    from PIL import Image
+
+    side, pixels, n_images = ((128, 300, 40), (256, 600, 40), (256, 3000, 24), (512, 900, 16))[size]
+    config = RunConfig.model_validate({"embed": {"image_size": side, "device": "cpu"}})
+    spec = describe(config.embed.backbone, weights="w", layers=None, image_size=side)
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(n_images):
+        file = folder / f"{number}.jpg"
+        small = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((pixels, pixels)).save(file)
+        images.append(ImageRecord(file.name, str(file), sha256_file(file), "cluster"))
+    manifest = _manifest(folder, images)
+    extractor = build_extractor(spec, load_state_dict(config.embed.backbone, spec.timm_model, None))
+    predicted = memory.embed_plan(
+        n_patches=spec.n_patches,
+        dim=spec.dim,
+        image_size=side,
+        weight_bytes=sum(weights.numel() * weights.element_size() for weights in extractor.parameters()),
+        activation_bytes=activation_bytes(fold_batch_norms(extractor, side), side),
+        batch=embed_stage.BATCH_IMAGES["cpu"],
+        threads=CORES,
+        segment_images=segment_images(spec.n_patches, spec.dim),
+        largest_pixels=[pixels**2] * CORES,
+    )
+    del extractor
+    with _without_prefect(), _peak() as peak:
+        embed_stage.embed.fn(
+            category="tile",
+            key="k",
+            manifest=str(manifest),
+            spec=spec,
+            folder=str(folder / "bags"),
+            config=config,
+            memory=PLENTY,
+        )
+    return Measured(f"{n_images} images of {pixels} px at {side}", peak[0], predicted.total)
+
+
+def pair(size: int, folder: Path) -> Measured:
+    """All pairs of made-up bags."""
+    n_images, grid, dim = ((64, (8, 8), 48), (200, (16, 16), 120), (64, (32, 32), 120), (32, (32, 32), 512))[size]
+    spec = _spec(grid, dim)
+    images = _made_up(n_images)
+    _write_bags(folder / "bags", [image.sha256 for image in images], spec)
+    manifest = _manifest(folder, images)
+    side = tiling.block_images(spec.n_patches, spec.dim)
+    predicted = memory.pair_plan(
+        block_bytes=tiling.block_bytes(side, spec.n_patches, dim),
+        side=side,
+        n_patches=spec.n_patches,
+        dim=dim,
+        threads=CORES,
+        n_images=2 * n_images,
+        n_pairs=n_images**2,
+    )
+    with _without_prefect(), _peak() as peak:
+        pair_stage.pair.fn(
+            category="tile",
+            key="k",
+            manifest=str(manifest),
+            spec=spec,
+            embeddings=str(folder / "bags"),
+            folder=str(folder / "nearest"),
+            reference=Reference("cluster"),
+            dask=None,
+            memory=PLENTY,
+        )
+    return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
+
+
+def weigh(size: int, folder: Path) -> Measured:
+    """Made-up distances."""
+    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
+    spec = _spec(grid, dim)
+    images = _made_up(n_images)
+    hashes = sorted(image.sha256 for image in images)
+    _write_bags(folder / "bags", hashes, spec)
+    plan = NearestSlabs(folder / "nearest").plan(WantedPairs(hashes), folder / "bags", spec.n_patches, 32)
+    plan.create()
+    for block in plan.blocks:
+        values = np.full((len(block.rows), len(block.columns), spec.n_patches), 0.5, np.float16)
+        for target, block_values in ((block.forward, values), (block.backward, values.transpose(1, 0, 2))):
+            if target:
+                arrays.write_block(target[0], "distances", (target[1], target[2], 0), block_values)
+        plan.block_done(block)
+    del plan
+    manifest = _manifest(folder, images)
+    predicted = memory.weigh_plan(
+        n_images=n_images,
+        n_contents=n_images,
+        n_reference=n_images,
+        n_patches=spec.n_patches,
+        dim=dim,
+        bags=weigh_stage.BAGS_AT_ONCE,
+    )
+    nearest = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, spec.n_patches))
+    with _without_prefect(), _peak() as peak:
+        weigh_stage.weigh.fn(
+            category="tile",
+            key="k",
+            manifest=str(manifest),
+            spec=spec,
+            embeddings=str(folder / "bags"),
+            nearest=nearest,
+            folder=str(folder / "weights"),
+            tau="0.3sd",
+            memory=PLENTY,
+        )
+    return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
+
+
+def _weights(folder: Path, n_images: int, n_patches: int, dim: int) -> BagWeights:
+    rng = np.random.default_rng(0)
+    stored = {
+        "rarity": rng.random((n_images, n_patches), dtype=np.float32),
+        "descriptors": rng.standard_normal((n_images, dim), dtype=np.float32),
+    }
+    arrays.write_arrays(folder / "weights", stored, {"tau": 0.1})
+    shapes = {name: values.shape for name, values in stored.items()}
+    return BagWeights(ArrayHandle(str(folder / "weights"), "k", shapes), 0.1)
+
+
+def group(size: int, folder: Path) -> Measured:
+    """Ward over random descriptors."""
+    n_images, dim = ((500, 48), (2000, 120), (5000, 512), (12_000, 120))[size]
+    weights = _weights(folder, n_images, 4, dim)
+    with _without_prefect(), _peak() as peak:
+        group_stage.group.fn(
+            category="tile",
+            key="k",
+            weights=weights,
+            folder=str(folder / "tree"),
+            n_clusters=None,
+            n_clusters_rule="",
+            memory=PLENTY,
+        )
+    predicted = memory.group_plan(n_images=n_images, dim=dim)
+    return Measured(f"{n_images} descriptors of {dim}", peak[0], predicted.total)
+
+
+def report(size: int, folder: Path) -> Measured:
+    """A report of random results over pictures that repeat."""
+    from PIL import Image
+
+    n_images, n_clusters = ((50, 3), (400, 6), (2000, 12), (6000, 20))[size]
+    spec = _spec((16, 16), 120)
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(n_images):
+        file = folder / f"{number % 200}.jpg"
+        if not file.exists():
+            Image.fromarray(rng.integers(0, 255, (400, 400, 3), dtype=np.uint8)).save(file)
+        sha256 = sha256_file(file) if number < 200 else digest(str(number))
+        images.append(ImageRecord(f"{number}.jpg", str(file), sha256, "cluster"))
+    manifest_path = _manifest(folder, images)
+    weights = _weights(folder, n_images, spec.n_patches, spec.dim)
+    labels = rng.integers(0, n_clusters, n_images)
+    linkage = linkage_tree(arrays.read(folder / "weights", "descriptors"), method="ward")
+    arrays.write_arrays(folder / "tree", {"linkage": linkage, "labels": labels}, {})
+    tree = ClusterTree(
+        ArrayHandle(str(folder / "tree"), "k", {"linkage": linkage.shape, "labels": labels.shape}), n_clusters, "r", 3
+    )
+    predicted = memory.report_plan(
+        n_images=n_images,
+        n_patches=spec.n_patches,
+        dim=spec.dim,
+        n_drawn=min(n_images, n_clusters * report_stage.DRAWN_PER_CLUSTER),
+        thumbnail_bytes=3 * report_stage.THUMBNAIL_SIDE**2,
+        largest_pixels=400**2,
+    )
+    with _without_prefect(), _peak() as peak:
+        report_stage.report.fn(
+            category="tile",
+            key="k" * 32,
+            manifest=str(manifest_path),
+            config=RunConfig(),
+            spec=spec,
+            reference=Reference("cluster"),
+            weights=weights,
+            tree=tree,
+            evaluation=evaluate(protocol_named("sohn"), [None] * n_images, labels.tolist()),
+            runs_folder=str(folder / "runs"),
+            keys={},
+            memory=PLENTY,
+        )
+    return Measured(f"{n_images} images, {n_clusters} clusters", peak[0], predicted.total)
+
+
+MEASURES: dict[str, Callable[[int, Path], Measured]] = {
+    "embed": embed,
+    "pair": pair,
+    "weigh": weigh,
+    "group": group,
+    "report": report,
+}

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from builders import digest, flat_folder, manifest_of, tiny_config
+
+from anoclust_core.keys import content_key
+from anoclust_core.records import SetAside
+from tasks.stores.files import read_json, write_json
+from tasks.stores.layout import StoreLayout
+from tasks.stores.listing import list_datasets
+from tasks.stores.manifests import load_manifest, save_manifest
+
+
+def test_manifest_comes_back_as_it_was_saved(tmp_path):
+    """Images, file times, what was set aside and why, and notes survive the way through the store."""
+    (listed,) = list_datasets(flat_folder(tmp_path / "board", range(3)), tiny_config(tmp_path / "none"))
+    assert all(image.mtime_ns for image in listed.images)
+    manifest = replace(
+        listed,
+        quarantine=(SetAside("a\nb.png", "the file is empty"),),
+        deferred=(SetAside("🙂.png", "changed while it was read"),),
+        notes=("a note",),
+        n_normals_given=2,
+    )
+    assert load_manifest(save_manifest(StoreLayout(tmp_path / "store"), manifest)) == manifest
+
+
+def test_manifest_of_an_earlier_version_is_read(tmp_path):
+    """A manifest that was saved before files were deferred has none, and its files have no times."""
+    path = save_manifest(StoreLayout(tmp_path), manifest_of([digest("a"), digest("b")]))
+    content = read_json(path)
+    del content["deferred"]
+    for image in content["images"]:
+        del image["mtime_ns"]
+    old = path.with_name(f"{content_key('manifest', content)}.json")
+    write_json(old, content)
+    assert load_manifest(old) == manifest_of([digest("a"), digest("b")])
