@@ -302,9 +302,8 @@ def _to_distances(
             nearest = doubles.min(axis=1)
             squared[i, j, rows[part]] = np.where(nearest < ZERO_BELOW, 0, nearest)
             if means is not None:
-                roots = np.sqrt(np.maximum(doubles, 0, out=doubles), out=doubles)
-                means[i, j, rows[part]] = roots.mean(axis=1)
-                del roots
+                np.sqrt(np.maximum(doubles, 0, out=doubles), out=doubles)
+                means[i, j, rows[part]] = doubles.mean(axis=1)
             del doubles  # else it would still be there while the next one is made
     return np.sqrt(squared, out=squared)
 

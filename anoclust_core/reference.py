@@ -111,4 +111,3 @@ def reference_note(reference: Reference, images: DatasetManifest) -> list[str]:
         f"Rarity is measured against {reference.size:,} of {n_all:,} {of}, drawn at random with seed {reference.seed} "
         "(--reference, --store-budget)."
     ]
-

@@ -32,18 +32,11 @@ class Rectangle:
     columns: tuple[int, ...]
 
 
-def block_images(n_patches: int, dim: int, budget: int = BLOCK_BUDGET_BYTES) -> int:
+def block_images(n_patches: int, dim: int) -> int:
     """Number of images a side in one block task.
 
     Predicted bytes of a ``b x b`` block: two groups of bags, the distances of both directions and a few products in
     single precision, one pair with a part of its product in double precision, and a mask.
-
-    Parameters
-    ----------
-    n_patches, dim
-        Of a bag.
-    budget
-        Bytes of one block task.
 
     Raises
     ------
@@ -51,12 +44,12 @@ def block_images(n_patches: int, dim: int, budget: int = BLOCK_BUDGET_BYTES) -> 
         If not even one image pair fits into the budget.
     """
     for side in range(MAX_BLOCK_IMAGES, 0, -1):
-        if block_bytes(side, n_patches, dim) <= budget:
+        if block_bytes(side, n_patches, dim) <= BLOCK_BUDGET_BYTES:
             return side
     need = block_bytes(1, n_patches, dim)
     raise ResourceError(
         f"one pair of images with {n_patches} patches of length {dim} needs {readable_bytes(need)}, a block task may "
-        f"use {readable_bytes(budget)}; lower --image-size, choose a deeper layer with --layers, or raise --memory"
+        f"use {readable_bytes(BLOCK_BUDGET_BYTES)}; lower --image-size or choose a deeper layer with --layers"
     )
 
 

@@ -15,7 +15,7 @@ ALGORITHM_VERSIONS: Final = MappingProxyType(
         "weigh": 1,  # rarity.py, weights.py, bags.descriptors
         "group": 1,  # clustering/linkage.py
         "evaluate": 1,  # metrics.py, protocols.py
-        "measure": 1,  # benchmark/, and everything that it calls
+        "measure": 2,  # benchmark/, and everything that it calls
         "report": 2,  # reporting/, and the files of a run
     }
 )

@@ -374,6 +374,10 @@ def _localisation(category: CategoryArrays, conditions: Conditions, method: str)
         "pixel_auroc": pixel_auroc(maps, category.masks),
         "pro": per_region_overlap(maps, category.masks),
     }
+    # weights sum to 1 in every image, so that they do not tell one image's defect from another's clean surface
+    raw = enlarged(rarity.reshape(-1, *category.grid), category.masks.shape[1])
+    found["pixel_auroc_of_rarity"] = pixel_auroc(raw, category.masks)
+    found["pro_of_rarity"] = per_region_overlap(raw, category.masks)
     if not is_defect.all():
         found["image_auroc"] = image_auroc(rarity.max(axis=1), is_defect)
     return found

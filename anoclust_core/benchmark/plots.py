@@ -22,6 +22,7 @@ _FRAME: Final = 4
 _WRONG: Final = (214, 39, 40)
 _SEVERAL: Final = (255, 140, 0)
 _RIGHT: Final = (205, 210, 216)
+_PAPER: Final = (240, 242, 244)
 _PER_ROW: Final = 12
 _CAPTION: Final = 20
 
@@ -156,10 +157,11 @@ def cluster_sheet(clusters: Sequence[tuple[str, float, Sequence[tuple[NDArray[np
         draw.text((_FRAME, top + 3), f"{majority} ({purity:.2f})", fill="black", font=font)
         for at, (pixels, state, _) in enumerate(pictures[:_PER_ROW]):
             left = at * cell
-            draw.rectangle((left, top + _CAPTION, left + cell - 2, top + _CAPTION + cell - 2), fill=colours[state])
+            inner = (left, top + _CAPTION, left + cell - 2, top + _CAPTION + cell - 2)
+            draw.rectangle(inner, fill=_PAPER, outline=colours[state], width=_FRAME if state != "right" else 1)
             picture = Image.fromarray(pixels)
-            picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            sheet.paste(picture, (left + _FRAME, top + _CAPTION + _FRAME))
+            picture.thumbnail((_THUMBNAIL - 2 * _FRAME, _THUMBNAIL - 2 * _FRAME))
+            sheet.paste(picture, (left + (cell - picture.width) // 2, top + _CAPTION + (cell - picture.height) // 2))
     data = io.BytesIO()
     sheet.save(data, "PNG")
     return data.getvalue()

@@ -339,23 +339,16 @@ def localisation_table(results: Results, setting: Setting) -> Table:
         for row in found.get("distances", ()):
             if "pixel_auroc" in row.scores:
                 theirs = published.PIXEL_AUROC.get(row.method)
-                rows.append(
-                    (
-                        category, row.method, f"{row.scores['pixel_auroc']:.3f}", f"{row.scores['pro']:.3f}",
-                        f"{row.scores['image_auroc']:.3f}" if "image_auroc" in row.scores else _NONE,
-                        f"{theirs:.3f}" if theirs else _NONE,
-                    )
-                )  # fmt: skip
+                scores = [row.scores.get(name) for name in _LOCALISATION]
+                rows.append((category, row.method, *(_join([score]) for score in scores), _join([theirs])))
     header = (
-        "category",
-        "weights",
-        "pixel AUROC",
-        "PRO to 0.3",
-        "image AUROC",
-        "published pixel AUROC (MVTec, 15 categories)",
-    )
+        "category", "weights", "pixel AUROC of the weights", "of the rarity", "PRO of the weights", "of the rarity",
+        "image AUROC", "published: pixel AUROC of the weights on MVTec",
+    )  # fmt: skip
     return Table("localisation", "Localisation by the weights (section 4.3)", header, rows, _notes(setting))
 
+
+_LOCALISATION: Final = ("pixel_auroc", "pixel_auroc_of_rarity", "pro", "pro_of_rarity", "image_auroc")
 
 _PUBLISHED_NAMES: Final = MappingProxyType(
     {

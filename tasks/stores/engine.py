@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psutil
@@ -15,7 +16,7 @@ from distributed import Client, KilledWorker, WorkerPlugin, as_completed
 from distributed.system import MEMORY_LIMIT
 from threadpoolctl import threadpool_limits
 
-from anoclust_core.errors import ResourceError
+from anoclust_core.errors import AnoclustError, ResourceError
 
 Job = TypeVar("Job")
 
@@ -110,7 +111,8 @@ def run_jobs(
     if not jobs:
         return
     with workers(address) as client:
-        futures = client.map(function, jobs, pure=False, retries=JOB_RETRIES if address else 0)
+        job = partial(_run_job, function)
+        futures = client.map(job, jobs, pure=False, retries=JOB_RETRIES if address else 0)
         position = {future.key: at for at, future in enumerate(futures)}
         try:
             for future, count in as_completed(futures, loop=client.loop, with_results=True):
@@ -123,3 +125,15 @@ def run_jobs(
         except BaseException:
             client.cancel(futures)
             raise
+
+
+def _run_job(function: Callable[[Job], int], job: Job) -> int:
+    """Run one job; an error of ours comes back as it is, without foreign ones behind it.
+
+    They travel along as pickles, and one that cannot, like some of Zarr's, turns all into a nameless ``Exception``.
+    """
+    try:
+        return function(job)
+    except AnoclustError as error:
+        error.__cause__ = error.__context__ = None
+        raise

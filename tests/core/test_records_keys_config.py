@@ -285,7 +285,7 @@ def test_a_misspelt_option_is_refused(name: str) -> None:
         ("n_clusters", "many"),
         ("tau", "hot"),
         ("tau", "0sd"),
-        ("tau", 0.3),
+        ("tau", -0.3),
         ("image_size", 31),
         ("image_size", 4097),
         ("seed", -1),

@@ -210,5 +210,7 @@ def test_a_pair_that_does_not_fit_is_refused_with_the_knob(n_patches: int, dim: 
     single = 2 * n_patches * dim + 2 * n_patches + n_patches**2
     double = 2 * n_patches * dim + 2 * min(n_patches**2, 1 << 20)
     need = (4 * single + 8 * double + n_patches) >> 20
-    with pytest.raises(ResourceError, match=rf"{n_patches} patches.* {need} MiB.*256 MiB.*--image-size.*--layers"):
+    with pytest.raises(
+        ResourceError, match=rf"{n_patches} patches.* {need}\.\d MiB.*256\.0 MiB.*--image-size.*--layers"
+    ):
         block_images(n_patches, dim)

@@ -425,10 +425,16 @@ def test_what_is_not_ours_stays(store: Store) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
         os.utime(path, (0, 0))
-    (store.root / "trees" / FOLDER / ("f" * 32)).symlink_to(store.data)
+    links = [
+        store.root / "trees" / FOLDER / ("f" * 32),
+        store.root / "results" / "weigh" / FOLDER / f"{'f' * 32}-{'f' * 8}",
+    ]
+    for link in links:
+        link.symlink_to(store.data if link.parts[-3] == "trees" else mine[0])
     collected = store.collect()
     assert [path for path in mine if not path.is_file() or path.read_text() != "mine"] == []
-    assert sorted(path.name for path in store.data.iterdir())
+    assert all(link.is_symlink() for link in links)
+    assert list(store.data.iterdir())
     assert not store.runs[1].exists()
     assert (store.runs[0] / "report.html").is_file()
     assert any(f"runs/{FOLDER}/{store.runs[0].name} stays: notes.txt" in note for note in collected.notes)

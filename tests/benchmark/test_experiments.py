@@ -27,7 +27,7 @@ from anoclust_core.resampling import random_subsets
 
 N, GRID = 14, (3, 4)
 SPEC = EmbeddingSpec("efficientnet_lite2", "t", "w", (3,), 256, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (16, 16), 120)
-CONDITIONS = Conditions(SOHN, "0.3sd", "0.3sd", seed=0, n_subsets=4)
+CONDITIONS = Conditions(SOHN, "0.3sd", "0.3sd", seed=0, n_subsets=2)
 
 
 @pytest.fixture(scope="module")
