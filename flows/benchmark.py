@@ -232,7 +232,7 @@ def _manifests(
 
 
 def _check_labels(manifest: DatasetManifest) -> None:
-    without = [image.path for image in manifest.clustered if image.label is None]
+    without = sorted(image.path for image in manifest.clustered if image.label is None)
     if without:
         raise DatasetError(
             f"the benchmark needs a label for every image; {len(without)} of category {manifest.category} have none "

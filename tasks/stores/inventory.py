@@ -24,6 +24,7 @@ ARRAYS: Final = MappingProxyType(
         "nearest": frozenset({"distances"}),
         "weights": frozenset({"rarity", "weights", "descriptors"}),
         "trees": frozenset({"linkage", "labels"}),
+        "holistic": frozenset({"embeddings"}),
     }
 )
 """Folders of a store that hold folders of arrays, by category, and what arrays are in each of these."""
@@ -100,6 +101,7 @@ _COUNTED_AS: Final = {
     "nearest": "distances",
     "weights": "weights",
     "trees": "weights",
+    "holistic": "embeddings",
     "manifests": "runs",
     "runs": "runs",
     RESULTS: "runs",

@@ -46,7 +46,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Moment:
-    """When a process is killed: before the n-th change of a file in a stage, or some seconds after its start."""
+    """When a process is killed: before the n-th change of a file in a stage, or some seconds after its start.
+
+    Where a stage has fewer changes the process is killed at its end.
+    """
 
     stage: str
     event: int = 0
@@ -119,6 +122,8 @@ def run_until(command: Command, told: Path, moment: Moment) -> None:
     """Run until the moment comes, and die there as a killed process does: at once, without a word."""
 
     def die_in_time(stage: str) -> None:
+        if moment.event and STAGES.index(stage) > STAGES.index(moment.stage):
+            _die()  # fewer changes than before: two threads made the same folder, or a part was there already
         if moment.seconds and stage == moment.stage:
             threading.Thread(target=lambda: (time.sleep(moment.seconds), _die()), daemon=True).start()
 
