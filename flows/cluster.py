@@ -9,20 +9,15 @@ from prefect import flow
 from anoclust_core.config import RunConfig
 from anoclust_core.records import EmbeddingSpec
 from flows.plan import plan_run
+from flows.stages import compare_images, embed_images
 from tasks import telemetry
-from tasks.embed import embed
 from tasks.evaluate import evaluate
 from tasks.group import group
 from tasks.orchestration import StageRunner
-from tasks.pair import pair
 from tasks.report import report
 from tasks.stores import arrays
-from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.engine import memory_budget
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import check_enough
-from tasks.stores.manifests import load_manifest, save_manifest
-from tasks.stores.nearest import NearestSlabs, wanted_pairs
 from tasks.weigh import weigh
 
 
@@ -57,44 +52,12 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
         layout = StoreLayout(Path(store))
         run_stage = StageRunner(category, layout.results)
         memory = memory_budget(config.memory)
-        images = load_manifest(Path(manifest))
+        embedded = embed_images(run_stage, layout, manifest, config, spec, memory)
+        # images that could not be decoded are known from here on; the keys stand for the others
+        images, settled = embedded.images, embedded.manifest
         plan = plan_run(images, config, spec)
-
-        segments = EmbeddingSegments(layout.embeddings(category, plan.embedding))
-        n_new = len(segments.missing(images.images))
-        embeddings = run_stage(
-            embed,
-            key=plan.embed,
-            detail=f"{n_new} new images",
-            is_complete=n_new == 0,
-            manifest=manifest,
-            spec=spec,
-            folder=str(segments.folder),
-            config=config,
-            memory=memory,
-        )
-
-        # images that could not be decoded are known from here on; the later keys stand for the others
-        images = images.without(segments.unreadable(images.images))
-        images = images.deferring(segments.still_missing(embeddings.not_now))
-        check_enough(images, max_bad_share=config.data.max_bad_share)
-        settled = str(save_manifest(layout, images))
-        plan = plan_run(images, config, spec)
-
-        slabs = NearestSlabs(layout.nearest(category, plan.distances))
-        n_pairs = slabs.count_missing(wanted_pairs(images, plan.reference))
-        nearest = run_stage(
-            pair,
-            key=plan.pair,
-            detail=f"{n_pairs} new image pairs",
-            is_complete=n_pairs == 0,
-            manifest=settled,
-            spec=spec,
-            embeddings=embeddings.uri,
-            folder=str(slabs.folder),
-            reference=plan.reference,
-            dask=config.pair.dask,
-            memory=memory,
+        nearest = compare_images(
+            run_stage, layout, embedded, plan.reference, config, spec, memory, key=plan.pair, distances=plan.distances
         )
 
         weights_folder = layout.weights(category, plan.weigh)
@@ -105,7 +68,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             is_complete=arrays.is_complete(weights_folder),
             manifest=settled,
             spec=spec,
-            embeddings=embeddings.uri,
+            embeddings=embedded.embeddings,
             nearest=nearest,
             folder=str(weights_folder),
             tau=config.weigh.tau,

@@ -16,20 +16,15 @@ from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistanc
 from anoclust_core.reference import choose_reference
 from flows.benchmark import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
 from flows.plan import plan_run
+from flows.stages import compare_images, embed_images
 from tasks import telemetry
-from tasks.embed import embed
 from tasks.holistic import holistic
 from tasks.measure import load_category, measure
 from tasks.orchestration import StageRunner
-from tasks.pair import pair
 from tasks.stores import arrays
-from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.engine import memory_budget
 from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import check_enough
-from tasks.stores.manifests import load_manifest, save_manifest
-from tasks.stores.nearest import NearestSlabs, wanted_pairs
 from tasks.tabulate import draw_pictures, write_benchmark
 
 Results = dict[str, dict[str, list[Measurement]]]
@@ -125,51 +120,29 @@ def _prepare(
     """Embed and compare the images of a category as a run does; blind, and against the normals where there are any."""
     run_stage = StageRunner(category, layout.results)
     config = job.config
-    images = load_manifest(Path(manifest))
-    plan = plan_run(images, config, spec)
-    segments = EmbeddingSegments(layout.embeddings(category, plan.embedding))
-    n_new = len(segments.missing(images.images))
-    embeddings = run_stage(
-        embed,
-        key=plan.embed,
-        detail=f"{spec.backbone}, {n_new} new images",
-        is_complete=n_new == 0,
-        manifest=manifest,
-        spec=spec,
-        folder=str(segments.folder),
-        config=config,
-        memory=memory,
-    )
-    images = images.without(segments.unreadable(images.images))
-    images = images.deferring(segments.still_missing(embeddings.not_now))
-    check_enough(images, max_bad_share=config.data.max_bad_share)
-    settled = str(save_manifest(layout, images))
-    slabs = NearestSlabs(layout.nearest(category, plan.distances))
+    embedded = embed_images(run_stage, layout, manifest, config, spec, memory)
+    images = embedded.images
     # every subset and every Hausdorff distance follows from all pairs: a benchmark takes no random reference
     blind = choose_reference(
         images.blind(), size=len(images.clustered), budget=config.pair.store_budget, n_patches=spec.n_patches, seed=0
     )
+    distances = plan_run(images, config, spec).distances
     found = {}
     for reference in (blind, Reference("normal")) if images.normals else (blind,):
-        with_means = reference.role == "cluster"
-        missing = slabs.count_missing(wanted_pairs(images, reference, with_means=with_means))
-        found[reference.role] = run_stage(
-            pair,
-            key=content_key(
-                "benchmark pair", {"plan": plan.distances, "data": images.dataset_hash, "to": reference.role}
-            ),
-            detail=f"{reference.role}, {missing} new image pairs",
-            is_complete=missing == 0,
-            manifest=settled,
-            spec=spec,
-            embeddings=embeddings.uri,
-            folder=str(slabs.folder),
-            reference=reference,
-            dask=config.pair.dask,
-            memory=memory,
-            with_means=with_means,
+        parts = {"plan": distances, "data": images.dataset_hash, "to": reference.role}
+        found[reference.role] = compare_images(
+            run_stage,
+            layout,
+            embedded,
+            reference,
+            config,
+            spec,
+            memory,
+            key=content_key("benchmark pair", parts),
+            distances=distances,
+            with_means=reference.role == "cluster",
         )
-    return _Prepared(images, settled, spec, embeddings.uri, found["cluster"], found.get("normal"))
+    return _Prepared(images, embedded.manifest, spec, embedded.embeddings, found["cluster"], found.get("normal"))
 
 
 def _measure_all(

@@ -1,0 +1,114 @@
+"""The first two stages of every flow that works on images: embed what is new, compare what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from anoclust_core.config import RunConfig
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
+from flows.plan import plan_run
+from tasks.embed import embed
+from tasks.orchestration import StageRunner
+from tasks.pair import pair
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.layout import StoreLayout
+from tasks.stores.listing import check_enough
+from tasks.stores.manifests import load_manifest, save_manifest
+from tasks.stores.nearest import NearestSlabs, wanted_pairs
+
+
+@dataclass(frozen=True)
+class EmbeddedImages:
+    """Images of one category that have embeddings.
+
+    Attributes
+    ----------
+    images
+        Without those that turned out unusable; every later key stands for these.
+    manifest
+        Path of their manifest.
+    embeddings
+        Folder of their segments.
+    """
+
+    images: DatasetManifest
+    manifest: str
+    embeddings: str
+
+
+def embed_images(
+    run_stage: StageRunner, layout: StoreLayout, manifest: str, config: RunConfig, spec: EmbeddingSpec, memory: int
+) -> EmbeddedImages:
+    """Embed the images of a manifest that no segment holds, and set aside those that cannot be used.
+
+    Raises
+    ------
+    DatasetError
+        If too few images are left, or too many are bad.
+    """
+    images = load_manifest(Path(manifest))
+    plan = plan_run(images, config, spec)
+    segments = EmbeddingSegments(layout.embeddings(images.category, plan.embedding))
+    n_new = len(segments.missing(images.images))
+    embeddings = run_stage(
+        embed,
+        key=plan.embed,
+        detail=f"{n_new} new images",
+        is_complete=n_new == 0,
+        manifest=manifest,
+        spec=spec,
+        folder=str(segments.folder),
+        config=config,
+        memory=memory,
+    )
+    images = images.without(segments.unreadable(images.images))
+    images = images.deferring(segments.still_missing(embeddings.not_now))
+    check_enough(images, max_bad_share=config.data.max_bad_share)
+    return EmbeddedImages(images, str(save_manifest(layout, images)), embeddings.uri)
+
+
+def compare_images(
+    run_stage: StageRunner,
+    layout: StoreLayout,
+    embedded: EmbeddedImages,
+    reference: Reference,
+    config: RunConfig,
+    spec: EmbeddingSpec,
+    memory: int,
+    *,
+    key: str,
+    distances: str,
+    with_means: bool = False,
+) -> NearestDistances:
+    """Compute the nearest distances to the reference that no slab holds.
+
+    Parameters
+    ----------
+    run_stage, layout, config, spec, memory
+        Of the flow.
+    embedded
+        From `embed_images`.
+    reference
+        Images that rarity is measured against.
+    key, distances
+        Content key of the result, and the one that names the slabs' folder.
+    with_means
+        Compute the mean distance of every pair too, for the Hausdorff distance that needs it.
+    """
+    slabs = NearestSlabs(layout.nearest(embedded.images.category, distances))
+    n_pairs = slabs.count_missing(wanted_pairs(embedded.images, reference, with_means=with_means))
+    return run_stage(
+        pair,
+        key=key,
+        detail=f"{n_pairs} new image pairs",
+        is_complete=n_pairs == 0,
+        manifest=embedded.manifest,
+        spec=spec,
+        embeddings=embedded.embeddings,
+        folder=str(slabs.folder),
+        reference=reference,
+        dask=config.pair.dask,
+        memory=memory,
+        with_means=with_means,
+    )
