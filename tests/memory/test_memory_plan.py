@@ -39,14 +39,15 @@ def measure(
     """Run a measurement in a new process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["measured"])
-    # Python 3.11 does not hand sys.path to the fork server, which then silently imports nothing
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
 
     def run(stage: str, size: int, folder: Path) -> Measured:
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             return pool.submit(MEASURES[stage], size, folder).result(timeout=200)
 
-    yield run
+    with pytest.MonkeyPatch.context() as patch:
+        # Python 3.11 does not hand sys.path to the fork server, which then silently imports nothing
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        yield run
     print_table([("stage", "size", "measured peak", "predicted"), *sorted(rows)])
 
 
