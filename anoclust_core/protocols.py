@@ -55,7 +55,7 @@ class Protocol:
 
     def headline_f1(self, scores: Scores) -> float:
         """Return the one F1 of ``scores`` that this protocol's tables print, in [0, 1]."""
-        return scores.f1_weighted if self.f1_average == "weighted" else scores.f1_micro
+        return float(getattr(scores, self.f1_name))
 
 
 SOHN: Final = Protocol("sohn", f1_average="weighted", dropped=frozenset(), unscored=frozenset({COMBINED}))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from prefect import flow
 
+from anoclust_core.benchmark.columns import select_taus
 from anoclust_core.benchmark.experiments import Measurement
 from anoclust_core.benchmark.published import SEMI, WEIGHTED
-from anoclust_core.benchmark.tables import Setting, select_taus
+from anoclust_core.benchmark.tables import Setting
 from anoclust_core.keys import content_key
 from anoclust_core.protocols import protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
@@ -17,7 +18,6 @@ from anoclust_core.reference import choose_reference
 from flows.benchmark import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
 from flows.plan import plan_run
 from flows.stages import compare_images, embed_images
-from tasks import telemetry
 from tasks.holistic import holistic
 from tasks.measure import load_category, measure
 from tasks.orchestration import StageRunner
@@ -214,23 +214,22 @@ def _measure(
         seed=job.config.seed,
         n_subsets=request.n_subsets,
     )
-    with telemetry.timed("measure"):
-        return run_stage(
-            measure,
-            key=key,
-            detail=experiment,
-            is_complete=True,
-            experiment=experiment,
-            manifest=found.manifest,
-            spec=found.spec,
-            embeddings=found.embeddings,
-            nearest=found.nearest,
-            normals=found.normals,
-            holistic=whole,
-            protocol=request.protocol,
-            tau=taus[0],
-            tau_normals=taus[1],
-            seed=job.config.seed,
-            n_subsets=request.n_subsets,
-            memory=memory,
-        )
+    return run_stage(
+        measure,
+        key=key,
+        detail=experiment,
+        is_complete=True,
+        experiment=experiment,
+        manifest=found.manifest,
+        spec=found.spec,
+        embeddings=found.embeddings,
+        nearest=found.nearest,
+        normals=found.normals,
+        holistic=whole,
+        protocol=request.protocol,
+        tau=taus[0],
+        tau_normals=taus[1],
+        seed=job.config.seed,
+        n_subsets=request.n_subsets,
+        memory=memory,
+    )

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.benchmark import plots, tables
+from anoclust_core.benchmark.columns import Results
 from anoclust_core.benchmark.geometry import CategoryArrays, rarity_of, weighted
-from anoclust_core.benchmark.tables import Results, Setting, Table
+from anoclust_core.benchmark.tables import Setting, Table
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.protocols import COMBINED
 from anoclust_core.records import GOOD, ImageRecord

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from anoclust_core.benchmark.columns import Results
 from anoclust_core.benchmark.experiments import Measurement
-from anoclust_core.benchmark.tables import Results
 
 _DPI: Final = 110
 _THUMBNAIL: Final = 88

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
 from anoclust_core.benchmark import published
-from anoclust_core.benchmark.experiments import PURITIES, TAU_CURVE, TAUS, Measurement
-from anoclust_core.benchmark.published import GROUPS, MAX_HAUSDORFF, MTD, WEIGHTED
+from anoclust_core.benchmark.columns import Column, Results, columns_of
+from anoclust_core.benchmark.experiments import PURITIES, Measurement
+from anoclust_core.benchmark.published import MAX_HAUSDORFF, WEIGHTED
 from anoclust_core.clustering.methods import CLUSTERINGS
 from anoclust_core.protocols import Protocol
 from anoclust_core.records import EmbeddingSpec
-
-Results: TypeAlias = Mapping[str, Mapping[str, Sequence[Measurement]]]
-"""Measurements by category, then by experiment."""
 
 PAPER_BACKBONE: Final = "wide_resnet50_2"
 PAPER_GRID: Final = (32, 32)
@@ -54,28 +52,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A data set of the paper, or one of the user's.
-
-    Attributes
-    ----------
-    title
-        Heading.
-    categories
-        Those that its scores are the plain mean of.
-    published
-        Name of the column in the papers' tables, or None.
-    is_whole
-        Whether all categories of the published column are there.
-    """
-
-    title: str
-    categories: tuple[str, ...]
-    published: str | None
-    is_whole: bool
-
-
-@dataclass(frozen=True)
 class Setting:
     """How all of it was measured.
 
@@ -97,57 +73,6 @@ class Setting:
     def is_papers(self) -> bool:
         """Whether features are made as in the paper."""
         return self.spec.backbone == PAPER_BACKBONE and self.spec.grid == PAPER_GRID and self.spec.image_size == 256
-
-
-def columns_of(categories: Iterable[str]) -> list[Column]:
-    """Group the categories as the papers' tables do; a category that they do not have is a column of its own."""
-    left = list(categories)
-    columns = []
-    for group, members in GROUPS.items():
-        found = tuple(name for name in members if name in left)
-        if found:
-            title = group if len(found) == len(members) else f"{group}, {len(found)} of {len(members)}"
-            columns.append(Column("magnetic_tile" if group == MTD else title, found, group, len(found) == len(members)))
-            left = [name for name in left if name not in found]
-    return columns + [Column(name, (name,), None, True) for name in left]
-
-
-def select_taus(results: Results, method: str, protocol: Protocol, default: str) -> dict[str, tuple[str, bool]]:
-    """Choose the temperature of each category on the others, [SOHN23] sec. 4: the best mean of NMI, ARI and F1.
-
-    A category of MVTec is left out of its own choice; Magnetic Tile takes the choice of the textures. Where there is no
-    other category to choose on, the default is taken.
-
-    Returns
-    -------
-    taus
-        By category: the temperature, and whether it was selected.
-    """
-    quality = {
-        category: {
-            row.setting: float(np.mean([row.scores["nmi"], row.scores["ari"], _f1(row.scores, protocol)]))
-            for row in found.get("temperatures", ())
-            if row.method == method and row.setting in TAUS
-        }
-        for category, found in results.items()
-    }
-    chosen = {}
-    for category in results:
-        others = [name for name in _siblings(category) if name != category and quality.get(name)]
-        if others:
-            best = max(TAUS, key=lambda tau: (np.mean([quality[name][tau] for name in others]), -TAUS.index(tau)))
-            chosen[category] = (best, True)
-        else:
-            chosen[category] = (default, False)
-    return chosen
-
-
-def _siblings(category: str) -> tuple[str, ...]:
-    """Categories that a category's temperature may be chosen on."""
-    for group, members in GROUPS.items():
-        if category in members:
-            return GROUPS[published.TEXTURE] if group == MTD else members
-    return ()
 
 
 def distances_table(results: Results, setting: Setting) -> Table:
@@ -307,7 +232,6 @@ def temperatures_table(results: Results, setting: Setting) -> Table:
                 )
             )
     header = ("category", "distance", "temperature", "tau", _score_names(setting), "defects only")
-    assert len(TAU_CURVE) >= len(TAUS)  # noqa: S101 - the choices are points of the curve
     return Table("figure-6", "Figure 6: temperature", header, rows, _notes(setting))
 
 

@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 
 from anoclust_core.bags import descriptors
 from anoclust_core.benchmark import published, tables
+from anoclust_core.benchmark.columns import columns_of, select_taus
 from anoclust_core.benchmark.experiments import EXPERIMENTS, TAUS, Conditions, Measurement
 from anoclust_core.benchmark.geometry import (
     CategoryArrays,
@@ -18,7 +19,7 @@ from anoclust_core.benchmark.geometry import (
     rarity_of,
     subset_rarities,
 )
-from anoclust_core.benchmark.tables import Setting, columns_of, select_taus
+from anoclust_core.benchmark.tables import Setting
 from anoclust_core.distances import pair_statistics
 from anoclust_core.pairwise import nearest_and_mean_distances_within, nearest_distances
 from anoclust_core.protocols import SOHN
