@@ -22,6 +22,8 @@ from anoclust_core.errors import ConfigError, StoreError
 from anoclust_core.records import EmbeddingSpec
 
 TIMM_NAMES: Final = {
+    "efficientnet_lite0": "tf_efficientnet_lite0",  # installed with the extra `backbones`
+    "efficientnet_lite1": "tf_efficientnet_lite1",
     "efficientnet_lite2": "tf_efficientnet_lite2",  # its weights are installed with Anoclust
     "wide_resnet50_2": "wide_resnet50_2.tv_in1k",  # the papers' weights; timm's own default was trained later
 }

@@ -56,6 +56,13 @@ def _valid_tau(text: str) -> str:
     return repr(value).removesuffix(".0") + ("sd" if relative else "")
 
 
+def _valid_weights(text: str) -> str:
+    kind, colon, folder = text.partition(":")
+    if text not in ("rarity", "uniform") and not (kind == "maps" and colon and folder):
+        raise ValueError("is rarity, uniform or maps:FOLDER")
+    return text
+
+
 def _valid_device(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise ValueError("is auto, cpu, cuda or cuda:INDEX")
@@ -155,11 +162,20 @@ class WeighConfig(_Section):
 
     Attributes
     ----------
+    weights
+        What the weights follow: ``rarity`` (eq. 5, 6), ``uniform`` (all patches alike), or ``maps:FOLDER``, anomaly
+        maps that another program made.
     tau
         Temperature: ``0.02`` in embedding units or ``0.3sd`` in standard deviations of the rarity.
     """
 
+    weights: Annotated[str, AfterValidator(_valid_weights)] = "rarity"
     tau: Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_valid_tau)] = "0.3sd"
+
+    @property
+    def maps(self) -> str | None:
+        """Folder of the anomaly maps that the weights follow, or None."""
+        return self.weights.partition(":")[2] or None
 
 
 class GroupConfig(_Section):
@@ -167,10 +183,25 @@ class GroupConfig(_Section):
 
     Attributes
     ----------
+    distance
+        ``weighted_average`` between descriptors, eq. (1), or a Hausdorff distance of appendix C by its name in
+        `anoclust_core.distances`.
+    linkage
+        How clusters are merged; Ward over a Hausdorff distance is the Lance-Williams recurrence on it.
     n_clusters
         None: the number of classes where every image has a label (the papers' protocol), else a label-free rule.
     """
 
+    distance: Literal[
+        "weighted_average",
+        "mean_mean",
+        "max_min_max",
+        "max_min_mean",
+        "min_min",
+        "mean_min_max",
+        "mean_min_mean",
+    ] = "weighted_average"
+    linkage: Literal["ward", "single", "complete", "average"] = "ward"
     n_clusters: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("auto")] = None
 
 

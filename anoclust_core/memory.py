@@ -184,11 +184,30 @@ def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: i
     )
 
 
-def group_plan(*, n_images: int, dim: int) -> MemoryPlan:
-    """Predict the peak of clustering ``n_images`` descriptors of length ``dim``: linear in the images."""
+def group_plan(*, n_images: int, dim: int, n_patches: int, has_matrix: bool, has_distances: bool) -> MemoryPlan:
+    """Predict the peak of clustering: linear in the images for Ward and single linkage over descriptors.
+
+    Parameters
+    ----------
+    n_images, dim
+        Number and length of the descriptors.
+    n_patches
+        Patches a bag.
+    has_matrix
+        Whether the linkage needs the distances of all pairs: complete and average linkage.
+    has_distances
+        Whether distances between images, read from what the pairwise stage stored, are clustered.
+    """
+    read = min(max(READ_BYTES, 2 * n_images * n_patches), 2 * n_images**2 * n_patches)
     return MemoryPlan(
         stage="group",
-        parts={"descriptors": 40 * n_images * dim, "the tree": 400 * n_images, "the rest": _FIXED},
+        parts={
+            "descriptors": 40 * n_images * dim,
+            "the tree": 400 * n_images,
+            "distances between images": (48 if has_distances else 8 if has_matrix else 0) * n_images**2,
+            "nearest distances": 3 * read if has_distances else 0,
+            "the rest": _FIXED,
+        },
         knob="cluster fewer images at once",
     )
 
@@ -239,6 +258,7 @@ def benchmark_plan(*, n_images: int, n_normals: int, n_patches: int, dim: int, i
             "nearest distances": 6 * n_images * (n_images + n_normals) * n_patches,
             "rarity within subsets": 4 * 100 * n_images * n_patches,
             "embeddings": 12 * n_images * n_patches * dim,
+            "distances between images": 96 * n_images**2,
             "ground truth and maps": 24 * n_images * image_size**2,
             "the rest": _FIXED,
         },

@@ -33,8 +33,15 @@ SETTING_TEXTS: Final = MappingProxyType(
         "pair.store_budget": "Largest size of a run's nearest distances on disk, as in `2GiB`.",
         "pair.dask": "Address of a Dask scheduler (`tcp://host:8786`) whose workers see the store; `none` computes in "
         "this process.",
+        "weigh.weights": "What the weights of patches follow: `rarity`; `uniform`, all alike; or `maps:FOLDER`, "
+        "anomaly maps that any detector made, `FOLDER/CATEGORY/IMAGE.npy` (or .tiff, grey .png), larger where more "
+        "anomalous; then no pair of images is compared.",
         "weigh.tau": "Temperature of the weights: small looks at the rarest patch only, large at all alike. A number "
         "in embedding units (`0.02`) or in standard deviations of the rarity (`0.3sd`).",
+        "group.distance": "Distance between images: `weighted_average` of their patches, or a Hausdorff distance "
+        "of the paper's appendix C (`max_min_max` is the classical one, `mean_min_max` the modified one; `mean_mean`, "
+        "`max_min_mean`, `min_min`, `mean_min_mean`).",
+        "group.linkage": "How clusters are merged: `ward`, `average`, `complete` or `single`.",
         "group.n_clusters": "Number of clusters, or `auto`: the number of classes where every image has a label (the "
         "papers' protocol), else where the merge tree has its largest step.",
     }
@@ -59,7 +66,11 @@ SETTING_VALUES: Final = MappingProxyType(
         "pair.reference": "auto or a whole number from 1",
         "pair.store_budget": "a size such as 2GiB",
         "pair.dask": "none or an address such as tcp://host:8786",
+        "weigh.weights": "rarity, uniform or maps:FOLDER",
         "weigh.tau": "a positive number in embedding units (0.02) or in standard deviations of the rarity (0.3sd)",
+        "group.distance": "weighted_average, mean_mean, max_min_max, max_min_mean, min_min, mean_min_max or "
+        "mean_min_mean",
+        "group.linkage": "ward, average, complete or single",
         "group.n_clusters": "auto or a whole number from 1",
     }
 )

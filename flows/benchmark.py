@@ -61,6 +61,11 @@ PICTURED: Final = frozenset({"overlays", "sheets"})
 BACKBONE_FIGURES: Final = frozenset({"9", "10", "11"})
 """Figures that compare backbones."""
 
+METHOD_NAMES: Final = (
+    "average", "max-hausdorff", "weighted", "normals", "masks", "max", "gem", "spoc", "bag-of-words", "holistic",
+)  # fmt: skip
+"""Methods that can be chosen, without importing what computes them; a test holds them to the experiments'."""
+
 DEFAULT_TABLES: Final = ("1", "2", "3", "5", "9")
 
 
@@ -78,6 +83,8 @@ class BenchmarkRequest:
         Random 90 % subsets for error bars.
     backbones
         Those that Figures 9 to 11 compare, besides the one of the tables.
+    methods
+        Short names of the methods that are compared; all where empty.
     """
 
     protocol: str
@@ -85,6 +92,7 @@ class BenchmarkRequest:
     figures: tuple[str, ...]
     n_subsets: int
     backbones: tuple[str, ...]
+    methods: tuple[str, ...] = ()
 
     @property
     def experiments(self) -> list[str]:
@@ -126,6 +134,7 @@ def check_request(request: BenchmarkRequest) -> None:
     for kind, asked, known in (
         ("--table", request.tables, EXPERIMENT_OF_TABLE),
         ("--figure", request.figures, EXPERIMENT_OF_FIGURE),
+        ("--methods", request.methods, METHOD_NAMES),
     ):
         for number in asked:
             if number not in known:
@@ -189,16 +198,12 @@ def run_benchmark(
                 embed = config.embed.model_copy(update={"backbone": name})
                 jobs.append(_job(layout, config.model_copy(update={"embed": embed}), compared))
 
-    def heard(stage: str, done: int, total: int) -> None:
-        if listener:
-            listener("", stage, done, total)
-
     with ExitStack() as stack:
         for category in manifests:
             stack.enter_context(category_lock(layout, category, wait_seconds=config.wait_seconds))
             sweep(layout, category)
         paths = {category: str(save_manifest(layout, manifest)) for category, manifest in manifests.items()}
-        stack.enter_context(telemetry.recording(heard))
+        stack.enter_context(telemetry.recording(listener))
         stack.enter_context(with_prefect(debug))
         from flows.measure import benchmark
 

@@ -8,7 +8,7 @@ from prefect import flow
 
 from anoclust_core.config import RunConfig
 from anoclust_core.records import EmbeddingSpec
-from flows.plan import plan_run
+from flows.plan import pair_key, plan_run
 from flows.stages import compare_images, embed_images
 from tasks import telemetry
 from tasks.evaluate import evaluate
@@ -26,9 +26,10 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
     """Cluster the images of one category by type of anomaly, [SOHN23].
 
     1. **embed**: every new image becomes a bag of patch embeddings.
-    2. **pair**: distance of every patch to its nearest patch in every other image, or in the known normals.
+    2. **pair**: distance of every patch to its nearest patch in every other image, or in the known normals. Not needed
+       where the weights follow given maps.
     3. **weigh**: rare patches get large weights (eq. 5, 6); each image is pooled to one descriptor (eq. 1).
-    4. **group**: Ward's tree over the descriptors, cut into clusters.
+    4. **group**: a tree of merges (Ward's) over the descriptors, or over Hausdorff distances, cut into clusters.
     5. **evaluate**: agreement with the labels, where there are labels.
     6. **report**: the run's folder: assignments, summary, report, figures.
 
@@ -56,22 +57,36 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
         # images that could not be decoded are known from here on; the keys stand for the others
         images, settled = embedded.images, embedded.manifest
         plan = plan_run(images, config, spec)
-        nearest = compare_images(
-            run_stage, layout, embedded, plan.reference, config, spec, memory, key=plan.pair, distances=plan.distances
+        nearest, among = (
+            compare_images(
+                run_stage,
+                layout,
+                embedded,
+                reference,
+                config,
+                spec,
+                memory,
+                key=pair_key(plan.images, images, reference),
+                distances=plan.images.distances,
+                with_means=reference is plan.among and config.group.distance == "mean_mean",
+            )
+            if reference
+            else None
+            for reference in (plan.reference, plan.among)
         )
 
         weights_folder = layout.weights(category, plan.weigh)
         weights = run_stage(
             weigh,
             key=plan.weigh,
-            detail=f"tau {config.weigh.tau}",
+            detail=f"{config.weigh.weights}, tau {config.weigh.tau}",
             is_complete=arrays.is_complete(weights_folder),
             manifest=settled,
             spec=spec,
             embeddings=embedded.embeddings,
             nearest=nearest,
             folder=str(weights_folder),
-            tau=config.weigh.tau,
+            config=config.weigh,
             memory=memory,
         )
 
@@ -79,10 +94,13 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
         tree = run_stage(
             group,
             key=plan.group,
-            detail=f"{len(images.clustered)} images",
+            detail=f"{len(images.clustered)} images, {config.group.distance}, {config.group.linkage}",
             is_complete=arrays.is_complete(tree_folder),
+            manifest=settled,
             weights=weights,
+            among=among,
             folder=str(tree_folder),
+            config=config.group,
             n_clusters=plan.n_clusters,
             n_clusters_rule=plan.n_clusters_rule,
             memory=memory,

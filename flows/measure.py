@@ -16,7 +16,7 @@ from anoclust_core.protocols import protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
 from anoclust_core.reference import choose_reference
 from flows.benchmark import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
-from flows.plan import plan_run
+from flows.plan import embedding_keys
 from flows.stages import compare_images, embed_images
 from tasks.holistic import holistic
 from tasks.measure import load_category, measure
@@ -25,7 +25,7 @@ from tasks.stores import arrays
 from tasks.stores.engine import memory_budget
 from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
-from tasks.tabulate import draw_pictures, write_benchmark
+from tasks.tabulate import draw_pictures, publish_benchmark, write_benchmark
 
 Results = dict[str, dict[str, list[Measurement]]]
 
@@ -96,7 +96,9 @@ def benchmark(
     job, results, taus, prepared = main
     setting = Setting(protocol_named(request.protocol), job.spec, {name: text for name, (_, _, text) in taus.items()})
     pictures = _draw(request, prepared, taus, memory_budget(job.config.memory))
-    return str(write_benchmark(Path(out), results, by_backbone, setting, request.tables, request.figures, pictures))
+    page = write_benchmark(Path(out), results, by_backbone, setting, request.tables, request.figures, pictures)
+    publish_benchmark(page)
+    return str(page)
 
 
 def _draw(
@@ -126,7 +128,7 @@ def _prepare(
     blind = choose_reference(
         images.blind(), size=len(images.clustered), budget=config.pair.store_budget, n_patches=spec.n_patches, seed=0
     )
-    distances = plan_run(images, config, spec).distances
+    distances = embedding_keys(images, spec).distances
     found = {}
     for reference in (blind, Reference("normal")) if images.normals else (blind,):
         parts = {"plan": distances, "data": images.dataset_hash, "to": reference.role}
@@ -213,6 +215,7 @@ def _measure(
         taus=[tau, tau_normals] if tau else None,
         seed=job.config.seed,
         n_subsets=request.n_subsets,
+        methods=sorted(request.methods),
     )
     return run_stage(
         measure,
@@ -231,5 +234,6 @@ def _measure(
         tau_normals=taus[1],
         seed=job.config.seed,
         n_subsets=request.n_subsets,
+        methods=request.methods,
         memory=memory,
     )

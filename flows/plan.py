@@ -12,8 +12,38 @@ from anoclust_core.protocols import n_classes, protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
 from anoclust_core.reference import choose_reference
 from anoclust_core.versions import ALGORITHM_VERSIONS
+from tasks.stores.maps import maps_digest
 
 _LABELS_RULE: Final = "as many as there are classes, since every image has a label (protocol {})"
+
+
+@dataclass(frozen=True)
+class EmbeddingKeys:
+    """Keys of what is computed from the images alone, whatever is done with it.
+
+    Attributes
+    ----------
+    embedding
+        Key of the embedding spec: names the folder of segments.
+    distances
+        Key of embedding and distance computation: names the folder of slabs.
+    embed
+        Key of the embeddings of these very images.
+    """
+
+    embedding: str
+    distances: str
+    embed: str
+
+
+def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingKeys:
+    """Make the keys of the embeddings of a manifest's images."""
+    embedding = _key("embed", spec=asdict(spec))
+    return EmbeddingKeys(
+        embedding=embedding,
+        distances=_key("pair", embedding=embedding),
+        embed=_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
+    )
 
 
 @dataclass(frozen=True)
@@ -23,26 +53,25 @@ class RunPlan:
     Attributes
     ----------
     reference
-        Images that rarity is measured against.
+        Images that rarity is measured against; None where the weights follow given maps.
+    among
+        The clustered images themselves, all of them, where the clustering is by a Hausdorff distance; else None.
     n_clusters, n_clusters_rule
         Number to cut, or None for the label-free suggestion; and why.
-    embedding
-        Key of the embedding spec: names the folder of segments.
-    distances
-        Key of embedding and distance computation: names the folder of slabs.
-    embed, pair, weigh, group, evaluate
-        Keys of the stages' results.
+    images
+        Keys of what comes from the images alone.
+    pair, weigh, group, evaluate
+        Keys of the stages' results; ``pair`` is None without a reference.
     run
         Key of everything that a run's folder shows.
     """
 
-    reference: Reference
+    reference: Reference | None
+    among: Reference | None
     n_clusters: int | None
     n_clusters_rule: str
-    embedding: str
-    distances: str
-    embed: str
-    pair: str
+    images: EmbeddingKeys
+    pair: str | None
     weigh: str
     group: str
     evaluate: str
@@ -52,9 +81,9 @@ class RunPlan:
     def keys(self) -> dict[str, str]:
         """Keys that a run's summary tells: where other commands find what the run is made of."""
         return {
-            "embedding": self.embedding,
-            "distances": self.distances,
-            "pair": self.pair,
+            "embedding": self.images.embedding,
+            "distances": self.images.distances,
+            **({"pair": self.pair} if self.pair else {}),
             "weigh": self.weigh,
             "group": self.group,
             "evaluate": self.evaluate,
@@ -70,37 +99,59 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
         If more clusters are asked for than there are images.
     ResourceError
         If the distances to the reference do not fit their budget.
+    DatasetError
+        If there is no map for any image, where the weights follow maps.
     """
     clustered = manifest.clustered
     labels = [image.label for image in clustered]
     n_clusters, rule = _number_of_clusters(labels, config)
     if n_clusters is not None and n_clusters > len(clustered):
         raise ConfigError(f"--n-clusters {n_clusters}: {manifest.category} has only {len(clustered)} images to cluster")
-    reference = choose_reference(
-        manifest,
-        size=config.pair.reference,
-        budget=config.pair.store_budget,
-        n_patches=spec.n_patches,
-        seed=config.seed,
+    images = embedding_keys(manifest, spec)
+    maps = maps_digest(config.weigh.maps, manifest) if config.weigh.maps else None
+    reference = None if maps else _reference(manifest, config, spec, size=config.pair.reference)
+    among = None
+    if config.group.distance != "weighted_average":
+        among = _reference(manifest.blind(), config, spec, size=len(clustered))
+    pair = pair_key(images, manifest, reference) if reference else None
+    weigh = _key(
+        "weigh",
+        pair=pair,
+        maps=maps and {"digest": maps, "images": images.embed},
+        uniform=config.weigh.weights == "uniform",
+        tau=config.weigh.tau,
     )
-    embedding = _key("embed", spec=asdict(spec))
-    distances = _key("pair", embedding=embedding)
-    pair = _key("pair", distances=distances, dataset=manifest.dataset_hash, reference=asdict(reference))
-    weigh = _key("weigh", pair=pair, tau=config.weigh.tau)
-    group = _key("group", weigh=weigh, n_clusters=n_clusters, rule=rule)
+    group = _key(
+        "group",
+        weigh=weigh,
+        distance=config.group.distance,
+        linkage=config.group.linkage,
+        n_clusters=n_clusters,
+        rule=rule,
+    )
     evaluate = _key("evaluate", group=group, protocol=config.protocol, labels=labels)
     return RunPlan(
         reference=reference,
+        among=among,
         n_clusters=n_clusters,
         n_clusters_rule=rule,
-        embedding=embedding,
-        distances=distances,
-        embed=_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
+        images=images,
         pair=pair,
         weigh=weigh,
         group=group,
         evaluate=evaluate,
         run=_key("report", evaluate=evaluate, shown=_shown(manifest), recipe=config.method),
+    )
+
+
+def pair_key(images: EmbeddingKeys, manifest: DatasetManifest, reference: Reference) -> str:
+    """Key of the nearest distances from the clustered images to a reference."""
+    return _key("pair", distances=images.distances, dataset=manifest.dataset_hash, reference=asdict(reference))
+
+
+def _reference(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec, *, size: int | None) -> Reference:
+    return choose_reference(
+        manifest, size=size, budget=config.pair.store_budget, n_patches=spec.n_patches, seed=config.seed
     )
 
 

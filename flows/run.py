@@ -13,7 +13,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.orchestrator import prefect_api, prepare_prefect
-from flows.plan import plan_run
+from flows.plan import embedding_keys, plan_run
 from tasks import telemetry
 from tasks.stores import runs
 from tasks.stores.cards import embedding_spec
@@ -101,8 +101,7 @@ def run_data(
     manifests = list_datasets(data, config, categories=categories, exclude=store, progress=hashing)
     spec = embedding_spec(layout, config)
     for manifest in manifests:
-        heard = _for_category(listener, manifest.category)
-        with telemetry.recording(heard) as notes:
+        with telemetry.recording(listener) as notes:
             try:
                 run, is_new = _run_category(manifest, layout, config, spec, debug)
                 summary = runs.read_summary(run)
@@ -136,7 +135,7 @@ def _run_category(
 
     def on_wait(waited: float) -> None:
         if notes.listener:
-            notes.listener("wait", int(waited), int(config.wait_seconds))
+            notes.listener(manifest.category, "wait", int(waited), int(config.wait_seconds))
 
     with category_lock(layout, manifest.category, wait_seconds=config.wait_seconds, on_wait=on_wait):
         notes.started = time.time()  # waiting for another run is no part of this one
@@ -206,13 +205,7 @@ def _finished_run(
 
     Images that turned out undecodable are known by content and time, so the key can be made without decoding any.
     """
-    segments = EmbeddingSegments(layout.embeddings(manifest.category, plan_run(manifest, config, spec).embedding))
+    segments = EmbeddingSegments(layout.embeddings(manifest.category, embedding_keys(manifest, spec).embedding))
     settled = manifest.without(segments.unreadable(manifest.images))
     check_enough(settled, max_bad_share=config.data.max_bad_share)
     return runs.find_run(layout.runs(manifest.category), plan_run(settled, config, spec).run)
-
-
-def _for_category(listener: Callable[[str, str, int, int], None] | None, category: str) -> telemetry.Listener | None:
-    if listener is None:
-        return None
-    return lambda stage, done, total: listener(category, stage, done, total)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anoclust_core.config import RunConfig
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
-from flows.plan import plan_run
+from flows.plan import embedding_keys
 from tasks.embed import embed
 from tasks.orchestration import StageRunner
 from tasks.pair import pair
@@ -48,12 +48,12 @@ def embed_images(
         If too few images are left, or too many are bad.
     """
     images = load_manifest(Path(manifest))
-    plan = plan_run(images, config, spec)
-    segments = EmbeddingSegments(layout.embeddings(images.category, plan.embedding))
+    keys = embedding_keys(images, spec)
+    segments = EmbeddingSegments(layout.embeddings(images.category, keys.embedding))
     n_new = len(segments.missing(images.images))
     embeddings = run_stage(
         embed,
-        key=plan.embed,
+        key=keys.embed,
         detail=f"{n_new} new images",
         is_complete=n_new == 0,
         manifest=manifest,

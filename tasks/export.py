@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import re
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,21 +16,18 @@ from anoclust_core.errors import StoreError
 from anoclust_core.records import ImageRecord
 from anoclust_core.reporting.figures import rarity_overlay_png, rarity_scale
 from tasks.stores import arrays, runs
-from tasks.stores.files import MAX_NAME, safe_name, write_bytes, write_json
+from tasks.stores.files import safe_name, write_bytes, write_json
 from tasks.stores.images import UnreadableImageError, read_image
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
+from tasks.stores.maps import SCALE, map_names
 from tasks.stores.parts import parts_of
 
-SCALE: Final = "scale.json"
 MAX_SIDE: Final = 2048
 """Longest side of a picture; a larger image is shown smaller."""
 
 _LONELY_SIDE: Final = 512
 """Longest side of a picture whose image is gone."""
-
-_UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\%]')
-"""Characters that some file system takes for something else, and the one that they are written with."""
 
 
 @dataclass(frozen=True)
@@ -113,65 +107,6 @@ def export_maps(
     }
     write_json(folder / SCALE, scale)
     return ExportedMaps(folder, len(images), lonely)
-
-
-def map_names(paths: Iterable[str]) -> dict[str, str]:
-    """Relative file name for the maps of every image, without ending: inside the folder whatever the path is.
-
-    Two images never share a file, on no file system: where two paths come to the same, or one would be a folder where
-    the other is a file, the later one gets a name of its own.
-
-    Examples
-    --------
-    >>> map_names(["test/hole/1.png", "/data/1.png", "../1.png", "TEST/hole/1.png"])["../1.png"]
-    '%2E./1.png'
-    """
-    names: dict[str, str] = {}
-    files, folders = {SCALE}, set[str]()
-    for path in paths:
-        if path in names:
-            continue
-        own = name = "/".join(_safe_part(part) for part in path.split("/") if part) or "%"
-        attempt = 0
-        while _clashes(name, files, folders):
-            name = f"{_digest(f'{attempt}{path}')}-{own.rpartition('/')[2]}"
-            attempt += 1
-        names[path] = name
-        plain = _folded(name)
-        files |= {f"{plain}.npy", f"{plain}.png"}
-        folders.update(_above(plain))
-    return names
-
-
-def _clashes(name: str, files: set[str], folders: set[str]) -> bool:
-    plain = _folded(name)
-    targets = {f"{plain}.npy", f"{plain}.png"}
-    return bool(targets & (files | folders)) or bool(set(_above(plain)) & files)
-
-
-def _folded(name: str) -> str:
-    """One spelling of the names that some file system takes for one."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
-
-
-def _above(name: str) -> list[str]:
-    """Folders that a relative name lies in."""
-    parts = name.split("/")
-    return ["/".join(parts[:n]) for n in range(1, len(parts))]
-
-
-def _safe_part(part: str) -> str:
-    """One part of a path that is a plain name on every file system: readable, and another for every other part."""
-    if part in (".", ".."):
-        return safe_name(part)
-    name = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", part)
-    if len(name.encode(errors="surrogateescape")) > MAX_NAME:
-        name = f"{name[: MAX_NAME // 4]}%{_digest(part)}"
-    return name
 
 
 def _heat(rarity: NDArray[np.float32], low: float, high: float) -> Image.Image:

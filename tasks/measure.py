@@ -41,11 +41,12 @@ def measure(
     tau_normals: str,
     seed: int,
     n_subsets: int,
+    methods: tuple[str, ...],
     memory: int,
 ) -> list[Measurement]:
     """Run one experiment; only its rows go through Prefect."""
     found = load_category(category, manifest, spec, embeddings, nearest, normals, holistic, memory)
-    conditions = Conditions(protocol_named(protocol), tau, tau_normals, seed, n_subsets)
+    conditions = Conditions(protocol_named(protocol), tau, tau_normals, seed, n_subsets, methods)
     return EXPERIMENTS[experiment](found, conditions)
 
 

@@ -185,7 +185,7 @@ class Progress:
     """
 
     def __init__(self, stage: str, category: str) -> None:
-        self._stage = stage
+        self._category, self._stage = category, stage
         self._listener = telemetry.current().listener
         self._told = time.monotonic()
         self._artifact: UUID = create_progress_artifact(  # type: ignore[assignment]
@@ -195,7 +195,7 @@ class Progress:
     def __call__(self, done: int, total: int) -> None:
         """Tell how far the stage is."""
         if self._listener:
-            self._listener(self._stage, done, total)
+            self._listener(self._category, self._stage, done, total)
         now = time.monotonic()
         if done >= total or now - self._told >= PROGRESS_EVERY_SECONDS:
             self._told = now

@@ -64,7 +64,7 @@ class _Run:
     spec: EmbeddingSpec
     manifest: DatasetManifest
     images: tuple[ImageRecord, ...]
-    reference: Reference
+    reference: Reference | None
     weights: BagWeights
     rarity: NDArray[np.float32]
     descriptors: NDArray[np.float32]
@@ -84,7 +84,7 @@ def report(
     manifest: str,
     config: RunConfig,
     spec: EmbeddingSpec,
-    reference: Reference,
+    reference: Reference | None,
     weights: BagWeights,
     tree: ClusterTree,
     evaluation: Evaluation,
@@ -251,8 +251,8 @@ def _summary(run: _Run) -> dict[str, Any]:
         "recipe": run.config.method,
         "config": run.config.model_dump(),
         "embedding": asdict(run.spec),
-        "reference": run.reference.role,
-        "n_reference": len(reference_contents(run.reference, run.manifest)[0]),
+        "reference": run.reference.role if run.reference else None,
+        "n_reference": len(reference_contents(run.reference, run.manifest)[0]) if run.reference else 0,
         "protocol": run.evaluation.protocol,
         "images": _counts(run.manifest),
         "n_clusters": run.tree.n_clusters,
@@ -300,7 +300,30 @@ def _all_seconds(notes: telemetry.Telemetry) -> dict[str, float]:
 
 
 def _notes(run: _Run) -> list[str]:
-    return [*run.manifest.notes, *reference_note(run.reference, run.manifest), *telemetry.current().notes]
+    return [
+        *run.manifest.notes,
+        *(reference_note(run.reference, run.manifest) if run.reference else []),
+        *_method_notes(run.config),
+        *telemetry.current().notes,
+    ]
+
+
+def _method_notes(config: RunConfig) -> list[str]:
+    """What is done in another way than usual."""
+    found = []
+    if config.weigh.maps:
+        found.append(f"Patches are weighed by the anomaly maps in {config.weigh.maps}, not by rarity (--weights).")
+    if config.weigh.weights == "uniform":
+        found.append("All patches of an image have the same weight (--weights uniform).")
+    if config.group.distance != "weighted_average":
+        how = ", the Lance-Williams recurrence on them" if config.group.linkage == "ward" else ""
+        found.append(
+            f"Images are clustered by {config.group.distance} Hausdorff distances, {config.group.linkage} linkage{how} "
+            "(--distance); the map and the distances to a cluster's mean are of the weighted averages."
+        )
+    elif config.group.linkage != "ward":
+        found.append(f"Clusters are merged by {config.group.linkage} linkage (--linkage).")
+    return found
 
 
 def _scores(scores: Scores | None) -> dict[str, float] | None:

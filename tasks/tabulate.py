@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from anoclust_core.benchmark import plots, tables
 from anoclust_core.benchmark.columns import Results
@@ -85,6 +87,15 @@ def write_benchmark(
     pages += [f"![{name}]({name})\n" for name in drawn]
     write_text(out / PAGE, "\n".join(pages))
     return out / PAGE
+
+
+def publish_benchmark(page: Path) -> None:
+    """Show the page and its pictures in the Prefect UI."""
+    text = page.read_text(encoding="utf-8").partition("\n![")[0]
+    create_markdown_artifact(f"{text}\n\nAll of it: `{page}`", key="benchmark", description="Benchmark")
+    for picture in sorted(page.parent.glob("figure-*.png")):
+        url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+        create_image_artifact(image_url=url, key=picture.stem.lower(), description=picture.stem)
 
 
 def draw_pictures(

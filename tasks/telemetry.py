@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-Listener = Callable[[str, int, int], None]
-"""Takes the stage's name, what is done and how much there is in all."""
+Listener = Callable[[str, str, int, int], None]
+"""Takes the category, the stage's name, what is done and how much there is in all."""
 
 
 @dataclass

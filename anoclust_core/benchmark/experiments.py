@@ -25,7 +25,7 @@ from anoclust_core.benchmark.geometry import (
     top_weighted,
     weighted,
 )
-from anoclust_core.benchmark.published import AVERAGE, MAX_HAUSDORFF, SEMI, WEIGHTED
+from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
 from anoclust_core.clustering.linkage import linkage_from_distances, linkage_tree
 from anoclust_core.clustering.methods import CLUSTERINGS, cluster_descriptors, cluster_distances
 from anoclust_core.evaluation import evaluate
@@ -46,6 +46,19 @@ TOP_KS: Final = (1, 2, 5, 10, 20, 50, 100, 200)
 NORMAL_SHARES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 PURITIES: Final = (0.9, 0.95, 0.99)
 BASELINE_ROWS: Final = ("max", "GeM", "SPoC", "bag of words")
+
+METHODS: Final = MappingProxyType(
+    {
+        "average": AVERAGE,
+        "max-hausdorff": MAX_HAUSDORFF,
+        "weighted": WEIGHTED,
+        "normals": SEMI,
+        "masks": MASK,
+        **{name.lower().replace(" ", "-"): name for name in BASELINE_ROWS},
+        "holistic": HOLISTIC,
+    }
+)
+"""From a short name of a method to its name in the papers' tables."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,8 @@ class Conditions:
         Of subsets, starts and codebooks.
     n_subsets
         Random 90 % subsets for error bars.
+    methods
+        Those that tables of methods compare, by their names in `METHODS`; all where empty.
     """
 
     protocol: Protocol
@@ -100,6 +115,11 @@ class Conditions:
     tau_normals: str
     seed: int
     n_subsets: int
+    methods: Sequence[str] = ()
+
+    def wants(self, method: str) -> bool:
+        """Whether a method is to be measured, by its name in the papers' tables."""
+        return not self.methods or method in [METHODS[name] for name in self.methods]
 
 
 Experiment = Callable[[CategoryArrays, Conditions], list[Measurement]]
@@ -109,17 +129,18 @@ def distances(category: CategoryArrays, conditions: Conditions) -> list[Measurem
     """Tables 1 and 7: four distances and the oracle masks under Ward, with localisation, and the trivial partitions."""
     rows = [
         _measure(category, conditions, name, "ward", geometry, extra=_localisation(category, conditions, name))
-        for name, geometry in main_methods(category, conditions.tau, conditions.tau_normals).items()
+        for name, geometry in _main_methods(category, conditions).items()
     ]
     return rows + _trivial(category, conditions)
 
 
 def clusterings(category: CategoryArrays, conditions: Conditions) -> list[Measurement]:
     """Tables 2 and 8: every clustering on max Hausdorff and on weighted average."""
-    methods = main_methods(category, conditions.tau, conditions.tau_normals)
+    methods = _main_methods(category, conditions)
     return [
         _measure(category, conditions, name, clustering, methods[name])
         for name in (MAX_HAUSDORFF, WEIGHTED)
+        if name in methods
         for clustering in _possible(methods[name])
     ]
 
@@ -129,7 +150,7 @@ def purity(category: CategoryArrays, conditions: Conditions) -> list[Measurement
     rarity = rarity_of(category, "expectation")
     top_k = max(1, category.bags.shape[1] // 20)
     methods = {
-        **main_methods(category, conditions.tau, conditions.tau_normals),
+        **_main_methods(category, conditions),
         f"top {top_k}": top_weighted(category, rarity, [top_k], None)[0],
     }
     scored = _scored_rows(category, conditions)
@@ -158,9 +179,9 @@ def variants(category: CategoryArrays, conditions: Conditions) -> list[Measureme
 def holistic(category: CategoryArrays, conditions: Conditions) -> list[Measurement]:
     """Table 4, with the network's last layer: the whole image against its patches."""
     rows = []
-    if category.holistic is not None:
+    if category.holistic is not None and conditions.wants(HOLISTIC):
         rows.append(_measure(category, conditions, HOLISTIC, "ward", Geometry(descriptors=category.holistic)))
-    methods = main_methods(category, conditions.tau, conditions.tau_normals)
+    methods = _main_methods(category, conditions)
     return rows + [
         _measure(category, conditions, name, "ward", methods[name])
         for name in (AVERAGE, MAX_HAUSDORFF, WEIGHTED, SEMI)
@@ -174,16 +195,12 @@ def baselines(category: CategoryArrays, conditions: Conditions) -> list[Measurem
     Weights are computed anew within every subset; the codebook of the bag of words is that of all images.
     """
     subsets = _subsets(category, conditions)
-    kept = [
-        _measure_subsets(
-            category, conditions, WEIGHTED, "ward", subsets, _weighted_subsets(category, conditions, subsets)
-        )
-    ]
-    for name, geometry in main_methods(category, conditions.tau, conditions.tau_normals).items():
-        if name != WEIGHTED:
-            kept.append(_measure_subsets(category, conditions, name, "ward", subsets, _cut(geometry, subsets)))
+    kept = []
+    for name, geometry in _main_methods(category, conditions).items():
+        parts = _weighted_subsets(category, conditions, subsets) if name == WEIGHTED else _cut(geometry, subsets)
+        kept.append(_measure_subsets(category, conditions, name, "ward", subsets, parts))
     draws = generator(conditions.seed, "bag of words")
-    for name in BASELINE_ROWS:
+    for name in filter(conditions.wants, BASELINE_ROWS):
         geometry = baseline(category, name, draws)
         kept.append(_measure_subsets(category, conditions, name, "ward", subsets, _cut(geometry, subsets)))
     return kept
@@ -199,6 +216,7 @@ def clustering_subsets(category: CategoryArrays, conditions: Conditions) -> list
     return [
         _measure_subsets(category, conditions, name, clustering, subsets, found)
         for name, found in geometries.items()
+        if conditions.wants(name)
         for clustering in _possible(found[0])
     ]
 
@@ -261,6 +279,11 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
     }
 )
 """By the name that keys and files bear."""
+
+
+def _main_methods(category: CategoryArrays, conditions: Conditions) -> dict[str, Geometry]:
+    methods = main_methods(category, conditions.tau, conditions.tau_normals)
+    return {name: geometry for name, geometry in methods.items() if conditions.wants(name)}
 
 
 def _measure(

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from anoclust_core.bags import check_bags
 from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
 from anoclust_core.distances import HausdorffVariant, PairStatistics, hausdorff_distances
+from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.pooling import average_pool, bag_of_words, gem_pool, max_pool, spoc_pool
 from anoclust_core.rarity import expected_rarity, maximum_rarity, minimum_rarity, rarity_against_normals
 from anoclust_core.weights import hard_weights, hybrid_weights, mask_weights, soft_weights, temperature
@@ -71,6 +73,33 @@ class CategoryArrays:
     masks: NDArray[np.bool_] | None = None
     holistic: Floats | None = None
 
+    def __post_init__(self) -> None:
+        """Check that all arrays are of the same images.
+
+        Raises
+        ------
+        ArrayContractError
+            If a shape does not fit, patches are not of unit norm, or there are fewer than two images.
+        """
+        n, patches = self.n_images, self.grid[0] * self.grid[1]
+        if n < 2:
+            raise ArrayContractError(f"a benchmark needs at least 2 images; found {n} of category {self.name}")
+        check_bags(self.bags)
+        shapes = {
+            "bags": (self.bags.shape[:2], (n, patches)),
+            "nearest": (self.nearest.shape, (n, n, patches)),
+            "statistics": (self.statistics.largest.shape, (n, n)),
+        }
+        if self.to_normals is not None:
+            shapes["to_normals"] = (self.to_normals.shape, (n, max(1, self.to_normals.shape[1]), patches))
+        if self.masks is not None:
+            shapes["masks"] = (self.masks.shape[:1], (n,))
+        if self.holistic is not None:
+            shapes["holistic"] = (self.holistic.shape[:1], (n,))
+        for name, (found, expected) in shapes.items():
+            if found != expected:
+                raise ArrayContractError(f"{name} of category {self.name} must have shape {expected}; found {found}")
+
     @property
     def n_images(self) -> int:
         """Number of images."""
@@ -97,12 +126,12 @@ def rarity_of(category: CategoryArrays, kind: RarityKind) -> NDArray[np.float64]
 
     Raises
     ------
-    ValueError
+    ConfigError
         If the rarity against normals is asked for and there are none.
     """
     if kind == "normals":
         if category.to_normals is None:
-            raise ValueError(f"{category.name} has no normals")
+            raise ConfigError(f"{category.name} has no normals to measure rarity against")
         return rarity_against_normals(category.to_normals)
     counts = np.ones(category.n_images, np.int64)
     return _OVER_OTHERS[kind](category.nearest, counts)
@@ -155,7 +184,15 @@ def hausdorff(category: CategoryArrays, variant: HausdorffVariant) -> Geometry:
 
 
 def baseline(category: CategoryArrays, name: str, generator: np.random.Generator) -> Geometry:
-    """One of the pooling baselines of [SOHN23] Tables 1 and 9, by its name there."""
+    """One of the pooling baselines of [SOHN23] Tables 1 and 9, by its name there.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such baseline.
+    """
+    if name not in BASELINES:
+        raise ConfigError(f"the pooling baselines are {', '.join(BASELINES)}; found {name!r}")
     return Geometry(descriptors=BASELINES[name](category, generator))
 
 

@@ -25,7 +25,7 @@ from anoclust_core.errors import ConfigError
 LinkageMethod: TypeAlias = Literal["ward", "single", "complete", "average"]
 """How far apart two clusters are: Ward's criterion, or their nearest, farthest or mean pair of images."""
 
-_LINEAR_MEMORY: Final = frozenset({"ward", "single"})
+LINEAR_MEMORY: Final = frozenset({"ward", "single"})
 """Methods for which fastcluster needs no matrix of distances."""
 
 DEFAULT_MAX_CLUSTERS: Final = 20
@@ -90,7 +90,7 @@ def linkage_tree(descriptors: NDArray[np.floating[Any]], *, method: LinkageMetho
     """
     _check_method(method)
     values = checked_descriptors(descriptors)
-    if method in _LINEAR_MEMORY:
+    if method in LINEAR_MEMORY:
         return np.asarray(fastcluster.linkage_vector(values, method=method), dtype=np.float64)
     return _condensed_linkage(pdist(values), method)
 

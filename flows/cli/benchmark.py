@@ -34,6 +34,14 @@ def benchmark(
             show_default="none",
         ),
     ] = None,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Methods to compare, separated by commas: `average`, `max-hausdorff`, `weighted`, `normals`, `masks` "
+            "(oracle), `max`, `gem`, `spoc`, `bag-of-words`, `holistic`.",
+            show_default="all",
+        ),
+    ] = "",
     subsets: Annotated[int, typer.Option(help="Random 90 % subsets behind every error bar.")] = 100,
     backbones: Annotated[
         str, typer.Option(help="Backbones that figures 9 to 11 compare with the main one, separated by commas.")
@@ -82,9 +90,15 @@ def benchmark(
             tables=tuple(EXPERIMENT_OF_TABLE) if table == ["all"] else tuple(table or DEFAULT_TABLES),
             figures=tuple(EXPERIMENT_OF_FIGURE) if figure == ["all"] else tuple(figure or ()),
             n_subsets=subsets,
-            backbones=tuple(name.strip() for name in backbones.split(",") if name.strip()),
+            backbones=_names(backbones),
+            methods=_names(methods),
         )
         with StageBars(Console(stderr=True)) as bars:
             page = run_benchmark(data, settings.store, settings.config, request, out, listener=bars, debug=debug)
         typer.echo(page.read_text(encoding="utf-8"))
         typer.echo(f"{page}: tables, figures and measurements.csv are beside it")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names that are separated by commas."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -34,9 +34,22 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show Prefect's log, and a 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
 
 
+_PANELS: Final = {
+    "": "Run",
+    "data": "Images",
+    "embed": "Features",
+    "pair": "Pairs of images",
+    "weigh": "Weights of patches",
+    "group": "Clusters",
+}
+"""From a section of the settings to its heading in a command's help."""
+
+
 def setting(name: str, default: str) -> typer.models.OptionInfo:
     """Flag of a setting; not given, the environment, the file or the default decides."""
     option: typer.models.OptionInfo = typer.Option(
-        help=SETTING_TEXTS[name], show_default=default.replace("[", "").replace("]", "")
+        help=SETTING_TEXTS[name],
+        show_default=default.replace("[", "").replace("]", ""),
+        rich_help_panel=_PANELS[name.rpartition(".")[0]],
     )
     return option

@@ -42,6 +42,9 @@ def run(
     settle_seconds: Annotated[str | None, setting("data.settle_seconds", "2")] = None,
     max_bad_share: Annotated[str | None, setting("data.max_bad_share", "0.3")] = None,
     n_clusters: Annotated[str | None, setting("group.n_clusters", "auto")] = None,
+    distance: Annotated[str | None, setting("group.distance", "weighted_average")] = None,
+    linkage: Annotated[str | None, setting("group.linkage", "ward")] = None,
+    weights: Annotated[str | None, setting("weigh.weights", "rarity")] = None,
     tau: Annotated[str | None, setting("weigh.tau", "0.3sd")] = None,
     reference: Annotated[str | None, setting("pair.reference", "auto")] = None,
     store_budget: Annotated[str | None, setting("pair.store_budget", "2GiB")] = None,
@@ -80,7 +83,8 @@ def run(
     flags: dict[str, object] = {
         "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
         "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "group.n_clusters": n_clusters,
-        "weigh.tau": tau, "pair.reference": reference, "pair.store_budget": store_budget, "embed.backbone": backbone,
+        "group.distance": distance, "group.linkage": linkage, "weigh.weights": weights, "weigh.tau": tau,
+        "pair.reference": reference, "pair.store_budget": store_budget, "embed.backbone": backbone,
         "embed.checkpoint": checkpoint, "embed.layers": layers, "embed.image_size": image_size, "embed.device": device,
         "pair.dask": dask, "memory": memory, "wait_seconds": wait_seconds, "seed": seed,
     }  # fmt: skip

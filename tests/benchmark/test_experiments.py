@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import unit_bags
@@ -10,9 +12,10 @@ from scipy.spatial.distance import cdist
 from anoclust_core.bags import descriptors
 from anoclust_core.benchmark import published, tables
 from anoclust_core.benchmark.columns import columns_of, select_taus
-from anoclust_core.benchmark.experiments import EXPERIMENTS, TAUS, Conditions, Measurement
+from anoclust_core.benchmark.experiments import EXPERIMENTS, METHODS, TAUS, Conditions, Measurement
 from anoclust_core.benchmark.geometry import (
     CategoryArrays,
+    baseline,
     enlarged,
     main_methods,
     pooled,
@@ -21,6 +24,7 @@ from anoclust_core.benchmark.geometry import (
 )
 from anoclust_core.benchmark.tables import Setting
 from anoclust_core.distances import pair_statistics
+from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.pairwise import nearest_and_mean_distances_within, nearest_distances
 from anoclust_core.protocols import SOHN
 from anoclust_core.records import EmbeddingSpec
@@ -83,13 +87,11 @@ def test_pooling_many_settings_at_once(category):
 
 def test_methods_follow_what_is_there(category):
     """Without normals and masks there is no semi-supervised row and no oracle."""
-    from dataclasses import replace
-
     everything = main_methods(category, "0.3sd", "0.3sd")
     assert list(everything) == list(published.TABLE_1)
     bare = main_methods(replace(category, to_normals=None, masks=None), "0.3sd", "0.3sd")
     assert list(bare) == list(published.TABLE_1)[:3]
-    with pytest.raises(ValueError, match="tile has no normals"):
+    with pytest.raises(ConfigError, match="tile has no normals"):
         rarity_of(replace(category, to_normals=None), "normals")
 
 
@@ -168,3 +170,78 @@ def test_the_papers_tables_agree_with_each_other():
     for name, row in published.TABLE_10["Ward"].items():
         for column in (published.OBJECT, published.TEXTURE):
             assert published.TABLE_9[name][column][0][0] == row[column][0]
+
+
+@pytest.mark.parametrize("name", ["distances", "clusterings", "purity", "holistic", "baselines", "clustering_subsets"])
+def test_only_the_methods_asked_for(category, name):
+    """A comparison of methods measures those that were asked for, with the scores that they have among all."""
+    everything = EXPERIMENTS[name](category, CONDITIONS)
+    for short, title in METHODS.items():
+        found = EXPERIMENTS[name](category, replace(CONDITIONS, methods=(short,)))
+        expected = [row for row in everything if row.method == title]
+        assert [row for row in found if row.method == title] == expected
+        assert {row.method for row in found} <= {title, "one cluster", "good against defect", "top 1"}
+
+
+def test_methods_have_one_list_of_names():
+    """The command line's names, which are read without importing the experiments, are the experiments' own."""
+    from flows.benchmark import METHOD_NAMES
+
+    assert tuple(METHODS) == METHOD_NAMES
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"labels": ["good"]}, "at least 2 images"),
+        ({"labels": []}, "at least 2 images"),
+        ({"labels": ["good"] * (N - 1)}, "bags of category tile must have shape"),
+        ({"bags": unit_bags(N, 5, 6)}, "bags of category tile must have shape"),
+        ({"bags": 2 * unit_bags(N, 12, 6)}, "unit L2 norm"),
+        ({"bags": np.full((N, 12, 6), np.nan, np.float32)}, "unit L2 norm"),
+        ({"grid": (3, 3)}, "must have shape"),
+        ({"nearest": np.zeros((N, N, 5))}, "nearest of category tile must have shape"),
+        ({"nearest": np.zeros((N, N - 1, 12))}, "nearest of category tile must have shape"),
+        ({"to_normals": np.zeros((N, 0, 12))}, "to_normals of category tile must have shape"),
+        ({"to_normals": np.zeros((N, 2, 5))}, "to_normals of category tile must have shape"),
+        ({"masks": np.zeros((N + 1, 8, 8), np.bool_)}, "masks of category tile must have shape"),
+        ({"holistic": np.zeros((N + 1, 3))}, "holistic of category tile must have shape"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(category, change, why):
+    """Arrays of other images, other patches or no unit norm are told by name and shape."""
+    with pytest.raises(ArrayContractError, match=why):
+        replace(category, **change)
+
+
+@pytest.mark.parametrize("tau", ["0", "-1", "nan", "0sd", "warm"])
+@pytest.mark.parametrize("name", ["distances", "clusterings", "variants", "top_patches", "shares_of_normals"])
+def test_temperatures_that_are_none(category, name, tau):
+    """A temperature of 0, below, or in other words is an error in every experiment that uses one."""
+    with pytest.raises(ConfigError, match="tau"):
+        EXPERIMENTS[name](category, replace(CONDITIONS, tau=tau))
+
+
+def test_unknown_baseline(category):
+    """A pooling that does not exist is told with those that do."""
+    with pytest.raises(ConfigError, match="average, max, GeM, SPoC, bag of words; found 'min'"):
+        baseline(category, "min", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in ("baselines", "clustering_subsets")])
+def test_images_that_are_all_alike(name):
+    """Byte-identical images give scores in range everywhere, and no NaN."""
+    bags = np.repeat(unit_bags(1, 12, 6), 6, axis=0)
+    nearest, means = nearest_and_mean_distances_within(bags)
+    alike = CategoryArrays(
+        name="alike",
+        labels=["good", "good", "hole", "hole", "scratch", "scratch"],
+        bags=bags,
+        grid=GRID,
+        nearest=nearest,
+        to_normals=np.zeros((6, 2, 12)),
+        statistics=pair_statistics([(0, nearest)], n_images=6, mean_distances=means),
+        masks=np.zeros((6, 8, 8), np.bool_),
+    )
+    for row in EXPERIMENTS[name](alike, replace(CONDITIONS, tau="0.02", tau_normals="0.02")):
+        assert np.isfinite([*row.scores.values(), *row.defect_only.values(), *row.curve]).all()

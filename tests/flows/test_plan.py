@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 from builders import digest, manifest_of
@@ -12,6 +12,12 @@ from flows import plan
 
 SPEC = EmbeddingSpec("tiny", "tiny", "random", (2,), 64, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (4, 4), 8)
 IMAGES = manifest_of([digest(f"{number}") for number in range(4)])
+
+
+def keys_of(config: RunConfig | None = None) -> dict[str, str | None]:
+    """Keys of all stages of a run."""
+    made = plan.plan_run(IMAGES, config or RunConfig(), SPEC)
+    return {**made.keys, "embed": made.images.embed, "run": made.run}
 
 
 @pytest.mark.parametrize(
@@ -27,11 +33,25 @@ IMAGES = manifest_of([digest(f"{number}") for number in range(4)])
 )
 def test_new_version_of_a_stage_makes_it_and_all_after_it_anew(monkeypatch, stage, kept):
     """A stage whose algorithm changed never takes its old results for new ones, nor does any stage after it."""
-    before = asdict(plan.plan_run(IMAGES, RunConfig(), SPEC))
+    before = keys_of()
     monkeypatch.setattr(plan, "ALGORITHM_VERSIONS", {**ALGORITHM_VERSIONS, stage: ALGORITHM_VERSIONS[stage] + 1})
-    after = asdict(plan.plan_run(IMAGES, RunConfig(), SPEC))
-    keys = {"embedding", "embed", "distances", "pair", "weigh", "group", "evaluate", "run"}
-    assert {name for name in keys if before[name] == after[name]} == kept
+    after = keys_of()
+    assert {name for name in before if before[name] == after[name]} == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ({"weigh": {"weights": "uniform"}}, {"weigh", "group", "evaluate", "run"}),
+        ({"weigh": {"tau": "0.1sd"}}, {"weigh", "group", "evaluate", "run"}),
+        ({"group": {"linkage": "average"}}, {"group", "evaluate", "run"}),
+        ({"group": {"distance": "max_min_max"}}, {"group", "evaluate", "run"}),
+    ],
+)
+def test_new_setting_makes_its_stage_and_all_after_it_anew(settings, changed):
+    """A setting enters the key of the stage that uses it, and no earlier one."""
+    before, after = keys_of(), keys_of(RunConfig.model_validate(settings))
+    assert {name for name in before if before[name] != after[name]} == changed
 
 
 def test_touched_images_are_the_same_run():

@@ -38,6 +38,9 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "pair.store_budget": ("1GiB", "1500B", "7KiB"),
     "pair.dask": ("tcp://file:1", "tcp://variable:1", "none"),
     "weigh.tau": (0.02, "0.5sd", "0.7"),
+    "weigh.weights": ("uniform", "maps:/variable", "rarity"),
+    "group.distance": ("max_min_max", "mean_mean", "min_min"),
+    "group.linkage": ("average", "single", "complete"),
     "group.n_clusters": (2, "3", "auto"),
 }
 """Three values of every setting, for the file, the variable and the flag, written as `anoclust config show` does."""

@@ -117,6 +117,17 @@ CASES = [
     Case("anoclust run board --n-cluster 3", 2, ("no such option: --n-cluster", "--n-clusters")),
     Case("anoclust run board nut", 2, ("unexpected extra argument", "nut")),
     Case("anoclust run board --tau", 2, ("--tau", "requires an argument")),
+    Case("anoclust run board --weights heat", 2, ("--weights takes", "rarity, uniform or maps:FOLDER", "found 'heat'")),
+    Case("anoclust run board --weights maps:nowhere", 3, ("--weights maps:nowhere names no folder",)),
+    Case("anoclust run board --weights maps:.", 3, ("no image of board has a map", ".png.npy")),
+    Case(
+        "anoclust run board --linkage wrad", 2, ("--linkage takes", "ward, average, complete or single", "found 'wrad'")
+    ),
+    Case("anoclust run board --distance hausdorff", 2, ("--distance takes", "max_min_max", "found 'hausdorff'")),
+    Case("anoclust benchmark board --table 6", 2, ("--table takes one of 1, 2,", "found '6'")),
+    Case("anoclust benchmark board --methods median", 2, ("--methods takes one of average,", "found 'median'")),
+    Case("anoclust benchmark board --subsets 1", 2, ("--subsets takes a number from 2",)),
+    Case("anoclust benchmark board", 3, ("the benchmark needs a label for every image", "column label")),
     Case("anoclust demo --seed many", 2, ("--seed takes a whole number from 0", "found 'many'")),
     Case("anoclust show --limit few", 2, ("--limit takes a whole number from 0", "found 'few'")),
     Case("anoclust store gc", 2, ("missing option '--keep'",)),

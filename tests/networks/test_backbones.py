@@ -99,6 +99,39 @@ def test_default_layers_of_each_kind_of_backbone(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    ("backbone", "image_size", "layers", "grid", "dim", "pooling"),
+    [
+        ("wide_resnet50_2", 256, (2,), 32, 512, 3),
+        ("resnet18", 256, (2,), 32, 128, 3),
+        ("resnet50", 256, (2,), 32, 512, 3),
+        ("resnet101", 256, (2,), 32, 512, 3),
+        ("resnet152", 256, (2,), 32, 512, 3),
+        ("efficientnet_b0", 256, (2,), 32, 40, 3),
+        ("efficientnet_b4", 256, (2,), 32, 56, 3),
+        ("efficientnet_b7", 256, (2,), 32, 80, 3),
+        ("vit_tiny_patch16_224", 224, (6,), 14, 192, 1),
+        ("vit_small_patch16_224", 224, (6,), 14, 384, 1),
+        ("vit_base_patch16_224", 224, (6,), 14, 768, 1),
+        ("vit_large_patch16_224", 224, (12,), 14, 1024, 1),
+        ("efficientnet_lite0", 256, (3,), 16, 112, 3),
+        ("efficientnet_lite1", 256, (3,), 16, 112, 3),
+        ("efficientnet_lite2", 256, (3,), 16, 120, 3),
+    ],
+)
+def test_layers_of_the_papers_backbones(
+    backbone: str, image_size: int, layers: tuple[int, ...], grid: int, dim: int, pooling: int
+) -> None:
+    """Table 6 of [SOHN23]: block 2 of a ResNet, reduction 3 (stride 8) of an EfficientNet, the middle block of a ViT.
+
+    Blocks count from 1 in the paper and from 0 in timm. Its block 13 exists in ViT-L (24 blocks); ViT-B has 12, of
+    which the middle one is block 7.
+    """
+    spec = spec_of(backbone, image_size=image_size)
+    assert (spec.layers, spec.grid, spec.dim, spec.patch_pooling) == (layers, (grid, grid), dim, pooling)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ("backbone", "model", "layers", "dim"),
     [
         ("efficientnet_lite2", "tf_efficientnet_lite2", (3,), 120),

