@@ -73,7 +73,9 @@ def last_layer(backbone: str, image_size: int) -> int:
     return len(_create(timm_name(backbone), image_size).feature_info) - 1
 
 
-def describe(backbone: str, *, weights: str | None, layers: tuple[int, ...] | None, image_size: int) -> EmbeddingSpec:
+def describe(
+    backbone: str, *, weights: str | None, layers: tuple[int, ...] | None, image_size: int, as_maps: bool = False
+) -> EmbeddingSpec:
     """Work out everything that decides the embeddings of a backbone.
 
     The architecture is built with random weights and one black image is passed through it.
@@ -86,9 +88,12 @@ def describe(backbone: str, *, weights: str | None, layers: tuple[int, ...] | No
         Identity of the weights; None takes the tag of the weights that timm would download.
     layers
         Feature levels as timm numbers them, or None for the default: the level with stride 16 of EfficientNet-Lite,
-        with stride 8 of another CNN, the middle block of a ViT.
+        with stride 8 of another CNN, the middle block of a ViT. As maps EfficientNet-Lite gives both strides.
     image_size
         Side of the square input in pixels.
+    as_maps
+        Whether features are taken as [ARDELEAN24] takes them: neither averaged over neighbours nor scaled to unit norm,
+        from images squashed bilinearly.
 
     Raises
     ------
@@ -98,12 +103,12 @@ def describe(backbone: str, *, weights: str | None, layers: tuple[int, ...] | No
     name = timm_name(backbone)
     model = _create(name, image_size)
     levels = [level["reduction"] for level in model.feature_info]
-    chosen = tuple(sorted(set(layers))) if layers else _default_layers(name, levels)
+    chosen = tuple(sorted(set(layers))) if layers else _default_layers(name, levels, as_maps=as_maps)
     if not all(0 <= layer < len(levels) for layer in chosen):
         strides = ", ".join(f"{index} (stride {stride})" for index, stride in enumerate(levels))
         raise ConfigError(f"{backbone} has the layers {strides}; found --layers {','.join(map(str, chosen))}")
     config = model.pretrained_cfg
-    pooling = 1 if _is_isotropic(levels) else CNN_PATCH_POOLING
+    pooling = 1 if as_maps or _is_isotropic(levels) else CNN_PATCH_POOLING
     if _is_isotropic(levels) and image_size % levels[0]:
         raise ConfigError(
             f"{backbone} cuts images into patches of {levels[0]} px and would leave out the last "
@@ -121,12 +126,13 @@ def describe(backbone: str, *, weights: str | None, layers: tuple[int, ...] | No
         weights=weights or f"timm/{config.get('architecture', name)}.{config.get('tag') or 'default'}",
         layers=tuple(chosen),
         image_size=image_size,
-        interpolation=str(config["interpolation"]),
+        interpolation="bilinear" if as_maps else str(config["interpolation"]),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         patch_pooling=pooling,
         grid=extractor.grid,
         dim=int(bags.shape[2]),
+        unit_norm=not as_maps,
     )
 
 
@@ -335,8 +341,10 @@ def _is_isotropic(strides: list[int]) -> bool:
     return len(set(strides)) == 1
 
 
-def _default_layers(name: str, strides: list[int]) -> tuple[int, ...]:
+def _default_layers(name: str, strides: list[int], *, as_maps: bool) -> tuple[int, ...]:
     if _is_isotropic(strides):
         return (len(strides) // 2,)
-    wanted = 16 if name.startswith("tf_efficientnet_lite") else CNN_STRIDE
-    return (min(range(len(strides)), key=lambda level: (abs(strides[level] - wanted), level)),)
+    wanted: tuple[int, ...] = (CNN_STRIDE,)
+    if name.startswith("tf_efficientnet_lite"):
+        wanted = (CNN_STRIDE, 16) if as_maps else (16,)
+    return tuple(min(range(len(strides)), key=lambda level: (abs(strides[level] - stride), level)) for stride in wanted)

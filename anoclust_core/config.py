@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from types import MappingProxyType
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
 
 from anoclust_core.errors import ConfigError
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
+RECIPE_SIDES: Final = MappingProxyType({"sohn": 256, "blind": 512})
+"""Input side in pixels of each recipe, as published."""
+
 DEFAULT_STORE_BUDGET: Final = ByteSize(2 << 30)
 """Nearest distances that a run may keep on disk: every pair of 2,000 images with 256 patches each."""
 
@@ -125,7 +129,8 @@ class EmbedConfig(_Section):
     Attributes
     ----------
     backbone, checkpoint, layers, image_size
-        ``checkpoint`` is a file with weights; ``layers`` None are the backbone's usual ones.
+        ``checkpoint`` is a file with weights; ``layers`` None are the backbone's usual ones, ``image_size`` None the
+        recipe's.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``; not part of any key.
     """
@@ -135,7 +140,7 @@ class EmbedConfig(_Section):
     layers: Annotated[
         Annotated[tuple[int, ...], Field(min_length=1)] | None, BeforeValidator(_split_layers), _none_if("auto")
     ] = None
-    image_size: Annotated[int, Field(ge=32, le=4096)] = 256
+    image_size: Annotated[Annotated[int, Field(ge=32, le=4096)] | None, _none_if("auto")] = None
     device: Annotated[str, AfterValidator(_valid_device)] = "auto"
 
 
@@ -178,6 +183,31 @@ class WeighConfig(_Section):
         return self.weights.partition(":")[2] or None
 
 
+class BlindConfig(_Section):
+    """Recipe ``blind``: localisation without any normals, and descriptors made from it, [ARDELEAN24].
+
+    Attributes
+    ----------
+    variant
+        ``program`` follows the authors' published program, ``paper`` the text where the two differ.
+    vae
+        Look for anomalies in what a VAE cannot redraw; without it in the features themselves.
+    contrastive
+        Train a projection head that pulls kinds of anomalies apart; without it features are pooled as they are.
+    threshold
+        Which cells count as anomalous: ``robust`` and ``otsu`` need no label, ``kmeans-quantile`` is the program's and
+        needs the number of classes.
+    border
+        Part of each side whose cells are hidden, in [0, 0.5).
+    """
+
+    variant: Literal["program", "paper"] = "program"
+    vae: bool = True
+    contrastive: bool = True
+    threshold: Literal["robust", "otsu", "kmeans-quantile"] = "robust"
+    border: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+
+
 class GroupConfig(_Section):
     """Clusters.
 
@@ -211,18 +241,18 @@ class RunConfig(_Section):
     Attributes
     ----------
     recipe
-        Named method. ``auto`` is the best that Anoclust knows and for now equals ``sohn``.
+        Named method: ``sohn`` or ``blind``. ``auto`` is the best that Anoclust knows and for now equals ``sohn``.
     seed
         Seed of every random draw.
     memory
         Bytes that a stage may use; None is a share of what is free. Not part of any key.
     wait_seconds
         Time to wait for another run of the same category. Not part of any key.
-    data, embed, pair, weigh, group
+    data, embed, pair, weigh, blind, group
         Settings of the stages.
     """
 
-    recipe: Literal["auto", "sohn"] = "auto"
+    recipe: Literal["auto", "sohn", "blind"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     memory: Annotated[Annotated[ByteSize, Field(gt=0)] | None, _none_if("auto")] = None
     wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -230,17 +260,35 @@ class RunConfig(_Section):
     embed: EmbedConfig = EmbedConfig()
     pair: PairConfig = PairConfig()
     weigh: WeighConfig = WeighConfig()
+    blind: BlindConfig = BlindConfig()
     group: GroupConfig = GroupConfig()
 
+    @model_validator(mode="after")
+    def _fits_recipe(self) -> Self:
+        if self.method == "blind" and self.weigh.weights != "rarity":
+            raise ValueError("recipe blind makes anomaly maps of its own; leave --weights out, or take recipe sohn")
+        if self.method == "blind" and self.data.normals not in ("auto", "none"):
+            raise ValueError("recipe blind takes no normals; leave --normals out, or take recipe sohn")
+        if self.method == "blind" and self.group.distance != "weighted_average":
+            raise ValueError(
+                "recipe blind compares no patches of two images; leave --distance out, or take recipe sohn"
+            )
+        return self
+
     @property
-    def method(self) -> Literal["sohn"]:
+    def method(self) -> Literal["sohn", "blind"]:
         """The recipe that ``recipe`` stands for."""
-        return "sohn"
+        return "blind" if self.recipe == "blind" else "sohn"
 
     @property
     def protocol(self) -> str:
         """Name of the evaluation protocol that scores are made by."""
-        return "sohn"
+        return "ardelean" if self.method == "blind" else "sohn"
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that images are squashed to."""
+        return self.embed.image_size or RECIPE_SIDES[self.method]
 
 
 def nest(flat: Mapping[str, object]) -> dict[str, object]:

@@ -52,8 +52,10 @@ def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 
-def embed_images(extractor: FeatureExtractor, images: NDArray[np.float32], *, device: str) -> NDArray[np.float32]:
-    """Bags of unit-norm patch embeddings of a batch of prepared images.
+def embed_images(
+    extractor: FeatureExtractor, images: NDArray[np.float32], *, device: str, unit_norm: bool = True
+) -> NDArray[np.float32]:
+    """Bags of patch embeddings of a batch of prepared images.
 
     Parameters
     ----------
@@ -63,11 +65,13 @@ def embed_images(extractor: FeatureExtractor, images: NDArray[np.float32], *, de
         Shape ``(n_images, 3, side, side)``, float32, from `prepare_image`.
     device
         Torch device.
+    unit_norm
+        Whether to scale every patch to unit L2 norm.
 
     Returns
     -------
     bags
-        Shape ``(n_images, n_patches, dim)``, float32, unit L2 norm per patch; patches row by row over the grid.
+        Shape ``(n_images, n_patches, dim)``, float32; patches row by row over the grid.
 
     Raises
     ------
@@ -77,7 +81,11 @@ def embed_images(extractor: FeatureExtractor, images: NDArray[np.float32], *, de
     batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
     with torch.inference_mode():
         features: NDArray[Any] = extractor(batch).float().cpu().numpy()
-    return normalize_patches(features)
+    if unit_norm:
+        return normalize_patches(features)
+    if not np.isfinite(features).all():
+        raise ArrayContractError("features must be finite; found NaN or infinity: check the backbone's weights")
+    return features
 
 
 def embed_holistically(extractor: FeatureExtractor, images: NDArray[np.float32], *, device: str) -> NDArray[np.float32]:

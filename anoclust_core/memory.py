@@ -184,6 +184,61 @@ def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: i
     )
 
 
+def localize_plan(*, n_contents: int, n_patches: int, dim: int, batch: int, threads: int, at_once: int) -> MemoryPlan:
+    """Predict the peak of blind localisation.
+
+    Parameters
+    ----------
+    n_contents
+        Distinct images; their features are mapped from a file, and the system may keep them in memory.
+    n_patches, dim
+        Of the feature maps.
+    batch
+        Images a training step.
+    threads
+        Images whose maps are made side by side.
+    at_once
+        Images whose residuals are held at a time.
+    """
+    one = 4 * n_patches * dim
+    return MemoryPlan(
+        stage="localize",
+        parts={
+            "feature maps": n_contents * one // 2 + 3 * 16 * one,
+            "a training step": 30 * batch * one,
+            "residuals and ranks": one * (3 * at_once + 8 * threads) + (16 << 20) * threads,
+            "maps": 12 * n_contents * n_patches,
+            "the rest": 4 * _FIXED,
+        },
+        knob="lower --image-size, or use recipe sohn",
+    )
+
+
+def describe_plan(*, n_images: int, n_contents: int, n_patches: int, dim: int) -> MemoryPlan:
+    """Predict the peak of pooling around anomaly maps, and of training a head.
+
+    Parameters
+    ----------
+    n_images, n_contents
+        Clustered images, and distinct ones among them.
+    n_patches, dim
+        Of the feature maps.
+    """
+    one = 4 * n_patches * dim
+    return MemoryPlan(
+        stage="describe",
+        parts={
+            "feature maps": n_contents * one // 2 + 3 * 16 * one,
+            "a feature map and its projection": 12 * one + 8 * n_patches * 512,
+            "maps and weights": 48 * n_images * n_patches,
+            "distances between images": 24 * n_contents**2,
+            "descriptors": 16 * n_images * max(dim, 512),
+            "the rest": 4 * _FIXED,
+        },
+        knob="lower --image-size, or use recipe sohn",
+    )
+
+
 def group_plan(*, n_images: int, dim: int, n_patches: int, has_matrix: bool, has_distances: bool) -> MemoryPlan:
     """Predict the peak of clustering: linear in the images for Ward and single linkage over descriptors.
 

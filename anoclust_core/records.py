@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final, Literal
 
 from anoclust_core.keys import KEY_LENGTH
@@ -132,6 +132,12 @@ class DatasetManifest:
         """Leave the normals out."""
         return replace(self, images=tuple(i for i in self.images if i.role == "cluster"), n_normals_given=0)
 
+    def without_normals(self) -> DatasetManifest:
+        """Leave the normals out and say so, where there are any: for a recipe that needs none."""
+        n_normals = len(self.normals)
+        note = f"{n_normals:,} known normal images are left out: recipe blind uses none."
+        return replace(self.blind(), notes=(*self.notes, note)) if n_normals else self
+
     def without(self, reasons: Mapping[str, str]) -> DatasetManifest:
         """Move images into quarantine.
 
@@ -206,6 +212,8 @@ class EmbeddingSpec:
         ``(height, width)`` of the patch grid; ``n_patches`` is their product.
     dim
         Length of one patch embedding.
+    unit_norm
+        Whether patches have unit norm, as [SOHN23] takes them; [ARDELEAN24] takes a network's feature maps as they are.
     """
 
     backbone: str
@@ -219,6 +227,12 @@ class EmbeddingSpec:
     patch_pooling: int
     grid: tuple[int, int]
     dim: int
+    unit_norm: bool = True
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Everything that enters a key; what came later only where it is not as it always was, so that keys stay."""
+        return {name: value for name, value in asdict(self).items() if name != "unit_norm" or not self.unit_norm}
 
     @property
     def n_patches(self) -> int:

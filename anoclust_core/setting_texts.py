@@ -10,7 +10,8 @@ from typing import Final
 
 SETTING_TEXTS: Final = MappingProxyType(
     {
-        "recipe": "Method: `sohn` (weighted average of rare patches, Ward), or `auto`, the best known; now `sohn`.",
+        "recipe": "Method: `sohn` (patches are compared with those of other images), `blind` (anomaly maps from every "
+        "image alone, and a contrastive head), or `auto`, the best known; now `sohn`.",
         "seed": "Seed of every random draw: which images are the reference where not all are.",
         "memory": "Memory that one stage may use, as in `8GiB`; `auto` is 80 % of what is free when the run starts.",
         "wait_seconds": "How long to wait where another run of the same category is going on; 0 ends at once.",
@@ -26,7 +27,8 @@ SETTING_TEXTS: Final = MappingProxyType(
         "takes the backbone's own.",
         "embed.layers": "Feature levels as timm numbers them, joined on the finest grid (`2,3`); `auto` is the "
         "backbone's usual one.",
-        "embed.image_size": "Side in pixels of the square that images are squashed to.",
+        "embed.image_size": "Side in pixels of the square that images are squashed to; `auto` is 256, and 512 for "
+        "recipe `blind`.",
         "embed.device": "`auto`, `cpu`, `cuda` or `cuda:INDEX`.",
         "pair.reference": "Number of images that rarity is measured against, drawn at random (equation 7); `auto` is "
         "all of them while their distances fit `pair.store_budget`.",
@@ -38,6 +40,16 @@ SETTING_TEXTS: Final = MappingProxyType(
         "anomalous; then no pair of images is compared.",
         "weigh.tau": "Temperature of the weights: small looks at the rarest patch only, large at all alike. A number "
         "in embedding units (`0.02`) or in standard deviations of the rarity (`0.3sd`).",
+        "blind.variant": "Recipe `blind`: `program` follows its authors' published program, `paper` their text, whose "
+        "training takes eight times as long.",
+        "blind.vae": "Recipe `blind`: look for anomalies in what a VAE cannot redraw (`true`), or in the features "
+        "themselves, which needs no training (`false`).",
+        "blind.contrastive": "Recipe `blind`: train a head that pulls the kinds of anomalies apart (`true`), or pool "
+        "features as they are (`false`).",
+        "blind.threshold": "Recipe `blind`: which cells count as anomalous: `robust` or `otsu` without labels, "
+        "`kmeans-quantile` as published, which needs the number of classes.",
+        "blind.border": "Recipe `blind`: part of each side to hide, from 0 to 0.5; the published program hides 0.078 "
+        "and so every defect at an edge.",
         "group.distance": "Distance between images: `weighted_average` of their patches, or a Hausdorff distance "
         "of the paper's appendix C (`max_min_max` is the classical one, `mean_min_max` the modified one; `mean_mean`, "
         "`max_min_mean`, `min_min`, `mean_min_mean`).",
@@ -50,7 +62,7 @@ SETTING_TEXTS: Final = MappingProxyType(
 
 SETTING_VALUES: Final = MappingProxyType(
     {
-        "recipe": "auto or sohn",
+        "recipe": "auto, sohn or blind",
         "seed": "a whole number from 0",
         "memory": "auto or a size such as 8GiB",
         "wait_seconds": "a number of seconds from 0",
@@ -61,13 +73,18 @@ SETTING_VALUES: Final = MappingProxyType(
         "embed.backbone": "the name of a timm model",
         "embed.checkpoint": "none or a file with weights",
         "embed.layers": "auto or numbers of feature levels separated by commas (2,3)",
-        "embed.image_size": "a whole number of pixels from 32 to 4096",
+        "embed.image_size": "auto or a whole number of pixels from 32 to 4096",
         "embed.device": "auto, cpu, cuda or cuda:INDEX",
         "pair.reference": "auto or a whole number from 1",
         "pair.store_budget": "a size such as 2GiB",
         "pair.dask": "none or an address such as tcp://host:8786",
         "weigh.weights": "rarity, uniform or maps:FOLDER",
         "weigh.tau": "a positive number in embedding units (0.02) or in standard deviations of the rarity (0.3sd)",
+        "blind.variant": "program or paper",
+        "blind.vae": "true or false",
+        "blind.contrastive": "true or false",
+        "blind.threshold": "robust, otsu or kmeans-quantile",
+        "blind.border": "a part from 0 to below 0.5",
         "group.distance": "weighted_average, mean_mean, max_min_max, max_min_mean, min_min, mean_min_max or "
         "mean_min_mean",
         "group.linkage": "ward, average, complete or single",

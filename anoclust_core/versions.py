@@ -12,6 +12,8 @@ ALGORITHM_VERSIONS: Final = MappingProxyType(
     {
         "embed": 1,  # embedding.py, backbones.py, bags.py, and the decoding of images
         "pair": 1,  # pairwise.py
+        "localize": 1,  # localization/fca.py, vae.py, maps.py
+        "describe": 1,  # localization/contrastive.py, thresholds.py, maps.py
         "weigh": 1,  # rarity.py, weights.py, bags.descriptors
         "group": 1,  # clustering/linkage.py
         "evaluate": 1,  # metrics.py, protocols.py

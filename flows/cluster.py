@@ -9,7 +9,7 @@ from prefect import flow
 from anoclust_core.config import RunConfig
 from anoclust_core.records import EmbeddingSpec
 from flows.plan import pair_key, plan_run
-from flows.stages import compare_images, embed_images
+from flows.stages import compare_images, describe_blindly, embed_images
 from tasks import telemetry
 from tasks.evaluate import evaluate
 from tasks.group import group
@@ -23,12 +23,13 @@ from tasks.weigh import weigh
 
 @flow(name="cluster-category", flow_run_name="cluster {category}")
 def cluster_category(category: str, manifest: str, store: str, config: RunConfig, spec: EmbeddingSpec) -> str:
-    """Cluster the images of one category by type of anomaly, [SOHN23].
+    """Cluster the images of one category by type of anomaly, [SOHN23] or, by recipe ``blind``, [ARDELEAN24].
 
     1. **embed**: every new image becomes a bag of patch embeddings.
     2. **pair**: distance of every patch to its nearest patch in every other image, or in the known normals. Not needed
        where the weights follow given maps.
-    3. **weigh**: rare patches get large weights (eq. 5, 6); each image is pooled to one descriptor (eq. 1).
+    3. **weigh**: rare patches get large weights (eq. 5, 6); each image is pooled to one descriptor (eq. 1). Recipe
+       ``blind`` has **localize** and **describe** in place of 2 and 3: anomaly maps, a contrastive head, descriptors.
     4. **group**: a tree of merges (Ward's) over the descriptors, or over Hausdorff distances, cut into clusters.
     5. **evaluate**: agreement with the labels, where there are labels.
     6. **report**: the run's folder: assignments, summary, report, figures.
@@ -74,21 +75,33 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             else None
             for reference in (plan.reference, plan.among)
         )
-
-        weights_folder = layout.weights(category, plan.weigh)
-        weights = run_stage(
-            weigh,
-            key=plan.weigh,
-            detail=f"{config.weigh.weights}, tau {config.weigh.tau}",
-            is_complete=arrays.is_complete(weights_folder),
-            manifest=settled,
-            spec=spec,
-            embeddings=embedded.embeddings,
-            nearest=nearest,
-            folder=str(weights_folder),
-            config=config.weigh,
-            memory=memory,
-        )
+        if plan.localize:
+            weights = describe_blindly(
+                run_stage,
+                layout,
+                embedded,
+                config,
+                spec,
+                memory,
+                localize_key=plan.localize,
+                describe_key=plan.weigh,
+                n_classes=plan.n_clusters,
+            )
+        else:
+            weights_folder = layout.weights(category, plan.weigh)
+            weights = run_stage(
+                weigh,
+                key=plan.weigh,
+                detail=f"{config.weigh.weights}, tau {config.weigh.tau}",
+                is_complete=arrays.is_complete(weights_folder),
+                manifest=settled,
+                spec=spec,
+                embeddings=embedded.embeddings,
+                nearest=nearest,
+                folder=str(weights_folder),
+                config=config.weigh,
+                memory=memory,
+            )
 
         tree_folder = layout.tree(category, plan.group)
         tree = run_stage(

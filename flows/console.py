@@ -29,10 +29,13 @@ _STAGES: Final = {
     "wait": "waiting for another run, seconds",
     "embed": "embedding images",
     "pair": "pairs of images",
+    "train": "training, steps",
+    "maps": "anomaly maps",
+    "head": "training the head, epochs",
     "holistic": "embedding whole images",
     "report": "drawing the report",
     "demo": "making images",
-    "maps": "drawing maps",
+    "heat": "drawing maps",
     "check": "checking, MiB",
 }
 

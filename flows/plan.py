@@ -38,7 +38,7 @@ class EmbeddingKeys:
 
 def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingKeys:
     """Make the keys of the embeddings of a manifest's images."""
-    embedding = _key("embed", spec=asdict(spec))
+    embedding = _key("embed", spec=spec.identity)
     return EmbeddingKeys(
         embedding=embedding,
         distances=_key("pair", embedding=embedding),
@@ -60,8 +60,10 @@ class RunPlan:
         Number to cut, or None for the label-free suggestion; and why.
     images
         Keys of what comes from the images alone.
-    pair, weigh, group, evaluate
-        Keys of the stages' results; ``pair`` is None without a reference.
+    pair, localize
+        Keys of what weights come from: nearest distances to the reference, or anomaly maps; the other one is None.
+    weigh, group, evaluate
+        Keys of the stages' results.
     run
         Key of everything that a run's folder shows.
     """
@@ -72,6 +74,7 @@ class RunPlan:
     n_clusters_rule: str
     images: EmbeddingKeys
     pair: str | None
+    localize: str | None
     weigh: str
     group: str
     evaluate: str
@@ -84,6 +87,7 @@ class RunPlan:
             "embedding": self.images.embedding,
             "distances": self.images.distances,
             **({"pair": self.pair} if self.pair else {}),
+            **({"localize": self.localize} if self.localize else {}),
             "weigh": self.weigh,
             "group": self.group,
             "evaluate": self.evaluate,
@@ -109,17 +113,23 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
         raise ConfigError(f"--n-clusters {n_clusters}: {manifest.category} has only {len(clustered)} images to cluster")
     images = embedding_keys(manifest, spec)
     maps = maps_digest(config.weigh.maps, manifest) if config.weigh.maps else None
-    reference = None if maps else _reference(manifest, config, spec, size=config.pair.reference)
+    is_blind = config.method == "blind"
+    reference = None if maps or is_blind else _reference(manifest, config, spec, size=config.pair.reference)
     among = None
     if config.group.distance != "weighted_average":
         among = _reference(manifest.blind(), config, spec, size=len(clustered))
     pair = pair_key(images, manifest, reference) if reference else None
-    weigh = _key(
-        "weigh",
-        pair=pair,
-        maps=maps and {"digest": maps, "images": images.embed},
-        uniform=config.weigh.weights == "uniform",
-        tau=config.weigh.tau,
+    localize = localize_key(images, manifest, config) if is_blind else None
+    weigh = (
+        describe_key(localize, config, n_classes=n_clusters)
+        if localize
+        else _key(
+            "weigh",
+            pair=pair,
+            maps=maps and {"digest": maps, "images": images.embed},
+            uniform=config.weigh.weights == "uniform",
+            tau=config.weigh.tau,
+        )
     )
     group = _key(
         "group",
@@ -137,6 +147,7 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
         n_clusters_rule=rule,
         images=images,
         pair=pair,
+        localize=localize,
         weigh=weigh,
         group=group,
         evaluate=evaluate,
@@ -147,6 +158,26 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
 def pair_key(images: EmbeddingKeys, manifest: DatasetManifest, reference: Reference) -> str:
     """Key of the nearest distances from the clustered images to a reference."""
     return _key("pair", distances=images.distances, dataset=manifest.dataset_hash, reference=asdict(reference))
+
+
+def localize_key(images: EmbeddingKeys, manifest: DatasetManifest, config: RunConfig) -> str:
+    """Key of the anomaly maps of recipe blind; without a VAE neither variant nor seed matter."""
+    trained = {"variant": config.blind.variant, "seed": config.seed} if config.blind.vae else None
+    return _key("localize", embedding=images.embedding, dataset=manifest.blind().dataset_hash, vae=trained)
+
+
+def describe_key(localize: str, config: RunConfig, *, n_classes: int | None) -> str:
+    """Key of the weights and descriptors of recipe blind."""
+    head = None
+    if config.blind.contrastive:
+        by_classes = n_classes if config.blind.threshold == "kmeans-quantile" else None
+        head = {
+            "variant": config.blind.variant,
+            "seed": config.seed,
+            "threshold": config.blind.threshold,
+            "n_classes": by_classes,
+        }
+    return _key("describe", localize=localize, tau=config.weigh.tau, border=config.blind.border, head=head)
 
 
 def _reference(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec, *, size: int | None) -> Reference:

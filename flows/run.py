@@ -99,6 +99,8 @@ def run_data(
     layout = StoreLayout(store.absolute())
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
     manifests = list_datasets(data, config, categories=categories, exclude=store, progress=hashing)
+    if config.method == "blind":
+        manifests = [manifest.without_normals() for manifest in manifests]
     spec = embedding_spec(layout, config)
     for manifest in manifests:
         with telemetry.recording(listener) as notes:

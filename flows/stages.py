@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anoclust_core.config import RunConfig
-from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
+from anoclust_core.records import BagWeights, DatasetManifest, EmbeddingSpec, NearestDistances, Reference
 from flows.plan import embedding_keys
+from tasks.describe import describe
 from tasks.embed import embed
+from tasks.localize import localize
 from tasks.orchestration import StageRunner
 from tasks.pair import pair
+from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import check_enough
@@ -111,4 +114,64 @@ def compare_images(
         dask=config.pair.dask,
         memory=memory,
         with_means=with_means,
+    )
+
+
+def describe_blindly(
+    run_stage: StageRunner,
+    layout: StoreLayout,
+    embedded: EmbeddedImages,
+    config: RunConfig,
+    spec: EmbeddingSpec,
+    memory: int,
+    *,
+    localize_key: str,
+    describe_key: str,
+    n_classes: int | None,
+) -> BagWeights:
+    """Localise anomalies in every image alone, and pool each image around them: recipe blind, [ARDELEAN24].
+
+    Parameters
+    ----------
+    run_stage, layout, config, spec, memory
+        Of the flow.
+    embedded
+        From `embed_images`.
+    localize_key, describe_key
+        Content keys of the two stages.
+    n_classes
+        For the threshold that needs it; None where it is not known.
+    """
+    category = embedded.images.category
+    shared = {
+        "manifest": embedded.manifest,
+        "spec": spec,
+        "embeddings": embedded.embeddings,
+        "config": config.blind,
+        "seed": config.seed,
+        "device": config.embed.device,
+        "memory": memory,
+    }
+    maps_folder = layout.maps(category, localize_key)
+    maps = run_stage(
+        localize,
+        key=localize_key,
+        detail=f"{config.blind.variant}, {'VAE' if config.blind.vae else 'no VAE'}",
+        is_complete=arrays.is_complete(maps_folder),
+        folder=str(maps_folder),
+        training=str(layout.training(category, localize_key)),
+        **shared,
+    )
+    weights_folder = layout.weights(category, describe_key)
+    return run_stage(
+        describe,
+        key=describe_key,
+        detail=f"tau {config.weigh.tau}, {'contrastive' if config.blind.contrastive else 'plain'}",
+        is_complete=arrays.is_complete(weights_folder),
+        maps=maps,
+        folder=str(weights_folder),
+        training=str(layout.training(category, describe_key)),
+        tau=config.weigh.tau,
+        n_classes=n_classes,
+        **shared,
     )

@@ -102,7 +102,7 @@ def _embed_new(
         done += len(batch.hashes) + len(batch.unreadable) + len(batch.not_now)
         progress(done, len(new))
         if len(hashes) >= segment or (hashes and done == len(new)):
-            segments.append(hashes, np.concatenate(bags))
+            segments.append(hashes, np.concatenate(bags), unit_norm=spec.unit_norm)
             telemetry.count("images_embedded", len(hashes))
             hashes, bags = [], []
     return not_now
@@ -193,7 +193,7 @@ def _embed_batch(
     if not prepared:
         return _Batch(hashes, None, unreadable, not_now)
     with _one_on_gpu if device.startswith("cuda") else nullcontext():
-        bags = embed_images(extractor, np.stack(prepared), device=device)
+        bags = embed_images(extractor, np.stack(prepared), device=device, unit_norm=spec.unit_norm)
     return _Batch(hashes, bags, unreadable, not_now)
 
 

@@ -73,6 +73,7 @@ class _Run:
     linkage: NDArray[np.float64]
     evaluation: Evaluation
     keys: Mapping[str, str]
+    localization: Mapping[str, float] | None
     manifest_path: str
 
 
@@ -120,6 +121,7 @@ def report(
         linkage=arrays.read(Path(tree.arrays.uri), "linkage"),
         evaluation=evaluation,
         keys=keys,
+        localization=_localization(config, weights),
         manifest_path=Path(manifest).relative_to(Path(runs_folder).parents[1]).as_posix(),
     )
     entries = _entries(run)
@@ -259,6 +261,7 @@ def _summary(run: _Run) -> dict[str, Any]:
         "n_clusters_rule": run.tree.n_clusters_rule,
         "n_clusters_suggested": run.tree.n_clusters_suggested,
         "tau": run.weights.tau,
+        "localization": run.localization,
         "metrics": {
             "full": _scores(run.evaluation.full),
             "defect_only": _scores(run.evaluation.defect_only),
@@ -303,14 +306,34 @@ def _notes(run: _Run) -> list[str]:
     return [
         *run.manifest.notes,
         *(reference_note(run.reference, run.manifest) if run.reference else []),
-        *_method_notes(run.config),
+        *_method_notes(run.config, run.localization),
         *telemetry.current().notes,
     ]
 
 
-def _method_notes(config: RunConfig) -> list[str]:
+def _localization(config: RunConfig, weights: BagWeights) -> dict[str, float] | None:
+    """How recipe blind told anomalous cells; None by another recipe."""
+    if config.method != "blind":
+        return None
+    found = arrays.describe(Path(weights.arrays.uri)) or {}
+    return {name: float(found[name]) for name in ("threshold", "anomalous_share") if name in found}
+
+
+def _method_notes(config: RunConfig, localization: Mapping[str, float] | None) -> list[str]:
     """What is done in another way than usual."""
     found = []
+    if localization is not None:
+        where = "what a VAE cannot redraw" if config.blind.vae else "the features of every image alone"
+        found.append(f"Anomaly maps are made from {where} (recipe blind); scores are in the unit of these maps.")
+        if "threshold" in localization:
+            share = localization["anomalous_share"]
+            found.append(
+                f"{share:.2%} of all cells lie above the threshold {localization['threshold']:.4g} "
+                f"({config.blind.threshold})"
+                + ("." if share else ": none is anomalous, so that descriptors were pooled without a head.")
+            )
+        if config.blind.border:
+            found.append(f"A border of {config.blind.border:.1%} of each side is hidden: no defect is found there.")
     if config.weigh.maps:
         found.append(f"Patches are weighed by the anomaly maps in {config.weigh.maps}, not by rarity (--weights).")
     if config.weigh.weights == "uniform":

@@ -53,7 +53,7 @@ def benchmark(
     backbone: Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")] = None,
     checkpoint: Annotated[str | None, setting("embed.checkpoint", "none")] = None,
     layers: Annotated[str | None, setting("embed.layers", "auto")] = None,
-    image_size: Annotated[str | None, setting("embed.image_size", "256")] = None,
+    image_size: Annotated[str | None, setting("embed.image_size", "auto")] = None,
     device: Annotated[str | None, setting("embed.device", "auto")] = None,
     dask: Annotated[str | None, setting("pair.dask", "none")] = None,
     memory: Annotated[str | None, setting("memory", "auto")] = None,

@@ -44,7 +44,7 @@ def maps(
             for name, folder in chosen_runs(layout, category, run):
 
                 def progress(done: int, total: int, name: str = name) -> None:
-                    bars(name, "maps", done, total)
+                    bars(name, "heat", done, total)
 
                 made.append((name, export_maps(layout, folder, out, progress=progress)))
         for name, maps in made:

@@ -40,6 +40,7 @@ _PANELS: Final = {
     "embed": "Features",
     "pair": "Pairs of images",
     "weigh": "Weights of patches",
+    "blind": "Recipe blind",
     "group": "Clusters",
 }
 """From a section of the settings to its heading in a command's help."""

@@ -46,12 +46,17 @@ def run(
     linkage: Annotated[str | None, setting("group.linkage", "ward")] = None,
     weights: Annotated[str | None, setting("weigh.weights", "rarity")] = None,
     tau: Annotated[str | None, setting("weigh.tau", "0.3sd")] = None,
+    variant: Annotated[str | None, setting("blind.variant", "program")] = None,
+    vae: Annotated[str | None, setting("blind.vae", "true")] = None,
+    contrastive: Annotated[str | None, setting("blind.contrastive", "true")] = None,
+    threshold: Annotated[str | None, setting("blind.threshold", "robust")] = None,
+    border: Annotated[str | None, setting("blind.border", "0")] = None,
     reference: Annotated[str | None, setting("pair.reference", "auto")] = None,
     store_budget: Annotated[str | None, setting("pair.store_budget", "2GiB")] = None,
     backbone: Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")] = None,
     checkpoint: Annotated[str | None, setting("embed.checkpoint", "none")] = None,
     layers: Annotated[str | None, setting("embed.layers", "auto")] = None,
-    image_size: Annotated[str | None, setting("embed.image_size", "256")] = None,
+    image_size: Annotated[str | None, setting("embed.image_size", "auto")] = None,
     device: Annotated[str | None, setting("embed.device", "auto")] = None,
     dask: Annotated[str | None, setting("pair.dask", "none")] = None,
     memory: Annotated[str | None, setting("memory", "auto")] = None,
@@ -84,9 +89,11 @@ def run(
         "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
         "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "group.n_clusters": n_clusters,
         "group.distance": distance, "group.linkage": linkage, "weigh.weights": weights, "weigh.tau": tau,
-        "pair.reference": reference, "pair.store_budget": store_budget, "embed.backbone": backbone,
-        "embed.checkpoint": checkpoint, "embed.layers": layers, "embed.image_size": image_size, "embed.device": device,
-        "pair.dask": dask, "memory": memory, "wait_seconds": wait_seconds, "seed": seed,
+        "blind.variant": variant, "blind.vae": vae, "blind.contrastive": contrastive, "blind.threshold": threshold,
+        "blind.border": border, "pair.reference": reference, "pair.store_budget": store_budget,
+        "embed.backbone": backbone, "embed.checkpoint": checkpoint, "embed.layers": layers,
+        "embed.image_size": image_size, "embed.device": device, "pair.dask": dask, "memory": memory,
+        "wait_seconds": wait_seconds, "seed": seed,
     }  # fmt: skip
     with Messages(debug):
         from flows.settings import resolve
@@ -171,7 +178,7 @@ def _write_maps(outcome: CategoryOutcome, run: Path, store: Path, maps: Path, ba
     from tasks.stores.layout import StoreLayout
 
     def progress(done: int, total: int) -> None:
-        bars(outcome.category, "maps", done, total)
+        bars(outcome.category, "heat", done, total)
 
     try:
         return maps_line(outcome.category, export_maps(StoreLayout(store.absolute()), run, maps, progress=progress))

@@ -27,10 +27,12 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         "backbone": config.embed.backbone,
         "weights": weights,
         "layers": list(config.embed.layers) if config.embed.layers else None,
-        "image_size": config.embed.image_size,
+        "image_size": config.image_size,
         "version": ALGORITHM_VERSIONS["embed"],
         "timm": version("timm"),  # another version may resolve a name to other weights or other preprocessing
     }
+    if config.method == "blind":
+        asked["as_maps"] = True
     path = store.backbone(content_key("backbone", asked))
     try:
         return _from_json(without_digest(read_json(path)))
@@ -39,7 +41,11 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     from anoclust_core.backbones import describe
 
     spec = describe(
-        config.embed.backbone, weights=weights, layers=config.embed.layers, image_size=config.embed.image_size
+        config.embed.backbone,
+        weights=weights,
+        layers=config.embed.layers,
+        image_size=config.image_size,
+        as_maps=config.method == "blind",
     )
     write_json(path, with_digest(asdict(spec)))
     return spec
@@ -59,6 +65,6 @@ def last_layer_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     """
     from anoclust_core.backbones import last_layer
 
-    deepest = (last_layer(config.embed.backbone, config.embed.image_size),)
+    deepest = (last_layer(config.embed.backbone, config.image_size),)
     embed = config.embed.model_copy(update={"layers": deepest})
     return embedding_spec(store, config.model_copy(update={"embed": embed}))

@@ -277,7 +277,7 @@ def _needed_by(layout: StoreLayout, folder: str, staying: list[Path], before: da
 def _unneeded(layout: StoreLayout, folder: str, needed: _Needed) -> list[tuple[str, Path]]:
     """Everything sealed and every small file that the runs that stay are not made of."""
     found: list[tuple[str, Path]] = []
-    for kind in ("weights", "trees", "holistic"):
+    for kind in ("maps", "training", "weights", "trees", "holistic"):
         found += [
             (kind, path) for path in inventory.array_folders(layout, kind, folder) if path.name not in needed.keys
         ]

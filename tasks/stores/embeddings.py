@@ -67,7 +67,7 @@ class EmbeddingSegments:
         found: dict[str, tuple[str, int]] = {}
         if self.folder.is_dir():
             for segment in sorted(path for path in self.folder.iterdir() if arrays.is_complete(path)):
-                found.update({sha256: (segment.name, row) for row, sha256 in enumerate(_segment_hashes(segment))})
+                found.update({sha256: (segment.name, row) for row, sha256 in enumerate(_segment(segment).hashes)})
         return found
 
     def missing(self, images: Collection[ImageRecord]) -> list[str]:
@@ -121,7 +121,7 @@ class EmbeddingSegments:
             if isinstance(entry, dict)  # a reason alone, as an earlier version wrote it, is tried again
         }
 
-    def append(self, hashes: Sequence[str], bags: NDArray[np.floating[Any]]) -> None:
+    def append(self, hashes: Sequence[str], bags: NDArray[np.floating[Any]], *, unit_norm: bool = True) -> None:
         """Write one segment.
 
         Parameters
@@ -129,15 +129,25 @@ class EmbeddingSegments:
         hashes
             Content hashes, one a bag.
         bags
-            Shape ``(n_images, n_patches, dim)``, unit norm.
+            Shape ``(n_images, n_patches, dim)``.
+        unit_norm
+            Whether patches have unit norm, and are to be given it again when they are read.
+
+        Raises
+        ------
+        StoreError
+            If a value is too large for half precision.
         """
+        largest = float(np.abs(bags).max(initial=0))
+        if largest > np.finfo(STORED_DTYPE).max:
+            raise StoreError(f"features as large as {largest:.3g} cannot be kept in half precision; try other --layers")
         segment = self.folder / content_key("segment", {"hashes": list(hashes)})[:16]
         arrays.discard(segment)
         segment.mkdir(parents=True)
         chunks = (CHUNK_IMAGES, *bags.shape[1:])
         arrays.create_array(segment, _BAGS, shape=bags.shape, chunks=chunks, dtype=STORED_DTYPE)
         arrays.write_block(segment, _BAGS, (0, 0, 0), bags)
-        arrays.seal(segment, {"hashes": list(hashes)})
+        arrays.seal(segment, {"hashes": list(hashes), "unit_norm": unit_norm})
 
     def read(self, hashes: Sequence[str]) -> NDArray[np.float32]:
         """Bags of some images, in the order asked for.
@@ -145,7 +155,7 @@ class EmbeddingSegments:
         Returns
         -------
         bags
-            Shape ``(n_images, n_patches, dim)``, float32, normalised again after half precision.
+            Shape ``(n_images, n_patches, dim)``, float32; of unit norm again after half precision, if they had it.
 
         Raises
         ------
@@ -168,7 +178,8 @@ class EmbeddingSegments:
                 bags[at] = bag
         if bags is None:
             raise StoreError("no bags were asked for")
-        return normalize_patches(bags)
+        has_unit_norm = all(_segment(self.folder / name).unit_norm for name in wanted)
+        return normalize_patches(bags) if has_unit_norm else bags.astype(np.float32)
 
 
 def _times(images: Iterable[ImageRecord]) -> dict[str, set[int]]:
@@ -179,13 +190,21 @@ def _times(images: Iterable[ImageRecord]) -> dict[str, set[int]]:
     return times
 
 
+@dataclass(frozen=True)
+class _Segment:
+    """What a segment holds."""
+
+    hashes: tuple[str, ...]
+    unit_norm: bool
+
+
 @lru_cache(maxsize=4096)
-def _segment_hashes(segment: Path) -> tuple[str, ...]:
-    """Hashes of a complete segment; a segment never changes, and its name is a digest of them."""
+def _segment(segment: Path) -> _Segment:
+    """Description of a complete segment; a segment never changes, and its name is a digest of its hashes."""
     description = arrays.describe(segment)
     if description is None:
         raise StoreError(f"segment {segment} vanished while it was read; run again")
-    return tuple(description["hashes"])
+    return _Segment(tuple(description["hashes"]), bool(description.get("unit_norm", True)))
 
 
 def _read_rows(segment: Path, places: list[tuple[int, int]]) -> list[tuple[int, NDArray[Any]]]:

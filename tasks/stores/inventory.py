@@ -22,6 +22,8 @@ ARRAYS: Final = MappingProxyType(
     {
         "embeddings": frozenset({"bags"}),
         "nearest": frozenset({"distances"}),
+        "maps": frozenset({"maps"}),
+        "training": frozenset({"state"}),
         "weights": frozenset({"rarity", "weights", "descriptors"}),
         "trees": frozenset({"linkage", "labels"}),
         "holistic": frozenset({"embeddings"}),
@@ -51,7 +53,10 @@ _RESULT: Final = re.compile(r"([0-9a-f]{32})-[0-9a-f]{8}")
 
 @dataclass
 class CategorySize:
-    """Bytes on disk of one category; ``weights`` counts trees too, ``runs`` manifests and cached results."""
+    """Bytes on disk of one category.
+
+    ``weights`` counts anomaly maps, what was trained and trees too, ``runs`` manifests and cached results.
+    """
 
     category: str
     embeddings: int = 0
@@ -99,6 +104,8 @@ class StoreSize:
 _COUNTED_AS: Final = {
     "embeddings": "embeddings",
     "nearest": "distances",
+    "maps": "weights",
+    "training": "weights",
     "weights": "weights",
     "trees": "weights",
     "holistic": "embeddings",

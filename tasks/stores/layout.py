@@ -53,6 +53,14 @@ class StoreLayout:
         """Folder of the nearest-distance slabs."""
         return self.root / "nearest" / safe_name(category) / distances_key
 
+    def maps(self, category: str, key: str) -> Path:
+        """Folder of anomaly maps."""
+        return self.root / "maps" / safe_name(category) / key
+
+    def training(self, category: str, key: str) -> Path:
+        """Folder of what a training has learnt."""
+        return self.root / "training" / safe_name(category) / key
+
     def weights(self, category: str, key: str) -> Path:
         """Folder of rarity, weights and descriptors."""
         return self.root / "weights" / safe_name(category) / key

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from anoclust_core.config import RunConfig
-from flows.plan import plan_run
+from flows.plan import embedding_keys, plan_run
 from flows.run import CategoryOutcome, run_data
 from tasks.stores import arrays
 from tasks.stores.cards import embedding_spec
@@ -67,7 +67,7 @@ def stored_arrays(data: Path, store: Path, config: RunConfig) -> dict[str, NDArr
     layout = StoreLayout(store)
     spec = embedding_spec(layout, config)
     (listed,) = list_datasets(data, config)
-    segments = EmbeddingSegments(layout.embeddings(listed.category, plan_run(listed, config, spec).embedding))
+    segments = EmbeddingSegments(layout.embeddings(listed.category, embedding_keys(listed, spec).embedding))
     images = listed.without(segments.unreadable(listed.images))
     folder = layout.weights(listed.category, plan_run(images, config, spec).weigh)
     return {name: arrays.read(folder, name) for name in ("rarity", "weights", "descriptors")}

@@ -1,0 +1,109 @@
+"""What all of localisation asks of feature maps and anomaly maps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.errors import ArrayContractError, ConfigError
+
+
+class FeatureStack(Protocol):
+    """Feature maps of many images, ``(n_images, dim, height, width)``: an array, or a memory-mapped one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Images, features, height and width."""
+        ...
+
+    def __getitem__(self, image: int, /) -> Any:
+        """Feature map of one image, ``(dim, height, width)``."""
+        ...
+
+
+def check_stack(features: FeatureStack, *, at_least: int = 1) -> tuple[int, int, int, int]:
+    """Shape of a stack of feature maps; its values are checked when they are read.
+
+    Raises
+    ------
+    ArrayContractError
+        If it is not four-dimensional, is empty along an axis or has too few images.
+    """
+    shape = tuple(features.shape)
+    if len(shape) != 4 or 0 in shape or shape[0] < at_least:
+        raise ArrayContractError(
+            f"feature maps must be (n_images, dim, height, width) with at least {at_least} images; found {shape}"
+        )
+    return shape[0], shape[1], shape[2], shape[3]
+
+
+def check_feature_map(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """One image's feature map ``(dim, height, width)``, finite, as contiguous float32.
+
+    Raises
+    ------
+    ArrayContractError
+        If it is not three-dimensional, is empty, or a value is not finite in float32.
+    """
+    return _check(features, 3, "a feature map must be (dim, height, width)")
+
+
+def check_map(anomaly_map: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """One anomaly map ``(height, width)``, finite, as contiguous float32.
+
+    Raises
+    ------
+    ArrayContractError
+        If it is not two-dimensional, is empty, or a value is not finite in float32.
+    """
+    return _check(anomaly_map, 2, "an anomaly map must be (height, width)")
+
+
+def check_maps(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Anomaly maps ``(n_images, height, width)``, finite, as contiguous float32.
+
+    Raises
+    ------
+    ArrayContractError
+        If they are not three-dimensional, are empty, or a value is not finite in float32.
+    """
+    return _check(maps, 3, "anomaly maps must be (n_images, height, width)")
+
+
+def check_positive(value: float, name: str) -> float:
+    """Give a setting back if it is a positive finite number.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{name} must be a positive number; found {value}")
+    return value
+
+
+def check_count(value: int, name: str, *, at_least: int = 1) -> int:
+    """Give a setting back if it is large enough.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    if value < at_least:
+        raise ConfigError(f"{name} must be at least {at_least}; found {value}")
+    return value
+
+
+def _check(values: NDArray[np.floating[Any]], ndim: int, contract: str) -> NDArray[np.float32]:
+    if values.ndim != ndim or values.size == 0:
+        raise ArrayContractError(f"{contract}, none of them 0; found {values.shape}")
+    with np.errstate(over="ignore"):
+        checked = np.ascontiguousarray(values, np.float32)
+    if not np.isfinite(checked).all():
+        raise ArrayContractError(f"{contract} and finite; found NaN or infinity")
+    return checked

@@ -1,0 +1,105 @@
+"""What the two trained parts of blind localisation share: a state to go on from, and draws that need no memory.
+
+Every draw comes from a generator named after the seed, its purpose and the step or epoch. Training that is cut off and
+taken up again therefore needs the weights, what the optimiser remembers, and the number of the step: then it goes on as
+if nothing had happened, to the last digit. No global generator is read or seeded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from anoclust_core.errors import AnoclustError, ArrayContractError
+from anoclust_core.seeding import generator
+
+
+class TrainingError(AnoclustError):
+    """Training went astray: the loss is NaN or infinite, and nothing learnt since can be used."""
+
+    exit_code = 6
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that training needs to go on, and all that use of its result needs. Safe to keep as a file of tensors.
+
+    Attributes
+    ----------
+    step
+        How far training has come: optimiser steps of a VAE, epochs of a head.
+    tensors
+        On the CPU. ``model/NAME`` are the weights, ``optimizer/QUANTITY/NAME`` what the optimiser remembers of them.
+    """
+
+    step: int
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainingState:
+        """Copy what is learnt so far."""
+        tensors: dict[str, Tensor] = {}
+        for name, weight in model.named_parameters():
+            tensors[f"model/{name}"] = weight
+            for quantity, value in optimizer.state[weight].items():
+                tensors[f"optimizer/{quantity}/{name}"] = value
+        return cls(step, {name: value.detach().cpu().clone() for name, value in tensors.items()})
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Put the copy back into a model and, if training goes on, into its optimiser.
+
+        Raises
+        ------
+        ArrayContractError
+            If it is of another model.
+        """
+        expected = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+        shapes = {name: tuple(value.shape) for name, value in self.tensors.items()}
+        found = {name.removeprefix("model/"): shape for name, shape in shapes.items() if name.startswith("model/")}
+        if found != expected:
+            raise ArrayContractError(f"the training state is of another model: expected {expected}, found {found}")
+        for name, weight in model.named_parameters():
+            with torch.no_grad():
+                weight.copy_(self.tensors[f"model/{name}"])
+            if optimizer is None:
+                continue
+            for quantity in ("step", "exp_avg", "exp_avg_sq"):
+                value = self.tensors.get(f"optimizer/{quantity}/{name}")
+                if value is not None:
+                    # the optimiser counts its steps on the CPU
+                    optimizer.state[weight][quantity] = value.clone().to("cpu" if quantity == "step" else weight.device)
+
+
+def linear(n_in: int, n_out: int, random: torch.Generator) -> nn.Linear:
+    """Layer with the usual initial weights, uniform within 1 / sqrt(n_in), but from a generator of its own."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)  # type: ignore[no-untyped-call]  # torch's own gap
+    bound = 1 / math.sqrt(n_in)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=random)
+        layer.bias.uniform_(-bound, bound, generator=random)
+    return layer
+
+
+def torch_generator(seed: int, purpose: str) -> torch.Generator:
+    """Random generator of torch, on the CPU, for one purpose."""
+    return torch.Generator().manual_seed(int(generator(seed, purpose).integers(1 << 63)))
+
+
+def check_loss(loss: float, *, of: str, step: int) -> float:
+    """Give a loss back if it is finite.
+
+    Raises
+    ------
+    TrainingError
+        If it is not.
+    """
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss of {of} is {loss} after {step} steps: training went astray; look for outliers in the features, "
+            "or leave this part out"
+        )
+    return loss

@@ -1,0 +1,103 @@
+"""New images and the clusters of a snapshot: each goes to the nearest one that takes it, or is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from anoclust_core.clustering.checks import checked_descriptors
+from anoclust_core.matching.identities import owner_of
+from anoclust_core.matching.prototypes import Prototypes, check_dim
+
+
+@dataclass(frozen=True)
+class Assignments:
+    """Where new images belong.
+
+    Attributes
+    ----------
+    ids
+        Cluster of each image, None where it is unknown.
+    nearest
+        Nearest cluster of each image, of unknown ones too.
+    distances
+        Shape ``(n_images,)``, float64 >= 0, in descriptor units: the height at which Ward's tree would merge the image
+        with its cluster, or with the nearest one where it is unknown.
+    confidence
+        Shape ``(n_images,)``, float64 in [0, 1]: see `assign`.
+    """
+
+    ids: tuple[str | None, ...]
+    nearest: tuple[str, ...]
+    distances: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+
+
+def assign(
+    descriptors: NDArray[np.floating[Any]], prototypes: Prototypes, *, merged_into: Mapping[str, str] | None = None
+) -> Assignments:
+    r"""Give each new image to the nearest cluster among those whose radius it lies in.
+
+    The distance is Ward's height :math:`h`, see `anoclust_core.matching.prototypes`. An image outside of every radius
+    is unknown. The confidence in a cluster :math:`k` is the smaller of two numbers,
+
+    .. math::
+        \text{fit} = \frac{r_k - h_k}{r_k - m_k}, \qquad \text{margin} = 1 - \frac{h_k^2}{h_\text{rival}^2}
+
+    each kept in [0, 1]: the image is no farther than a typical member (1) or just within the radius (0), and no other
+    cluster is anywhere near (1) or one is as near (0). The confidence that an image is unknown is :math:`1 - r^2 / h^2`
+    for the nearest cluster: 0 at its radius, towards 1 far away.
+
+    Every image is looked at by itself: any batch gives the same result to the last bit.
+
+    Parameters
+    ----------
+    descriptors
+        Shape ``(n_images, dim)``, finite; no row is fine.
+    prototypes
+        The snapshot's clusters.
+    merged_into
+        Clusters that a person merged into another one: parts of one cluster are no rivals of each other.
+
+    Raises
+    ------
+    ArrayContractError
+        If ``descriptors`` is not two-dimensional or not finite, or of another length than the prototypes.
+    ConfigError
+        If the merges lead back to where they began.
+    """
+    values = checked_descriptors(descriptors, min_rows=0) if len(descriptors) else np.zeros((0, descriptors.shape[-1]))
+    check_dim(values, prototypes)
+    owners = np.array([owner_of(name, merged_into or {}) for name in prototypes.ids])
+    heights = cdist(values, prototypes.means) * np.sqrt(2 * prototypes.sizes / (prototypes.sizes + 1))
+    rows = np.arange(len(values))
+    nearest = heights.argmin(axis=1)
+    taken = np.where(heights <= prototypes.radii, heights, np.inf)
+    known: NDArray[np.bool_] = np.asarray((heights <= prototypes.radii).any(axis=1))
+    chosen = np.where(known, taken.argmin(axis=1), nearest)
+    distances = heights[rows, chosen]
+    radii, typical = prototypes.radii[chosen], prototypes.typical[chosen]
+    rivals = np.where(owners[chosen][:, None] == owners, np.inf, heights).min(axis=1, initial=np.inf)
+    fit = _share(radii - distances, radii - typical)
+    margin = 1 - np.square(_share(distances, rivals))
+    beyond = 1 - np.square(_share(radii, distances))
+    return Assignments(
+        ids=tuple(
+            prototypes.ids[at] if is_known else None
+            for at, is_known in zip(chosen.tolist(), known.tolist(), strict=True)
+        ),
+        nearest=tuple(prototypes.ids[at] for at in nearest.tolist()),
+        distances=distances,
+        confidence=np.where(known, np.minimum(fit, margin), beyond),
+    )
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Part of the whole in [0, 1]; 1 where there is no whole and the part is not negative."""
+    divided = np.divide(part, whole, out=np.where(part >= 0, 1.0, 0.0), where=whole > 0)
+    return np.clip(divided, 0.0, 1.0)

@@ -1,0 +1,143 @@
+"""When an image was taken: from its path, a manifest column, its EXIF data or its file's time, as configured."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, tzinfo
+from pathlib import Path
+from typing import Final, Literal
+
+from PIL import ExifTags, Image
+
+from anoclust_core.errors import ConfigError
+from anoclust_core.nights import check_pattern, time_in_path, time_in_text
+
+Source = Literal["path", "column", "exif", "file"]
+
+_TAKEN: Final = (
+    (ExifTags.Base.DateTimeOriginal, ExifTags.Base.OffsetTimeOriginal),
+    (ExifTags.Base.DateTimeDigitized, ExifTags.Base.OffsetTimeDigitized),
+)
+"""EXIF's time of the picture and the zone of it."""
+
+_EXIF_ERRORS: Final = (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, EOFError)
+"""What Pillow raises on headers that are damaged."""
+
+
+@dataclass(frozen=True)
+class CaptureRule:
+    """One way to tell when an image was taken.
+
+    Attributes
+    ----------
+    source
+        Where to look.
+    detail
+        Pattern of a path, as of `time_in_path`; name of a manifest column; nothing for the others.
+    """
+
+    source: Source
+    detail: str = ""
+
+
+def parse_rules(texts: Sequence[str]) -> tuple[CaptureRule, ...]:
+    """Read ways to tell when an image was taken: ``path:%Y-%m-%d``, ``column:shot_at``, ``exif``, ``file``.
+
+    They are tried in that order; the file's time, which every file has, comes last by itself.
+
+    Raises
+    ------
+    ConfigError
+        If one is none of these.
+
+    Examples
+    --------
+    >>> [rule.source for rule in parse_rules(["column:shot_at", "exif"])]
+    ['column', 'exif', 'file']
+    """
+    rules = [_parse(text.strip()) for text in texts]
+    last = CaptureRule("file")
+    return tuple(rules) if last in rules else (*rules, last)
+
+
+def captured_at(
+    path: str,
+    file: Path,
+    *,
+    extra: Mapping[str, str],
+    mtime_ns: int,
+    rules: Sequence[CaptureRule],
+    timezone: tzinfo,
+    day_starts: time,
+) -> datetime:
+    """Moment at which an image was taken, in UTC: what the first rule says that says anything.
+
+    Parameters
+    ----------
+    path
+        As the user knows it; what patterns look at.
+    file
+        Where its bytes are; opened for ``exif`` only.
+    extra
+        Its manifest columns; ISO 8601 or EXIF's form.
+    mtime_ns
+        When the file was last changed, in nanoseconds since 1970.
+    rules
+        As of `parse_rules`.
+    timezone, day_starts
+        For times that name no zone, and paths that name a day only.
+    """
+    for rule in rules:
+        if rule.source == "path":
+            found = time_in_path(path, rule.detail, timezone=timezone, day_starts=day_starts)
+        elif rule.source == "column":
+            found = time_in_text(extra.get(rule.detail, ""), timezone=timezone)
+        elif rule.source == "exif":
+            found = _time_in_exif(file, timezone)
+        else:
+            break
+        if found is not None:
+            return found
+    return datetime.fromtimestamp(mtime_ns / 1e9, UTC)
+
+
+def _parse(text: str) -> CaptureRule:
+    source, _, detail = text.partition(":")
+    if source == "path":
+        check_pattern(detail)
+        return CaptureRule("path", detail)
+    if source == "column" and detail:
+        return CaptureRule("column", detail)
+    if text == "exif":
+        return CaptureRule("exif")
+    if text == "file":
+        return CaptureRule("file")
+    raise ConfigError(
+        f"expected path:PATTERN, column:NAME, exif or file as the source of capture times, found {text!r}; "
+        "path:%Y-%m-%d reads the day from a folder's name"
+    )
+
+
+def _time_in_exif(file: Path, timezone: tzinfo) -> datetime | None:
+    """Time in the header; pixels are not decoded. None where there is none that can be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged headers, too many pixels: neither matters here
+            with Image.open(file) as image:
+                header = image.getexif()
+                tags = header.get_ifd(ExifTags.IFD.Exif)
+    except _EXIF_ERRORS:
+        return None
+    candidates = [(tags.get(when), tags.get(zone)) for when, zone in _TAKEN]
+    candidates.append((header.get(ExifTags.Base.DateTime), tags.get(ExifTags.Base.OffsetTime)))
+    for when, zone in candidates:
+        if isinstance(when, str):
+            offset = zone.strip().rstrip("\0") if isinstance(zone, str) else ""
+            moment = time_in_text(when.strip().rstrip("\0") + offset, timezone=timezone)
+            if moment is None:
+                moment = time_in_text(when, timezone=timezone)
+            if moment is not None:
+                return moment
+    return None

@@ -1,0 +1,303 @@
+"""Everything that is asked of the catalog: small methods, each one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final, Self
+
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session
+
+from anoclust_core.errors import StoreError
+from anoclust_core.matching.identities import owner_of
+from anoclust_core.matching.partitions import PartitionMatch
+from tasks.stores.catalog import clusters, decisions, images, nights, opening
+from tasks.stores.catalog.facts import (
+    AssignmentFact,
+    ClusterFact,
+    DecisionFact,
+    ImageFact,
+    NightCount,
+    NightFact,
+    SnapshotFact,
+)
+from tasks.stores.catalog.schema import Image
+
+FILE_NAME: Final = "catalog.sqlite"
+"""The catalog in a store, where no URL is given."""
+
+
+class Catalog:
+    """Facts about the categories of a store; make one with `Catalog.open`.
+
+    Every method is one transaction: it happens whole or not at all, also if the process is killed. A catalog may be
+    used by several threads and processes. Clusters are named by identity or name. Of a cluster, category or decision
+    that does not exist, or cannot be changed so, all methods say so by a `ConfigError`; that somebody else writes for
+    too long by a `BusyError`; that the database cannot be used by a `StoreError`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, where: Path | str, *, busy_seconds: float = opening.BUSY_SECONDS) -> Self:
+        """Open a catalog, make one if there is none, and bring an older one up to date.
+
+        Parameters
+        ----------
+        where
+            A SQLite file (`pathlib.Path`), usually ``STORE/catalog.sqlite``, or a URL such as
+            ``postgresql://user:password@host/name``.
+        busy_seconds
+            How long to wait for somebody else who writes.
+
+        Raises
+        ------
+        ConfigError
+            If the URL is none of SQLite or PostgreSQL, or the driver of PostgreSQL is not installed.
+        StoreError
+            If the database cannot be reached, is damaged, or is of a newer version of Anoclust.
+        BusyError
+            If somebody else writes all the time.
+        """
+        return cls(opening.open_engine(where, busy_seconds=busy_seconds))
+
+    def close(self) -> None:
+        """End all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- images and nights ------------------------------------------------------------------------------------------
+
+    def record_images(self, category: str, new: Iterable[ImageFact]) -> None:
+        """Add images; of a known one, path, extra columns and quarantine reason are what they are now."""
+        with self._writing(category) as session:
+            images.record_images(session, category, new, now=_now())
+
+    def known_images(self, category: str, contents: Sequence[str]) -> dict[str, ImageFact]:
+        """Those of some images that the catalog has, by content."""
+        with self._reading() as session:
+            return images.known_images(session, category, contents)
+
+    def record_night(
+        self,
+        night: NightFact,
+        *,
+        new: Iterable[ImageFact] = (),
+        assignments: Iterable[AssignmentFact] = (),
+        born: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Record a night whole, in the place of what was recorded for the same night before.
+
+        Parameters
+        ----------
+        night
+            The night itself.
+        new
+            Images that were not known.
+        assignments
+            Where they belong, clusters born in this night included.
+        born
+            Identities of provisional clusters, `fresh_ids` beyond `identities`, each with its evidence as JSON values.
+        """
+        with self._writing(night.category) as session:
+            images.record_images(session, night.category, new, now=_now())
+            nights.record_night(session, night, assignments, born or {})
+
+    def nights(
+        self, category: str | None = None, *, since: date | None = None, until: date | None = None
+    ) -> list[NightFact]:
+        """Recorded nights of a category, or of all, by date; both ends count."""
+        with self._reading() as session:
+            return nights.nights(session, category, since, until)
+
+    def night(self, category: str, night: date) -> NightFact | None:
+        """One recorded night, or None."""
+        return next(iter(self.nights(category, since=night, until=night)), None)
+
+    def categories(self) -> list[str]:
+        """Categories that there are images of."""
+        with self._reading() as session:
+            return list(session.scalars(select(Image.category).distinct().order_by(Image.category)))
+
+    # -- snapshots --------------------------------------------------------------------------------------------------
+
+    def record_snapshot(
+        self,
+        snapshot: SnapshotFact,
+        *,
+        night: date,
+        match: PartitionMatch,
+        assignments: Iterable[AssignmentFact],
+        new: Iterable[ImageFact] = (),
+    ) -> bool:
+        """Record a re-clustering: what became of every cluster, with evidence, and where each image is now.
+
+        Parameters
+        ----------
+        snapshot
+            What the next nights need.
+        night
+            Night that new clusters are born in.
+        match
+            What `match_partitions` gave for `partition`, `identities` and `merges`.
+        assignments
+            Every image of the snapshot, with identities of ``match.ids``.
+        new
+            Images that were not known.
+
+        Returns
+        -------
+        recorded
+            False if it is the latest one already; nothing is done then.
+        """
+        with self._writing(snapshot.category) as session:
+            images.record_images(session, snapshot.category, new, now=_now())
+            return nights.record_snapshot(session, snapshot, night, match, assignments)
+
+    def latest_snapshot(self, category: str) -> SnapshotFact | None:
+        """Snapshot of the last re-clustering, or None."""
+        with self._reading() as session:
+            return nights.latest_snapshot(session, category)
+
+    # -- where images belong ----------------------------------------------------------------------------------------
+
+    def assignments(self, category: str, *, follow_merges: bool = True) -> list[AssignmentFact]:
+        """Where every image is now, by content: as a person placed it, else as the last run that had it says.
+
+        With ``follow_merges=False`` it is the part of a merged cluster that was assigned.
+        """
+        with self._reading() as session:
+            found = images.current_assignments(session, category)
+            into = clusters.merges(session, category) if follow_merges else {}
+        return [
+            AssignmentFact(
+                fact.content,
+                None if fact.cluster is None else owner_of(fact.cluster, into),
+                fact.distance,
+                fact.confidence,
+            )
+            for fact in found
+        ]
+
+    def partition(self, category: str) -> dict[str, str]:
+        """Cluster of every image that has one, merges not followed: what `match_partitions` takes as ``old``."""
+        found = self.assignments(category, follow_merges=False)
+        return {fact.content: fact.cluster for fact in found if fact.cluster is not None}
+
+    def merges(self, category: str) -> dict[str, str]:
+        """Clusters that were merged into another one, and that one."""
+        with self._reading() as session:
+            return clusters.merges(session, category)
+
+    def identities(self, category: str, *, without_night: date | None = None) -> set[str]:
+        """Identities that the category ever had, but for those that only one night knows: it may be done again."""
+        with self._reading() as session:
+            if without_night is None:
+                return clusters.identities(session, category)
+            return nights.identities_without(session, category, without_night)
+
+    def counts(self, category: str, *, since: date | None = None, until: date | None = None) -> list[NightCount]:
+        """Images by night and cluster as they are clustered now, merges followed; by night, the unknown first."""
+        with self._reading() as session:
+            return images.night_counts(session, category, since, until, clusters.merges(session, category))
+
+    # -- clusters and decisions -------------------------------------------------------------------------------------
+
+    def clusters(self, category: str) -> list[ClusterFact]:
+        """All clusters that there ever were, by identity."""
+        with self._reading() as session:
+            return clusters.facts(session, category)
+
+    def cluster(self, category: str, named: str) -> ClusterFact:
+        """One cluster."""
+        with self._reading() as session:
+            wanted = clusters.find(session, category, named).cluster
+            return next(fact for fact in clusters.facts(session, category) if fact.cluster == wanted)
+
+    def history(self, category: str, named: str | None = None) -> list[DecisionFact]:
+        """What happened to one cluster, or to all, the first first."""
+        with self._reading() as session:
+            return clusters.history(session, category, named)
+
+    def rename(self, category: str, named: str, name: str, *, who: str, when: datetime | None = None) -> None:
+        """Give a cluster a name; the empty text takes it away. No two living clusters have the same."""
+        with self._writing(category) as session:
+            decisions.rename(session, category, named, name, who=who, when=when or _now())
+
+    def annotate(self, category: str, named: str, note: str, *, who: str, when: datetime | None = None) -> None:
+        """Say something about a cluster."""
+        with self._writing(category) as session:
+            decisions.annotate(session, category, named, note, who=who, when=when or _now())
+
+    def merge(self, category: str, named: Sequence[str], *, into: str, who: str, when: datetime | None = None) -> None:
+        """Let clusters be parts of another one, past nights included; re-clusterings keep it so."""
+        with self._writing(category) as session:
+            decisions.merge(session, category, named, into, who=who, when=when or _now())
+
+    def split(
+        self, category: str, named: str, contents: Sequence[str], *, who: str, when: datetime | None = None
+    ) -> str:
+        """Make a new cluster of some images of another one, and give its identity; runs do not put them back."""
+        with self._writing(category) as session:
+            return decisions.split(session, category, named, contents, who=who, when=when or _now())
+
+    def retire(self, category: str, named: str, *, who: str, when: datetime | None = None) -> None:
+        """Let a cluster be gone."""
+        with self._writing(category) as session:
+            decisions.retire(session, category, named, who=who, when=when or _now())
+
+    def undo(self, category: str, number: int | None = None, *, who: str, when: datetime | None = None) -> int:
+        """Take back a person's decision, the last one by default, and give its number.
+
+        One that a later decision on the same cluster builds on has to wait for that one.
+        """
+        with self._writing(category) as session:
+            return decisions.undo(session, category, number, who=who, when=when or _now())
+
+    # -- upkeep -----------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Read the whole catalog and see that it is sound.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged.
+        """
+        with self._reading() as session:
+            if self._engine.dialect.name == "sqlite":
+                found = [str(row[0]) for row in session.execute(text("PRAGMA integrity_check"))]
+                lost = session.execute(text("PRAGMA foreign_key_check")).first()
+                if found != ["ok"] or lost:
+                    what = (
+                        found[0] if found != ["ok"] else f"table {lost[0] if lost else ''} refers to what is not there"
+                    )
+                    place = opening.shown(self._engine.url)
+                    raise StoreError(f"the catalog {place} is damaged: {what}; put a copy from a backup in its place")
+            else:
+                session.execute(text("SELECT 1"))
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with opening.told_as_ours(self._engine), Session(self._engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _writing(self, category: str) -> Iterator[Session]:
+        engine = self._engine.execution_options(writes=True)
+        with opening.told_as_ours(self._engine), Session(engine) as session, session.begin():
+            opening.lock_category(session.connection(), category)
+            yield session
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,148 @@
+"""Clusters: found, listed, added, and what happens to them written down, within one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, datetime
+from difflib import get_close_matches
+from typing import Any, Final, cast
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from anoclust_core.errors import ConfigError
+from anoclust_core.matching.identities import id_order, owner_of
+from tasks.stores.catalog.facts import ClusterFact, ClusterState, DecisionFact, DecisionKind
+from tasks.stores.catalog.images import current_assignments
+from tasks.stores.catalog.schema import Cluster, Decision
+
+MACHINE: Final = "anoclust"
+"""Who decides what no person did."""
+
+
+def find(session: Session, category: str, named: str) -> Cluster:
+    """Cluster by its identity, or by its name among those that are not gone.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    clusters = _all(session, category)
+    for cluster in clusters:
+        if cluster.cluster == named:
+            return cluster
+    living = {cluster.name: cluster for cluster in clusters if cluster.name and is_living(cluster)}
+    if named in living:
+        return living[named]
+    close = get_close_matches(named, [*living, *(cluster.cluster for cluster in clusters)], n=1)
+    hint = f"did you mean {close[0]}?" if close else f"`anoclust clusters list {category}` lists them"
+    raise ConfigError(f"there is no cluster {named} of {category}; {hint}")
+
+
+def is_living(cluster: Cluster) -> bool:
+    """Whether a cluster is one of its own."""
+    return cluster.state not in {"retired", "merged"}
+
+
+def merges(session: Session, category: str) -> dict[str, str]:
+    """Clusters that were merged into another one, and that one."""
+    return {cluster.cluster: cluster.merged_into for cluster in _all(session, category) if cluster.merged_into}
+
+
+def identities(session: Session, category: str) -> set[str]:
+    """Identity of every cluster that there ever was."""
+    return set(session.scalars(select(Cluster.cluster).where(Cluster.category == category)))
+
+
+def facts(session: Session, category: str) -> list[ClusterFact]:
+    """All clusters in the order of their identities."""
+    into = merges(session, category)
+    sizes = Counter(
+        owner_of(fact.cluster, into) for fact in current_assignments(session, category) if fact.cluster is not None
+    )
+    return [
+        ClusterFact(
+            category=category,
+            cluster=cluster.cluster,
+            state=cast("ClusterState", cluster.state),
+            born=cluster.born,
+            name=cluster.name,
+            note=cluster.note,
+            merged_into=cluster.merged_into,
+            n_images=sizes[cluster.cluster],
+        )
+        for cluster in sorted(_all(session, category), key=lambda cluster: id_order(cluster.cluster))
+    ]
+
+
+def add(session: Session, category: str, cluster: str, *, state: ClusterState, born: date, run: int | None) -> None:
+    """Add a cluster; one that a run is recorded with again stays as it is."""
+    if session.get(Cluster, (category, cluster)) is None:
+        session.add(
+            Cluster(
+                category=category,
+                cluster=cluster,
+                state=state,
+                born=born,
+                born_in=run,
+                name=None,
+                note="",
+                merged_into=None,
+            )
+        )
+        session.flush()
+
+
+def write_down(
+    session: Session,
+    category: str,
+    cluster: str,
+    kind: DecisionKind,
+    *,
+    who: str,
+    when: datetime,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    run: int | None = None,
+) -> Decision:
+    """Keep what happened to a cluster."""
+    decision = Decision(
+        category=category,
+        cluster=cluster,
+        kind=kind,
+        who=who,
+        at=when,
+        before=dict(before or {}),
+        after=dict(after or {}),
+        run=run,
+        undone_by=None,
+    )
+    session.add(decision)
+    session.flush()
+    return decision
+
+
+def history(session: Session, category: str, named: str | None) -> list[DecisionFact]:
+    """What happened to one cluster or to all, the first first; what others did to it counts."""
+    wanted = None if named is None else find(session, category, named).cluster
+    query = select(Decision).where(Decision.category == category).order_by(Decision.number)
+    return [
+        DecisionFact(
+            number=decision.number,
+            cluster=decision.cluster,
+            kind=cast("DecisionKind", decision.kind),
+            who=decision.who,
+            when=decision.at,
+            before=decision.before,
+            after=decision.after,
+            undone=decision.undone_by is not None,
+        )
+        for decision in session.scalars(query)
+        if wanted in {None, decision.cluster, decision.after.get("cluster"), decision.after.get("merged_into")}
+    ]
+
+
+def _all(session: Session, category: str) -> list[Cluster]:
+    return list(session.scalars(select(Cluster).where(Cluster.category == category)))

@@ -1,0 +1,189 @@
+"""What goes into the catalog and comes out of it: plain frozen records, times in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Literal
+
+ClusterState = Literal["provisional", "confirmed", "retired", "merged"]
+"""``provisional``: born between two snapshots. ``confirmed``: found by a re-clustering. The others are gone."""
+
+NightState = Literal["done", "failed"]
+
+DecisionKind = Literal[
+    "rename", "note", "merge", "split", "retire", "undo", "born", "kept", "merged", "retired", "was_split"
+]
+"""The first six are a person's; the others what a night or a re-clustering did."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFact:
+    """One image of a category.
+
+    Attributes
+    ----------
+    content
+        Hex digest of the file's bytes; it tells images apart. What has no bytes to hash has ``path:`` and its path.
+    path
+        As the user knows it, where it was seen last.
+    captured_at
+        When it was taken.
+    night
+        Night that this belongs to.
+    extra
+        Further manifest columns.
+    quarantined
+        Why it cannot be used, or None.
+    first_seen
+        When the catalog was first told of it; set by the catalog.
+    """
+
+    content: str
+    path: str
+    captured_at: datetime
+    night: date
+    extra: Mapping[str, str] = field(default_factory=dict)
+    quarantined: str | None = None
+    first_seen: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentFact:
+    """Where an image belongs.
+
+    Attributes
+    ----------
+    content
+        The image.
+    cluster
+        Its cluster as assigned, whatever that was merged into since; None where it is unknown.
+    distance, confidence
+        As of `anoclust_core.matching.assigning.Assignments`.
+    """
+
+    content: str
+    cluster: str | None
+    distance: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class NightFact:
+    """One night of a category.
+
+    Attributes
+    ----------
+    category, night
+        Which one.
+    state
+        How it ended.
+    key
+        Key of the run: another one means that something else was asked for.
+    began, ended
+        When it was worked on.
+    counters
+        What was counted: images seen, new, assigned, unknown, new clusters, pair products.
+    """
+
+    category: str
+    night: date
+    state: NightState
+    key: str
+    began: datetime
+    ended: datetime
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFact:
+    """One re-clustering of a category.
+
+    Attributes
+    ----------
+    category, key
+        Which one; the key stands for everything that it follows from.
+    made_at
+        When.
+    n_images
+        Images that were clustered.
+    merge_height
+        Highest merge that the cut kept.
+    details
+        What else the next night needs to find: keys of stages, the run, settings.
+    """
+
+    category: str
+    key: str
+    made_at: datetime
+    n_images: int
+    merge_height: float
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFact:
+    """One cluster of a category.
+
+    Attributes
+    ----------
+    category, cluster
+        Which one: ``cluster`` is its lasting identity, such as ``c7``.
+    state
+        What it is now.
+    born
+        Night, or night of the re-clustering, that it was first seen in.
+    name, note
+        What a person says about it.
+    merged_into
+        Cluster that it was merged into.
+    n_images
+        Images that are in it now, those of clusters merged into it too.
+    """
+
+    category: str
+    cluster: str
+    state: ClusterState
+    born: date
+    name: str | None = None
+    note: str = ""
+    merged_into: str | None = None
+    n_images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFact:
+    """Something that happened to a cluster.
+
+    Attributes
+    ----------
+    number
+        Of the decision, rising.
+    cluster, kind
+        What happened to which.
+    who, when
+        A person, or ``anoclust``.
+    before, after
+        What it changed, or the evidence.
+    undone
+        Whether it was taken back.
+    """
+
+    number: int
+    cluster: str
+    kind: DecisionKind
+    who: str
+    when: datetime
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    undone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NightCount:
+    """Images of one night in one cluster, as they are clustered now; ``cluster`` None are the unknown."""
+
+    night: date
+    cluster: str | None
+    n_images: int

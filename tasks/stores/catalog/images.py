@@ -1,0 +1,141 @@
+"""Images and where they belong now, within one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+from sqlalchemy import Select, and_, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from anoclust_core.matching.identities import owner_of
+from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightCount
+from tasks.stores.catalog.schema import Assignment, Cluster, Image, Placement
+
+_BATCH: Final = 500
+"""Values in one statement; SQLite of some systems takes no more than 999."""
+
+
+def record_images(session: Session, category: str, images: Iterable[ImageFact], *, now: datetime) -> None:
+    """Add images, or say where a known one was seen last; when it was first seen and taken stays."""
+    by_content = {image.content: image for image in images}
+    for contents in batches(list(by_content)):
+        known = {image.content: image for image in session.scalars(_chosen(category, contents))}
+        new = [by_content[content] for content in contents if content not in known]
+        if new:
+            session.execute(insert(Image), [_row(category, image, now) for image in new])
+        for content, image in known.items():
+            given = by_content[content]
+            image.path, image.extra, image.quarantined = given.path, dict(given.extra), given.quarantined
+    session.flush()
+
+
+def known_images(session: Session, category: str, contents: Sequence[str]) -> dict[str, ImageFact]:
+    """Those of some images that the catalog has, by content."""
+    return {
+        image.content: _fact(image) for part in batches(contents) for image in session.scalars(_chosen(category, part))
+    }
+
+
+def current_assignments(session: Session, category: str) -> list[AssignmentFact]:
+    """Where every image is now: as a person placed it, or else as the last run that had it says; by content."""
+    return [AssignmentFact(*row) for row in session.execute(_current(category).order_by("content"))]
+
+
+def night_counts(
+    session: Session, category: str, since: date | None, until: date | None, merged_into: dict[str, str]
+) -> list[NightCount]:
+    """Images by night and cluster, as they are clustered now and with merges followed; only what is not 0."""
+    current = _current(category).subquery()
+    query = (
+        select(Image.night, current.c.cluster, func.count())
+        .join(current, and_(Image.category == category, Image.content == current.c.content))
+        .group_by(Image.night, current.c.cluster)
+    )
+    if since is not None:
+        query = query.where(Image.night >= since)
+    if until is not None:
+        query = query.where(Image.night <= until)
+    counts: Counter[tuple[date, str | None]] = Counter()
+    for night, cluster, count in session.execute(query):
+        counts[night, None if cluster is None else owner_of(cluster, merged_into)] += count
+    order = sorted(counts, key=lambda at: (at[0], at[1] is not None, len(at[1] or ""), at[1] or ""))
+    return [NightCount(night, cluster, counts[night, cluster]) for night, cluster in order]
+
+
+def place(session: Session, category: str, contents: Sequence[str], cluster: str) -> dict[str, str | None]:
+    """Put images into a cluster for good, and say where a person had put them before, or None."""
+    before: dict[str, str | None] = dict.fromkeys(contents)
+    for part in batches(contents):
+        chosen = (Placement.category == category, Placement.content.in_(part))
+        before |= {placed.content: placed.cluster for placed in session.scalars(select(Placement).where(*chosen))}
+        session.execute(update(Placement).where(*chosen).values(cluster=cluster))
+    new = [
+        {"category": category, "content": content, "cluster": cluster}
+        for content, placed in before.items()
+        if placed is None
+    ]
+    if new:
+        session.execute(insert(Placement), new)
+    return before
+
+
+def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Values in parts that fit one statement."""
+    return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
+
+
+def _current(category: str) -> Select[Any]:
+    newest = func.row_number().over(partition_by=Assignment.content, order_by=Assignment.run.desc())
+    ranked = (
+        select(Assignment.content, Assignment.cluster, Assignment.distance, Assignment.confidence, newest.label("rank"))
+        .where(Assignment.category == category)
+        .subquery()
+    )
+    placed = (
+        select(Placement.content, Placement.cluster)
+        .join(Cluster, and_(Cluster.category == category, Cluster.cluster == Placement.cluster))
+        .where(Placement.category == category, Cluster.state != "retired")
+        .subquery()
+    )
+    return (
+        select(
+            ranked.c.content,
+            func.coalesce(placed.c.cluster, ranked.c.cluster).label("cluster"),
+            ranked.c.distance,
+            ranked.c.confidence,
+        )
+        .outerjoin(placed, placed.c.content == ranked.c.content)
+        .where(ranked.c.rank == 1)
+    )
+
+
+def _chosen(category: str, contents: Sequence[str]) -> Select[tuple[Image]]:
+    return select(Image).where(Image.category == category, Image.content.in_(contents))
+
+
+def _row(category: str, image: ImageFact, now: datetime) -> dict[str, Any]:
+    return {
+        "category": category,
+        "content": image.content,
+        "path": image.path,
+        "first_seen": image.first_seen or now,
+        "captured_at": image.captured_at,
+        "night": image.night,
+        "extra": dict(image.extra),
+        "quarantined": image.quarantined,
+    }
+
+
+def _fact(image: Image) -> ImageFact:
+    return ImageFact(
+        content=image.content,
+        path=image.path,
+        captured_at=image.captured_at,
+        night=image.night,
+        extra=image.extra,
+        quarantined=image.quarantined,
+        first_seen=image.first_seen,
+    )

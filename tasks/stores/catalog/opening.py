@@ -1,0 +1,189 @@
+"""Connections to the catalog's database: opened, migrated, and their errors in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, StatementError
+
+from anoclust_core.errors import AnoclustError, BusyError, ConfigError, StoreError
+
+BUSY_SECONDS: Final = 30.0
+"""How long a writer waits for another one."""
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+_MIGRATION_LOCK: Final = 0x616E6F63
+"""Number of PostgreSQL's advisory lock that one process at a time migrates under."""
+
+_NO_DRIVER: Final = "PostgreSQL needs a driver; run: pip install 'anoclust[postgres]'"
+
+
+def open_engine(where: Path | str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
+    """Connect to a catalog and bring its tables up to date.
+
+    Parameters
+    ----------
+    where
+        A SQLite file, made if there is none, or the URL of a database: ``postgresql://user@host/name``.
+    busy_seconds
+        How long a writer waits for another one.
+
+    Raises
+    ------
+    ConfigError
+        If the URL is none, or of a database that is not supported.
+    StoreError
+        If the catalog cannot be reached or read, or is of a newer version.
+    BusyError
+        If somebody else writes all the time.
+    """
+    url = _url_of(where)
+    connect = _sqlite if url.drivername.startswith("sqlite") else _postgresql
+    engine = connect(url, busy_seconds)
+    try:
+        with told_as_ours(engine):
+            with engine.connect() as connection:
+                is_current = _is_current(connection)
+            if not is_current:  # only then wait for those who write
+                with engine.execution_options(writes=True).begin() as connection:
+                    _migrate(connection)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def told_as_ours(engine: Engine) -> Iterator[None]:
+    """Raise what a database complains about as errors that say what to do."""
+    place = shown(engine.url)
+    try:
+        yield
+    except OperationalError as error:
+        if any(words in str(error.orig) for words in ("database is locked", "lock timeout", "locked by another")):
+            raise BusyError(f"somebody else is writing to the catalog {place}; try again in a moment") from error
+        raise StoreError(
+            f"the catalog {place} cannot be used: {_first_line(error)}; see that it can be reached and written"
+        ) from error
+    except DatabaseError as error:
+        if isinstance(error.orig, sqlite3.DatabaseError) and type(error.orig) is sqlite3.DatabaseError:
+            raise StoreError(
+                f"the catalog {place} is damaged: {_first_line(error)}; put a copy from a backup in its place, or move "
+                "it away to begin anew: names and decisions are nowhere else"
+            ) from error
+        raise StoreError(f"the catalog {place} refused: {_first_line(error)}") from error
+    except StatementError as error:
+        if isinstance(error.orig, AnoclustError):
+            raise error.orig from None  # a value that was refused before the database saw it
+        raise
+
+
+def shown(url: URL) -> str:
+    """Where a catalog is, without the password."""
+    return url.database or "" if url.drivername.startswith("sqlite") else url.render_as_string(hide_password=True)
+
+
+def lock_category(connection: Connection, category: str) -> None:
+    """Be the only writer of a category until the transaction ends; SQLite has one writer at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        key = f"anoclust:{category}"
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
+
+
+def _url_of(where: Path | str) -> URL:
+    if isinstance(where, Path):
+        return URL.create("sqlite", database=str(where))
+    try:
+        url = make_url(where)
+    except ArgumentError as error:
+        raise ConfigError(
+            "expected the path of a SQLite file or a URL like postgresql://user@host/name for the catalog, found "
+            "neither; see `anoclust config`"
+        ) from error
+    kind = url.get_backend_name()
+    if kind in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    if kind == "sqlite" and url.database:
+        return url.set(drivername="sqlite")
+    raise ConfigError(f"a catalog is kept in a SQLite file or in PostgreSQL, found {kind}; give a URL of one of them")
+
+
+def _sqlite(url: URL, busy_seconds: float) -> Engine:
+    file = Path(str(url.database))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"there cannot be a catalog at {file}: {error.strerror or error}") from error
+    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = (
+            None  # the driver begins no transaction by itself: also tables are then made in one
+        )
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys=ON")
+        # where the file system has no shared memory this stays what it was, which is as safe and less parallel
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # a reader that turns writer could not wait for another writer, so a writer says so at once
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL, busy_seconds: float) -> Engine:
+    options = f"-c lock_timeout={int(busy_seconds * 1000)} -c timezone=UTC"
+    try:
+        return create_engine(url, connect_args={"options": options}, pool_pre_ping=True)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise ConfigError(_NO_DRIVER) from error
+
+
+def _is_current(connection: Connection) -> bool:
+    """Whether the tables are those of this version.
+
+    Raises
+    ------
+    StoreError
+        If they are those of a newer one.
+    """
+    script = ScriptDirectory(str(MIGRATIONS))
+    found, head = MigrationContext.configure(connection).get_current_revision(), script.get_current_head()
+    if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
+        raise StoreError(
+            f"the catalog {shown(connection.engine.url)} is of a newer version of Anoclust (its tables are {found}, "
+            f"this one knows {head}); upgrade Anoclust, the catalog is left as it is"
+        )
+    return found == head
+
+
+def _migrate(connection: Connection) -> None:
+    """Bring the tables up to date, in the connection's transaction: all of it or nothing."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    if not _is_current(connection):  # somebody else may have been faster
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _first_line(error: DatabaseError) -> str:
+    return str(error.orig).strip().partition("\n")[0]

@@ -1,0 +1,175 @@
+"""Tables of the catalog. A change here needs a migration beside it: a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, ForeignKeyConstraint, Index, MetaData, String, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from anoclust_core.nights import in_utc
+
+NAMING: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Names of constraints, the same in every database, so that a migration can name them."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment: refused without a time zone, kept in UTC, given back in UTC. SQLite knows no zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give a moment in UTC."""
+        if value is None:
+            return None
+        moment = in_utc(value)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give a moment in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, str: String}  # noqa: RUF012 - SQLAlchemy's
+
+
+class Image(Base):
+    """An image, told by its content."""
+
+    __tablename__ = "images"
+    __table_args__ = (Index(None, "category", "night"),)
+
+    category: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    first_seen: Mapped[datetime]
+    captured_at: Mapped[datetime]
+    night: Mapped[date]
+    extra: Mapped[dict[str, Any]]
+    quarantined: Mapped[str | None]
+
+
+class Snapshot(Base):
+    """A re-clustering."""
+
+    __tablename__ = "snapshots"
+
+    category: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    made_at: Mapped[datetime]
+    n_images: Mapped[int]
+    merge_height: Mapped[float]
+    details: Mapped[dict[str, Any]]
+
+
+class Run(Base):
+    """A night, or a re-clustering: what assignments come from. The higher number counts."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        ForeignKeyConstraint(["category", "snapshot"], ["snapshots.category", "snapshots.key"]),
+        Index(None, "category", "night", unique=True),
+        Index(None, "category", "snapshot", unique=True),
+    )
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    category: Mapped[str]
+    night: Mapped[date | None]
+    snapshot: Mapped[str | None]
+
+
+class Night(Base):
+    """A night."""
+
+    __tablename__ = "nights"
+
+    category: Mapped[str] = mapped_column(primary_key=True)
+    night: Mapped[date] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    key: Mapped[str]
+    began: Mapped[datetime]
+    ended: Mapped[datetime]
+    counters: Mapped[dict[str, Any]]
+
+
+class Cluster(Base):
+    """A cluster, for good: none is ever deleted that a person may have seen."""
+
+    __tablename__ = "clusters"
+    __table_args__ = (ForeignKeyConstraint(["category", "merged_into"], ["clusters.category", "clusters.cluster"]),)
+
+    category: Mapped[str] = mapped_column(primary_key=True)
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    born: Mapped[date]
+    born_in: Mapped[int | None] = mapped_column(ForeignKey("runs.number", ondelete="SET NULL"))
+    name: Mapped[str | None]
+    note: Mapped[str]
+    merged_into: Mapped[str | None]
+
+
+class Assignment(Base):
+    """Where an image was put by a run."""
+
+    __tablename__ = "assignments"
+    __table_args__ = (
+        ForeignKeyConstraint(["category", "content"], ["images.category", "images.content"]),
+        ForeignKeyConstraint(["category", "cluster"], ["clusters.category", "clusters.cluster"]),
+        Index(None, "category", "content", "run"),
+        Index(None, "category", "cluster"),
+    )
+
+    run: Mapped[int] = mapped_column(ForeignKey("runs.number", ondelete="CASCADE"), primary_key=True)
+    content: Mapped[str] = mapped_column(primary_key=True)
+    category: Mapped[str]
+    cluster: Mapped[str | None]
+    distance: Mapped[float]
+    confidence: Mapped[float]
+
+
+class Decision(Base):
+    """Something that a person decided about a cluster, or that a run did to it."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        ForeignKeyConstraint(["category", "cluster"], ["clusters.category", "clusters.cluster"]),
+        Index(None, "category", "cluster"),
+    )
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    category: Mapped[str]
+    cluster: Mapped[str]
+    kind: Mapped[str]
+    who: Mapped[str]
+    at: Mapped[datetime]
+    before: Mapped[dict[str, Any]]
+    after: Mapped[dict[str, Any]]
+    run: Mapped[int | None] = mapped_column(ForeignKey("runs.number", ondelete="CASCADE"))
+    undone_by: Mapped[int | None] = mapped_column(ForeignKey("decisions.number"))
+
+
+class Placement(Base):
+    """Where a person put an image: it counts more than what runs say, while that cluster is there."""
+
+    __tablename__ = "placements"
+    __table_args__ = (
+        ForeignKeyConstraint(["category", "content"], ["images.category", "images.content"]),
+        ForeignKeyConstraint(["category", "cluster"], ["clusters.category", "clusters.cluster"]),
+    )
+
+    category: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str] = mapped_column(primary_key=True)
+    cluster: Mapped[str]
