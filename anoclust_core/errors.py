@@ -63,6 +63,12 @@ class ArrayContractError(AnoclustError):
     exit_code = 6
 
 
+class TrainingError(AnoclustError):
+    """Training went astray: the loss is NaN or infinite, and nothing learnt since can be used."""
+
+    exit_code = 8
+
+
 class BusyError(AnoclustError):
     """Another run of the same category is going on; the message says which."""
 

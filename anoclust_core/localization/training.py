@@ -14,14 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from anoclust_core.errors import AnoclustError, ArrayContractError
+from anoclust_core.errors import ArrayContractError, TrainingError
 from anoclust_core.seeding import generator
-
-
-class TrainingError(AnoclustError):
-    """Training went astray: the loss is NaN or infinite, and nothing learnt since can be used."""
-
-    exit_code = 6
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ class EmbeddingSegments:
             If a value is too large for half precision.
         """
         largest = float(np.abs(bags).max(initial=0))
-        if largest > np.finfo(STORED_DTYPE).max:
+        if largest > float(np.finfo(STORED_DTYPE).max):
             raise StoreError(f"features as large as {largest:.3g} cannot be kept in half precision; try other --layers")
         segment = self.folder / content_key("segment", {"hashes": list(hashes)})[:16]
         arrays.discard(segment)

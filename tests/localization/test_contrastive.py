@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anoclust_core.errors import ArrayContractError, ConfigError
+from anoclust_core.errors import ArrayContractError, ConfigError, TrainingError
 from anoclust_core.localization.contrastive import (
     MARGIN,
     ProjectionHead,
@@ -22,7 +22,7 @@ from anoclust_core.localization.contrastive import (
 )
 from anoclust_core.localization.maps import descriptor
 from anoclust_core.localization.relations import Draw, by_distance, counterparts, draw_cells, neighbours
-from anoclust_core.localization.training import TrainingError, TrainingState
+from anoclust_core.localization.training import TrainingState
 from anoclust_core.localization.vae import channel_ranges, scale_channels
 from anoclust_core.localization.variants import PAPER, PROGRAM, VARIANTS, BlindVariant
 

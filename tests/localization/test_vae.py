@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.localization.training import TrainingError, TrainingState
+from anoclust_core.errors import ArrayContractError, ConfigError, TrainingError
+from anoclust_core.localization.training import TrainingState
 from anoclust_core.localization.vae import load_vae, residual_maps, scale_channels, train_vae, vae_loss
 from anoclust_core.localization.variants import PAPER, PROGRAM
 

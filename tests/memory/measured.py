@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,14 +13,16 @@ import numpy as np
 from builders import digest
 from prefect.logging import disable_run_logger
 
+import tasks.describe as describe_stage
 import tasks.embed as embed_stage
+import tasks.localize as localize_stage
 import tasks.pair as pair_stage
 import tasks.report as report_stage
 from anoclust_core import memory, tiling
 from anoclust_core.backbones import activation_bytes, build_extractor, describe, fold_batch_norms
 from anoclust_core.bags import normalize_patches
 from anoclust_core.clustering.linkage import linkage_tree
-from anoclust_core.config import RunConfig
+from anoclust_core.config import BlindConfig, GroupConfig, RunConfig, WeighConfig
 from anoclust_core.evaluation import evaluate
 from anoclust_core.protocols import protocol_named
 from anoclust_core.records import (
@@ -86,6 +88,8 @@ def _without_prefect() -> Iterator[None]:
         disable_run_logger(),
         patch.object(embed_stage, "Progress", Silent),
         patch.object(pair_stage, "Progress", Silent),
+        patch.object(localize_stage, "Progress", Silent),
+        patch.object(describe_stage, "Progress", Silent),
         patch.object(report_stage, "Progress", Silent),
         patch.object(report_stage, "_publish_artifacts", lambda *_: None),
     ):
@@ -114,7 +118,19 @@ def _write_bags(folder: Path, hashes: list[str], spec: EmbeddingSpec) -> None:
     step = segment_images(spec.n_patches, spec.dim)
     for start in range(0, len(hashes), step):
         part = hashes[start : start + step]
-        segments.append(part, _random_bags(rng, len(part), spec))
+        segments.append(part, _random_bags(rng, len(part), spec), unit_norm=spec.unit_norm)
+
+
+def _write_distances(folder: Path, hashes: list[str], n_patches: int) -> None:
+    """All pairs of images at one distance."""
+    plan = NearestSlabs(folder / "nearest").plan(WantedPairs(hashes), folder / "bags", n_patches, 32)
+    plan.create()
+    for block in plan.blocks:
+        values = np.full((len(block.rows), len(block.columns), n_patches), 0.5, np.float16)
+        for target, block_values in ((block.forward, values), (block.backward, values.transpose(1, 0, 2))):
+            if target:
+                arrays.write_block(target[0], "distances", (target[1], target[2], 0), block_values)
+        plan.block_done(block)
 
 
 def embed(size: int, folder: Path) -> Measured:
@@ -197,15 +213,7 @@ def weigh(size: int, folder: Path) -> Measured:
     images = _made_up(n_images)
     hashes = sorted(image.sha256 for image in images)
     _write_bags(folder / "bags", hashes, spec)
-    plan = NearestSlabs(folder / "nearest").plan(WantedPairs(hashes), folder / "bags", spec.n_patches, 32)
-    plan.create()
-    for block in plan.blocks:
-        values = np.full((len(block.rows), len(block.columns), spec.n_patches), 0.5, np.float16)
-        for target, block_values in ((block.forward, values), (block.backward, values.transpose(1, 0, 2))):
-            if target:
-                arrays.write_block(target[0], "distances", (target[1], target[2], 0), block_values)
-        plan.block_done(block)
-    del plan
+    _write_distances(folder, hashes, spec.n_patches)
     manifest = _manifest(folder, images)
     predicted = memory.weigh_plan(
         n_images=n_images,
@@ -225,7 +233,7 @@ def weigh(size: int, folder: Path) -> Measured:
             embeddings=str(folder / "bags"),
             nearest=nearest,
             folder=str(folder / "weights"),
-            tau="0.3sd",
+            config=WeighConfig(),
             memory=PLENTY,
         )
     return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
@@ -235,6 +243,7 @@ def _weights(folder: Path, n_images: int, n_patches: int, dim: int) -> BagWeight
     rng = np.random.default_rng(0)
     stored = {
         "rarity": rng.random((n_images, n_patches), dtype=np.float32),
+        "weights": rng.random((n_images, n_patches), dtype=np.float32),
         "descriptors": rng.standard_normal((n_images, dim), dtype=np.float32),
     }
     arrays.write_arrays(folder / "weights", stored, {"tau": 0.1})
@@ -243,21 +252,125 @@ def _weights(folder: Path, n_images: int, n_patches: int, dim: int) -> BagWeight
 
 
 def group(size: int, folder: Path) -> Measured:
-    """Ward over random descriptors."""
-    n_images, dim = ((500, 48), (2000, 120), (5000, 512), (12_000, 120))[size]
+    """Trees over random descriptors."""
+    n_images, dim, linkage = (
+        (500, 48, "ward"),
+        (3000, 120, "average"),
+        (5000, 512, "ward"),
+        (12_000, 120, "ward"),
+    )[size]
     weights = _weights(folder, n_images, 4, dim)
     with _without_prefect(), _peak() as peak:
         group_stage.group.fn(
             category="tile",
             key="k",
+            manifest="",
             weights=weights,
+            among=None,
             folder=str(folder / "tree"),
+            config=GroupConfig(linkage=linkage),
             n_clusters=None,
             n_clusters_rule="",
             memory=PLENTY,
         )
-    predicted = memory.group_plan(n_images=n_images, dim=dim)
-    return Measured(f"{n_images} descriptors of {dim}", peak[0], predicted.total)
+    predicted = memory.group_plan(
+        n_images=n_images, dim=dim, n_patches=4, has_matrix=linkage == "average", has_distances=False
+    )
+    return Measured(f"{n_images} descriptors of {dim}, {linkage}", peak[0], predicted.total)
+
+
+def group_distances(size: int, folder: Path) -> Measured:
+    """Ward over Hausdorff distances from made-up nearest distances."""
+    n_images, n_patches = ((64, 64), (400, 64), (1000, 64), (1500, 16))[size]
+    images = _made_up(n_images)
+    hashes = sorted(image.sha256 for image in images)
+    _write_distances(folder, hashes, n_patches)
+    manifest = _manifest(folder, images)
+    weights = _weights(folder, n_images, n_patches, 120)
+    among = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, n_patches))
+    with _without_prefect(), _peak() as peak:
+        group_stage.group.fn(
+            category="tile",
+            key="k",
+            manifest=str(manifest),
+            weights=weights,
+            among=among,
+            folder=str(folder / "tree"),
+            config=GroupConfig(distance="max_min_max"),
+            n_clusters=None,
+            n_clusters_rule="",
+            memory=PLENTY,
+        )
+    predicted = memory.group_plan(n_images=n_images, dim=120, n_patches=n_patches, has_matrix=False, has_distances=True)
+    return Measured(f"{n_images} images, {n_patches} patches, Hausdorff", peak[0], predicted.total)
+
+
+_MAPS = ((8, (16, 16), 48), (24, (32, 32), 168), (24, (64, 64), 168), (64, (64, 64), 168))
+"""Images, grid and length of feature maps."""
+
+
+def localize(size: int, folder: Path) -> Measured:
+    """Anomaly maps of made-up feature maps; three steps of training need as much as all of them."""
+    n_images, grid, dim = _MAPS[size]
+    manifest, spec = _write_maps(folder, n_images, grid, dim)
+    short = {"program": replace(localize_stage.VARIANTS["program"], vae_steps=3)}
+    with _without_prefect(), patch.object(localize_stage, "VARIANTS", short), _peak() as peak:
+        localize_stage.localize.fn(
+            category="tile",
+            key="k",
+            manifest=str(manifest),
+            spec=spec,
+            embeddings=str(folder / "bags"),
+            folder=str(folder / "maps" / "m"),
+            training=str(folder / "training" / "t"),
+            config=BlindConfig(),
+            seed=0,
+            device="cpu",
+            memory=PLENTY,
+        )
+    predicted = memory.localize_plan(
+        n_contents=n_images,
+        n_patches=spec.n_patches,
+        dim=dim,
+        batch=localize_stage.BATCH,
+        threads=CORES,
+        at_once=localize_stage.IMAGES_AT_ONCE,
+    )
+    return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
+
+
+def describe_blindly(size: int, folder: Path) -> Measured:
+    """A head and descriptors from made-up feature and anomaly maps."""
+    n_images, grid, dim = _MAPS[size]
+    manifest, spec = _write_maps(folder, n_images, grid, dim)
+    maps = np.random.default_rng(1).random((n_images, *grid), dtype=np.float32) ** 8
+    arrays.write_arrays(folder / "maps" / "m", {"maps": maps}, {})
+    with _without_prefect(), _peak() as peak:
+        describe_stage.describe.fn(
+            category="tile",
+            key="k",
+            manifest=str(manifest),
+            spec=spec,
+            embeddings=str(folder / "bags"),
+            maps=ArrayHandle(str(folder / "maps" / "m"), "k", {"maps": maps.shape}),
+            folder=str(folder / "weights" / "w"),
+            training=str(folder / "training" / "t"),
+            config=BlindConfig(threshold="otsu"),
+            tau="0.3sd",
+            n_classes=None,
+            seed=0,
+            device="cpu",
+            memory=PLENTY,
+        )
+    predicted = memory.describe_plan(n_images=n_images, n_contents=n_images, n_patches=spec.n_patches, dim=dim)
+    return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
+
+
+def _write_maps(folder: Path, n_images: int, grid: tuple[int, int], dim: int) -> tuple[Path, EmbeddingSpec]:
+    spec = replace(_spec(grid, dim), unit_norm=False)
+    images = _made_up(n_images)
+    _write_bags(folder / "bags", [image.sha256 for image in images], spec)
+    return _manifest(folder, images), spec
 
 
 def report(size: int, folder: Path) -> Measured:
@@ -313,5 +426,8 @@ MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "pair": pair,
     "weigh": weigh,
     "group": group,
+    "group by distances": group_distances,
+    "localize": localize,
+    "describe": describe_blindly,
     "report": report,
 }

@@ -63,7 +63,7 @@ def test_the_peak_stays_below_the_prediction(measure, tmp_path, stage, size):
 
 def test_refusal_has_the_numbers_and_the_knob():
     """What does not fit is refused with what it needs, what it may use, what takes most, and what to change."""
-    plan = group_plan(n_images=1_000_000, dim=120)
+    plan = group_plan(n_images=1_000_000, dim=120, n_patches=256, has_matrix=False, has_distances=False)
     plan.check(plan.total)
     with pytest.raises(ResourceError) as error:
         plan.check(plan.total - 1)
@@ -73,6 +73,9 @@ def test_refusal_has_the_numbers_and_the_knob():
 
 def test_predictions_grow_with_the_work():
     """Twice the images need up to twice the memory."""
-    small, large = (group_plan(n_images=n, dim=64).total for n in (100_000, 200_000))
+    small, large = (
+        group_plan(n_images=n, dim=64, n_patches=256, has_matrix=False, has_distances=False).total
+        for n in (100_000, 200_000)
+    )
     assert small < large <= 2 * small
     assert MemoryPlan("x", {"a": 1, "b": 2}, "y").total == 3
