@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import time, tzinfo
 from types import MappingProxyType
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
 
 from anoclust_core.errors import ConfigError
+from anoclust_core.nights import zone_of
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 RECIPE_SIDES: Final = MappingProxyType({"sohn": 256, "blind": 512})
@@ -93,6 +95,25 @@ def _split_layers(value: object) -> object:
     if not all(part.isdecimal() for part in parts):
         raise ValueError("takes numbers of feature levels separated by commas (2,3), or auto")
     return tuple(int(part) for part in parts)
+
+
+def _split_commas(value: object) -> object:
+    """Read ``path:%Y-%m-%d,exif`` as two texts."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _valid_zone(text: str) -> str:
+    try:
+        zone_of(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _valid_time(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise ValueError("is a time of day such as 06:00")
+    return text
 
 
 class _Section(BaseModel):
@@ -197,6 +218,9 @@ class BlindConfig(_Section):
     threshold
         Which cells count as anomalous: ``robust`` and ``otsu`` need no label, ``kmeans-quantile`` is the program's and
         needs the number of classes.
+    flat_field
+        Take away from the maps what is usual at each place over all images: not in the paper, whose border hides the
+        edges instead.
     border
         Part of each side whose cells are hidden, in [0, 0.5).
     """
@@ -205,6 +229,7 @@ class BlindConfig(_Section):
     vae: bool = True
     contrastive: bool = True
     threshold: Literal["robust", "otsu", "kmeans-quantile"] = "robust"
+    flat_field: bool = True
     border: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
 
 
@@ -235,6 +260,41 @@ class GroupConfig(_Section):
     n_clusters: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("auto")] = None
 
 
+class NightConfig(_Section):
+    """Nights: what belongs to one, and when everything is clustered anew. Nothing of it enters a key of a run.
+
+    Attributes
+    ----------
+    timezone, day_starts
+        Where the product is made, and the time of day there (``06:00``) at which a night begins.
+    captured
+        How to tell when an image was taken, tried in turn: ``path:PATTERN``, ``column:NAME``, ``exif``, ``file``.
+    recluster_every
+        Nights after which everything is clustered anew, if images came; None does not.
+    recluster_unknown
+        Share of the images since the last clustering that may be unknown, past which everything is clustered anew.
+    catalog
+        URL of the catalog's database; None is a file in the store.
+    """
+
+    timezone: Annotated[str, AfterValidator(_valid_zone)] = "UTC"
+    day_starts: Annotated[str, AfterValidator(_valid_time)] = "06:00"
+    captured: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_split_commas)] = ("file",)
+    recluster_every: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("none")] = 7
+    recluster_unknown: Annotated[float, Field(ge=0, le=1)] = 0.2
+    catalog: Annotated[str | None, _none_if("auto")] = None
+
+    @property
+    def zone(self) -> tzinfo:
+        """Time zone that ``timezone`` names."""
+        return zone_of(self.timezone)
+
+    @property
+    def begins(self) -> time:
+        """Time of day that ``day_starts`` says."""
+        return time.fromisoformat(self.day_starts)
+
+
 class RunConfig(_Section):
     """One clustering of one category, as asked for.
 
@@ -250,6 +310,8 @@ class RunConfig(_Section):
         Time to wait for another run of the same category. Not part of any key.
     data, embed, pair, weigh, blind, group
         Settings of the stages.
+    night
+        Settings of nights, which a run knows nothing of.
     """
 
     recipe: Literal["auto", "sohn", "blind"] = "auto"
@@ -262,6 +324,7 @@ class RunConfig(_Section):
     weigh: WeighConfig = WeighConfig()
     blind: BlindConfig = BlindConfig()
     group: GroupConfig = GroupConfig()
+    night: NightConfig = NightConfig()
 
     @model_validator(mode="after")
     def _fits_recipe(self) -> Self:
@@ -279,6 +342,11 @@ class RunConfig(_Section):
     def method(self) -> Literal["sohn", "blind"]:
         """The recipe that ``recipe`` stands for."""
         return "blind" if self.recipe == "blind" else "sohn"
+
+    @property
+    def for_runs(self) -> RunConfig:
+        """Without the settings of nights: what a run is given, shows and keeps."""
+        return self.model_copy(update={"night": NightConfig()})
 
     @property
     def protocol(self) -> str:

@@ -321,6 +321,31 @@ def benchmark_plan(*, n_images: int, n_normals: int, n_patches: int, dim: int, i
     )
 
 
+def blind_benchmark_plan(*, n_images: int, n_patches: int, dim: int, side: int) -> MemoryPlan:
+    """Predict the peak of scoring what recipe blind has stored.
+
+    Parameters
+    ----------
+    n_images
+        Clustered images.
+    n_patches, dim
+        Of the feature maps.
+    side
+        Of the ground truth in pixels; 0 where none is read.
+    """
+    return MemoryPlan(
+        stage="measure",
+        parts={
+            "descriptors": 40 * n_images * max(dim, 512),
+            "distances between images": 96 * n_images**2,
+            "maps": 24 * n_images * n_patches,
+            "ground truth and maps": 24 * n_images * side**2,
+            "the rest": 2 * _FIXED,
+        },
+        knob="benchmark fewer images",
+    )
+
+
 def readable_bytes(size: int) -> str:
     """Write a number of bytes for a person, rounded up.
 

@@ -48,6 +48,8 @@ SETTING_TEXTS: Final = MappingProxyType(
         "features as they are (`false`).",
         "blind.threshold": "Recipe `blind`: which cells count as anomalous: `robust` or `otsu` without labels, "
         "`kmeans-quantile` as published, which needs the number of classes.",
+        "blind.flat_field": "Recipe `blind`: take away from the maps what is usual at each place over all images "
+        "(`true`), or leave them as published (`false`).",
         "blind.border": "Recipe `blind`: part of each side to hide, from 0 to 0.5; the published program hides 0.078 "
         "and so every defect at an edge.",
         "group.distance": "Distance between images: `weighted_average` of their patches, or a Hausdorff distance "
@@ -56,6 +58,16 @@ SETTING_TEXTS: Final = MappingProxyType(
         "group.linkage": "How clusters are merged: `ward`, `average`, `complete` or `single`.",
         "group.n_clusters": "Number of clusters, or `auto`: the number of classes where every image has a label (the "
         "papers' protocol), else where the merge tree has its largest step.",
+        "night.timezone": "Time zone that nights are counted in, such as `Europe/Berlin`.",
+        "night.day_starts": "Time of day at which a night begins: with `06:00` an image of 05:59 belongs to the night "
+        "before. A night is named by the date that it begins on.",
+        "night.captured": "How to tell when an image was taken, tried in turn, separated by commas: "
+        "`path:%Y-%m-%d/*_%H%M%S`, `column:NAME` of a manifest, `exif`, `file` (when the file was last changed).",
+        "night.recluster_every": "Nights after which everything is clustered anew, if there are new images; or `none`.",
+        "night.recluster_unknown": "Share of the images since the last clustering that may be unknown, from 0 to 1: "
+        "past it everything is clustered anew.",
+        "night.catalog": "Database of images, nights and clusters: `auto` is the file `catalog.sqlite` in the store; "
+        "or a URL such as `postgresql://user@host/name`.",
     }
 )
 """From a setting's dotted name to its meaning; a test holds the names to those of ``RunConfig``."""
@@ -84,11 +96,18 @@ SETTING_VALUES: Final = MappingProxyType(
         "blind.vae": "true or false",
         "blind.contrastive": "true or false",
         "blind.threshold": "robust, otsu or kmeans-quantile",
+        "blind.flat_field": "true or false",
         "blind.border": "a part from 0 to below 0.5",
         "group.distance": "weighted_average, mean_mean, max_min_max, max_min_mean, min_min, mean_min_max or "
         "mean_min_mean",
         "group.linkage": "ward, average, complete or single",
         "group.n_clusters": "auto or a whole number from 1",
+        "night.timezone": "the name of a time zone such as Europe/Berlin or UTC",
+        "night.day_starts": "a time of day such as 06:00",
+        "night.captured": "path:PATTERN, column:NAME, exif or file, several separated by commas",
+        "night.recluster_every": "none or a whole number from 1",
+        "night.recluster_unknown": "a share from 0 to 1",
+        "night.catalog": "auto or a URL such as postgresql://user@host/name",
     }
 )
 """From a setting's dotted name to what it takes, as in "--seed takes ..."."""

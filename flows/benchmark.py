@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.keys import content_key
-from anoclust_core.protocols import Protocol, protocol_named
+from anoclust_core.protocols import ARDELEAN, Protocol, protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.versions import ALGORITHM_VERSIONS
 from flows.orchestrator import with_prefect
@@ -55,6 +55,25 @@ EXPERIMENT_OF_FIGURE: Final = MappingProxyType(
 )
 """Figures of [SOHN23] and what they show."""
 
+ARDELEAN_TABLES: Final = MappingProxyType(
+    {
+        "ardelean-1": "ardelean_clustering",
+        "ardelean-2": "ardelean_localization",
+        "ardelean-3": "ardelean_ablation",
+        "ardelean-4": "ardelean_clusterings",
+        "ardelean-s4": "ardelean_thresholds",
+    }
+)
+"""Tables of [ARDELEAN24] and what they show; ``s4`` is section S4 of its supplement."""
+
+ARDELEAN_FIGURES: Final = MappingProxyType({"ardelean-5": "ardelean_temperatures"})
+"""Figures of [ARDELEAN24] and what they show."""
+
+REFERENCE_EXPERIMENTS: Final = MappingProxyType(
+    {"ardelean-1": ("temperatures", "distances"), "ardelean-2": ("localization",)}
+)
+"""Experiments of [SOHN23] that tables of [ARDELEAN24] show beside their own."""
+
 PICTURED: Final = frozenset({"overlays", "sheets"})
 """Figures that are made of pictures instead of scores."""
 
@@ -76,15 +95,15 @@ class BenchmarkRequest:
     Attributes
     ----------
     protocol
-        Name of the evaluation protocol.
+        Name of the evaluation protocol of the tables of [SOHN23]; those of [ARDELEAN24] have their own.
     tables, figures
-        Numbers as in the paper.
+        Numbers as in [SOHN23], and names of [ARDELEAN24] in `ARDELEAN_TABLES` and `ARDELEAN_FIGURES`.
     n_subsets
         Random 90 % subsets for error bars.
     backbones
         Those that Figures 9 to 11 compare, besides the one of the tables.
     methods
-        Short names of the methods that are compared; all where empty.
+        Short names of the methods that tables of [SOHN23] compare; all where empty.
     """
 
     protocol: str
@@ -95,10 +114,23 @@ class BenchmarkRequest:
     methods: tuple[str, ...] = ()
 
     @property
+    def of_sohn(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Tables and figures of [SOHN23]."""
+        return _of(self.tables, EXPERIMENT_OF_TABLE), _of(self.figures, EXPERIMENT_OF_FIGURE)
+
+    @property
+    def of_ardelean(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Tables and figures of [ARDELEAN24]."""
+        return _of(self.tables, ARDELEAN_TABLES), _of(self.figures, ARDELEAN_FIGURES)
+
+    @property
     def experiments(self) -> list[str]:
-        """Experiments that the tables need on the main backbone; the temperatures come first, others depend on them."""
-        wanted = [EXPERIMENT_OF_TABLE[table] for table in self.tables]
-        wanted += [EXPERIMENT_OF_FIGURE[figure] for figure in self.figures]
+        """Experiments of [SOHN23] on the main backbone; the temperatures come first, others depend on them."""
+        tables, figures = self.of_sohn
+        wanted = [EXPERIMENT_OF_TABLE[table] for table in tables]
+        wanted += [EXPERIMENT_OF_FIGURE[figure] for figure in figures]
+        if not wanted:
+            return []
         return list(dict.fromkeys(["temperatures", *(name for name in wanted if name not in PICTURED)]))
 
 
@@ -122,6 +154,35 @@ class BackboneJob:
     experiments: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class BlindJob:
+    """Tables and figures of [ARDELEAN24].
+
+    Attributes
+    ----------
+    config, spec
+        Recipe blind as asked for, and what its backbone resolves to.
+    experiments
+        To run with it.
+    reference
+        The same backbone as recipe sohn takes it, with what stands beside; None where no table needs it.
+    manifests
+        Path of the saved manifest by category: the images of protocol `ardelean`, without normals.
+    """
+
+    config: RunConfig
+    spec: EmbeddingSpec
+    experiments: tuple[str, ...]
+    reference: BackboneJob | None
+    manifests: dict[str, str]
+
+
+def default_tables(figures: Iterable[str]) -> tuple[str, ...]:
+    """Tables where none is asked for: none beside figures of [ARDELEAN24] alone, which need no pair of images."""
+    asked = list(figures)
+    return () if asked and all(name in ARDELEAN_FIGURES for name in asked) else DEFAULT_TABLES
+
+
 def check_request(request: BenchmarkRequest) -> None:
     """Refuse unknown tables, figures and protocols.
 
@@ -132,8 +193,8 @@ def check_request(request: BenchmarkRequest) -> None:
     """
     protocol_named(request.protocol)
     for kind, asked, known in (
-        ("--table", request.tables, EXPERIMENT_OF_TABLE),
-        ("--figure", request.figures, EXPERIMENT_OF_FIGURE),
+        ("--table", request.tables, (*EXPERIMENT_OF_TABLE, *ARDELEAN_TABLES)),
+        ("--figure", request.figures, (*EXPERIMENT_OF_FIGURE, *ARDELEAN_FIGURES)),
         ("--methods", request.methods, METHOD_NAMES),
     ):
         for number in asked:
@@ -164,7 +225,7 @@ def run_benchmark(
     store
         Where embeddings, distances and results are kept.
     config
-        Backbone and data settings.
+        Backbone and data settings, and those of recipe blind for tables of [ARDELEAN24].
     request
         What to show.
     out
@@ -186,9 +247,12 @@ def run_benchmark(
     """
     check_request(request)
     layout = StoreLayout(store.absolute())
-    protocol = protocol_named(request.protocol)
-    manifests = _manifests(data, config, protocol, store, listener)
-    jobs = [_job(layout, config, request.experiments)]
+    listed = _listed(data, config, store, listener)
+    manifests = _kept(listed, config, protocol_named(request.protocol)) if request.experiments else {}
+    is_blind = any(request.of_ardelean)
+    blind_manifests = _kept([one.blind() for one in listed], config, ARDELEAN) if is_blind else {}
+    config = config.model_copy(update={"recipe": "sohn"})
+    jobs = [_job(layout, config, request.experiments)] if request.experiments else []
     if BACKBONE_FIGURES & set(request.figures):
         compared = tuple(
             dict.fromkeys(EXPERIMENT_OF_FIGURE[number] for number in request.figures if number in BACKBONE_FIGURES)
@@ -199,15 +263,16 @@ def run_benchmark(
                 jobs.append(_job(layout, config.model_copy(update={"embed": embed}), compared))
 
     with ExitStack() as stack:
-        for category in manifests:
+        for category in sorted({*manifests, *blind_manifests}):
             stack.enter_context(category_lock(layout, category, wait_seconds=config.wait_seconds))
             sweep(layout, category)
         paths = {category: str(save_manifest(layout, manifest)) for category, manifest in manifests.items()}
+        blind = _blind_job(layout, config, request, blind_manifests) if is_blind else None
         stack.enter_context(telemetry.recording(listener))
         stack.enter_context(with_prefect(debug))
         from flows.measure import benchmark
 
-        return Path(benchmark(paths, str(layout.root), jobs, request, str(out.absolute())))
+        return Path(benchmark(paths, str(layout.root), jobs, blind, request, str(out.absolute())))
 
 
 def measure_key(experiment: str, **parts: object) -> str:
@@ -215,25 +280,52 @@ def measure_key(experiment: str, **parts: object) -> str:
     return content_key("measure", {"experiment": experiment, **parts, "version": ALGORITHM_VERSIONS["measure"]})
 
 
-def _manifests(
+def _listed(
     data: Sequence[Path],
     config: RunConfig,
-    protocol: Protocol,
     store: Path,
     listener: Callable[[str, str, int, int], None] | None,
-) -> dict[str, DatasetManifest]:
-    """Images of every category that the protocol clusters; categories of two data sets need two names."""
+) -> list[DatasetManifest]:
+    """Images of every category; categories of two data sets need two names."""
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
     found: dict[str, DatasetManifest] = {}
     for path in data:
         for manifest in list_datasets(path, config, exclude=store, progress=hashing):
             if manifest.category in found:
                 raise DatasetError(f"category {manifest.category} is in two of the data sets; rename one of them")
-            kept = manifest.keeping(protocol.keeps_for_clustering)
-            check_enough(kept, max_bad_share=config.data.max_bad_share)
-            _check_labels(kept)
-            found[manifest.category] = kept
+            found[manifest.category] = manifest
+    return list(found.values())
+
+
+def _kept(manifests: Iterable[DatasetManifest], config: RunConfig, protocol: Protocol) -> dict[str, DatasetManifest]:
+    """Images of every category that the protocol clusters; all of them need labels."""
+    found = {}
+    for manifest in manifests:
+        kept = manifest.keeping(protocol.keeps_for_clustering)
+        check_enough(kept, max_bad_share=config.data.max_bad_share)
+        _check_labels(kept)
+        found[manifest.category] = kept
     return found
+
+
+def _blind_job(
+    layout: StoreLayout, config: RunConfig, request: BenchmarkRequest, manifests: dict[str, DatasetManifest]
+) -> BlindJob:
+    tables, figures = request.of_ardelean
+    experiments = [ARDELEAN_TABLES[table] for table in tables] + [ARDELEAN_FIGURES[figure] for figure in figures]
+    beside = [name for table in tables for name in REFERENCE_EXPERIMENTS.get(table, ())]
+    blind = config.model_copy(update={"recipe": "blind"})
+    return BlindJob(
+        config=blind,
+        spec=embedding_spec(layout, blind),
+        experiments=tuple(dict.fromkeys(experiments)),
+        reference=_job(layout, config, dict.fromkeys(beside)) if beside else None,
+        manifests={category: str(save_manifest(layout, manifest)) for category, manifest in manifests.items()},
+    )
+
+
+def _of(asked: Iterable[str], known: Container[str]) -> tuple[str, ...]:
+    return tuple(name for name in asked if name in known)
 
 
 def _check_labels(manifest: DatasetManifest) -> None:

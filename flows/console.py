@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from anoclust_core.protocols import protocol_named
 from flows.run import CategoryOutcome
 
 _STAGES: Final = {
@@ -38,9 +39,6 @@ _STAGES: Final = {
     "heat": "drawing maps",
     "check": "checking, MiB",
 }
-
-
-_SCORES: Final = ("nmi", "ari", "f1_weighted")
 
 
 class StageBars:
@@ -100,12 +98,13 @@ def results_table(outcomes: Sequence[CategoryOutcome]) -> Table:
             escape(outcome.category),
             f"{images['clustered']:,}",
             str(summary["n_clusters"]),
-            *(_score(metrics["full"], name) for name in _SCORES),
-            *(_score(metrics["defect_only"], name) for name in _SCORES),
+            *_scores(metrics["full"], summary["protocol"]),
+            *_scores(metrics["defect_only"], summary["protocol"]),
         )
-    protocols = {outcome.summary["protocol"] for outcome in outcomes if outcome.summary}
+    protocols = sorted({outcome.summary["protocol"] for outcome in outcomes if outcome.summary})
     if protocols:
-        table.caption = f"Scores by protocol {', '.join(sorted(protocols))}, F1 weighted; * defects only; – no labels."
+        named = ", ".join(f"{name}, F1 {protocol_named(name).f1_average}" for name in protocols)
+        table.caption = f"Scores by protocol {named}; * defects only; – no labels."
         table.caption_justify = "left"
     return table
 
@@ -151,5 +150,7 @@ def outcomes_json(outcomes: Sequence[CategoryOutcome]) -> str:
     )
 
 
-def _score(scores: dict[str, float] | None, name: str) -> str:
-    return "–" if scores is None else f"{scores[name]:.3f}"
+def _scores(scores: dict[str, float] | None, protocol: str) -> list[str]:
+    """NMI, ARI and the F1 that a protocol prints."""
+    names = ("nmi", "ari", protocol_named(protocol).f1_name)
+    return ["–" if scores is None else f"{scores[name]:.3f}" for name in names]

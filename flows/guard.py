@@ -1,4 +1,4 @@
-"""The Prefect server that a run starts for itself ends with the run, also where the run is killed."""
+"""Processes that a command starts for itself end with it, also where it is killed: above all a Prefect server."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ with contextlib.suppress(ProcessLookupError):
 """
 
 
+def watch(pid: int) -> subprocess.Popen[bytes]:
+    """Start a watcher that ends a process when this one ends; closing the watcher's input does so at once."""
+    command = [sys.executable, "-I", "-S", "-c", _WATCH, str(pid)]
+    # a session of its own: Ctrl-C ends the run first
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+
+
 def guard_ephemeral_server() -> None:
     """Let a watcher end the server that Prefect starts where it is given none.
 
@@ -34,9 +41,7 @@ def guard_ephemeral_server() -> None:
 
     def start_watched() -> Any:
         process = start()
-        command = [sys.executable, "-I", "-S", "-c", _WATCH, str(process.pid)]
-        # a session of its own: Ctrl-C ends the run first
-        server.anoclust_watchers.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))  # noqa: S603
+        server.anoclust_watchers.append(watch(process.pid))
         return process
 
     server._run_uvicorn_command = start_watched

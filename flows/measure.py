@@ -2,65 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
 
-from anoclust_core.benchmark.columns import select_taus
-from anoclust_core.benchmark.experiments import Measurement
-from anoclust_core.benchmark.published import SEMI, WEIGHTED
 from anoclust_core.benchmark.tables import Setting
-from anoclust_core.keys import content_key
 from anoclust_core.protocols import protocol_named
-from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
-from anoclust_core.reference import choose_reference
-from flows.benchmark import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
-from flows.plan import embedding_keys
-from flows.stages import compare_images, embed_images
-from tasks.holistic import holistic
-from tasks.measure import load_category, measure
-from tasks.orchestration import StageRunner
-from tasks.stores import arrays
+from flows.benchmark import BackboneJob, BenchmarkRequest, BlindJob
+from flows.measure_blind import measure_blind
+from flows.measure_sohn import draw, measure_pairwise
 from tasks.stores.engine import memory_budget
-from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
-from tasks.tabulate import draw_pictures, publish_benchmark, write_benchmark
-
-Results = dict[str, dict[str, list[Measurement]]]
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """One category whose embeddings and distances are there."""
-
-    images: DatasetManifest
-    manifest: str
-    spec: EmbeddingSpec
-    embeddings: str
-    nearest: NearestDistances
-    normals: NearestDistances | None
+from tasks.tabulate import publish_benchmark, sohn_part, write_benchmark
+from tasks.tabulate_blind import blind_part
 
 
 @flow(name="benchmark", flow_run_name="benchmark")
 def benchmark(
-    manifests: dict[str, str], store: str, jobs: list[BackboneJob], request: BenchmarkRequest, out: str
+    manifests: dict[str, str],
+    store: str,
+    jobs: list[BackboneJob],
+    blind: BlindJob | None,
+    request: BenchmarkRequest,
+    out: str,
 ) -> str:
     """Measure all categories with all backbones and write tables and figures.
 
     1. **embed**, **pair**: as in a run, blind and against the normals; Hausdorff distances come from the same pass.
     2. **measure**: temperatures first; where the paper does, the temperature is chosen on the other categories.
     3. **measure**: every other experiment.
-    4. Tables, figures and raw numbers into the output folder.
+    4. For tables of recipe blind **embed**, **localize**, **describe** as in a run, once for every setting, and
+       **measure**.
+    5. Tables, figures and raw numbers into the output folder.
 
     Parameters
     ----------
     manifests
-        Path of the saved manifest by category.
+        Path of the saved manifest by category, for ``jobs``.
     store
         Folder of the store.
     jobs
-        Backbones: that of the tables first.
+        Backbones of the tables of [SOHN23]: that of the tables first. None where no such table is asked for.
+    blind
+        What the tables of [ARDELEAN24] need, where one is asked for.
     request
         What to show.
     out
@@ -72,168 +56,19 @@ def benchmark(
         Path of ``benchmark.md``.
     """
     layout = StoreLayout(Path(store))
-    by_backbone: dict[str, Results] = {}
-    main = None
-    for job in jobs:
-        memory = memory_budget(job.config.memory)
-        prepared = {
-            category: _prepare(layout, category, manifest, job, job.spec, memory)
-            for category, manifest in manifests.items()
-        }
-        last = (
-            {
-                category: _prepare(layout, category, manifest, job, job.last, memory)
-                for category, manifest in manifests.items()
-            }
-            if job.last
-            else {}
-        )
-        results, taus = _measure_all(layout, job, request, prepared, last, memory)
-        by_backbone[job.spec.backbone] = results
-        if main is None:
-            main = (job, results, taus, prepared)
-    assert main is not None  # noqa: S101 - there is always a first backbone
-    job, results, taus, prepared = main
-    setting = Setting(protocol_named(request.protocol), job.spec, {name: text for name, (_, _, text) in taus.items()})
-    pictures = _draw(request, prepared, taus, memory_budget(job.config.memory))
-    page = write_benchmark(Path(out), results, by_backbone, setting, request.tables, request.figures, pictures)
+    measured = [measure_pairwise(layout, manifests, job, request) for job in jobs]
+    parts = []
+    if measured:
+        main = measured[0]
+        taus = {category: told for category, (_, _, told) in main.taus.items()}
+        setting = Setting(protocol_named(request.protocol), main.job.spec, taus)
+        pictures = draw(request, main.prepared, main.taus, memory_budget(main.job.config.memory))
+        by_backbone = {found.job.spec.backbone: found.results for found in measured}
+        tables, figures = request.of_sohn
+        parts.append(sohn_part(main.results, by_backbone, setting, tables, figures, pictures))
+    if blind:
+        results, blind_setting = measure_blind(layout, blind)
+        parts.append(blind_part(results, blind_setting, *request.of_ardelean))
+    page = write_benchmark(Path(out), parts)
     publish_benchmark(page)
     return str(page)
-
-
-def _draw(
-    request: BenchmarkRequest, prepared: dict[str, _Prepared], taus: dict[str, tuple[str, str, str]], memory: int
-) -> dict[str, bytes]:
-    """Draw the figures that are made of pictures, by file name."""
-    pictured = [number for number in request.figures if EXPERIMENT_OF_FIGURE[number] in PICTURED]
-    drawn: dict[str, bytes] = {}
-    for category, found in prepared.items() if pictured else ():
-        arrays_of = load_category(
-            category, found.manifest, found.spec, found.embeddings, found.nearest, found.normals, None, memory
-        )
-        tau, tau_normals, _ = taus[category]
-        drawn |= draw_pictures(arrays_of, found.images.clustered, pictured, tau=tau, tau_normals=tau_normals)
-    return drawn
-
-
-def _prepare(
-    layout: StoreLayout, category: str, manifest: str, job: BackboneJob, spec: EmbeddingSpec, memory: int
-) -> _Prepared:
-    """Embed and compare the images of a category as a run does; blind, and against the normals where there are any."""
-    run_stage = StageRunner(category, layout.results)
-    config = job.config
-    embedded = embed_images(run_stage, layout, manifest, config, spec, memory)
-    images = embedded.images
-    # every subset and every Hausdorff distance follows from all pairs: a benchmark takes no random reference
-    blind = choose_reference(
-        images.blind(), size=len(images.clustered), budget=config.pair.store_budget, n_patches=spec.n_patches, seed=0
-    )
-    distances = embedding_keys(images, spec).distances
-    found = {}
-    for reference in (blind, Reference("normal")) if images.normals else (blind,):
-        parts = {"plan": distances, "data": images.dataset_hash, "to": reference.role}
-        found[reference.role] = compare_images(
-            run_stage,
-            layout,
-            embedded,
-            reference,
-            config,
-            spec,
-            memory,
-            key=content_key("benchmark pair", parts),
-            distances=distances,
-            with_means=reference.role == "cluster",
-        )
-    return _Prepared(images, embedded.manifest, spec, embedded.embeddings, found["cluster"], found.get("normal"))
-
-
-def _measure_all(
-    layout: StoreLayout,
-    job: BackboneJob,
-    request: BenchmarkRequest,
-    prepared: dict[str, _Prepared],
-    last: dict[str, _Prepared],
-    memory: int,
-) -> tuple[Results, dict[str, tuple[str, str, str]]]:
-    """Run the experiments; gives their rows, and by category the temperatures and how they came about."""
-    default = job.config.weigh.tau
-    results: Results = {category: {} for category in prepared}
-    taus = dict.fromkeys(prepared, (default, default, f"{default}, not selected"))
-    for experiment in sorted(job.experiments, key=lambda name: name != "temperatures"):
-        for category, found in prepared.items():
-            source = last[category] if experiment == "holistic" else found
-            rows = _measure(layout, category, experiment, source, job, request, taus[category], memory)
-            results[category][experiment] = rows
-        if experiment == "temperatures":
-            protocol = protocol_named(request.protocol)
-            blind, semi = (select_taus(results, method, protocol, default) for method in (WEIGHTED, SEMI))
-            taus = {
-                category: (
-                    blind[category][0],
-                    semi[category][0],
-                    f"{blind[category][0]} blind, {semi[category][0]} with normals, "
-                    + ("chosen on the other categories" if blind[category][1] else "not selected"),
-                )
-                for category in prepared
-            }
-    return results, taus
-
-
-def _measure(
-    layout: StoreLayout,
-    category: str,
-    experiment: str,
-    found: _Prepared,
-    job: BackboneJob,
-    request: BenchmarkRequest,
-    taus: tuple[str, str, str],
-    memory: int,
-) -> list[Measurement]:
-    run_stage = StageRunner(category, layout.results)
-    whole = None
-    if experiment == "holistic":
-        key = content_key("holistic", {"pair": found.nearest.key, "spec": found.spec.weights})
-        folder = layout.holistic(category, key)
-        whole = run_stage(
-            holistic,
-            key=key,
-            detail=f"{len(found.images.clustered)} images",
-            is_complete=arrays.is_complete(folder),
-            manifest=found.manifest,
-            spec=found.spec,
-            folder=str(folder),
-            config=job.config,
-        ).uri
-    tau, tau_normals = ("", "") if experiment == "temperatures" else taus[:2]
-    key = measure_key(
-        experiment,
-        nearest=found.nearest.key,
-        normals=found.normals.key if found.normals else None,
-        labels=[image.label for image in found.images.clustered],
-        masks=[sha256_file(Path(image.mask)) if image.mask else None for image in found.images.clustered],
-        protocol=request.protocol,
-        taus=[tau, tau_normals] if tau else None,
-        seed=job.config.seed,
-        n_subsets=request.n_subsets,
-        methods=sorted(request.methods),
-    )
-    return run_stage(
-        measure,
-        key=key,
-        detail=experiment,
-        is_complete=True,
-        experiment=experiment,
-        manifest=found.manifest,
-        spec=found.spec,
-        embeddings=found.embeddings,
-        nearest=found.nearest,
-        normals=found.normals,
-        holistic=whole,
-        protocol=request.protocol,
-        tau=taus[0],
-        tau_normals=taus[1],
-        seed=job.config.seed,
-        n_subsets=request.n_subsets,
-        methods=request.methods,
-        memory=memory,
-    )

@@ -25,7 +25,7 @@ def prepare_prefect(debug: bool) -> None:
 @contextmanager
 def prefect_api() -> Iterator[None]:
     """Run flows against the server that the user named, or one that lives as long as this process."""
-    with _own_server(), _told_where_no_server_answers():
+    with _own_server(), told_where_no_server_answers():
         yield
 
 
@@ -38,7 +38,7 @@ def with_prefect(debug: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _told_where_no_server_answers() -> Iterator[None]:
+def told_where_no_server_answers() -> Iterator[None]:
     """Say what to do where ``PREFECT_API_URL`` leads nowhere; Prefect has no error of its own for that."""
     try:
         yield

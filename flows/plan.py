@@ -17,6 +17,10 @@ from tasks.stores.maps import maps_digest
 _LABELS_RULE: Final = "as many as there are classes, since every image has a label (protocol {})"
 
 
+_CLUSTERING: Final = ("embed", "pair", "localize", "describe", "weigh", "group")
+"""Stages that a partition depends on."""
+
+
 @dataclass(frozen=True)
 class EmbeddingKeys:
     """Keys of what is computed from the images alone, whatever is done with it.
@@ -119,6 +123,11 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
     if config.group.distance != "weighted_average":
         among = _reference(manifest.blind(), config, spec, size=len(clustered))
     pair = pair_key(images, manifest, reference) if reference else None
+    if is_blind and config.blind.contrastive and config.blind.threshold == "kmeans-quantile" and n_clusters is None:
+        raise ConfigError(
+            "--threshold kmeans-quantile needs the number of classes: label every image, give --n-clusters, or take "
+            "another threshold"
+        )
     localize = localize_key(images, manifest, config) if is_blind else None
     weigh = (
         describe_key(localize, config, n_classes=n_clusters)
@@ -155,6 +164,28 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
     )
 
 
+def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
+    """Key of all that decides a clustering beside the images: nights of another key are not to be mixed.
+
+    What says which images there are, how long to wait and where to compute does not belong to it.
+    """
+    return content_key(
+        "settings",
+        {
+            "method": config.method,
+            "seed": config.seed,
+            "spec": spec.identity,
+            "normals": config.data.normals,
+            "reference": config.pair.reference,
+            "store_budget": int(config.pair.store_budget),
+            "weigh": config.weigh.model_dump(),
+            "blind": config.blind.model_dump() if config.method == "blind" else None,
+            "group": config.group.model_dump(),
+            "versions": {stage: ALGORITHM_VERSIONS[stage] for stage in _CLUSTERING},
+        },
+    )
+
+
 def pair_key(images: EmbeddingKeys, manifest: DatasetManifest, reference: Reference) -> str:
     """Key of the nearest distances from the clustered images to a reference."""
     return _key("pair", distances=images.distances, dataset=manifest.dataset_hash, reference=asdict(reference))
@@ -177,7 +208,14 @@ def describe_key(localize: str, config: RunConfig, *, n_classes: int | None) -> 
             "threshold": config.blind.threshold,
             "n_classes": by_classes,
         }
-    return _key("describe", localize=localize, tau=config.weigh.tau, border=config.blind.border, head=head)
+    return _key(
+        "describe",
+        localize=localize,
+        tau=config.weigh.tau,
+        flat_field=config.blind.flat_field,
+        border=config.blind.border,
+        head=head,
+    )
 
 
 def _reference(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec, *, size: int | None) -> Reference:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from flows.holding import category_held, disk_error, repairing
 from flows.orchestrator import prefect_api, prepare_prefect
 from flows.plan import embedding_keys, plan_run
 from tasks import telemetry
@@ -22,10 +22,7 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import check_enough, list_datasets
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import save_manifest
-from tasks.stores.recovery import put_aside, sweep
-
-MAX_REPAIRS: Final = 20
-"""Damaged folders that one run puts aside; a store with more has a failing disk, and a person must look at it."""
+from tasks.stores.recovery import sweep
 
 
 @dataclass(frozen=True)
@@ -111,11 +108,7 @@ def run_data(
                 yield CategoryOutcome(manifest.category, error=error)
                 continue
             except OSError as error:
-                failed = StoreError(
-                    f"{layout.root}: {error}; check that it can be written and is not full, then run again"
-                )
-                failed.__cause__ = error
-                yield CategoryOutcome(manifest.category, error=failed)
+                yield CategoryOutcome(manifest.category, error=disk_error(layout, error))
                 continue
         seconds = summary["seconds"]["total"] if is_new else 0.0
         yield CategoryOutcome(
@@ -129,20 +122,12 @@ def _run_category(
     """Folder of the run of these images, and whether it had to be made; no other run of the category goes on."""
     check_enough(manifest, max_bad_share=config.data.max_bad_share)
     with suppress(DamagedError):  # met again below, where it may be repaired
-        finished = _finished_run(manifest, layout, config, spec)
+        finished = finished_run(manifest, layout, config, spec)
         if finished is not None:
             _name_latest(layout, manifest.category, finished)
             return finished, False
-    notes = telemetry.current()
-
-    def on_wait(waited: float) -> None:
-        if notes.listener:
-            notes.listener(manifest.category, "wait", int(waited), int(config.wait_seconds))
-
-    with category_lock(layout, manifest.category, wait_seconds=config.wait_seconds, on_wait=on_wait):
-        notes.started = time.time()  # waiting for another run is no part of this one
-        sweep(layout, manifest.category)
-        return _repaired_run(manifest, layout, config, spec, debug)
+    with category_held(layout, manifest.category, wait_seconds=config.wait_seconds):
+        return repairing(layout, lambda: _unguarded_run(manifest, layout, config, spec, debug))
 
 
 def _name_latest(layout: StoreLayout, category: str, run: Path) -> None:
@@ -158,36 +143,11 @@ def _name_latest(layout: StoreLayout, category: str, run: Path) -> None:
         runs.point_latest(run.parent, run.name)  # the other run will name its own when it is done
 
 
-def _repaired_run(
-    manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
-) -> tuple[Path, bool]:
-    """Folder of the run, and whether it had to be made; what turns out to be damaged is put aside and made anew.
-
-    Keys are by content, so what was derived from a damaged part while it was sound stays valid.
-    """
-    repaired: list[Path] = []
-    while True:
-        try:
-            return _unguarded_run(manifest, layout, config, spec, debug)
-        except AnoclustError as error:
-            damage = _damage_behind(error)
-            if damage is None or damage.folder in repaired[-1:] or len(repaired) == MAX_REPAIRS:
-                raise
-            telemetry.current().notes.append(put_aside(layout, damage))
-            repaired.append(damage.folder)
-
-
-def _damage_behind(error: BaseException | None) -> DamagedError | None:
-    while error is not None and not isinstance(error, DamagedError):
-        error = error.__cause__
-    return error
-
-
 def _unguarded_run(
     manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
 ) -> tuple[Path, bool]:
     """Folder of the run, and whether it had to be made; the lock is held."""
-    finished = _finished_run(manifest, layout, config, spec)
+    finished = finished_run(manifest, layout, config, spec)
     if finished is not None:  # the run that was waited for has made it
         runs.point_latest(finished.parent, finished.name)
         return finished, False
@@ -196,13 +156,11 @@ def _unguarded_run(
         prepare_prefect(debug)
         from flows.cluster import cluster_category
     with prefect_api():
-        run = cluster_category(manifest.category, str(path), str(layout.root), config, spec)
+        run = cluster_category(manifest.category, str(path), str(layout.root), config.for_runs, spec)
     return Path(run), True
 
 
-def _finished_run(
-    manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec
-) -> Path | None:
+def finished_run(manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec) -> Path | None:
     """Find the run that has already been made of the very same things.
 
     Images that turned out undecodable are known by content and time, so the key can be made without decoding any.

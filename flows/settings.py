@@ -35,13 +35,16 @@ DEFAULT: Final = "default"
 _PATHS: Final = {STORE: (), "data.normals": ("auto", "none"), "embed.checkpoint": ("none",)}
 """Settings that are paths, and the words that are none; in a file they start at the file's folder."""
 
-_WORD_FOR_NOTHING: Final = {"embed.checkpoint": "none", "pair.dask": "none"}
+_WORD_FOR_NOTHING: Final = {"embed.checkpoint": "none", "pair.dask": "none", "night.recluster_every": "none"}
 """How a file writes the value None; ``auto`` elsewhere."""
 
 _ADDRESS: Final = r"[A-Za-z][A-Za-z0-9+.-]+:/"
 """How a URL begins; a Path has taken one of its slashes away."""
 
 _WIDTH: Final = 110
+_SWITCHES: Final = frozenset({"blind.vae", "blind.contrastive", "blind.flat_field"})
+"""Settings that are true or false."""
+
 _BYTES: Final = ("memory", "pair.store_budget")
 _ALIKE: Final = 0.6
 """Similarity, from 0 to 1, from which on one name is offered for another."""
@@ -88,8 +91,12 @@ def as_text(name: str, value: object) -> str | int | float:
     >>> as_text("embed.checkpoint", None), as_text("embed.layers", (2, 3)), as_text("memory", 3 << 30)
     ('none', '2,3', '3GiB')
     """
+    if isinstance(value, bool):
+        return str(value).lower()
     if value is None:
         return _WORD_FOR_NOTHING.get(name, "auto")
+    if name == "night.catalog":
+        return re.sub(r"(?<=://)([^/@]*):[^/@]*@", r"\1:***@", str(value))
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
     if name in _BYTES:
@@ -157,7 +164,7 @@ def resolve(
             values[name] = _home_expanded(name, value)
             origins[name] = origin
     for name, value in values.items():
-        if value == "" or isinstance(value, bool):
+        if value == "" or (isinstance(value, bool) and name not in _SWITCHES):
             raise ConfigError(_takes(name, value, origins))
     store = values.pop(STORE)
     if not isinstance(store, (str, Path)):
@@ -264,6 +271,9 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     """Say what the first wrong setting is, where it came from, what it takes and what was found."""
+    contradictions = [problem["msg"].removeprefix("Value error, ") for problem in error.errors() if not problem["loc"]]
+    if contradictions:
+        return contradictions[0]
     problems = {_known_name(problem["loc"]): problem["input"] for problem in reversed(error.errors())}
     *others, (name, found) = problems.items()
     more = f" (wrong as well: {', '.join(other for other, _ in others)})" if others else ""

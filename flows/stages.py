@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anoclust_core.config import RunConfig
-from anoclust_core.records import BagWeights, DatasetManifest, EmbeddingSpec, NearestDistances, Reference
+from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, EmbeddingSpec, NearestDistances, Reference
 from flows.plan import embedding_keys
 from tasks.describe import describe
 from tasks.embed import embed
@@ -50,6 +50,15 @@ def embed_images(
     DatasetError
         If too few images are left, or too many are bad.
     """
+    embedded = embed_any(run_stage, layout, manifest, config, spec, memory)
+    check_enough(embedded.images, max_bad_share=config.data.max_bad_share)
+    return embedded
+
+
+def embed_any(
+    run_stage: StageRunner, layout: StoreLayout, manifest: str, config: RunConfig, spec: EmbeddingSpec, memory: int
+) -> EmbeddedImages:
+    """Embed the images of a manifest that no segment holds, be they ever so few or bad."""
     images = load_manifest(Path(manifest))
     keys = embedding_keys(images, spec)
     segments = EmbeddingSegments(layout.embeddings(images.category, keys.embedding))
@@ -67,7 +76,6 @@ def embed_images(
     )
     images = images.without(segments.unreadable(images.images))
     images = images.deferring(segments.still_missing(embeddings.not_now))
-    check_enough(images, max_bad_share=config.data.max_bad_share)
     return EmbeddedImages(images, str(save_manifest(layout, images)), embeddings.uri)
 
 
@@ -83,6 +91,7 @@ def compare_images(
     key: str,
     distances: str,
     with_means: bool = False,
+    both_ways: bool = False,
 ) -> NearestDistances:
     """Compute the nearest distances to the reference that no slab holds.
 
@@ -98,9 +107,11 @@ def compare_images(
         Content key of the result, and the one that names the slabs' folder.
     with_means
         Compute the mean distance of every pair too, for the Hausdorff distance that needs it.
+    both_ways
+        Keep the distances from normals to the clustered images too.
     """
     slabs = NearestSlabs(layout.nearest(embedded.images.category, distances))
-    n_pairs = slabs.count_missing(wanted_pairs(embedded.images, reference, with_means=with_means))
+    n_pairs = slabs.count_missing(wanted_pairs(embedded.images, reference, with_means=with_means, both_ways=both_ways))
     return run_stage(
         pair,
         key=key,
@@ -114,6 +125,7 @@ def compare_images(
         dask=config.pair.dask,
         memory=memory,
         with_means=with_means,
+        both_ways=both_ways,
     )
 
 
@@ -142,26 +154,8 @@ def describe_blindly(
     n_classes
         For the threshold that needs it; None where it is not known.
     """
+    maps = localize_blindly(run_stage, layout, embedded, config, spec, memory, key=localize_key)
     category = embedded.images.category
-    shared = {
-        "manifest": embedded.manifest,
-        "spec": spec,
-        "embeddings": embedded.embeddings,
-        "config": config.blind,
-        "seed": config.seed,
-        "device": config.embed.device,
-        "memory": memory,
-    }
-    maps_folder = layout.maps(category, localize_key)
-    maps = run_stage(
-        localize,
-        key=localize_key,
-        detail=f"{config.blind.variant}, {'VAE' if config.blind.vae else 'no VAE'}",
-        is_complete=arrays.is_complete(maps_folder),
-        folder=str(maps_folder),
-        training=str(layout.training(category, localize_key)),
-        **shared,
-    )
     weights_folder = layout.weights(category, describe_key)
     return run_stage(
         describe,
@@ -173,5 +167,42 @@ def describe_blindly(
         training=str(layout.training(category, describe_key)),
         tau=config.weigh.tau,
         n_classes=n_classes,
-        **shared,
+        **_blind_work(embedded, config, spec, memory),
     )
+
+
+def localize_blindly(
+    run_stage: StageRunner,
+    layout: StoreLayout,
+    embedded: EmbeddedImages,
+    config: RunConfig,
+    spec: EmbeddingSpec,
+    memory: int,
+    *,
+    key: str,
+) -> ArrayHandle:
+    """Make the raw anomaly maps of recipe blind: the first half of `describe_blindly`, with its parameters."""
+    category = embedded.images.category
+    folder = layout.maps(category, key)
+    return run_stage(
+        localize,
+        key=key,
+        detail=f"{config.blind.variant}, {'VAE' if config.blind.vae else 'no VAE'}",
+        is_complete=arrays.is_complete(folder),
+        folder=str(folder),
+        training=str(layout.training(category, key)),
+        **_blind_work(embedded, config, spec, memory),
+    )
+
+
+def _blind_work(embedded: EmbeddedImages, config: RunConfig, spec: EmbeddingSpec, memory: int) -> dict[str, object]:
+    """What both stages of recipe blind work on."""
+    return {
+        "manifest": embedded.manifest,
+        "spec": spec,
+        "embeddings": embedded.embeddings,
+        "config": config.blind,
+        "seed": config.seed,
+        "device": config.embed.device,
+        "memory": memory,
+    }

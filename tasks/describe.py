@@ -10,7 +10,6 @@ from prefect import get_run_logger, task
 
 from anoclust_core.config import BlindConfig
 from anoclust_core.embedding import choose_device
-from anoclust_core.errors import ConfigError
 from anoclust_core.localization.contrastive import EPOCHS, load_head, project, train_head
 from anoclust_core.localization.maps import descriptor, finish_maps
 from anoclust_core.localization.thresholds import kmeans_quantile_threshold, otsu_threshold, robust_threshold
@@ -48,7 +47,7 @@ def describe(
     """Finish the maps, train the head, pool; arrays as those of stage `weigh`, the maps standing for rarity."""
     hashes, counts = unique_contents(load_manifest(Path(manifest)).clustered)
     describe_plan(n_images=sum(counts), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(memory)
-    finished = finish_maps(arrays.read(Path(maps.uri), "maps"), border=config.border)
+    finished = finish_maps(arrays.read(Path(maps.uri), "maps"), border=config.border, flat=config.flat_field)
     scores = finished.reshape(len(hashes), -1)
     tau_value = temperature(tau, np.repeat(scores, counts, axis=0))
     variant, chosen = VARIANTS[config.variant], choose_device(device)
@@ -102,19 +101,10 @@ def _threshold(
     n_classes: int | None,
     seed: int,
 ) -> float:
-    """Value of the maps from which on a cell counts as anomalous.
-
-    Raises
-    ------
-    ConfigError
-        If the rule needs the number of classes and it is not known.
-    """
+    """Value of the maps from which on a cell counts as anomalous; the plan has made sure of the number of classes."""
     if config.threshold == "robust":
         return robust_threshold(maps)
     if config.threshold == "otsu":
         return otsu_threshold(maps)
-    if n_classes is None:
-        raise ConfigError(
-            "--threshold kmeans-quantile needs the number of classes: label every image, or give --n-clusters"
-        )
+    assert n_classes is not None  # noqa: S101 - for the type checker
     return kmeans_quantile_threshold(maps, descriptors, n_classes=n_classes, generator=generator(seed, "threshold"))

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from prefect import task
 
-from anoclust_core.benchmark.experiments import EXPERIMENTS, Conditions, Measurement
+from anoclust_core.benchmark.experiments import EXPERIMENTS, Conditions
 from anoclust_core.benchmark.geometry import CategoryArrays
+from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.distances import pair_statistics
 from anoclust_core.memory import benchmark_plan
 from anoclust_core.protocols import protocol_named
@@ -85,12 +86,12 @@ def load_category(
         nearest=among,
         to_normals=to_normals,
         statistics=pair_statistics([(0, among)], n_images=len(clustered), mean_distances=means.astype(np.float64)),
-        masks=_masks(clustered, spec.image_size),
+        masks=ground_truth(clustered, spec.image_size),
         holistic=arrays.read(Path(holistic), "embeddings")[rows] if holistic else None,
     )
 
 
-def _masks(images: tuple[ImageRecord, ...], side: int) -> NDArray[np.bool_] | None:
+def ground_truth(images: tuple[ImageRecord, ...], side: int) -> NDArray[np.bool_] | None:
     """Ground truth of every image as the network sees it, squashed to a square; none for a category without masks."""
     if not any(image.mask for image in images):
         return None

@@ -30,6 +30,7 @@ def pair(
     dask: str | None,
     memory: int,
     with_means: bool = False,
+    both_ways: bool = False,
 ) -> NearestDistances:
     """Compute the distances that are missing between the clustered images, or from them to the normals."""
     images = load_manifest(Path(manifest))
@@ -40,7 +41,8 @@ def pair(
     while side > 1 and _predict(side, spec, n_images, n_reference, threads).total > memory:
         side //= 2
     _predict(side, spec, n_images, n_reference, threads).check(memory)
-    plan = slabs.plan(wanted_pairs(images, reference, with_means=with_means), Path(embeddings), spec.n_patches, side)
+    pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
+    plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
         progress = Progress("pair", category)

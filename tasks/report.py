@@ -24,6 +24,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.evaluation import Evaluation
 from anoclust_core.memory import report_plan
 from anoclust_core.metrics import Scores
+from anoclust_core.protocols import protocol_named
 from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord, Reference
 from anoclust_core.reference import reference_contents, reference_note
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
@@ -47,7 +48,8 @@ _SECONDS: Final = {
     "orchestrator_start": ("orchestrator_start",),
     "embed": ("embed",),
     "pairwise": ("pair",),
-    "weights": ("weigh",),
+    "localize": ("localize",),
+    "weights": ("weigh", "describe"),
     "cluster": ("group", "evaluate"),
 }
 """From the names in summary.json to the stages that they cover."""
@@ -203,7 +205,7 @@ def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Pic
         counts=_counts(run.manifest),
         quarantine=[(entry.path, entry.reason) for entry in run.manifest.quarantine],
         duplicates=run.manifest.duplicates,
-        config={"run": run.config.model_dump(), "embedding": asdict(run.spec)},
+        config={"run": run.config.model_dump(exclude={"night"}), "embedding": asdict(run.spec)},
         seconds=_seconds(notes.seconds),
         work=notes.work,
         versions=_versions(),
@@ -251,7 +253,7 @@ def _summary(run: _Run) -> dict[str, Any]:
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset_hash": run.manifest.dataset_hash,
         "recipe": run.config.method,
-        "config": run.config.model_dump(),
+        "config": run.config.model_dump(exclude={"night"}),
         "embedding": asdict(run.spec),
         "reference": run.reference.role if run.reference else None,
         "n_reference": len(reference_contents(run.reference, run.manifest)[0]) if run.reference else 0,
@@ -377,12 +379,12 @@ def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
         description="Open it on the machine that holds the store",
     )
     sizes = pd.Series([entry.cluster for entry in record.images]).value_counts().sort_index()
-    scores = record.scores
+    scores, protocol = record.scores, protocol_named(record.protocol)
     lines = [
         f"# {category}: {record.n_clusters} clusters of {len(record.images)} images",
         f"Report: `{folder / runs.REPORT}`",
         f"{record.n_clusters_rule}. tau = {record.tau:.4g} ({record.tau_text}), protocol `{record.protocol}`.",
-        f"NMI {scores.nmi:.3f}, ARI {scores.ari:.3f}, F1 {scores.f1_weighted:.3f}."
+        f"NMI {scores.nmi:.3f}, ARI {scores.ari:.3f}, {protocol.f1_average} F1 {protocol.headline_f1(scores):.3f}."
         if scores
         else "No labels, no scores.",
         *([f"**{len(record.quarantine)} images could not be used.**"] if record.quarantine else []),

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from PIL import Image
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from anoclust_core.benchmark import plots, tables
+from anoclust_core.benchmark.cells import Table
 from anoclust_core.benchmark.columns import Results
 from anoclust_core.benchmark.geometry import CategoryArrays, rarity_of, weighted
-from anoclust_core.benchmark.tables import Setting, Table
+from anoclust_core.benchmark.tables import Setting
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.protocols import COMBINED
 from anoclust_core.records import GOOD, ImageRecord
@@ -52,16 +54,34 @@ _FIGURE_TABLES = {
 }
 
 
-def write_benchmark(
-    out: Path,
+@dataclass(frozen=True)
+class Part:
+    """What one paper's tables and figures put on the page.
+
+    Attributes
+    ----------
+    tables
+        Those with a row.
+    pictures
+        PNG by file name.
+    numbers
+        Every measurement, as rows of one CSV file.
+    """
+
+    tables: Sequence[Table]
+    pictures: Mapping[str, bytes]
+    numbers: Sequence[Mapping[str, object]]
+
+
+def sohn_part(
     results: Results,
     by_backbone: Mapping[str, Results],
     setting: Setting,
     numbers: Sequence[str],
     figures: Sequence[str],
     pictures: Mapping[str, bytes],
-) -> Path:
-    """Write tables, figures and numbers into a folder; gives the page that shows them."""
+) -> Part:
+    """Make the tables and figures of [SOHN23]; ``pictures`` are those that `draw_pictures` has made."""
     made: list[Table] = [_TABLES[number](results, setting) for number in numbers]
     if any("distances" in found for found in results.values()):
         made.append(tables.localisation_table(results, setting))
@@ -71,20 +91,35 @@ def write_benchmark(
     ]
     made = [table for table in {table.name: table for table in made}.values() if table.rows]
     drawn = {**_figures(results, by_backbone, figures), **pictures}
-    for table in made:
-        write_text(out / f"{table.name}.csv", _csv([table.header, *table.rows]))
-    for name, data in drawn.items():
-        write_bytes(out / name, data)
-    numbers_of = [
-        {"backbone": backbone, "category": category, "experiment": experiment, **row}
-        for backbone, found in by_backbone.items()
-        for category, experiments in found.items()
+    rows = [
+        row for backbone, found in by_backbone.items() for row in numbers_of(found, backbone, setting.protocol.name)
+    ]
+    return Part(made, drawn, rows)
+
+
+def numbers_of(results: Results, backbone: str, protocol: str) -> list[dict[str, object]]:
+    """All measurements of one backbone as rows of one CSV file."""
+    return [
+        {"backbone": backbone, "protocol": protocol, "category": category, "experiment": experiment, **row}
+        for category, experiments in results.items()
         for experiment, rows in experiments.items()
         for row in rows_of(list(rows))
     ]
-    write_text(out / "measurements.csv", pd.DataFrame(numbers_of).to_csv(index=False, lineterminator="\n"))
-    pages = ["# Benchmark", "", *(table.markdown() for table in made)]
-    pages += [f"![{name}]({name})\n" for name in drawn]
+
+
+def write_benchmark(out: Path, parts: Sequence[Part]) -> Path:
+    """Write tables, figures and numbers into a folder; gives the page that shows them."""
+    pages, shown = ["# Benchmark", ""], []
+    for part in parts:
+        for table in part.tables:
+            write_text(out / f"{table.name}.csv", _csv([table.header, *table.rows]))
+            pages.append(table.markdown())
+        for name, data in part.pictures.items():
+            write_bytes(out / name, data)
+            shown.append(f"![{name}]({name})\n")
+    numbers = pd.DataFrame([row for part in parts for row in part.numbers])
+    write_text(out / "measurements.csv", numbers.to_csv(index=False, lineterminator="\n"))
+    pages += shown
     write_text(out / PAGE, "\n".join(pages))
     return out / PAGE
 
@@ -93,7 +128,7 @@ def publish_benchmark(page: Path) -> None:
     """Show the page and its pictures in the Prefect UI."""
     text = page.read_text(encoding="utf-8").partition("\n![")[0]
     create_markdown_artifact(f"{text}\n\nAll of it: `{page}`", key="benchmark", description="Benchmark")
-    for picture in sorted(page.parent.glob("figure-*.png")):
+    for picture in sorted(page.parent.glob("*figure-*.png")):
         url = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
         create_image_artifact(image_url=url, key=picture.stem.lower(), description=picture.stem)
 

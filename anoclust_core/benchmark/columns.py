@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from anoclust_core.benchmark.experiments import TAUS, Measurement
+from anoclust_core.benchmark.experiments import TAUS
 from anoclust_core.benchmark.published import GROUPS, MTD, TEXTURE
+from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.protocols import Protocol
 
 Results: TypeAlias = Mapping[str, Mapping[str, Sequence[Measurement]]]
@@ -38,15 +39,24 @@ class Column:
     is_whole: bool
 
 
-def columns_of(categories: Iterable[str]) -> list[Column]:
-    """Group the categories as the papers' tables do; a category that they do not have is a column of its own."""
+def columns_of(categories: Iterable[str], groups: Mapping[str, Sequence[str]] = GROUPS) -> list[Column]:
+    """Group the categories as a paper's tables do; a category that they do not have is a column of its own.
+
+    Parameters
+    ----------
+    categories
+        Names that manifests give them.
+    groups
+        Categories of each published column.
+    """
     left = list(categories)
     columns = []
-    for group, members in GROUPS.items():
+    for group, members in groups.items():
         found = tuple(name for name in members if name in left)
         if found:
-            title = group if len(found) == len(members) else f"{group}, {len(found)} of {len(members)}"
-            columns.append(Column("magnetic_tile" if group == MTD else title, found, group, len(found) == len(members)))
+            is_whole = len(found) == len(members)
+            title = group if is_whole else f"{group}, {len(found)} of {len(members)}"
+            columns.append(Column(found[0] if len(members) == 1 else title, found, group, is_whole))
             left = [name for name in left if name not in found]
     return columns + [Column(name, (name,), None, True) for name in left]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -16,7 +16,6 @@ from anoclust_core.benchmark.geometry import (
     CategoryArrays,
     Geometry,
     baseline,
-    enlarged,
     hausdorff,
     main_methods,
     pooled,
@@ -25,13 +24,14 @@ from anoclust_core.benchmark.geometry import (
     top_weighted,
     weighted,
 )
+from anoclust_core.benchmark.localization import localization_scores, pixel_scores
 from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
+from anoclust_core.benchmark.scoring import Measurement, cluster, score, scores_of, trivial
 from anoclust_core.clustering.linkage import linkage_from_distances, linkage_tree
-from anoclust_core.clustering.methods import CLUSTERINGS, cluster_descriptors, cluster_distances
-from anoclust_core.evaluation import evaluate
+from anoclust_core.clustering.methods import CLUSTERINGS
 from anoclust_core.metrics import purity_auc, purity_curve, reduction_at_purity
-from anoclust_core.protocols import Protocol, n_classes
-from anoclust_core.ranking import image_auroc, per_region_overlap, pixel_auroc
+from anoclust_core.protocols import Protocol
+from anoclust_core.ranking import image_auroc
 from anoclust_core.rarity import rarity_against_normals
 from anoclust_core.reference import draw
 from anoclust_core.resampling import mean_and_standard_error, random_subsets
@@ -59,37 +59,6 @@ METHODS: Final = MappingProxyType(
     }
 )
 """From a short name of a method to its name in the papers' tables."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One row of a table, or one point of a curve.
-
-    Attributes
-    ----------
-    method
-        How images become descriptors or distances.
-    clustering
-        Title of the clustering method.
-    setting
-        What was varied, in words; empty where nothing was.
-    scores
-        By name: ``nmi, ari, f1_weighted, f1_micro`` and whatever else the experiment measures.
-    errors
-        Standard errors of the scores, where they are means over subsets.
-    defect_only
-        The same scores without the good images.
-    curve
-        Purity at 1, 2, ... clusters, where the experiment draws it.
-    """
-
-    method: str
-    clustering: str
-    setting: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    errors: Mapping[str, float] = field(default_factory=dict)
-    defect_only: Mapping[str, float] = field(default_factory=dict)
-    curve: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +100,7 @@ def distances(category: CategoryArrays, conditions: Conditions) -> list[Measurem
         _measure(category, conditions, name, "ward", geometry, extra=_localisation(category, conditions, name))
         for name, geometry in _main_methods(category, conditions).items()
     ]
-    return rows + _trivial(category, conditions)
+    return rows + trivial(category.labels, conditions.protocol)
 
 
 def clusterings(category: CategoryArrays, conditions: Conditions) -> list[Measurement]:
@@ -264,6 +233,13 @@ def shares_of_normals(category: CategoryArrays, conditions: Conditions) -> list[
     return rows
 
 
+def localization(category: CategoryArrays, conditions: Conditions) -> list[Measurement]:
+    """[ARDELEAN24] Table 2: rarity as an anomaly map, image by image from labels and pixel by pixel where masks are."""
+    rarity = rarity_of(category, "expectation").reshape(-1, *category.grid)
+    found = localization_scores(rarity, category.labels, category.masks, protocol=conditions.protocol)
+    return [Measurement(WEIGHTED, "none", "rarity", scores=found)]
+
+
 EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
     {
         "distances": distances,
@@ -276,6 +252,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
         "temperatures": temperatures,
         "top_patches": top_patches,
         "shares_of_normals": shares_of_normals,
+        "localization": localization,
     }
 )
 """By the name that keys and files bear."""
@@ -296,14 +273,15 @@ def _measure(
     setting: str = "",
     extra: Mapping[str, float] | None = None,
 ) -> Measurement:
-    labels, clusters = list(category.labels), _cluster(geometry, clustering, category.labels, conditions)
-    full, defects = _scores(conditions.protocol, labels, clusters)
-    return Measurement(
-        method,
-        CLUSTERINGS[clustering].title,
-        setting,
-        scores={**full, **(extra or {})},
-        defect_only=defects,
+    return score(
+        geometry,
+        category.labels,
+        protocol=conditions.protocol,
+        seed=conditions.seed,
+        method=method,
+        clustering=clustering,
+        setting=setting,
+        extra=extra,
     )
 
 
@@ -320,7 +298,8 @@ def _measure_subsets(
     collected_defects: dict[str, list[float]] = {}
     for rows, geometry in zip(subsets, geometries, strict=True):
         labels = [category.labels[row] for row in rows]
-        full, defects = _scores(conditions.protocol, labels, _cluster(geometry, clustering, labels, conditions))
+        clusters = cluster(geometry, clustering, labels, protocol=conditions.protocol, seed=conditions.seed)
+        full, defects = scores_of(conditions.protocol, labels, clusters)
         for name, value in full.items():
             collected.setdefault(name, []).append(value)
         for name, value in defects.items():
@@ -334,17 +313,6 @@ def _measure_subsets(
         errors={name: error for name, (_, error) in means.items()},
         defect_only={name: float(np.mean(values)) for name, values in collected_defects.items()},
     )
-
-
-def _cluster(
-    geometry: Geometry, clustering: str, labels: Sequence[str | None], conditions: Conditions
-) -> NDArray[np.int64]:
-    k = n_classes(conditions.protocol, labels)
-    draws = generator(conditions.seed, clustering)
-    if geometry.descriptors is not None:
-        return cluster_descriptors(geometry.descriptors, method=clustering, n_clusters=k, generator=draws)
-    assert geometry.distances is not None  # noqa: S101 - one of the two, for the type checker
-    return cluster_distances(geometry.distances, method=clustering, n_clusters=k, generator=draws)
 
 
 def _possible(geometry: Geometry) -> list[str]:
@@ -363,20 +331,6 @@ def _tree(geometry: Geometry) -> NDArray[np.float64]:
     return linkage_from_distances(geometry.distances, method="ward")
 
 
-def _scores(
-    protocol: Protocol, labels: Sequence[str | None], clusters: NDArray[np.int64]
-) -> tuple[dict[str, float], dict[str, float]]:
-    evaluation = evaluate(protocol, labels, clusters)
-    return vars(evaluation.full) if evaluation.full else {}, vars(
-        evaluation.defect_only
-    ) if evaluation.defect_only else {}
-
-
-def _trivial(category: CategoryArrays, conditions: Conditions) -> list[Measurement]:
-    evaluation = evaluate(conditions.protocol, category.labels, [0] * category.n_images)
-    return [Measurement(name, "trivial", scores=vars(scores)) for name, scores in evaluation.trivial.items()]
-
-
 def _scored_rows(category: CategoryArrays, conditions: Conditions) -> NDArray[np.int64]:
     return np.array([row for row, label in enumerate(category.labels) if conditions.protocol.scores_label(label)])
 
@@ -389,18 +343,13 @@ def _localisation(category: CategoryArrays, conditions: Conditions, method: str)
     weights = soft_weights(
         rarity, tau=temperature(conditions.tau if method == WEIGHTED else conditions.tau_normals, rarity)
     )
-    maps = enlarged(weights.reshape(-1, *category.grid), category.masks.shape[1])
-    is_defect = np.asarray(category.masks.any(axis=(1, 2)), dtype=np.bool_)
-    if not is_defect.any() or category.masks.all():
+    found = pixel_scores(weights.reshape(-1, *category.grid), category.masks)
+    if not found:
         return {}
-    found = {
-        "pixel_auroc": pixel_auroc(maps, category.masks),
-        "pro": per_region_overlap(maps, category.masks),
-    }
     # weights sum to 1 in every image, so that they do not tell one image's defect from another's clean surface
-    raw = enlarged(rarity.reshape(-1, *category.grid), category.masks.shape[1])
-    found["pixel_auroc_of_rarity"] = pixel_auroc(raw, category.masks)
-    found["pro_of_rarity"] = per_region_overlap(raw, category.masks)
+    raw = pixel_scores(rarity.reshape(-1, *category.grid), category.masks)
+    found |= {f"{name}_of_rarity": value for name, value in raw.items()}
+    is_defect = np.asarray(category.masks.any(axis=(1, 2)), dtype=np.bool_)
     if not is_defect.all():
         found["image_auroc"] = image_auroc(rarity.max(axis=1), is_defect)
     return found

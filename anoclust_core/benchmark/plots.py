@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from anoclust_core.benchmark.columns import Results
-from anoclust_core.benchmark.experiments import Measurement
+from anoclust_core.benchmark.scoring import Measurement
 
 _DPI: Final = 110
 _THUMBNAIL: Final = 88
@@ -73,8 +73,40 @@ def sweep(results: Results, experiment: str, *, xlabel: str, positions: str) -> 
     return _png(figure)
 
 
+def temperature_curves(results: Results, experiment: str, *, published_tau: float) -> bytes:
+    """[ARDELEAN24] Figure 5: NMI over the temperature, a line for each kind of descriptor and clustering.
+
+    Parameters
+    ----------
+    results
+        Has the experiment for every category; the score ``tau`` tells where a point stands.
+    experiment
+        Its name.
+    published_tau
+        The paper's own temperature, marked by a vertical line.
+    """
+    figure, axes = _panels(list(results))
+    for panel, (category, found) in zip(axes, results.items(), strict=True):
+        lines: dict[tuple[str, str], list[Measurement]] = {}
+        for row in found.get(experiment, ()):
+            lines.setdefault((row.method, row.clustering), []).append(row)
+        colours = {method: f"C{at}" for at, method in enumerate(dict.fromkeys(method for method, _ in lines))}
+        styles = dict(zip(dict.fromkeys(clustering for _, clustering in lines), ("-", "--", ":"), strict=False))
+        for (method, clustering), rows in lines.items():
+            points = sorted((row.scores["tau"], row.scores["nmi"]) for row in rows)
+            taus, values = [tau for tau, _ in points], [nmi for _, nmi in points]
+            label = f"{method}, {clustering}"
+            line = {"color": colours[method], "linestyle": styles.get(clustering, "-"), "linewidth": 1.4}
+            panel.semilogx(taus, values, marker="o", markersize=3, label=label, **line)
+        panel.axvline(published_tau, color="grey", linewidth=0.8, linestyle=":")
+        panel.set(title=category, xlabel="tau", ylabel="NMI")
+        panel.tick_params(axis="x", labelsize=7)
+        panel.legend(fontsize=6)
+    return _png(figure)
+
+
 def backbone_bars(by_backbone: Mapping[str, Results], experiment: str) -> bytes:
-    """Figures 9, 10 and 11: NMI summed over the categories, one group of bars a backbone."""
+    """Figures 9, 10 and 11: NMI, summed over the categories where there are several; one group of bars a backbone."""
     backbones = list(by_backbone)
     categories = list(next(iter(by_backbone.values())))
     methods = list(
@@ -100,11 +132,11 @@ def backbone_bars(by_backbone: Mapping[str, Results], experiment: str) -> bytes:
                 bottom=base,
                 color=f"C{at}",
                 alpha=1 - 0.55 * number / max(1, len(categories)),
-                label=f"{method}, {category}",
+                label=f"{method}, {category}" if len(categories) > 1 else method,
             )
             base += heights
     panel.set_xticks(np.arange(len(backbones)) + 0.4 - width / 2, backbones)
-    panel.set(ylabel="NMI, summed over " + ", ".join(categories))
+    panel.set(ylabel="NMI, summed over " + ", ".join(categories) if len(categories) > 1 else "NMI")
     panel.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     return _png(figure)
 

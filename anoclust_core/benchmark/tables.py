@@ -1,4 +1,4 @@
-"""Tables in the papers' shape: ours beside the published number, and what is different about ours."""
+"""Tables in the shape of [SOHN23]: ours beside the published number, and what is different about ours."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-import numpy as np
-
 from anoclust_core.benchmark import published
-from anoclust_core.benchmark.columns import Column, Results, columns_of
-from anoclust_core.benchmark.experiments import PURITIES, Measurement
+from anoclust_core.benchmark.cells import (
+    NONE,
+    Table,
+    error_of,
+    find,
+    join,
+    mean_cell,
+    mean_of,
+    methods_of,
+    published_text,
+    score_names,
+    scores_text,
+    with_error,
+)
+from anoclust_core.benchmark.columns import Results, columns_of
+from anoclust_core.benchmark.experiments import PURITIES
 from anoclust_core.benchmark.published import MAX_HAUSDORFF, WEIGHTED
 from anoclust_core.clustering.methods import CLUSTERINGS
 from anoclust_core.protocols import Protocol
@@ -19,36 +31,6 @@ from anoclust_core.records import EmbeddingSpec
 
 PAPER_BACKBONE: Final = "wide_resnet50_2"
 PAPER_GRID: Final = (32, 32)
-_NONE: Final = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table.
-
-    Attributes
-    ----------
-    name
-        As in ``table-1``.
-    title
-        What it shows.
-    header, rows
-        Cells as text.
-    notes
-        What a reader must know.
-    """
-
-    name: str
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
-
-    def markdown(self) -> str:
-        """Write the table as markdown."""
-        lines = [f"## {self.title}", "", _line(self.header), "|---" * len(self.header) + "|"]
-        lines += [_line(row) for row in self.rows]
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes), ""])
 
 
 @dataclass(frozen=True)
@@ -77,7 +59,7 @@ class Setting:
 
 def distances_table(results: Results, setting: Setting) -> Table:
     """Table 1."""
-    names = _methods(results, "distances")
+    names = methods_of(results, "distances")
     return _triples(
         "table-1", "Table 1: distances under Ward clustering", "distances", names, results, setting,
         lambda name, column: published.TABLE_1.get(name, {}).get(column),
@@ -86,24 +68,30 @@ def distances_table(results: Results, setting: Setting) -> Table:
 
 def categories_table(results: Results, setting: Setting) -> Table:
     """Table 7: Table 1 for every category by itself."""
-    names = _methods(results, "distances")
+    names = methods_of(results, "distances")
     rows = []
     for category, found in results.items():
         printed = published.TABLE_7.get(category)
         theirs = dict(zip(published.TABLE_1, printed, strict=True)) if printed else {}
         for name in names:
-            row = _find(found.get("distances", ()), name)
+            row = find(found.get("distances", ()), name)
             if row:
                 rows.append(
                     (
                         category,
                         name,
-                        _scores(row.scores, setting),
-                        _scores(row.defect_only, setting),
-                        _published(theirs.get(name)),
+                        scores_text(row.scores, setting.protocol),
+                        scores_text(row.defect_only, setting.protocol),
+                        published_text(theirs.get(name)),
                     )
                 )
-    header = ("category", "distance", f"ours, {_score_names(setting)}", "defects only", _published_header(setting))
+    header = (
+        "category",
+        "distance",
+        f"ours, {score_names(setting.protocol)}",
+        "defects only",
+        _published_header(setting),
+    )
     return Table("table-7", "Table 7: every category", header, rows, _notes(setting))
 
 
@@ -114,23 +102,24 @@ def clusterings_table(results: Results, setting: Setting) -> Table:
     for clustering in CLUSTERINGS.values():
         for distance in (MAX_HAUSDORFF, WEIGHTED):
             cells = [
-                _mean_cell(results, column, "clusterings", distance, setting, clustering.title) for column in columns
+                mean_cell(results, column, "clusterings", distance, setting.protocol, clustering.title)
+                for column in columns
             ]
-            if all(cell == _NONE for cell in cells):
+            if all(cell == NONE for cell in cells):
                 continue
             row = [clustering.title, distance]
             for column, cell in zip(columns, cells, strict=True):
-                row += [cell, _published(_table_8(clustering.name, distance, column.published))]
+                row += [cell, published_text(_table_8(clustering.name, distance, column.published))]
             rows.append(row)
     for name, theirs in published.DEEP_CLUSTERING.items():
         row = [name, "deep clustering, published"]
         for column in columns:
             found = theirs.get(column.published or "")
-            row += [_NONE, _published(found[0] if found else None)]
+            row += [NONE, published_text(found[0] if found else None)]
         rows.append(row)
     header = ["clustering", "distance"]
     for column in columns:
-        header += [f"{column.title}: ours, {_score_names(setting)}", _published_header(setting)]
+        header += [f"{column.title}: ours, {score_names(setting.protocol)}", _published_header(setting)]
     return Table("table-2-8", "Tables 2 and 8: clustering methods", header, rows, _notes(setting))
 
 
@@ -142,12 +131,12 @@ def purity_table(results: Results, setting: Setting) -> Table:
     for column in columns:
         header += [f"{column.title}: ours, mAUC / R@0.9 / R@0.95 / R@0.99", _published_header(setting)]
     rows = []
-    for name in _methods(results, "purity"):
+    for name in methods_of(results, "purity"):
         row = [name]
         for column in columns:
-            values = [_mean(results, column, "purity", name, measure) for measure in measures]
+            values = [mean_of(results, column, "purity", name, measure) for measure in measures]
             theirs = published.TABLE_3.get(name, {}).get(column.published or "")
-            row += [_join(values), _published(theirs)]
+            row += [join(values), published_text(theirs)]
         rows.append(row)
     return Table("table-3", "Table 3: purity with more clusters than classes", header, rows, _notes(setting))
 
@@ -156,7 +145,7 @@ def holistic_table(results: Results, setting: Setting) -> Table:
     """Table 4."""
     return _single(
         "table-4", "Table 4: the network's last layer, whole image against patches (NMI)", "holistic",
-        _methods(results, "holistic"), results, setting,
+        methods_of(results, "holistic"), results, setting,
         lambda name, column: published.TABLE_4.get(name, {}).get(column),
     )  # fmt: skip
 
@@ -165,7 +154,7 @@ def variants_table(results: Results, setting: Setting) -> Table:
     """Table 5."""
     return _single(
         "table-5", "Table 5: variants of the Hausdorff distance and of unsupervised weights (NMI)", "variants",
-        _methods(results, "variants"), results, setting,
+        methods_of(results, "variants"), results, setting,
         lambda name, column: published.TABLE_5.get(name, {}).get(column),
     )  # fmt: skip
 
@@ -174,18 +163,18 @@ def baselines_table(results: Results, setting: Setting) -> Table:
     """Table 9."""
     columns = columns_of(results)
     rows = []
-    for name in _methods(results, "baselines"):
+    for name in methods_of(results, "baselines"):
         row = [name]
         for column in columns:
             theirs = published.TABLE_9.get(name, {}).get(column.published or "")
             row += [
-                _mean_cell(results, column, "baselines", name, setting, errors=True),
-                _published(theirs[0], theirs[1]) if theirs else _NONE,
+                mean_cell(results, column, "baselines", name, setting.protocol, errors=True),
+                published_text(theirs[0], theirs[1]) if theirs else NONE,
             ]
         rows.append(row)
     header = ["distance"]
     for column in columns:
-        header += [f"{column.title}: ours, {_score_names(setting)}", _published_header(setting)]
+        header += [f"{column.title}: ours, {score_names(setting.protocol)}", _published_header(setting)]
     title = "Table 9: distances and pooling baselines, mean and standard error over random 90 % subsets"
     note = "The codebook of the bag of words is made from all images once, weights are made anew in every subset."
     return Table("table-9", title, header, rows, [*_notes(setting), note])
@@ -202,15 +191,15 @@ def clustering_subsets_table(results: Results, setting: Setting) -> Table:
         for distance in (MAX_HAUSDORFF, WEIGHTED):
             row = [clustering.title, distance]
             for column in columns:
-                ours = _mean(results, column, "clustering_subsets", distance, "nmi", clustering.title)
-                error = _error(results, column, "clustering_subsets", distance, "nmi", clustering.title)
+                ours = mean_of(results, column, "clustering_subsets", distance, "nmi", clustering.title)
+                error = error_of(results, column, "clustering_subsets", distance, "nmi", clustering.title)
                 theirs = (
                     published.TABLE_10.get(_PUBLISHED_NAMES[clustering.name], {})
                     .get(distance, {})
                     .get(column.published or "")
                 )
-                row += [_with_error(ours, error), _with_error(*theirs) if theirs else _NONE]
-            if any(cell != _NONE for cell in row[2::2]):
+                row += [with_error(ours, error), with_error(*theirs) if theirs else NONE]
+            if any(cell != NONE for cell in row[2::2]):
                 rows.append(row)
     title = "Table 10: clustering methods, NMI, mean and standard error over random 90 % subsets"
     return Table("table-10", title, header, rows, _notes(setting))
@@ -227,11 +216,11 @@ def temperatures_table(results: Results, setting: Setting) -> Table:
                     row.method,
                     row.setting,
                     f"{row.scores['tau']:.4g}",
-                    _scores(row.scores, setting),
-                    _scores(row.defect_only, setting),
+                    scores_text(row.scores, setting.protocol),
+                    scores_text(row.defect_only, setting.protocol),
                 )
             )
-    header = ("category", "distance", "temperature", "tau", _score_names(setting), "defects only")
+    header = ("category", "distance", "temperature", "tau", score_names(setting.protocol), "defects only")
     return Table("figure-6", "Figure 6: temperature", header, rows, _notes(setting))
 
 
@@ -243,14 +232,14 @@ def settings_table(name: str, title: str, experiment: str) -> Callable[[Results,
             (
                 category,
                 row.method,
-                row.setting or _NONE,
-                _scores(row.scores, setting),
-                _scores(row.defect_only, setting),
+                row.setting or NONE,
+                scores_text(row.scores, setting.protocol),
+                scores_text(row.defect_only, setting.protocol),
             )
             for category, found in results.items()
             for row in found.get(experiment, ())
         ]
-        header = ("category", "weights", "setting", _score_names(setting), "defects only")
+        header = ("category", "weights", "setting", score_names(setting.protocol), "defects only")
         return Table(name, title, header, rows, _notes(setting))
 
     return build
@@ -264,7 +253,7 @@ def localisation_table(results: Results, setting: Setting) -> Table:
             if "pixel_auroc" in row.scores:
                 theirs = published.PIXEL_AUROC.get(row.method)
                 scores = [row.scores.get(name) for name in _LOCALISATION]
-                rows.append((category, row.method, *(_join([score]) for score in scores), _join([theirs])))
+                rows.append((category, row.method, *(join([score]) for score in scores), join([theirs])))
     header = (
         "category", "weights", "pixel AUROC of the weights", "of the rarity", "PRO of the weights", "of the rarity",
         "image AUROC", "published: pixel AUROC of the weights on MVTec",
@@ -302,15 +291,15 @@ def _triples(
     columns = columns_of(results)
     header = ["method"]
     for column in columns:
-        header += [f"{column.title}: ours, {_score_names(setting)}", "defects only", _published_header(setting)]
+        header += [f"{column.title}: ours, {score_names(setting.protocol)}", "defects only", _published_header(setting)]
     rows = []
     for method in methods:
         row = [method]
         for column in columns:
             row += [
-                _mean_cell(results, column, experiment, method, setting),
-                _mean_cell(results, column, experiment, method, setting, defects=True),
-                _published(theirs(method, column.published) if column.published else None),
+                mean_cell(results, column, experiment, method, setting.protocol),
+                mean_cell(results, column, experiment, method, setting.protocol, defects=True),
+                published_text(theirs(method, column.published) if column.published else None),
             ]
         rows.append(row)
     return Table(name, title, header, rows, _notes(setting))
@@ -335,100 +324,11 @@ def _single(
         for column in columns:
             printed = theirs(method, column.published) if column.published else None
             row += [
-                _join([_mean(results, column, experiment, method, "nmi")]),
-                _published(None if printed is None else (printed,)),
+                join([mean_of(results, column, experiment, method, "nmi")]),
+                published_text(None if printed is None else (printed,)),
             ]
         rows.append(row)
     return Table(name, title, header, rows, _notes(setting))
-
-
-def _methods(results: Results, experiment: str) -> list[str]:
-    """Methods in the order in which they were measured, over all categories."""
-    return list(dict.fromkeys(row.method for found in results.values() for row in found.get(experiment, ())))
-
-
-def _find(rows: Sequence[Measurement], method: str, clustering: str | None = None) -> Measurement | None:
-    return next((row for row in rows if row.method == method and clustering in (None, row.clustering)), None)
-
-
-def _found(
-    results: Results, column: Column, experiment: str, method: str, clustering: str | None = None
-) -> list[Measurement]:
-    """Rows of all categories of a column; none where one of them lacks it."""
-    rows = [_find(results[category].get(experiment, ()), method, clustering) for category in column.categories]
-    return [row for row in rows if row] if all(rows) else []
-
-
-def _mean(
-    results: Results, column: Column, experiment: str, method: str, score: str, clustering: str | None = None
-) -> float | None:
-    rows = _found(results, column, experiment, method, clustering)
-    values = [row.scores[score] for row in rows if score in row.scores]
-    return float(np.mean(values)) if values and len(values) == len(rows) else None
-
-
-def _error(
-    results: Results, column: Column, experiment: str, method: str, score: str, clustering: str | None = None
-) -> float | None:
-    """Standard error of the mean over categories, whose subsets are drawn independently."""
-    rows = _found(results, column, experiment, method, clustering)
-    return float(np.sqrt(sum(row.errors[score] ** 2 for row in rows)) / len(rows)) if rows else None
-
-
-def _mean_cell(
-    results: Results,
-    column: Column,
-    experiment: str,
-    method: str,
-    setting: Setting,
-    clustering: str | None = None,
-    *,
-    defects: bool = False,
-    errors: bool = False,
-) -> str:
-    rows = _found(results, column, experiment, method, clustering)
-    scores = [row.defect_only if defects else row.scores for row in rows]
-    if not scores or not all(scores):
-        return _NONE
-    means = {name: float(np.mean([found[name] for found in scores])) for name in scores[0]}
-    if not errors:
-        return _scores(means, setting)
-    names = ("nmi", "ari", setting.protocol.f1_name)
-    return " / ".join(
-        _with_error(means[name], _error(results, column, experiment, method, name, clustering)) for name in names
-    )
-
-
-def _scores(scores: Mapping[str, float], setting: Setting) -> str:
-    if not scores:
-        return _NONE
-    return _join([scores["nmi"], scores["ari"], _f1(scores, setting.protocol)])
-
-
-def _f1(scores: Mapping[str, float], protocol: Protocol) -> float:
-    return scores[protocol.f1_name]
-
-
-def _join(values: Sequence[float | None]) -> str:
-    return " / ".join(_NONE if value is None else f"{value:.3f}" for value in values)
-
-
-def _with_error(value: float | None, error: float | None) -> str:
-    if value is None:
-        return _NONE
-    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
-
-
-def _published(values: Sequence[float] | None, errors: Sequence[float] | None = None) -> str:
-    if values is None:
-        return _NONE
-    if errors is None:
-        return _join(values)
-    return " / ".join(_with_error(value, error) for value, error in zip(values, errors, strict=True))
-
-
-def _score_names(setting: Setting) -> str:
-    return f"NMI / ARI / F1 ({setting.protocol.f1_average})"
 
 
 def _published_header(setting: Setting) -> str:
@@ -446,7 +346,3 @@ def _notes(setting: Setting) -> list[str]:
     )
     taus = "; ".join(f"{category}: {how}" for category, how in setting.taus.items())
     return [ours, theirs, f"tau: {taus}."]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

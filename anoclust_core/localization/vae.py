@@ -55,16 +55,18 @@ class FeatureVae(nn.Module):
     def __init__(self, dim: int, latent: int, *, latent_relu: bool, random: torch.Generator) -> None:
         super().__init__()
         self.latent_relu = latent_relu
-        self.encoder = nn.Sequential(linear(dim, dim, random), nn.ReLU(), linear(dim, dim, random), nn.ReLU())
+        self.encoder = nn.Sequential(
+            linear(dim, dim, random), nn.ReLU(inplace=True), linear(dim, dim, random), nn.ReLU(inplace=True)
+        )
         self.mean = linear(dim, latent, random)
         self.log_sigma = linear(dim, latent, random)
         self.decoder = nn.Sequential(
             linear(latent, dim, random),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             linear(dim, dim, random),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             linear(dim, dim, random),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
 
     def encode(self, cells: Tensor) -> tuple[Tensor, Tensor]:

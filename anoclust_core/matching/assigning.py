@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,18 +74,13 @@ def assign(
     values = checked_descriptors(descriptors, min_rows=0) if len(descriptors) else np.zeros((0, descriptors.shape[-1]))
     check_dim(values, prototypes)
     owners = np.array([owner_of(name, merged_into or {}) for name in prototypes.ids])
-    heights = cdist(values, prototypes.means) * np.sqrt(2 * prototypes.sizes / (prototypes.sizes + 1))
-    rows = np.arange(len(values))
+    heights = _heights(values, prototypes)
     nearest = heights.argmin(axis=1)
     taken = np.where(heights <= prototypes.radii, heights, np.inf)
     known: NDArray[np.bool_] = np.asarray((heights <= prototypes.radii).any(axis=1))
     chosen = np.where(known, taken.argmin(axis=1), nearest)
-    distances = heights[rows, chosen]
-    radii, typical = prototypes.radii[chosen], prototypes.typical[chosen]
-    rivals = np.where(owners[chosen][:, None] == owners, np.inf, heights).min(axis=1, initial=np.inf)
-    fit = _share(radii - distances, radii - typical)
-    margin = 1 - np.square(_share(distances, rivals))
-    beyond = 1 - np.square(_share(radii, distances))
+    distances = heights[np.arange(len(values)), chosen]
+    beyond = 1 - np.square(_share(prototypes.radii[chosen], distances))
     return Assignments(
         ids=tuple(
             prototypes.ids[at] if is_known else None
@@ -93,8 +88,57 @@ def assign(
         ),
         nearest=tuple(prototypes.ids[at] for at in nearest.tolist()),
         distances=distances,
-        confidence=np.where(known, np.minimum(fit, margin), beyond),
+        confidence=np.where(known, _confidence(heights, chosen, owners, prototypes), beyond),
     )
+
+
+def memberships(
+    descriptors: NDArray[np.floating[Any]], ids: Sequence[str], prototypes: Prototypes
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distance of each image to the cluster that it is in, and the confidence in that, as of `assign`.
+
+    Parameters
+    ----------
+    descriptors
+        Shape ``(n_images, dim)``, finite.
+    ids
+        Cluster of each image, one of the prototypes'.
+    prototypes
+        Clusters.
+
+    Returns
+    -------
+    distances, confidence
+        Shape ``(n_images,)``, float64.
+
+    Raises
+    ------
+    ArrayContractError
+        If ``descriptors`` is not two-dimensional or not finite, or of another length than the prototypes.
+    """
+    values = checked_descriptors(descriptors, min_rows=1)
+    check_dim(values, prototypes)
+    heights = _heights(values, prototypes)
+    position = {name: at for at, name in enumerate(prototypes.ids)}
+    chosen = np.array([position[name] for name in ids], dtype=np.int64)
+    owners = np.array(prototypes.ids)
+    return heights[np.arange(len(values)), chosen], _confidence(heights, chosen, owners, prototypes)
+
+
+def _heights(values: NDArray[np.float64], prototypes: Prototypes) -> NDArray[np.float64]:
+    """Height at which Ward's tree would merge each image with each cluster."""
+    factors = np.sqrt(2 * prototypes.sizes / (prototypes.sizes + 1))
+    return np.asarray(cdist(values, prototypes.means) * factors, dtype=np.float64)
+
+
+def _confidence(
+    heights: NDArray[np.float64], chosen: NDArray[np.int64], owners: NDArray[np.str_], prototypes: Prototypes
+) -> NDArray[np.float64]:
+    distances = heights[np.arange(len(heights)), chosen]
+    radii, typical = prototypes.radii[chosen], prototypes.typical[chosen]
+    rivals = np.where(owners[chosen][:, None] == owners, np.inf, heights).min(axis=1, initial=np.inf)
+    fit = _share(radii - distances, radii - typical)
+    return np.asarray(np.minimum(fit, 1 - np.square(_share(distances, rivals))), dtype=np.float64)
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -168,7 +168,7 @@ def dendrogram_svg(linkage: ArrayLike, n_clusters: int, *, clusters: Sequence[in
     axes.set_ylim(0.0, 1.05 * max(tree[:, 2].max(), cut) or 1.0)
     axes.set_ylabel("merge distance")
     _name_feet(axes, [owner[node] for node in layout["leaves"]], _leaf_counts(tree)[layout["leaves"]])
-    return _to_svg(figure, name="tree", title=f"Merge tree of {len(clusters)} images, cut into {n_clusters} clusters")
+    return to_svg(figure, name="tree", title=f"Merge tree of {len(clusters)} images, cut into {n_clusters} clusters")
 
 
 def descriptor_map_svg(descriptors: ArrayLike, clusters: Sequence[int]) -> str:
@@ -223,7 +223,7 @@ def descriptor_map_svg(descriptors: ArrayLike, clusters: Sequence[int]) -> str:
     axes.set_xlabel(f"first axis, {shares[0]:.0%} of the variance")
     axes.set_ylabel(f"second axis, {shares[1]:.0%} of the variance")
     axes.set_aspect("equal", adjustable="datalim")
-    return _to_svg(figure, name="map", title=f"Map of {len(points)} image descriptors, coloured by cluster")
+    return to_svg(figure, name="map", title=f"Map of {len(points)} image descriptors, coloured by cluster")
 
 
 def montage_jpeg(
@@ -373,7 +373,7 @@ def _principal_plane(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], 
     return places, (float(shares[0]), float(shares[1]))
 
 
-def _to_svg(figure: Figure, *, name: str, title: str) -> str:
+def to_svg(figure: Figure, *, name: str, title: str) -> str:
     """Text of the figure, with ids of its own so that several can share one page."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)

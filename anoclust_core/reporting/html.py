@@ -17,6 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from anoclust_core.errors import ConfigError
+from anoclust_core.protocols import protocol_named
 from anoclust_core.reporting.contingency import contingency, trust_sentence
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, rarity_scale
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
@@ -101,10 +102,11 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
     ]
     script = _read("report.js")
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             report=report,
+            protocol=protocol_named(report.protocol),
             cards=cards,
             bounds=bounds,
             created=_utc(report.created_at),
@@ -125,8 +127,9 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Templates that escape every name and refuse what is not defined."""
+    made = Environment(
         loader=PackageLoader("anoclust_core", "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -135,9 +138,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["score"] = _score
-    environment.filters["percent"] = _percent
-    return environment
+    made.filters["score"] = _score
+    made.filters["percent"] = _percent
+    return made
+
+
+def read_style() -> str:
+    """Style sheet that all pages share."""
+    return _read("report.css")
 
 
 def _read(name: str) -> str:
@@ -188,7 +196,7 @@ def _draw(entry: ImageEntry, picture: Picture, scale: tuple[float, float]) -> _D
         width, height = (max(1, round(side * zoom)) for side in photo.size)
     return _Drawn(
         entry=entry,
-        photo=_data_uri("image/jpeg", picture.thumbnail),
+        photo=data_uri("image/jpeg", picture.thumbnail),
         heat=_png_uri(rarity_overlay_png(picture.rarity, vmin=scale[0], vmax=scale[1])),
         width=width,
         height=height,
@@ -196,10 +204,11 @@ def _draw(entry: ImageEntry, picture: Picture, scale: tuple[float, float]) -> _D
 
 
 def _png_uri(png: bytes) -> Markup:
-    return _data_uri("image/png", png)
+    return data_uri("image/png", png)
 
 
-def _data_uri(kind: str, content: bytes) -> Markup:
+def data_uri(kind: str, content: bytes) -> Markup:
+    """Content as an address that a page can show without asking anybody."""
     return Markup(f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}")  # noqa: S704 - base64 only
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from flows.cli import benchmark, config, export, prepare, run, show, store
+from flows.cli import benchmark, clusters, config, export, nights, prepare, run, show, store, up
 from flows.cli.messages import OneParagraph
 
 __all__ = ["app", "main"]
@@ -25,6 +25,12 @@ app.command()(run.run)
 app.command()(run.demo)
 app.command()(benchmark.benchmark)
 app.command()(show.show)
+app.command()(nights.nightly)
+app.command()(nights.backfill)
+app.command()(nights.status)
+app.add_typer(clusters.app, name="clusters")
+app.command()(up.up)
+app.add_typer(up.app, name="deploy")
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(export.app, name="export")
 app.add_typer(store.app, name="store")

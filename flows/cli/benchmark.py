@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +18,20 @@ def benchmark(
         typer.Argument(help="Labelled images: one or several folders or manifests, as for `run`.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Folder for tables, figures and numbers.")] = Path("anoclust-benchmark"),
-    protocol: Annotated[str, typer.Option(help="`sohn`, `ardelean` or `ncd`: which images count, which F1.")] = "sohn",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="`sohn`, `ardelean` or `ncd`: which images count, which F1. Tables of Ardelean & "
+            "Weyrich always take theirs."
+        ),
+    ] = "sohn",
     table: Annotated[
         list[str] | None,
         typer.Option(
             help="Table of Sohn et al.: 1 distances, 2 and 8 clustering methods, 3 purity, 4 whole image against "
-            "patches, 5 variants, 7 every category, 9 and 10 error bars; repeatable, or `all`.",
+            "patches, 5 variants, 7 every category, 9 and 10 error bars; or `all` of these. Of Ardelean & Weyrich: "
+            "ardelean-1 clustering, ardelean-2 localisation, ardelean-3 ablation, ardelean-4 clustering methods, "
+            "ardelean-s4 thresholds; or `ardelean-all`. Repeatable.",
             show_default="1, 2, 3, 5, 9",
         ),
     ] = None,
@@ -30,15 +39,16 @@ def benchmark(
         list[str] | None,
         typer.Option(
             help="Figure of Sohn et al.: 3 weights over images, 4 and 13 purity, 5 cluster sheets, 6 temperature, "
-            "7 top patches, 8 share of normals, 9 to 11 backbones; repeatable, or `all`.",
+            "7 top patches, 8 share of normals, 9 to 11 backbones; or `all` of these. Of Ardelean & Weyrich: "
+            "ardelean-5 temperature, with a training for each. Repeatable.",
             show_default="none",
         ),
     ] = None,
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods to compare, separated by commas: `average`, `max-hausdorff`, `weighted`, `normals`, `masks` "
-            "(oracle), `max`, `gem`, `spoc`, `bag-of-words`, `holistic`.",
+            help="Methods that tables of Sohn et al. compare, separated by commas: `average`, `max-hausdorff`, "
+            "`weighted`, `normals`, `masks` (oracle), `max`, `gem`, `spoc`, `bag-of-words`, `holistic`.",
             show_default="all",
         ),
     ] = "",
@@ -58,37 +68,46 @@ def benchmark(
     dask: Annotated[str | None, setting("pair.dask", "none")] = None,
     memory: Annotated[str | None, setting("memory", "auto")] = None,
     seed: Annotated[str | None, setting("seed", "0")] = None,
+    variant: Annotated[str | None, setting("blind.variant", "program")] = None,
+    threshold: Annotated[str | None, setting("blind.threshold", "robust")] = None,
+    flat_field: Annotated[str | None, setting("blind.flat_field", "true")] = None,
+    border: Annotated[str | None, setting("blind.border", "0")] = None,
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Print the tables of Sohn et al. for DATA, ours beside the published numbers.
+    """Print the tables of Sohn et al., or of Ardelean & Weyrich, for DATA, ours beside the published numbers.
 
-    Embeddings and distances are computed once and shared by every row; sweeps and error bars compare no image twice.
-    After a stop the same command goes on.
+    Embeddings, distances and anomaly maps are computed once and shared by every row; sweeps and error bars compare no
+    image twice. After a stop the same command goes on.
     """
     flags: dict[str, object] = {
         "store": store, "data.normals": normals, "weigh.tau": tau, "pair.store_budget": store_budget,
         "embed.backbone": backbone, "embed.checkpoint": checkpoint, "embed.layers": layers,
         "embed.image_size": image_size, "embed.device": device, "pair.dask": dask, "memory": memory, "seed": seed,
+        "blind.variant": variant, "blind.threshold": threshold, "blind.flat_field": flat_field,
+        "blind.border": border,
     }  # fmt: skip
     with Messages(debug):
         from rich.console import Console
 
         from flows.benchmark import (
-            DEFAULT_TABLES,
+            ARDELEAN_TABLES,
             EXPERIMENT_OF_FIGURE,
             EXPERIMENT_OF_TABLE,
             BenchmarkRequest,
+            default_tables,
             run_benchmark,
         )
         from flows.console import StageBars
         from flows.settings import resolve
 
         settings = resolve(flags, file=config)
+        figures = _numbers(figure or (), {"all": tuple(EXPERIMENT_OF_FIGURE)})
+        groups = {"all": tuple(EXPERIMENT_OF_TABLE), "ardelean-all": tuple(ARDELEAN_TABLES)}
         request = BenchmarkRequest(
             protocol=protocol,
-            tables=tuple(EXPERIMENT_OF_TABLE) if table == ["all"] else tuple(table or DEFAULT_TABLES),
-            figures=tuple(EXPERIMENT_OF_FIGURE) if figure == ["all"] else tuple(figure or ()),
+            tables=_numbers(table, groups) if table else default_tables(figures),
+            figures=figures,
             n_subsets=subsets,
             backbones=_names(backbones),
             methods=_names(methods),
@@ -97,6 +116,11 @@ def benchmark(
             page = run_benchmark(data, settings.store, settings.config, request, out, listener=bars, debug=debug)
         typer.echo(page.read_text(encoding="utf-8"))
         typer.echo(f"{page}: tables, figures and measurements.csv are beside it")
+
+
+def _numbers(asked: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Tables or figures as asked for, with the members of groups in place of their names."""
+    return tuple(dict.fromkeys(number for name in asked for number in groups.get(name, (name,))))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``anoclust export``: results of a finished run in files for other programs."""
+"""``anoclust export``: heat maps of finished runs, and lasting clusters, in files for other programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flows.cli.messages import Messages
 from flows.cli.options import ConfigFile, Debug, Store
 from flows.cli.run import maps_line
 
-app = typer.Typer(help="Write results of finished runs for other programs.", no_args_is_help=True)
+app = typer.Typer(help="Write heat maps, and clusters, for other programs.", no_args_is_help=True)
 
 
 @app.command("maps")
@@ -49,3 +49,44 @@ def maps(
                 made.append((name, export_maps(layout, folder, out, progress=progress)))
         for name, maps in made:
             typer.echo(maps_line(name, maps))
+
+
+@app.command("clusters")
+def clusters(
+    category: Annotated[str, typer.Argument(help="Name of the product.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="`csv` or `parquet`: a row an image. `fiftyone`: a folder that FiftyOne loads as "
+            "FiftyOneImageClassificationDataset. `labelstudio`: tasks with predictions, and the labelling "
+            "configuration beside them.",
+        ),
+    ] = "csv",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="<path>", help="File or folder to write.", show_default="CATEGORY-clusters.ENDING"),
+    ] = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Write where every image of a category is now: the lasting clusters of its nights, with names and confidence."""
+    with Messages(debug):
+        from anoclust_core.errors import ConfigError
+        from flows.settings import resolve
+        from flows.status import catalog_of, known_category
+        from tasks.export_clusters import FORMATS, cluster_table
+        from tasks.stores.catalog.catalog import Catalog
+        from tasks.stores.files import safe_name
+        from tasks.stores.layout import existing_store
+
+        if kind not in FORMATS:
+            raise ConfigError(f"--format takes {', '.join(FORMATS)}; found {kind!r}")
+        settings = resolve({"store": store}, file=config)
+        with Catalog.open(catalog_of(existing_store(settings.store), settings.config)) as catalog:
+            table = cluster_table(catalog, known_category(catalog, category))
+        write, ending = FORMATS[kind]
+        made = write(table, out or Path(f"{safe_name(category)}-clusters{ending}"))
+        lonely = f"; {made.n_without_file:,} left out, whose files are gone" if made.n_without_file else ""
+        typer.echo(f"{made.path}: {made.n_images:,} images of {category}{lonely}")

@@ -42,6 +42,7 @@ _PANELS: Final = {
     "weigh": "Weights of patches",
     "blind": "Recipe blind",
     "group": "Clusters",
+    "night": "Nights",
 }
 """From a section of the settings to its heading in a command's help."""
 

@@ -56,10 +56,14 @@ def check(
         from flows.tables import human_bytes
         from tasks.stores.checking import check_store
 
-        layout = _layout(_settings(store, config))
+        settings = _settings(store, config)
+        layout = _layout(settings)
         with StageBars(Console(stderr=True)) as bars:
             checked = check_store(
-                layout, category or [], progress=lambda done, total: bars("", "check", done >> 20, total >> 20)
+                layout,
+                category or [],
+                catalog=settings.config.night.catalog or layout.catalog,
+                progress=lambda done, total: bars("", "check", done >> 20, total >> 20),
             )
         damage = checked.damage
         if as_json:

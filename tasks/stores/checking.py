@@ -17,9 +17,11 @@ from tasks.stores.files import read_json, without_digest
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.parts import parts_of
+from tasks.stores.snapshots import pinned
 
 _REBUILD: Final = "the next run that needs it puts it aside and computes it anew"
 _RUN_AGAIN: Final = "delete the run's folder, and the same command again makes it anew"
+_CLUSTER_ANEW: Final = "the next night clusters everything anew"
 _LEFTOVER: Final = "a run that was killed, or still goes on, left it; the next run of the category removes it"
 _PUT_ASIDE: Final = "a run has put it aside and computed it anew; `anoclust store gc` removes it in time"
 _IGNORED: Final = "it is computed anew where it is needed; `anoclust store gc` removes it in time"
@@ -65,6 +67,7 @@ def check_store(
     layout: StoreLayout,
     categories: Sequence[str] = (),
     *,
+    catalog: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Checked:
     """Read everything that a store holds for some categories, or for all.
@@ -75,6 +78,8 @@ def check_store(
         The store.
     categories
         Names; all by default.
+    catalog
+        File or URL of the catalog; None where there is none.
     progress
         Called with (bytes read, bytes in all).
 
@@ -107,6 +112,9 @@ def check_store(
         findings += _check_manifests(layout, name)
         findings += _check_runs(layout, name)
         findings += _check_results(layout, name)
+        findings += _check_nights(layout, name)
+    if catalog is not None:
+        findings += _check_catalog(catalog)
     if not categories:
         findings += [
             _finding(layout, path, "was damaged", _PUT_ASIDE, is_harmless=True) for path, _ in inventory.damaged(layout)
@@ -131,6 +139,38 @@ def _check_arrays(layout: StoreLayout, kind: str, folder: Path) -> list[Finding]
         name, lists = sides[kind]
         if tuple(len(description.get(side, ())) for side in lists) != shapes[name][: len(lists)]:
             return [_finding(layout, folder, f"lists other images than its {name} have", _REBUILD)]
+    return []
+
+
+def _check_nights(layout: StoreLayout, category: str) -> list[Finding]:
+    """Hold what nights are assigned to against what there is."""
+    folder = layout.root / "nights" / category
+    try:
+        frozen = pinned(layout, folder)
+        if frozen is None:
+            return []
+        keys, manifest = frozen["keys"], layout.root / frozen["manifest"]
+        needed = [layout.root / "weights" / category / keys["weigh"], layout.root / "trees" / category / keys["group"]]
+    except (StoreError, KeyError, TypeError) as error:
+        return [_finding(layout, folder, _told(folder, error), _CLUSTER_ANEW)]
+    lost = [path for path in needed if not arrays.is_complete(path)] + ([] if manifest.is_file() else [manifest])
+    return [
+        _finding(layout, folder, f"goes on from {path.relative_to(layout.root)}, which is gone", _CLUSTER_ANEW)
+        for path in lost
+    ]
+
+
+def _check_catalog(catalog: Path | str) -> list[Finding]:
+    """Read the whole catalog, where there is one."""
+    if isinstance(catalog, Path) and not catalog.exists():
+        return []
+    from tasks.stores.catalog.catalog import Catalog
+
+    try:
+        with Catalog.open(catalog) as opened:
+            opened.check()
+    except StoreError as error:
+        return [Finding("catalog", str(error), "see its message")]
     return []
 
 

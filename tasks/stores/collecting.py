@@ -19,6 +19,7 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.parts import parts_of
+from tasks.stores.snapshots import pinned
 
 _UNITS: Final = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -48,6 +49,8 @@ class _Needed:
         Names of files.
     by_group
         Content hashes by embedding or distances key.
+    whole
+        Embedding and distances keys of which everything is needed: nights go on with them, and files may be gone.
     by_young
         Content hashes of manifests that are too young to go: a run that was killed may come back for them.
     unknown
@@ -57,6 +60,7 @@ class _Needed:
     keys: set[str] = field(default_factory=set)
     manifests: set[str] = field(default_factory=set)
     by_group: dict[str, set[str]] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
     by_young: set[str] = field(default_factory=set)
     unknown: str | None = None
 
@@ -149,8 +153,9 @@ def removable(
 ) -> tuple[list[Removal], list[str]]:
     """List what may go of one category, in an order that is safe to stop at any point.
 
-    Runs that began longer ago than ``keep`` go, but never the newest nor the one that ``latest.json`` names. Of
-    everything else goes what no remaining run is made of, if it too is older than ``keep``.
+    Runs that began longer ago than ``keep`` go, but never the newest, nor the one that ``latest.json`` names, nor the
+    one that nights are assigned to. Of everything else goes what no remaining run is made of, if it too is older than
+    ``keep``.
 
     Parameters
     ----------
@@ -234,12 +239,13 @@ def _split_runs(layout: StoreLayout, folder: str, before: datetime) -> tuple[lis
     found = runs.list_runs(layout.root / "runs" / folder)
     try:
         latest = runs.latest_run(layout.root / "runs" / folder)
+        frozen = (pinned(layout, layout.root / "nights" / folder) or {}).get("run")
     except StoreError as error:
         return [], found, [f"{error}; until then all runs of {inventory.category_name(layout, folder)} stay"]
     old, staying, notes = [], found[:1], []
     for run in found[1:]:
         began, foreign = runs.began_at(run.name), inventory.foreign_files(run)
-        if run.name == latest or began is None or began >= before:
+        if run.name in {latest, frozen} or began is None or began >= before:
             staying.append(run)
         elif foreign:
             staying.append(run)
@@ -256,6 +262,15 @@ def _stays(layout: StoreLayout, path: Path, foreign: str) -> str:
 def _needed_by(layout: StoreLayout, folder: str, staying: list[Path], before: datetime) -> _Needed:
     """Collect what the runs that stay are made of, and the images of young manifests."""
     needed = _Needed()
+    try:
+        frozen = pinned(layout, layout.root / "nights" / folder)
+    except StoreError as error:
+        needed.unknown = f"what its nights are assigned to is not known ({error})"
+        return needed
+    if frozen is not None:
+        needed.keys.update(frozen["keys"].values())
+        needed.manifests.add(Path(frozen["manifest"]).name)
+        needed.whole.update((frozen["keys"]["embedding"], frozen["keys"]["distances"]))
     for run in staying:
         try:
             parts = parts_of(layout, runs.read_summary(run))
@@ -285,11 +300,13 @@ def _unneeded(layout: StoreLayout, folder: str, needed: _Needed) -> list[tuple[s
     for kind, sides in (("nearest", ("rows", "columns")), ("embeddings", ("hashes",))):
         for path in inventory.array_folders(layout, kind, folder):
             wanted = needed.hashes(path.parent.name)
-            if any(wanted.isdisjoint(side) for side in _sides(path, sides)):
+            if path.parent.name not in needed.whole and any(wanted.isdisjoint(side) for side in _sides(path, sides)):
                 found.append((kind, path))
     for group in inventory.groups(layout, "embeddings", folder):
         segments = {path for kind, path in found if kind == "embeddings" and path.parent == group}
-        if group.name not in needed.by_group and segments.issuperset(p for p in group.iterdir() if p.is_dir()):
+        if group.name not in needed.by_group.keys() | needed.whole and segments.issuperset(
+            p for p in group.iterdir() if p.is_dir()
+        ):
             found += [("embeddings", path) for path in group.iterdir() if path.name == inventory.UNREADABLE]
     found += [("manifests", path) for path in inventory.manifests(layout, folder) if path.name not in needed.manifests]
     return [(kind, path) for kind, path in found if path.is_file() or arrays.is_complete(path)]

@@ -31,7 +31,7 @@ ARRAYS: Final = MappingProxyType(
 )
 """Folders of a store that hold folders of arrays, by category, and what arrays are in each of these."""
 
-KINDS: Final = (*ARRAYS, "manifests", "runs")
+KINDS: Final = (*ARRAYS, "manifests", "runs", "nights")
 """Folders of a store that have one folder a category."""
 
 UNREADABLE: Final = "unreadable.json"
@@ -55,7 +55,7 @@ _RESULT: Final = re.compile(r"([0-9a-f]{32})-[0-9a-f]{8}")
 class CategorySize:
     """Bytes on disk of one category.
 
-    ``weights`` counts anomaly maps, what was trained and trees too, ``runs`` manifests and cached results.
+    ``weights`` counts anomaly maps, what was trained and trees too, ``runs`` nights, manifests and cached results.
     """
 
     category: str
@@ -111,6 +111,7 @@ _COUNTED_AS: Final = {
     "holistic": "embeddings",
     "manifests": "runs",
     "runs": "runs",
+    "nights": "runs",
     RESULTS: "runs",
 }
 
@@ -120,7 +121,7 @@ def store_size(layout: StoreLayout) -> StoreSize:
     found = StoreSize()
     by_folder = {folder: CategorySize(category_name(layout, folder)) for folder in category_folders(layout)}
     for top in _children(layout.root):
-        if top.name in SHARED:
+        if top.name in SHARED or top.name.startswith(layout.catalog.name):  # SQLite keeps two files beside it
             found.shared += tree_bytes(top)
         elif top == layout.damaged:
             found.damaged += tree_bytes(top)

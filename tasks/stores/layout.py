@@ -12,6 +12,9 @@
       holistic/<category>/<key>/                    embeddings of whole images, for the benchmark
       results/                                      Prefect's cached results: handles, never arrays
       runs/<category>/<run id>/                     what people and scripts read; latest.json: the last asked for
+      nights/<category>/<night>/                    report and summary of a night
+      nights/<category>/snapshot.json               what nights are assigned to is made of: `store gc` keeps it
+      catalog.sqlite                                facts: images, nights, clusters, decisions
       locks/<category>.lock                         held by the one run of a category that may write
       damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was made anew
 """
@@ -19,6 +22,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from anoclust_core.errors import StoreError
@@ -76,6 +80,23 @@ class StoreLayout:
     def runs(self, category: str) -> Path:
         """Folder of a category's runs."""
         return self.root / "runs" / safe_name(category)
+
+    def nights(self, category: str) -> Path:
+        """Folder of a category's nights."""
+        return self.root / "nights" / safe_name(category)
+
+    def night(self, category: str, night: date) -> Path:
+        """Folder of what people and scripts read of one night."""
+        return self.nights(category) / night.isoformat()
+
+    def snapshot(self, category: str) -> Path:
+        """What the category's nights are assigned to is made of, a JSON file."""
+        return self.nights(category) / "snapshot.json"
+
+    @property
+    def catalog(self) -> Path:
+        """File of the catalog, where no other database is named."""
+        return self.root / "catalog.sqlite"
 
     def lock(self, category: str) -> Path:
         """File that the run of a category holds a lock on; a ``.json`` beside it says who does, or did last."""

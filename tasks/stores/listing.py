@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -50,6 +50,7 @@ def list_datasets(
     *,
     categories: Sequence[str] = (),
     exclude: Path | None = None,
+    known: Collection[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[DatasetManifest]:
     """List the images of every category and say what the run does with each.
@@ -64,6 +65,8 @@ def list_datasets(
         Names to keep; all by default.
     exclude
         Folder that holds no data even where it lies inside ``data``: the store.
+    known
+        Categories that may have no image now; where there are some, no image at all is no error either.
     progress
         Called with (files hashed, files in all).
 
@@ -82,17 +85,18 @@ def list_datasets(
     if config.data.splits == "all" and config.data.normals == "none":
         raise ConfigError("--splits all clusters the train split, --normals none leaves it out; give one of the two")
     ignored: Counter[str] = Counter()
-    root = Path(os.path.realpath(data.parent if data.is_file() else data))
-    found = _read_manifest(data) if data.is_file() else _read_folder(Walk((root,), exclude, ignored), data)
+    root = _root(data)
+    found = _candidates(data, exclude, ignored, may_be_empty=bool(known))
     by_category: dict[str, list[_Candidate]] = {}
     for candidate in found:
         by_category.setdefault(candidate.category, []).append(candidate)
-    unknown = sorted(set(categories) - set(by_category))
+    unknown = sorted(set(categories) - set(by_category) - set(known))
     if unknown:
         close = get_close_matches(unknown[0], by_category, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(f"no category {', '.join(unknown)} in {data}; found {', '.join(sorted(by_category))}{hint}")
-    chosen = {name: _choose(by_category[name], config, root) for name in sorted(categories or by_category)}
+    wanted = sorted(by_category.keys() & set(categories or by_category))
+    chosen = {name: _choose(by_category[name], config, root) for name in wanted}
     n_files = sum(len(kept) for kept, _ in chosen.values())
     hashed = 0
     manifests = []
@@ -109,6 +113,29 @@ def list_datasets(
     return manifests
 
 
+def list_categories(data: Path, *, exclude: Path | None = None) -> list[str]:
+    """Names of the categories of a data set; no image is read.
+
+    Raises
+    ------
+    DatasetError
+        If there is no image, or the manifest is broken.
+    """
+    return sorted({candidate.category for candidate in _candidates(data, exclude, Counter())})
+
+
+def _root(data: Path) -> Path:
+    return Path(os.path.realpath(data.parent if data.is_file() else data))
+
+
+def _candidates(
+    data: Path, exclude: Path | None, ignored: Counter[str], *, may_be_empty: bool = False
+) -> list[_Candidate]:
+    if data.is_file():
+        return _read_manifest(data)
+    return _read_folder(Walk((_root(data),), exclude, ignored), data, may_be_empty=may_be_empty)
+
+
 def _ignored_notes(ignored: Counter[str]) -> list[str]:
     if not ignored:
         return []
@@ -116,7 +143,7 @@ def _ignored_notes(ignored: Counter[str]) -> list[str]:
     return [f"Files with other endings than those of images were ignored: {kinds}."]
 
 
-def _read_folder(walk: Walk, data: Path) -> list[_Candidate]:
+def _read_folder(walk: Walk, data: Path, *, may_be_empty: bool) -> list[_Candidate]:
     """Candidates of a folder in any of the layouts."""
     if not is_folder(data):
         raise DatasetError(f"no images to cluster: {data} is neither a folder nor a manifest (.csv)")
@@ -137,7 +164,7 @@ def _read_folder(walk: Walk, data: Path) -> list[_Candidate]:
     else:
         walk.ignored.update(f"{printable(path.suffix.lower())} that is a broken link or no file" for path in named)
         found = [candidate for folder in folders for candidate in _read_category(walk, folder)]
-    if not found:
+    if not found and not may_be_empty:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise DatasetError(
             f"no image in {data}; expected files ending in {endings}, in the folder or one folder a category"

@@ -55,20 +55,29 @@ class WantedPairs:
         Contents that need the distances from ``rows`` to ``columns``, one direction.
     with_means
         Whether the mutual pairs need the mean distance of all their patches too.
+    both_ways
+        Whether the distances from ``columns`` to ``rows`` are wanted too: the same product gives them.
     """
 
     mutual: Sequence[str] = ()
     rows: Sequence[str] = ()
     columns: Sequence[str] = ()
     with_means: bool = False
+    both_ways: bool = False
 
 
-def wanted_pairs(images: DatasetManifest, reference: Reference, *, with_means: bool = False) -> WantedPairs:
-    """Pairs for the distances from every clustered image to every image of the reference."""
+def wanted_pairs(
+    images: DatasetManifest, reference: Reference, *, with_means: bool = False, both_ways: bool = False
+) -> WantedPairs:
+    """Pairs for the distances from every clustered image to every image of the reference.
+
+    Normals need no distances to the clustered images, unless they stand for images that will be clustered together
+    with these: ``both_ways``.
+    """
     rows, _ = unique_contents(images.clustered)
     columns, _ = reference_contents(reference, images)
     if reference.role == "normal":
-        return WantedPairs(rows=rows, columns=columns)
+        return WantedPairs(rows=rows, columns=columns, both_ways=both_ways)
     among = set(columns)
     others = [row for row in rows if row not in among]
     return WantedPairs(mutual=columns, rows=others, columns=columns, with_means=with_means)
@@ -142,7 +151,7 @@ class NearestSlabs:
         """
         missing = ~self._covered_both_ways(pairs)
         n_mutual = int(np.triu(missing, k=1).sum()) or int(missing.any())
-        return n_mutual + int((~self.covered(pairs.rows, pairs.columns)).sum())
+        return n_mutual + int((~self._covered_as_wanted(pairs)).sum())
 
     def plan(self, pairs: WantedPairs, embeddings: Path, n_patches: int, side: int) -> Plan:
         """Blocks for the pairs that are not there yet."""
@@ -150,9 +159,17 @@ class NearestSlabs:
         for rectangle in tiling.missing_squares(self._covered_both_ways(pairs)):
             rows, columns = ([pairs.mutual[i] for i in side] for side in (rectangle.rows, rectangle.columns))
             plan.add_mutual(rows, columns, with_means=pairs.with_means)
-        for rectangle in tiling.missing_rectangles(self.covered(pairs.rows, pairs.columns)):
-            plan.add_directed([pairs.rows[i] for i in rectangle.rows], [pairs.columns[i] for i in rectangle.columns])
+        for rectangle in tiling.missing_rectangles(self._covered_as_wanted(pairs)):
+            rows, columns = [pairs.rows[i] for i in rectangle.rows], [pairs.columns[i] for i in rectangle.columns]
+            if pairs.both_ways:
+                plan.add_mutual(rows, columns)
+            else:
+                plan.add_directed(rows, columns)
         return plan
+
+    def _covered_as_wanted(self, pairs: WantedPairs) -> NDArray[np.bool_]:
+        covered = self.covered(pairs.rows, pairs.columns)
+        return covered & self.covered(pairs.columns, pairs.rows).T if pairs.both_ways else covered
 
     def _covered_both_ways(self, pairs: WantedPairs) -> NDArray[np.bool_]:
         """Mutual pairs that have both directions; an image that was a normal once may have one of them only."""

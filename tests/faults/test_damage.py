@@ -12,11 +12,8 @@ import numpy as np
 import pytest
 from places import DONE, Place, State, check_same_result, everywhere
 
-from anoclust_core.config import RunConfig
 from anoclust_core.errors import DamagedError, StoreError
-from anoclust_core.records import DatasetManifest
-from flows import run
-from flows.run import MAX_REPAIRS
+from flows.holding import MAX_REPAIRS, repairing
 from tasks import telemetry
 from tasks.stores import arrays, runs
 from tasks.stores.engine import run_jobs
@@ -219,21 +216,19 @@ def test_damage_that_a_worker_meets_is_named(tmp_path):
 
 
 @pytest.fixture
-def failing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Exception | None]], list[str]]:
+def failing_runs(tmp_path: Path) -> Callable[[list[Exception | None]], list[str]]:
     """Give runs that fail one after the other; None is a run that goes well. Gives the notes."""
 
     def failing(errors: list[Exception | None]) -> list[str]:
         waiting = iter(errors)
 
-        def one_run(*_: object) -> tuple[Path, bool]:
+        def one_run() -> Path:
             if (error := next(waiting)) is not None:
                 raise error
-            return tmp_path, True
+            return tmp_path
 
-        monkeypatch.setattr(run, "_unguarded_run", one_run)
         with telemetry.recording() as notes:
-            manifest = DatasetManifest("board", ())
-            run._repaired_run(manifest, StoreLayout(tmp_path), RunConfig(), None, False)  # type: ignore[arg-type]
+            repairing(StoreLayout(tmp_path), one_run)
             return notes.notes
 
     return failing

@@ -102,7 +102,7 @@ def test_stages_are_those_of_the_library(data, tmp_path, checkpoint):
     )
     features = bags.transpose(0, 2, 1).reshape(len(bags), -1, 8, 8)
     maps = anomaly_maps(np.stack([scale_channels(image) for image in features]))
-    finished = finish_maps(maps)
+    finished = finish_maps(maps, flat=True)
     expected = [descriptor(image, of, tau=0.002) for image, of in zip(features, finished, strict=True)]
     found = stored(outcome, tmp_path / "store")
     np.testing.assert_allclose(found["maps"], maps, atol=1e-6)

@@ -39,15 +39,30 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "pair.dask": ("tcp://file:1", "tcp://variable:1", "none"),
     "weigh.tau": (0.02, "0.5sd", "0.7"),
     "weigh.weights": ("uniform", "maps:/variable", "rarity"),
+    "blind.variant": ("paper", "program", "paper"),
+    "blind.vae": (False, "true", "false"),
+    "blind.contrastive": (False, "true", "false"),
+    "blind.threshold": ("otsu", "kmeans-quantile", "robust"),
+    "blind.flat_field": (False, "true", "false"),
+    "blind.border": (0.1, "0.2", "0.3"),
     "group.distance": ("max_min_max", "mean_mean", "min_min"),
     "group.linkage": ("average", "single", "complete"),
     "group.n_clusters": (2, "3", "auto"),
+    "night.timezone": ("Europe/Berlin", "Asia/Tokyo", "America/Lima"),
+    "night.day_starts": ("22:00", "00:30", "05:59"),
+    "night.captured": (["path:%Y-%m-%d", "exif"], "column:shot", "exif,file"),
+    "night.recluster_every": (3, "14", "none"),
+    "night.recluster_unknown": (0.1, "0.3", "0.5"),
+    "night.catalog": ("postgresql://a@file/x", "postgresql://a@variable/x", "postgresql://a@flag/x"),
 }
 """Three values of every setting, for the file, the variable and the flag, written as `anoclust config show` does."""
 
 SOURCES = ("file", "variable", "flag")
 
 names = pytest.mark.parametrize("name", SAMPLES)
+
+OF_NIGHTS = "night."
+"""Settings that a run knows nothing of: flags of `anoclust nightly`."""
 
 
 def toml(values: dict[str, object]) -> str:
@@ -56,6 +71,8 @@ def toml(values: dict[str, object]) -> str:
 
 
 def shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -118,14 +135,26 @@ def test_any_mixture_of_sources(tmp_path_factory: pytest.TempPathFactory, given_
             assert found.values()[name] == resolve({name: SAMPLES[name][1]}, environment={}).values()[name]
 
 
+def command_of(name: str) -> str:
+    return "nightly" if name.startswith(OF_NIGHTS) else "run"
+
+
+def test_a_password_is_not_shown() -> None:
+    """`anoclust config show` keeps the password of the catalog's database to itself."""
+    found = resolve({"night.catalog": "postgresql://me:secret@host/x"}, environment={})
+    assert found.config.night.catalog == "postgresql://me:secret@host/x"
+    assert found.values()["night.catalog"] == "postgresql://me:***@host/x"
+
+
 @names
 def test_run_has_a_flag_for_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    """`anoclust run` takes every setting as a flag, and hands it on under the right name."""
+    """`anoclust run`, or `nightly`, takes every setting as a flag, and hands it on under the right name."""
     seen: list[Settings] = []
     monkeypatch.setattr("flows.cli.run._cluster", lambda data, found, *_, **__: seen.append(found))
+    monkeypatch.setattr("flows.cli.nights._run", lambda data, found, *_, **__: seen.append(found))
     monkeypatch.chdir(tmp_path)
     flag = SAMPLES[name][2]
-    result = CliRunner().invoke(app, ["run", "data", flag_of(name), flag])
+    result = CliRunner().invoke(app, [command_of(name), "data", flag_of(name), flag])
     assert result.exit_code == 0, result.output
     assert seen[0] == resolve({name: flag}, environment={})
     assert {other for other, origin in seen[0].origins.items() if origin != "default"} == {name}
@@ -133,8 +162,8 @@ def test_run_has_a_flag_for_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 @names
 def test_help_names_every_flag(name: str) -> None:
-    """`anoclust run --help` explains every setting."""
-    text = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "300"}).stdout
+    """`anoclust run --help`, or that of `nightly`, explains every setting."""
+    text = CliRunner().invoke(app, [command_of(name), "--help"], env={"COLUMNS": "300"}).stdout
     assert flag_of(name) in text
     assert settings.texts()[name].split(":")[0].replace("`", "")[:20] in text
 
@@ -230,7 +259,7 @@ def test_config_init_writes_once(tmp_path: Path) -> None:
         ("[data]\nsplits = 'tests'", ["data.splits takes test or all", "'tests'", "did you mean test?"]),
         ("[embed]\nlayers = ['2', 'x']", ["embed.layers takes auto or numbers"]),
         ("[embed]\nlayers = []", ["embed.layers takes auto or numbers", "found []"]),
-        ("[embed]\nimage_size = 16", ["embed.image_size takes a whole number of pixels from 32", "found 16"]),
+        ("[embed]\nimage_size = 16", ["embed.image_size takes auto or a whole number of pixels from 32", "found 16"]),
         ("[pair]\nstore_budget = 'lots'", ["pair.store_budget takes a size such as 2GiB", "'lots'"]),
         ("[weigh]\ntau = -1", ["weigh.tau takes a positive number", "found -1"]),
         ("[data]\nmax_bad_share = 30", ["data.max_bad_share takes a share from 0 to 1", "found 30"]),

@@ -124,6 +124,16 @@ CASES = [
         "anoclust run board --linkage wrad", 2, ("--linkage takes", "ward, average, complete or single", "found 'wrad'")
     ),
     Case("anoclust run board --distance hausdorff", 2, ("--distance takes", "max_min_max", "found 'hausdorff'")),
+    Case("anoclust run board --recipe blnd", 2, ("--recipe takes auto, sohn or blind", "found 'blnd'")),
+    Case("anoclust run board --recipe blind --weights uniform", 2, ("recipe blind makes anomaly maps of its own",)),
+    Case("anoclust run board --recipe blind --distance min_min", 2, ("recipe blind compares no patches",)),
+    Case("anoclust run board --recipe blind --border 0.5", 2, ("--border takes a part from 0", "found '0.5'")),
+    Case("anoclust run board --recipe blind --vae maybe", 2, ("--vae takes true or false", "found 'maybe'")),
+    Case(
+        "anoclust run board --recipe blind --threshold kmeans-quantile",
+        2,
+        ("--threshold kmeans-quantile needs the number of classes",),
+    ),
     Case("anoclust benchmark board --table 6", 2, ("--table takes one of 1, 2,", "found '6'")),
     Case("anoclust benchmark board --methods median", 2, ("--methods takes one of average,", "found 'median'")),
     Case("anoclust benchmark board --subsets 1", 2, ("--subsets takes a number from 2",)),

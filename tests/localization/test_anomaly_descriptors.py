@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.localization.maps import PROGRAM_BORDER, descriptor, finish_maps
+from anoclust_core.localization.maps import MIN_FLAT_FIELD, PROGRAM_BORDER, descriptor, finish_maps, flat_field
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +31,38 @@ def test_maps_are_blurred_as_by_convolution(height: int, width: int, seed: int) 
     """A finished map is the 5 x 5 Gaussian of the raw one, edges included."""
     maps = np.random.default_rng(seed).random((2, height, width))
     np.testing.assert_allclose(finish_maps(maps), blurred(maps, 5, 1.0), atol=1e-6)
+
+
+@quick
+@given(st.integers(MIN_FLAT_FIELD, 20), st.integers(0, 99))
+def test_what_all_images_have_in_common_is_no_anomaly(n_images: int, seed: int) -> None:
+    """A pattern that lies over all images, like that of a padded edge, lifts flat maps as a whole and no more."""
+    draws = np.random.default_rng(seed)
+    maps = draws.random((n_images, 6, 7))
+    pattern = np.zeros((6, 7))
+    pattern[0] = pattern[:, 0] = 3
+    found = flat_field(maps + pattern)
+    lifted = found - flat_field(maps)
+    np.testing.assert_allclose(lifted, lifted[0, 0, 0], atol=1e-5)
+    order = draws.permutation(n_images)
+    np.testing.assert_array_equal(flat_field((maps + pattern)[order]), found[order])
+
+
+def test_a_defect_at_an_edge_stands_out_in_a_flat_map() -> None:
+    """One image's defect stays where it is, at the edge too, with its whole height."""
+    maps = np.ones((MIN_FLAT_FIELD, 8, 8))
+    maps[:, 0] = 2
+    maps[3, 0, 4] += 1
+    found = flat_field(maps)
+    assert found[3].argmax() == 4
+    assert found[3].max() - np.median(found) == pytest.approx(1)
+
+
+def test_few_images_are_left_as_they_are() -> None:
+    """With fewer images than it takes to know what is common, nothing is taken away."""
+    maps = np.random.default_rng(0).random((MIN_FLAT_FIELD - 1, 5, 5))
+    np.testing.assert_allclose(flat_field(maps), maps, rtol=1e-6)
+    np.testing.assert_allclose(finish_maps(maps, flat=True), finish_maps(maps))
 
 
 def test_nothing_is_hidden_unless_asked_for() -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import StoreError
 from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.partitions import PartitionMatch
-from tasks.stores.catalog import clusters, decisions, images, nights, opening
+from tasks.stores.catalog import clusters, decisions, images, nights, notices, opening
 from tasks.stores.catalog.facts import (
     AssignmentFact,
     ClusterFact,
@@ -22,6 +22,7 @@ from tasks.stores.catalog.facts import (
     ImageFact,
     NightCount,
     NightFact,
+    NoticeFact,
     SnapshotFact,
 )
 from tasks.stores.catalog.schema import Image
@@ -87,6 +88,11 @@ class Catalog:
         with self._reading() as session:
             return images.known_images(session, category, contents)
 
+    def images(self, category: str, *, until: date | None = None) -> list[ImageFact]:
+        """Images of a category by content, those of later nights left out."""
+        with self._reading() as session:
+            return images.images(session, category, until)
+
     def record_night(
         self,
         night: NightFact,
@@ -94,6 +100,7 @@ class Catalog:
         new: Iterable[ImageFact] = (),
         assignments: Iterable[AssignmentFact] = (),
         born: Mapping[str, Mapping[str, object]] | None = None,
+        tell: Iterable[NoticeFact] = (),
     ) -> None:
         """Record a night whole, in the place of what was recorded for the same night before.
 
@@ -107,10 +114,24 @@ class Catalog:
             Where they belong, clusters born in this night included.
         born
             Identities of provisional clusters, `fresh_ids` beyond `identities`, each with its evidence as JSON values.
+        tell
+            What others are told because of it; what they were told before is not told again.
         """
         with self._writing(night.category) as session:
             images.record_images(session, night.category, new, now=_now())
             nights.record_night(session, night, assignments, born or {})
+            notices.add(session, tell)
+
+    def conclude_night(self, night: NightFact, *, tell: Iterable[NoticeFact] = ()) -> None:
+        """Say how a night ended; its images stay as they are recorded."""
+        with self._writing(night.category) as session:
+            nights.put_night(session, night)
+            notices.add(session, tell)
+
+    def night_record(self, category: str, night: date) -> tuple[list[AssignmentFact], dict[str, dict[str, object]]]:
+        """Assignments and births that a night was recorded with; nothing where it was not."""
+        with self._reading() as session:
+            return nights.night_record(session, category, night)
 
     def nights(
         self, category: str | None = None, *, since: date | None = None, until: date | None = None
@@ -138,6 +159,7 @@ class Catalog:
         match: PartitionMatch,
         assignments: Iterable[AssignmentFact],
         new: Iterable[ImageFact] = (),
+        tell: Iterable[NoticeFact] = (),
     ) -> bool:
         """Record a re-clustering: what became of every cluster, with evidence, and where each image is now.
 
@@ -153,6 +175,8 @@ class Catalog:
             Every image of the snapshot, with identities of ``match.ids``.
         new
             Images that were not known.
+        tell
+            What others are told because of it, if it is recorded.
 
         Returns
         -------
@@ -161,7 +185,10 @@ class Catalog:
         """
         with self._writing(snapshot.category) as session:
             images.record_images(session, snapshot.category, new, now=_now())
-            return nights.record_snapshot(session, snapshot, night, match, assignments)
+            recorded = nights.record_snapshot(session, snapshot, night, match, assignments)
+            if recorded:
+                notices.add(session, tell)
+            return recorded
 
     def latest_snapshot(self, category: str) -> SnapshotFact | None:
         """Snapshot of the last re-clustering, or None."""
@@ -262,6 +289,18 @@ class Catalog:
         """
         with self._writing(category) as session:
             return decisions.undo(session, category, number, who=who, when=when or _now())
+
+    # -- notices ----------------------------------------------------------------------------------------------------
+
+    def notices(self, category: str, *, only_unsent: bool = False) -> list[NoticeFact]:
+        """What others were told, or are still to be told, by night."""
+        with self._reading() as session:
+            return notices.notices(session, category, only_unsent=only_unsent)
+
+    def mark_sent(self, category: str, names: Iterable[str]) -> None:
+        """Note that some notices were sent."""
+        with self._writing(category) as session:
+            notices.mark_sent(session, category, names, when=_now())
 
     # -- upkeep -----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 ClusterState = Literal["provisional", "confirmed", "retired", "merged"]
 """``provisional``: born between two snapshots. ``confirmed``: found by a re-clustering. The others are gone."""
 
-NightState = Literal["done", "failed"]
+NightState = Literal["begun", "done", "failed"]
+"""``begun``: its images are recorded, but the re-clustering or the report that belongs to it is still to come."""
 
 DecisionKind = Literal[
     "rename", "note", "merge", "split", "retire", "undo", "born", "kept", "merged", "retired", "was_split"
@@ -38,6 +39,10 @@ class ImageFact:
         Why it cannot be used, or None.
     first_seen
         When the catalog was first told of it; set by the catalog.
+    file
+        Where its bytes were last; they may be gone.
+    split, label, mask
+        As given with the data, or None.
     """
 
     content: str
@@ -47,6 +52,10 @@ class ImageFact:
     extra: Mapping[str, str] = field(default_factory=dict)
     quarantined: str | None = None
     first_seen: datetime | None = None
+    file: str | None = None
+    split: str | None = None
+    label: str | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +89,11 @@ class NightFact:
     state
         How it ended.
     key
-        Key of the run: another one means that something else was asked for.
+        Key of the snapshot that images were assigned to; nights of one key can be compared.
     began, ended
         When it was worked on.
     counters
-        What was counted: images seen, new, assigned, unknown, new clusters, pair products.
+        What was counted: images seen, new, assigned, unknown, new clusters, pair products; and measured.
     """
 
     category: str
@@ -93,7 +102,7 @@ class NightFact:
     key: str
     began: datetime
     ended: datetime
-    counters: Mapping[str, int] = field(default_factory=dict)
+    counters: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +196,29 @@ class NightCount:
     night: date
     cluster: str | None
     n_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeFact:
+    """Something that others are told once.
+
+    Attributes
+    ----------
+    category, notice
+        Which one; ``notice`` names the fact, so that recording it again adds nothing.
+    night
+        Night that it was found in.
+    event
+        Name of the event, such as ``anoclust.cluster.new``.
+    payload
+        JSON values that go with it.
+    sent_at
+        When it was sent, or None.
+    """
+
+    category: str
+    notice: str
+    night: date
+    event: str
+    payload: Mapping[str, Any]
+    sent_at: datetime | None = None

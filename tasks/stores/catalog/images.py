@@ -29,6 +29,7 @@ def record_images(session: Session, category: str, images: Iterable[ImageFact], 
         for content, image in known.items():
             given = by_content[content]
             image.path, image.extra, image.quarantined = given.path, dict(given.extra), given.quarantined
+            image.file, image.split, image.label, image.mask = given.file, given.split, given.label, given.mask
     session.flush()
 
 
@@ -37,6 +38,14 @@ def known_images(session: Session, category: str, contents: Sequence[str]) -> di
     return {
         image.content: _fact(image) for part in batches(contents) for image in session.scalars(_chosen(category, part))
     }
+
+
+def images(session: Session, category: str, until: date | None) -> list[ImageFact]:
+    """Images of a category by content, those of later nights left out."""
+    query = select(Image).where(Image.category == category).order_by(Image.content)
+    if until is not None:
+        query = query.where(Image.night <= until)
+    return [_fact(image) for image in session.scalars(query)]
 
 
 def current_assignments(session: Session, category: str) -> list[AssignmentFact]:
@@ -126,6 +135,10 @@ def _row(category: str, image: ImageFact, now: datetime) -> dict[str, Any]:
         "night": image.night,
         "extra": dict(image.extra),
         "quarantined": image.quarantined,
+        "file": image.file,
+        "split": image.split,
+        "label": image.label,
+        "mask": image.mask,
     }
 
 
@@ -138,4 +151,8 @@ def _fact(image: Image) -> ImageFact:
         extra=image.extra,
         quarantined=image.quarantined,
         first_seen=image.first_seen,
+        file=image.file,
+        split=image.split,
+        label=image.label,
+        mask=image.mask,
     )

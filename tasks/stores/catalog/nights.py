@@ -47,9 +47,14 @@ def record_night(
             run=run.number,
         )
     _assign(session, run, assignments)
+    put_night(session, fact)
+
+
+def put_night(session: Session, fact: NightFact) -> None:
+    """Say what is known of a night itself."""
     session.merge(
         Night(
-            category=category,
+            category=fact.category,
             night=fact.night,
             state=fact.state,
             key=fact.key,
@@ -142,6 +147,21 @@ def nights(session: Session, category: str | None, since: date | None, until: da
         )
         for night in session.scalars(query)
     ]
+
+
+def night_record(
+    session: Session, category: str, night: date
+) -> tuple[list[AssignmentFact], dict[str, dict[str, object]]]:
+    """Assignments, by content, and births with their evidence, by identity, that a night was recorded with."""
+    run = session.scalars(select(Run).where(Run.category == category, Run.night == night)).one_or_none()
+    if run is None:
+        return [], {}
+    assigned = session.scalars(select(Assignment).where(Assignment.run == run.number).order_by(Assignment.content))
+    told = session.scalars(select(Decision).where(Decision.run == run.number, Decision.kind == "born"))
+    return (
+        [AssignmentFact(one.content, one.cluster, one.distance, one.confidence) for one in assigned],
+        {decision.cluster: dict(decision.after) for decision in told},
+    )
 
 
 def identities_without(session: Session, category: str, night: date) -> set[str]:

@@ -60,6 +60,10 @@ class Image(Base):
     night: Mapped[date]
     extra: Mapped[dict[str, Any]]
     quarantined: Mapped[str | None]
+    file: Mapped[str | None]
+    split: Mapped[str | None]
+    label: Mapped[str | None]
+    mask: Mapped[str | None]
 
 
 class Snapshot(Base):
@@ -173,3 +177,16 @@ class Placement(Base):
     category: Mapped[str] = mapped_column(primary_key=True)
     content: Mapped[str] = mapped_column(primary_key=True)
     cluster: Mapped[str]
+
+
+class Notice(Base):
+    """Something that others are told once: recorded with what it is about, sent afterwards."""
+
+    __tablename__ = "notices"
+
+    category: Mapped[str] = mapped_column(primary_key=True)
+    notice: Mapped[str] = mapped_column(primary_key=True)
+    night: Mapped[date]
+    event: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    sent_at: Mapped[datetime | None]

@@ -1,0 +1,132 @@
+"""What nights make of a data set that is dealt out over them: identities, new clusters, pairs, and the last partition.
+
+The clustered images of a manifest are shuffled and dealt out over thirty nights; normals are there from the first. What
+is printed at the end compares the partition after the last night with that of one run over everything, and the same
+again after everything was clustered anew. Settings come from `ANOCLUST_*` variables and `anoclust.toml`.
+
+    anoclust prepare mtd FOLDER --out mtd.csv
+    python benchmarks/nights.py mtd.csv --work FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import adjusted_rand_score
+
+from anoclust_core.config import RunConfig
+from flows.nights import NightOutcome, run_nights
+from flows.run import run_data
+from flows.settings import resolve
+from tasks.stores import runs
+from tasks.stores.catalog.catalog import Catalog
+
+FIRST = date(2026, 1, 1)
+COLUMN = "dealt_to"
+
+
+def deal(manifest: Path, out: Path, *, nights: int, seed: int) -> tuple[str, dict[str, str]]:
+    """Write the manifest with a night for each image; gives its category and the label of each path."""
+    with manifest.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    clustered = [row for row in rows if row.get("split") in {None, "", "test"}]
+    for row in rows:
+        row["path"] = str((manifest.parent / row["path"]).resolve())
+        row[COLUMN] = ""
+    for place, at in enumerate(np.random.default_rng(seed).permutation(len(clustered)).tolist()):
+        clustered[at][COLUMN] = (FIRST + timedelta(days=place * nights // len(clustered))).isoformat()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    categories = sorted({row["category"] for row in rows})
+    if len(categories) != 1:
+        raise SystemExit(f"expected a manifest of one category, found {', '.join(categories)}")
+    return categories[0], {row["path"]: row.get("label") or "" for row in clustered}
+
+
+def partition(store: Path, category: str) -> dict[str, str]:
+    """Cluster of every image by path; the unknown are one cluster."""
+    with Catalog.open(store / "catalog.sqlite") as catalog:
+        paths = {fact.content: fact.path for fact in catalog.images(category)}
+        return {paths[fact.content]: fact.cluster or "unknown" for fact in catalog.assignments(category)}
+
+
+def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> float:
+    """ARI over the images that are in both."""
+    common = sorted(one.keys() & other.keys())
+    return float(adjusted_rand_score([one[path] for path in common], [other[path] for path in common]))
+
+
+def changed(before: Mapping[str, str], after: Mapping[str, str]) -> int:
+    """Images that had a cluster and have another one now."""
+    return sum(after[path] != cluster for path, cluster in before.items() if cluster != "unknown" and path in after)
+
+
+def from_scratch(manifest: Path, store: Path, config: RunConfig) -> dict[str, str]:
+    """Cluster of every image by path, of one run over everything."""
+    (outcome,) = run_data(manifest, store, config)
+    if outcome.run is None:
+        raise SystemExit(f"the run over everything failed: {outcome.error}")
+    with (outcome.run / runs.ASSIGNMENTS_CSV).open(encoding="utf-8", newline="") as file:
+        return {row["path"]: row["cluster"] for row in csv.DictReader(file)}
+
+
+def one_night(manifest: Path, store: Path, config: RunConfig, night: date, *, recluster: bool = False) -> NightOutcome:
+    """Run a night of the only category; stop where it fails."""
+    (outcome,) = run_nights(manifest, store, config, as_of=night, recluster=recluster)
+    if outcome.error is not None:
+        raise SystemExit(f"night {night} failed: {outcome.error}")
+    return outcome
+
+
+def main() -> None:
+    """Print a line a night, and the comparison at the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--work", type=Path, required=True, help="folder for stores; delete it afterwards")
+    parser.add_argument("--nights", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    settings = resolve({"night.captured": f"column:{COLUMN}", "night.day_starts": "00:00"})
+    dealt = asked.work / "dealt.csv"
+    category, labels = deal(asked.manifest, dealt, nights=asked.nights, seed=asked.seed)
+    store = asked.work / "nights"
+    before: dict[str, str] = {}
+    print("| night | new | unknown | new clusters | pair products | moved | ARI to labels | s | clustered anew |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for number in range(asked.nights):
+        start = time.perf_counter()
+        outcome = one_night(dealt, store, settings.config, FIRST + timedelta(days=number))
+        took = time.perf_counter() - start
+        now = partition(store, category)
+        of = outcome.counters
+        print(
+            f"| {number + 1} | {of['new']} | {of['unknown']} | {of['new_clusters']} | {of['pair_products']:,} "
+            f"| {changed(before, now)} | {agreement(now, labels):.3f} | {took:.0f} | {outcome.reclustered or ''} |",
+            flush=True,
+        )
+        before = now
+    scratch = from_scratch(dealt, asked.work / "scratch", settings.config)
+    last = FIRST + timedelta(days=asked.nights - 1)
+    print(f"\nafter the last night: ARI to a run from scratch {agreement(before, scratch):.3f}")
+    anew = one_night(dealt, store, settings.config, last, recluster=True)
+    after = partition(store, category)
+    print(
+        f"clustered anew ({anew.counters['pair_products']:,} pair products): ARI to a run from scratch "
+        f"{agreement(after, scratch):.3f}, {changed(before, after)} images moved"
+    )
+    print(
+        f"ARI to the labels: from scratch {agreement(scratch, labels):.3f}, by nights {agreement(before, labels):.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

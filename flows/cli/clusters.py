@@ -1,0 +1,273 @@
+"""``anoclust clusters``: look at lasting clusters, name, merge, split and retire them; every decision can be undone."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anoclust_core.errors import ConfigError
+from flows.cli.messages import Messages
+from flows.cli.options import ConfigFile, Debug, Json, Store, whole_number
+
+if TYPE_CHECKING:
+    from tasks.stores.catalog.catalog import Catalog
+
+app = typer.Typer(
+    help="Look at the clusters of a category; name, merge, split and retire them. What you decide stays, also when "
+    "everything is clustered anew.",
+    no_args_is_help=True,
+)
+
+Category = Annotated[str, typer.Argument(help="Name of the product.", show_default=False)]
+Named = Annotated[str, typer.Argument(help="Cluster, by identity (c7) or name.", show_default=False)]
+Who = Annotated[str | None, typer.Option(help="Who decides, as the history shows it.", show_default="your user name")]
+
+
+@app.command("list")
+def list_clusters(
+    category: Category,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that were retired or merged.")] = False,
+    store: Store = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print the clusters of a category: identity, name, images, state, when it was born."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        from flows.night_tables import clusters_table
+        from flows.tables import print_table
+
+        found = [one for one in catalog.clusters(category) if everything or one.state in {"provisional", "confirmed"}]
+        if as_json:
+            typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str, ensure_ascii=False))
+        else:
+            print_table(clusters_table(found))
+
+
+@app.command("show")
+def show(
+    category: Category,
+    cluster: Named,
+    limit: Annotated[int, typer.Option(help="Images to list.", parser=whole_number, metavar="<int>")] = 20,
+    store: Store = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print one cluster: its images night by night, the surest first, and what happened to it."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        from flows.night_tables import clusters_table, history_lines
+        from flows.tables import print_table
+
+        found = catalog.cluster(category, cluster)
+        members = [fact for fact in catalog.assignments(category) if fact.cluster == found.cluster]
+        members.sort(key=lambda fact: (-fact.confidence, fact.content))
+        images = catalog.known_images(category, [fact.content for fact in members])
+        rows = [
+            {
+                "path": images[fact.content].path,
+                "sha256": fact.content,
+                "night": images[fact.content].night.isoformat(),
+                "distance": fact.distance,
+                "confidence": fact.confidence,
+            }
+            for fact in members
+        ]
+        counts = [count for count in catalog.counts(category) if count.cluster == found.cluster]
+        if as_json:
+            nights = {count.night.isoformat(): count.n_images for count in counts}
+            content = {**asdict(found), "nights": nights, "images": rows}
+            typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
+            return
+        print_table(clusters_table([found]))
+        typer.echo("")
+        for row in rows[:limit]:
+            typer.echo(f"  {row['night']}  confidence {row['confidence']:.2f}  {row['path']}")
+        if len(rows) > limit:
+            typer.echo(f"  and {len(rows) - limit:,} more (--limit, --json)")
+        typer.echo("")
+        for line in history_lines(catalog.history(category, found.cluster)):
+            typer.echo(line)
+
+
+@app.command("history")
+def history(
+    category: Category,
+    cluster: Annotated[str | None, typer.Argument(help="Only this cluster.", show_default="all")] = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print what happened to clusters, the first first: births, re-clusterings with their evidence, decisions."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        from flows.night_tables import history_lines
+
+        found = catalog.history(category, cluster)
+        if as_json:
+            typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str, ensure_ascii=False))
+        for line in history_lines(found) if not as_json else []:
+            typer.echo(line)
+
+
+@app.command("rename")
+def rename(
+    category: Category,
+    cluster: Named,
+    name: Annotated[str, typer.Argument(help='Its name from now on; "" takes it away.', show_default=False)],
+    who: Who = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Give a cluster a name; it keeps its identity, and can be called by either."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        catalog.rename(category, cluster, name, who=_who(who))
+        _done(f"{cluster} of {category} is named {name}" if name else f"{cluster} of {category} has no name")
+
+
+@app.command("note")
+def note(
+    category: Category,
+    cluster: Named,
+    text: Annotated[str, typer.Argument(help='What there is to say; "" takes it away.', show_default=False)],
+    who: Who = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Say something about a cluster."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        catalog.annotate(category, cluster, text, who=_who(who))
+        _done(f"noted of {cluster} of {category}")
+
+
+@app.command("merge")
+def merge(
+    category: Category,
+    clusters: Annotated[list[str], typer.Argument(help="Clusters that become part of another.", show_default=False)],
+    into: Annotated[str, typer.Option(help="The one that they become part of.", show_default=False)],
+    who: Who = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Let clusters be one, in past nights too; it stays so when everything is clustered anew."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        catalog.merge(category, clusters, into=into, who=_who(who))
+        _done(f"{', '.join(clusters)} of {category} belong to {into} now")
+
+
+@app.command("split")
+def split(
+    category: Category,
+    cluster: Named,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Images of the new cluster, by path or by the start of their sha256; @FILE reads one a line.",
+            show_default=False,
+        ),
+    ],
+    who: Who = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Make a new cluster of some images of another; they stay in it when everything is clustered anew."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        new = catalog.split(category, cluster, _contents(catalog, category, images), who=_who(who))
+        _done(f"{new} of {category} is made of images of {cluster}")
+
+
+@app.command("retire")
+def retire(
+    category: Category,
+    cluster: Named,
+    who: Who = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Let a cluster be gone: no image is given to it any more."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        catalog.retire(category, cluster, who=_who(who))
+        _done(f"{cluster} of {category} is retired")
+
+
+@app.command("undo")
+def undo(
+    category: Category,
+    number: Annotated[
+        int | None,
+        typer.Argument(help="Number of the decision.", parser=whole_number, metavar="[<int>]", show_default="the last"),
+    ] = None,
+    who: Who = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Take a person's decision back; `anoclust clusters history` numbers them."""
+    with Messages(debug), _catalog(store, config, category) as catalog:
+        undone = catalog.undo(category, number, who=_who(who))
+        typer.echo(f"decision {undone} of {category} is taken back")
+
+
+@contextmanager
+def _catalog(store: str | None, config: Path | None, category: str) -> Iterator[Catalog]:
+    """Open the catalog of a store that has the category."""
+    from flows.settings import resolve
+    from flows.status import catalog_of, known_category
+    from tasks.stores.catalog.catalog import Catalog
+    from tasks.stores.layout import existing_store
+
+    settings = resolve({"store": store}, file=config)
+    with Catalog.open(catalog_of(existing_store(settings.store), settings.config)) as catalog:
+        known_category(catalog, category)
+        yield catalog
+
+
+def _contents(catalog: Catalog, category: str, named: list[str]) -> list[str]:
+    """Content hashes of images that a person names.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such image, or more than one.
+    """
+    names = [
+        line.strip()
+        for name in named
+        for line in (Path(name[1:]).read_text(encoding="utf-8").splitlines() if name.startswith("@") else [name])
+        if line.strip()
+    ]
+    images = catalog.images(category)
+    by_path = {image.path: image.content for image in images}
+    found = []
+    for name in names:
+        matches = [by_path[name]] if name in by_path else [i.content for i in images if i.content.startswith(name)]
+        if len(matches) != 1:
+            raise ConfigError(
+                f"{len(matches)} images of {category} are named {name}; `anoclust clusters show {category} CLUSTER` "
+                "lists paths"
+            )
+        found += matches
+    return found
+
+
+def _who(given: str | None) -> str:
+    try:
+        return given or getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "somebody"
+
+
+def _done(what: str) -> None:
+    typer.echo(f"{what}; `anoclust clusters undo` takes it back")

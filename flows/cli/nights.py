@@ -1,0 +1,274 @@
+"""``anoclust nightly``, ``backfill`` and ``status``: what is new, night after night."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anoclust_core.errors import DatasetError
+from flows.cli.messages import Messages, say
+from flows.cli.options import ConfigFile, Debug, Json, Store, setting, whole_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flows.nights import NightOutcome
+    from flows.settings import Settings
+
+
+def a_night(text: object) -> date:
+    """Read a flag's value, or say what it takes and what was found."""
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"takes a date as 2026-11-20; found {text!r}") from error
+
+
+Data = Annotated[
+    Path,
+    typer.Argument(help="Images, as `anoclust run` takes them. What was seen may be moved away.", show_default=False),
+]
+Recipe = Annotated[str | None, setting("recipe", "auto")]
+Normals = Annotated[str | None, setting("data.normals", "auto")]
+Splits = Annotated[str | None, setting("data.splits", "test")]
+SettleSeconds = Annotated[str | None, setting("data.settle_seconds", "2")]
+MaxBadShare = Annotated[str | None, setting("data.max_bad_share", "0.3")]
+NClusters = Annotated[str | None, setting("group.n_clusters", "auto")]
+Tau = Annotated[str | None, setting("weigh.tau", "0.3sd")]
+Reference = Annotated[str | None, setting("pair.reference", "auto")]
+Backbone = Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")]
+Checkpoint = Annotated[str | None, setting("embed.checkpoint", "none")]
+ImageSize = Annotated[str | None, setting("embed.image_size", "auto")]
+Device = Annotated[str | None, setting("embed.device", "auto")]
+Dask = Annotated[str | None, setting("pair.dask", "none")]
+Memory = Annotated[str | None, setting("memory", "auto")]
+WaitSeconds = Annotated[str | None, setting("wait_seconds", "0")]
+Timezone = Annotated[str | None, setting("night.timezone", "UTC")]
+DayStarts = Annotated[str | None, setting("night.day_starts", "06:00")]
+Captured = Annotated[str | None, setting("night.captured", "file")]
+ReclusterEvery = Annotated[str | None, setting("night.recluster_every", "7")]
+ReclusterUnknown = Annotated[str | None, setting("night.recluster_unknown", "0.2")]
+CatalogUrl = Annotated[str | None, setting("night.catalog", "auto")]
+
+
+def nightly(
+    data: Data,
+    store: Store = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only this category; repeatable.", show_default="all")
+    ] = None,
+    as_of: Annotated[
+        date | None,
+        typer.Option(
+            help="Work as on this night: what was taken later is not seen yet.",
+            parser=a_night,
+            metavar="<date>",
+            show_default="tonight, with everything that is there",
+        ),
+    ] = None,
+    recluster: Annotated[
+        bool, typer.Option("--recluster", help="Cluster everything anew now, whether or not it is due.")
+    ] = False,
+    recipe: Recipe = None,
+    normals: Normals = None,
+    splits: Splits = None,
+    settle_seconds: SettleSeconds = None,
+    max_bad_share: MaxBadShare = None,
+    n_clusters: NClusters = None,
+    tau: Tau = None,
+    reference: Reference = None,
+    backbone: Backbone = None,
+    checkpoint: Checkpoint = None,
+    image_size: ImageSize = None,
+    device: Device = None,
+    dask: Dask = None,
+    memory: Memory = None,
+    wait_seconds: WaitSeconds = None,
+    timezone: Timezone = None,
+    day_starts: DayStarts = None,
+    captured: Captured = None,
+    recluster_every: ReclusterEvery = None,
+    recluster_unknown: ReclusterUnknown = None,
+    catalog: CatalogUrl = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Take up what is new in DATA, once, for every category: what cron or a schedule calls.
+
+    Only images whose content was not seen before are embedded, and compared with the reference of the last clustering.
+    Each goes to a cluster whose name and number last, or is unknown; three unknown images that are alike are born as a
+    new cluster. Everything is clustered anew from time to time, and the clusters keep their identities.
+
+    Nothing new: it ends in seconds. The report is `STORE/nights/CATEGORY/NIGHT/report.html`; `anoclust clusters` shows,
+    names and merges clusters, `anoclust status` tells where every category stands.
+    """
+    flags: dict[str, object] = {
+        "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
+        "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "group.n_clusters": n_clusters,
+        "weigh.tau": tau, "pair.reference": reference, "embed.backbone": backbone, "embed.checkpoint": checkpoint,
+        "embed.image_size": image_size, "embed.device": device, "pair.dask": dask, "memory": memory,
+        "wait_seconds": wait_seconds, "night.timezone": timezone, "night.day_starts": day_starts,
+        "night.captured": captured, "night.recluster_every": recluster_every,
+        "night.recluster_unknown": recluster_unknown, "night.catalog": catalog,
+    }  # fmt: skip
+    with Messages(debug):
+        from flows.settings import resolve
+
+        settings = resolve(flags, file=config)
+        _run(data, settings, category or [], as_of=as_of, recluster=recluster, as_json=as_json, debug=debug)
+
+
+def backfill(
+    data: Data,
+    first: Annotated[
+        date, typer.Option("--from", help="First night.", parser=a_night, metavar="<date>", show_default=False)
+    ],
+    last: Annotated[
+        date, typer.Option("--to", help="Last night.", parser=a_night, metavar="<date>", show_default=False)
+    ],
+    store: Store = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only this category; repeatable.", show_default="all")
+    ] = None,
+    max_parallel: Annotated[
+        int,
+        typer.Option(help="Categories worked on side by side.", parser=whole_number, metavar="<int>"),
+    ] = 1,
+    device: Device = None,
+    memory: Memory = None,
+    wait_seconds: WaitSeconds = None,
+    captured: Captured = None,
+    catalog: CatalogUrl = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Work through past nights of DATA, as if `anoclust nightly` had been called on each.
+
+    In date order within a category; several categories may go side by side. Killed, the same command goes on where it
+    was; done again, it does nothing. When an image was taken tells its night: see --captured. All other settings come
+    from `anoclust.toml` and `ANOCLUST_*` variables.
+    """
+    flags = {
+        "store": store, "embed.device": device, "memory": memory, "wait_seconds": wait_seconds,
+        "night.captured": captured, "night.catalog": catalog,
+    }  # fmt: skip
+    with Messages(debug):
+        from rich.console import Console
+
+        from flows.backfill import nights_between, run_backfill
+        from flows.console import StageBars
+        from flows.settings import resolve
+        from tasks.stores.listing import list_categories
+
+        if max_parallel < 1:
+            raise typer.BadParameter("--max-parallel takes a whole number from 1")
+        settings = resolve(flags, file=config)
+        nights = nights_between(first, last)
+        names = category or list_categories(data, exclude=settings.store)
+        if not names:
+            raise DatasetError(f"no image in {data}; name the categories with --category if they were moved away")
+        with StageBars(Console(stderr=True)) as bars:
+            found = run_backfill(
+                data,
+                settings.store,
+                settings.config,
+                categories=names,
+                nights=nights,
+                max_parallel=max_parallel,
+                listener=bars,
+                debug=debug,
+            )
+            outcomes = _collected(found, debug)
+        _print(outcomes, as_json)
+
+
+def status(
+    category: Annotated[list[str] | None, typer.Argument(help="Only these categories.", show_default="all")] = None,
+    store: Store = None,
+    catalog: CatalogUrl = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print where every category stands: last night, images, clusters, what is unknown, when all was clustered."""
+    with Messages(debug):
+        from flows.night_tables import status_table
+        from flows.settings import resolve
+        from flows.status import catalog_of, status_of
+        from flows.tables import print_table
+        from tasks.stores.layout import existing_store
+
+        settings = resolve({"store": store, "night.catalog": catalog}, file=config)
+        layout = existing_store(settings.store)
+        found = status_of(layout, catalog_of(layout, settings.config), category or [])
+        if as_json:
+            typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str, ensure_ascii=False))
+        else:
+            print_table(status_table(found))
+
+
+def _run(
+    data: Path,
+    settings: Settings,
+    categories: list[str],
+    *,
+    as_of: date | None,
+    recluster: bool,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Run the night, show progress, and fail at the end if a category failed."""
+    from rich.console import Console
+
+    from flows.console import StageBars
+    from flows.nights import run_nights
+
+    with StageBars(Console(stderr=True)) as bars:
+        found = run_nights(
+            data,
+            settings.store,
+            settings.config,
+            categories=categories,
+            as_of=as_of,
+            recluster=recluster,
+            listener=bars,
+            debug=debug,
+        )
+        outcomes = _collected(found, debug)
+    _print(outcomes, as_json)
+
+
+def _collected(found: Iterable[NightOutcome], debug: bool) -> list[NightOutcome]:
+    """Outcomes as they come; with ``--debug`` the first error goes through."""
+    outcomes = []
+    for outcome in found:
+        outcomes.append(outcome)
+        if outcome.error is not None and debug:
+            raise outcome.error
+    return outcomes
+
+
+def _print(outcomes: list[NightOutcome], as_json: bool) -> None:
+    """Print what was done, and fail at the end if a category failed."""
+    from flows.night_tables import night_lines, nights_table
+    from flows.tables import print_table
+
+    if as_json:
+        typer.echo(json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False))
+    elif outcomes:
+        print_table(nights_table(outcomes))
+    for outcome in outcomes:
+        if outcome.error is not None:
+            say(night_lines(outcome))
+        elif not as_json:
+            typer.echo(night_lines(outcome))
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if errors:
+        raise typer.Exit(errors[0].exit_code)

@@ -1,0 +1,130 @@
+"""``anoclust up`` and ``anoclust deploy``: nights by themselves, on one machine or on a team's server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.messages import Messages
+from flows.cli.options import ConfigFile, Debug, Store, setting, whole_number
+
+if TYPE_CHECKING:
+    from flows.deploy import Nights
+    from flows.settings import Settings
+
+Data = Annotated[
+    Path, typer.Option(metavar="<folder>", help="Images, as `anoclust run` takes them.", show_default=False)
+]
+At = Annotated[str, typer.Option(help="Time of day at which every category's night is worked on.")]
+Notify = Annotated[
+    str | None,
+    typer.Option(
+        metavar="<url|kind/name>",
+        help="Send new clusters, growth, drift and failures there: a web address that takes JSON, or a notification "
+        "block of Prefect as `slack-webhook/quality`.",
+        show_default="nowhere",
+    ),
+]
+Files = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="<folder>",
+        help="Folder of limits.yaml and automations.yaml.",
+        show_default="deployments/ of the repository",
+    ),
+]
+
+app = typer.Typer(help="Register the nights of every category on a team's Prefect server.", no_args_is_help=True)
+
+
+def up(
+    data: Data,
+    store: Store = None,
+    at: At = "04:15",
+    timezone: Annotated[str | None, setting("night.timezone", "UTC")] = None,
+    port: Annotated[
+        int, typer.Option(help="Port of the server, where one is started.", parser=whole_number, metavar="<int>")
+    ] = 4200,
+    notify: Notify = None,
+    files: Files = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Work on the new images of every category night after night, until Ctrl-C.
+
+    Starts a Prefect server with its UI on this machine, unless `PREFECT_API_URL` names one; registers a deployment for
+    each category and one that finds dead runs; starts a worker that runs them. Categories that come later are
+    registered within a minute. What was missed while nothing ran is caught up by one run.
+
+    Ctrl-C ends all of it. Every finished part of a night that was going on is kept; the next one goes on from there.
+    """
+    with Messages(debug):
+        from flows.orchestrator import prepare_prefect
+        from flows.settings import resolve
+
+        settings = resolve({"store": store, "night.timezone": timezone}, file=config)
+        prepare_prefect(debug)
+        from flows.deploy_serve import serve
+
+        serve(_nights(data, settings, at, notify, files), port=port, tell=typer.echo)
+
+
+@app.command("apply")
+def apply(
+    data: Data,
+    store: Store = None,
+    at: At = "04:15",
+    timezone: Annotated[str | None, setting("night.timezone", "UTC")] = None,
+    notify: Notify = None,
+    files: Files = None,
+    config: ConfigFile = None,
+    debug: Debug = False,
+) -> None:
+    """Make the server that `PREFECT_API_URL` names what the files and these flags say; twice is as good as once.
+
+    Work pools, queues and limits of `limits.yaml`, automations of `automations.yaml`, a deployment for every category
+    and one that finds dead runs. What was switched off or changed in the UI stays as it is. Prints what it changed.
+    """
+    with Messages(debug):
+        from flows.orchestrator import prepare_prefect
+        from flows.settings import resolve
+
+        settings = resolve({"store": store, "night.timezone": timezone}, file=config)
+        prepare_prefect(debug)
+        from flows.deploy import connected
+
+        nights = _nights(data, settings, at, notify, files)
+        with connected() as client:
+            changed = nights.apply(client)
+        for line in changed or ["nothing to change"]:
+            typer.echo(line)
+
+
+@app.command("catch-up")
+def catch_up(debug: Debug = False) -> None:
+    """Cancel late runs, all but the newest of every category; give it before a worker starts after an outage."""
+    with Messages(debug):
+        from flows.deploy import cancel_late, connected
+        from flows.orchestrator import prepare_prefect
+
+        prepare_prefect(debug)
+        with connected() as client:
+            typer.echo(f"late runs cancelled: {len(cancel_late(client))}")
+
+
+def _nights(data: Path, settings: Settings, at: str, notify: str | None, files: Path | None) -> Nights:
+    """Collect what the commands register."""
+    from flows.deploy import Nights, daily, given_settings
+    from flows.deploy_files import FOLDER
+
+    return Nights(
+        data=data,
+        store=settings.store,
+        settings=given_settings(settings),
+        cron=daily(at),
+        timezone=settings.config.night.timezone,
+        files=files or FOLDER,
+        notify=notify or None,
+    )

@@ -1,0 +1,174 @@
+"""Lasting clusters for other programs: tables, FiftyOne, Label Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+from xml.sax.saxutils import quoteattr
+
+import pandas as pd
+
+from anoclust_core.errors import StoreError
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.files import write_bytes, write_json, write_text
+
+UNKNOWN: Final = "unknown"
+"""Class of images without a cluster, where a program needs one."""
+
+_COLUMNS: Final = {
+    "path": "string",
+    "sha256": "string",
+    "cluster": "string",
+    "name": "string",
+    "distance": "float64",
+    "confidence": "float64",
+    "night": "string",
+    "captured_at": "string",
+    "first_seen": "string",
+    "label": "string",
+    "file": "string",
+}
+"""Columns of the tables, and their types."""
+
+
+@dataclass(frozen=True)
+class ExportedClusters:
+    """What was written, where; images that a program needs the file of, and whose file is gone, were left out."""
+
+    path: Path
+    n_images: int
+    n_without_file: int = 0
+
+
+def cluster_table(catalog: Catalog, category: str) -> pd.DataFrame:
+    """One row an image, by path: its cluster as a person or the last run placed it, merges followed."""
+    names = {cluster.cluster: cluster.name for cluster in catalog.clusters(category)}
+    facts = {fact.content: fact for fact in catalog.images(category)}
+    rows = []
+    for placed in catalog.assignments(category):
+        image = facts[placed.content]
+        row: dict[str, object] = {
+            "path": image.path,
+            "sha256": placed.content,
+            "cluster": placed.cluster,
+            "name": names.get(placed.cluster) if placed.cluster else None,
+            "distance": placed.distance,
+            "confidence": placed.confidence,
+            "night": image.night.isoformat(),
+            "captured_at": image.captured_at.isoformat(),
+            "first_seen": image.first_seen.isoformat() if image.first_seen else None,
+            "label": image.label,
+            "file": image.file,
+        }
+        given = {f"given_{name}" if name in row else name: value for name, value in image.extra.items()}
+        rows.append({**row, **given})
+    table = pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
+    typed = table.astype({name: _COLUMNS.get(name, "string") for name in table.columns})
+    return typed.sort_values("path", kind="stable", ignore_index=True)
+
+
+def write_csv(table: pd.DataFrame, out: Path) -> ExportedClusters:
+    """Write one file of comma-separated values, UTF-8."""
+    write_text(out, table.to_csv(index=False, lineterminator="\n"))
+    return ExportedClusters(out, len(table))
+
+
+def write_parquet(table: pd.DataFrame, out: Path) -> ExportedClusters:
+    """Write one Parquet file."""
+    content: bytes = table.to_parquet(None, engine="pyarrow", index=False)
+    write_bytes(out, content)
+    return ExportedClusters(out, len(table))
+
+
+def write_fiftyone(table: pd.DataFrame, out: Path) -> ExportedClusters:
+    """Write a folder for ``fo.types.FiftyOneImageClassificationDataset``: links to the images, and their clusters.
+
+    Raises
+    ------
+    StoreError
+        If the folder is there and holds something.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise StoreError(f"{out} is not empty; name a new folder with --out")
+    there = _with_file(table)
+    classes = sorted({_class_of(row) for row in there})
+    data = out / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    labels = {}
+    for row in there:
+        file = Path(str(row["file"]))
+        (data / f"{row['sha256']}{file.suffix.lower()}").symlink_to(file)
+        labels[str(row["sha256"])] = classes.index(_class_of(row))
+    write_json(out / "labels.json", {"classes": classes, "labels": labels})
+    return ExportedClusters(out, len(there), len(table) - len(there))
+
+
+def write_labelstudio(table: pd.DataFrame, out: Path) -> ExportedClusters:
+    """Write tasks for Label Studio with clusters as predictions, and beside them the labelling configuration.
+
+    Images are addressed as local files from the root of the file system: set
+    ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/`` and ``LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true``.
+    """
+    there = _with_file(table)
+    classes = sorted({_class_of(row) for row in there})
+    tasks = [
+        {
+            "data": {
+                "image": f"/data/local-files/?d={str(row['file']).lstrip('/')}",
+                "path": row["path"],
+                "sha256": row["sha256"],
+                "night": row["night"],
+            },
+            "predictions": [
+                {
+                    "model_version": "anoclust",
+                    "score": float(row["confidence"]),
+                    "result": [
+                        {
+                            "from_name": "cluster",
+                            "to_name": "image",
+                            "type": "choices",
+                            "value": {"choices": [_class_of(row)]},
+                        }
+                    ],
+                }
+            ],
+        }
+        for row in there
+    ]
+    choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
+    write_json(out, tasks)
+    write_text(
+        out.with_suffix(".xml"),
+        '<View>\n  <Image name="image" value="$image"/>\n'
+        f'  <Choices name="cluster" toName="image" choice="single">\n{choices}\n  </Choices>\n</View>\n',
+    )
+    return ExportedClusters(out, len(there), len(table) - len(there))
+
+
+FORMATS: Final = MappingProxyType(
+    {
+        "csv": (write_csv, ".csv"),
+        "parquet": (write_parquet, ".parquet"),
+        "fiftyone": (write_fiftyone, ""),
+        "labelstudio": (write_labelstudio, ".json"),
+    }
+)
+"""What writes each format, and how its file's name ends."""
+
+Writer = Callable[[pd.DataFrame, Path], ExportedClusters]
+
+
+def _with_file(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return [row for row in rows if not pd.isna(row["file"]) and Path(str(row["file"])).is_file()]
+
+
+def _class_of(row: dict[str, Any]) -> str:
+    """Name of a cluster, else its identity."""
+    if pd.isna(row["cluster"]):
+        return UNKNOWN
+    return str(row["cluster"]) if pd.isna(row["name"]) else str(row["name"])

@@ -1,0 +1,49 @@
+"""What others are told once: recorded beside its cause, sent later, marked as sent; within one transaction each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tasks.stores.catalog.facts import NoticeFact
+from tasks.stores.catalog.schema import Notice
+
+
+def add(session: Session, notices: Iterable[NoticeFact]) -> None:
+    """Record what is to be told; what is known already stays as it is, sent or not."""
+    for fact in notices:
+        if session.get(Notice, (fact.category, fact.notice)) is None:
+            session.add(
+                Notice(
+                    category=fact.category,
+                    notice=fact.notice,
+                    night=fact.night,
+                    event=fact.event,
+                    payload=dict(fact.payload),
+                    sent_at=fact.sent_at,
+                )
+            )
+            session.flush()
+
+
+def notices(session: Session, category: str, *, only_unsent: bool) -> list[NoticeFact]:
+    """Notices by night, then by name."""
+    query = select(Notice).where(Notice.category == category).order_by(Notice.night, Notice.notice)
+    if only_unsent:
+        query = query.where(Notice.sent_at.is_(None))
+    return [
+        NoticeFact(found.category, found.notice, found.night, found.event, found.payload, found.sent_at)
+        for found in session.scalars(query)
+    ]
+
+
+def mark_sent(session: Session, category: str, names: Iterable[str], *, when: datetime) -> None:
+    """Note that some were sent."""
+    for name in names:
+        found = session.get(Notice, (category, name))
+        if found is not None:
+            found.sent_at = when
+    session.flush()

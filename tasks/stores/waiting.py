@@ -1,0 +1,50 @@
+"""What a night's new images are looked at with: the snapshot's reference, and images that wait for company."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from anoclust_core.records import DatasetManifest, ImageRecord
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.layout import StoreLayout
+from tasks.stores.snapshots import Frozen, frozen_reference, members
+from tasks.stores.tonight import record
+
+
+def compared_with(
+    layout: StoreLayout, catalog: Path | str, given: DatasetManifest, snapshot: Frozen | None, night: date
+) -> DatasetManifest:
+    """New images, and beside them what they are compared with: the reference in the role of normals.
+
+    Unknown images of earlier nights, and members of clusters born since the snapshot, are looked at again: their
+    distances are in the store, and their descriptors follow from these.
+    """
+    if snapshot is None or snapshot.reference is None:
+        return replace(given.blind(), n_normals_given=0)
+    was = members(layout, snapshot)
+    reference = frozen_reference(was, snapshot.reference)
+    with Catalog.open(catalog) as opened:
+        where = {fact.content: fact.cluster for fact in opened.assignments(given.category, follow_merges=False)}
+        images = {fact.content: fact for fact in opened.images(given.category) if fact.quarantined is None}
+    of_snapshot = {image.sha256 for image in was.clustered}
+    old = {where.get(content) for content in of_snapshot}
+    fresh = {image.sha256 for image in given.clustered}
+    waiting = [
+        record(images[content], "cluster")
+        for content, cluster in where.items()
+        if content in images
+        and content not in fresh
+        and content not in of_snapshot
+        and (cluster not in old if cluster is not None else images[content].night <= night)
+    ]
+    return replace(
+        given,
+        images=(*given.clustered, *waiting, *(_as_normal(image) for image in reference.images)),
+        n_normals_given=0,
+    )
+
+
+def _as_normal(image: ImageRecord) -> ImageRecord:
+    return replace(image, role="normal")

@@ -1,0 +1,58 @@
+"""The flow that deployments call: the same nights, under names that a person can read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from streams import CATEGORY, TWO, Stream, day
+
+from anoclust_core.errors import BusyError
+from tasks.stores.layout import StoreLayout
+from tasks.stores.locks import category_lock
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
+
+
+def settings_of(stream: Stream) -> dict[str, object]:
+    """Settings of a stream as JSON values, the way that a deployment gives them."""
+    return {
+        "embed.backbone": stream.config.embed.backbone,
+        "embed.checkpoint": str(stream.config.embed.checkpoint),
+        "embed.image_size": 64,
+        "embed.device": "cpu",
+        "data.settle_seconds": 0,
+        "night.captured": "path:%Y-%m-%d",
+        "night.recluster_every": "none",
+    }
+
+
+def test_a_deployment_runs_the_same_night(stream: Stream) -> None:
+    """Given JSON values only, it does what the command does, gives JSON back, and its runs have readable names."""
+    from prefect.artifacts import Artifact
+    from prefect.client.orchestration import get_client
+
+    from flows.nightly import nightly
+
+    stream.deliver(2, TWO[:2])
+    asked = {"data": str(stream.manifest), "store": str(stream.store), "settings": settings_of(stream)}
+    found = nightly(**json.loads(json.dumps({**asked, "as_of": str(day(2))})))
+    assert json.loads(json.dumps(found))[CATEGORY]["new"] == 2
+    assert found[CATEGORY]["reclustered"] is None
+    with get_client(sync_client=True) as client:
+        names = {run.name for run in client.read_flow_runs(limit=200)}
+    assert {f"nightly {day(2)}", f"{CATEGORY} {day(2)} (2 new)"} <= names
+    for key in ("night-board", "night-report-board"):
+        assert Artifact.get(key) is not None
+    again = nightly(**asked, as_of=str(day(2)))
+    assert again[CATEGORY]["is_new"] is False
+
+
+def test_a_deployment_takes_the_same_lock(stream: Stream) -> None:
+    """While a command works on the category, the flow fails and says so, and nothing is recorded."""
+    from flows.nightly import nightly
+
+    stream.deliver(2, TWO[:2])
+    with category_lock(StoreLayout(stream.store), CATEGORY), pytest.raises(BusyError, match="another run of category"):
+        nightly(str(stream.manifest), str(stream.store), settings_of(stream), [CATEGORY], str(day(2)))
+    assert len(stream.partition()) == 16
