@@ -94,10 +94,7 @@ def adopt(*, place: Place, run: str, settings: str, reference: Reference | None,
             ],
             tell=_told(place, old, match, ids),
         )
-    return {
-        kind: list(match.clusters(kind))
-        for kind in ("kept", "born", "retired", "split", "merged")
-    }
+    return {kind: list(match.clusters(kind)) for kind in ("kept", "born", "retired", "split", "merged")}
 
 
 def _told(place: Place, old: Mapping[str, str], match: PartitionMatch, ids: Sequence[str]) -> list[NoticeFact]:

@@ -210,6 +210,8 @@ def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Pic
         work=notes.work,
         versions=_versions(),
         notes=_notes(run),
+        from_maps=run.reference is None,
+        f1_average=protocol_named(run.evaluation.protocol).f1_average,
         deferred=[(entry.path, entry.reason) for entry in run.manifest.deferred],
     )
 

@@ -17,7 +17,6 @@ from markupsafe import Markup
 from PIL import Image
 
 from anoclust_core.errors import ConfigError
-from anoclust_core.protocols import protocol_named
 from anoclust_core.reporting.contingency import contingency, trust_sentence
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, rarity_scale
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
@@ -106,7 +105,6 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
         .get_template("report.html.jinja")
         .render(
             report=report,
-            protocol=protocol_named(report.protocol),
             cards=cards,
             bounds=bounds,
             created=_utc(report.created_at),

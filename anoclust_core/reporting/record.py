@@ -94,6 +94,10 @@ class RunReport:
         Shown as tables.
     notes
         Sentences that a reader must not miss.
+    f1_average
+        ``weighted`` or ``micro``: the F1 that the protocol prints first.
+    from_maps
+        Whether scores and heat are those of anomaly maps, not the rarity of patches.
     deferred
         ``(path, reason)`` of each image that is left to the next run.
     """
@@ -122,4 +126,6 @@ class RunReport:
     work: Mapping[str, int]
     versions: Mapping[str, str]
     notes: Sequence[str] = ()
+    from_maps: bool = False
+    f1_average: str = "weighted"
     deferred: Sequence[tuple[str, str]] = ()
