@@ -82,7 +82,7 @@ def test_help_is_quick_to_import():
         (["--n-clusters", "0"], ["--n-clusters takes auto or a whole number from 1", "'0'"]),
         (["--n-clusters", "many"], ["--n-clusters", "'many'"]),
         (["--n-clusters", "2.5"], ["--n-clusters", "'2.5'"]),
-        (["--recipe", "magic"], ["--recipe takes auto or sohn", "'magic'"]),
+        (["--recipe", "magic"], ["--recipe takes auto, sohn or blind", "'magic'"]),
         (["--splits", "train"], ["--splits takes test or all", "'train'"]),
         (["--image-size", "16"], ["--image-size", "32", "16"]),
         (["--device", "tpu"], ["--device takes auto, cpu, cuda", "'tpu'"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -133,8 +133,11 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
         )
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
-        # where the file system has no shared memory this stays what it was, which is as safe and less parallel
-        cursor.execute("PRAGMA journal_mode=WAL")
+        # where the file system has no shared memory this stays what it was, which is as safe and less parallel; beside
+        # somebody who writes SQLite refuses the switch at once, whatever the timeout, and a later connection makes it
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            with suppress(sqlite3.OperationalError):
+                cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
