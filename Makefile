@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test test-long check format clean
 
 help:
 	@echo "make demo     install, then cluster images made on the spot and say where the report is"
-	@echo "make test     all tests"
+	@echo "make test     all tests but the longest"
+	@echo "make test-long  thirty nights; deployments on a real server with workers"
 	@echo "make check    lint, format, types, fast tests"
 	@echo "make format   rewrite the code the way 'make check' wants it"
 	@echo "make clean    remove the environment and the demo's files"
@@ -27,7 +28,10 @@ demo: $(INSTALLED)
 	$(BIN)/anoclust demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not long"
+
+test-long: $(INSTALLED)
+	$(BIN)/pytest -m long
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -151,7 +151,7 @@ class Stack:
 
     def find(self, what: str, **wanted: Any) -> list[dict[str, Any]]:
         """Ask the server."""
-        answer = httpx.post(f"{self.url}/{what}/filter", json=wanted, timeout=30)
+        answer = httpx.post(f"{self.url}/{what}/filter", json=wanted, timeout=90)
         answer.raise_for_status()
         content = answer.json()
         found: list[dict[str, Any]] = content["events"] if what == "events" else content

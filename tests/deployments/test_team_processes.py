@@ -13,7 +13,7 @@ from stack import end, eventually, free_port, prefect_server, start
 
 from flows.deploy_files import FOLDER, read_file
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two cores may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]  # two cores may be busy
 
 
 def _fixtures_of(path):

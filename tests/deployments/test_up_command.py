@@ -13,7 +13,7 @@ import pytest
 from builders import TINY_BACKBONE, TINY_SIDE, flat_folder
 from stack import Stack, end, eventually, free_port, own_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two cores may be busy
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]  # two cores may be busy
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ class Case:
     name
         Of the test.
     patterns
-        What is hit: the last path in the store that fits each.
+        What is hit: the newest path in the store that fits each.
     fault
         What happens to it.
     told
@@ -116,7 +116,9 @@ def hit(place: Place, case: Case, rng: np.random.Generator) -> None:
     for kind in case.removed:
         shutil.rmtree(place.store / kind)
     for pattern in case.patterns:
-        found = sorted(path for path in place.store.glob(pattern) if path.is_file() or path.parent == place.store)
+        # the newest is what the finished run is made of; a store may hold an earlier run's beside it
+        found = [path for path in place.store.glob(pattern) if path.is_file() or path.parent == place.store]
+        found.sort(key=lambda path: (path.stat().st_mtime_ns, path))
         assert found, pattern
         for path in found if case.everything else found[-1:]:
             FAULTS[case.fault](path, rng)

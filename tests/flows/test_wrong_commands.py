@@ -146,10 +146,12 @@ CASES = [
     Case("anoclust run board --tau hot", 2, ("--tau takes a positive number", "(0.3sd)", "found 'hot'")),
     Case("anoclust run board --n-clusters 0", 2, ("--n-clusters takes auto or a whole number from 1", "found '0'")),
     Case("anoclust run board --splits tests", 2, ("--splits takes test or all", "'tests'", "did you mean test?")),
-    Case("anoclust run board --recipe magic", 2, ("--recipe takes auto or sohn", "found 'magic'")),
+    Case("anoclust run board --recipe magic", 2, ("--recipe takes auto, sohn or blind", "found 'magic'")),
     Case("anoclust run board --device tpu", 2, ("--device takes auto, cpu, cuda", "'tpu'", "did you mean cpu?")),
     Case("anoclust run board --layers '2;3'", 2, ("--layers takes auto or numbers of feature levels", "found '2;3'")),
-    Case("anoclust run board --image-size 16", 2, ("--image-size takes a whole number of pixels from 32", "'16'")),
+    Case(
+        "anoclust run board --image-size 16", 2, ("--image-size takes auto or a whole number of pixels from 32", "'16'")
+    ),
     Case("anoclust run board --max-bad-share 30", 2, ("--max-bad-share takes a share from 0 to 1", "found '30'")),
     Case("anoclust run board --memory lots", 2, ("--memory takes auto or a size such as 8GiB", "found 'lots'")),
     Case(
@@ -197,7 +199,12 @@ CASES = [
     Case("anoclust config show", 2, ("unknown setting n_clusters", "group.n_clusters?"), **toml("n_clusters = 6")),
     Case("anoclust run board", 2, ("unknown section [wiegh]", "did you mean weigh?"), **toml("[wiegh]\ntau = 0.1")),
     Case("anoclust run board", 2, ("weigh is a section, [weigh], not a value", "found 0.1"), **toml("weigh = 0.1")),
-    Case("anoclust run board", 2, ("embed.image_size takes a whole number", "16"), **toml("[embed]\nimage_size = 16")),
+    Case(
+        "anoclust run board",
+        2,
+        ("embed.image_size takes auto or a whole number", "16"),
+        **toml("[embed]\nimage_size = 16"),
+    ),
     Case(
         "anoclust run board", 2, ("cannot be read as TOML", "line 1"), **toml("tau 0.1"), varies=r"(?<=TOML: ).*(?=; m)"
     ),

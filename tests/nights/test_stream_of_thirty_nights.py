@@ -15,7 +15,7 @@ from streams import CATEGORY, Stream, classes_of, day, demo_drawer, identity_of
 from flows.nights import NightOutcome
 from flows.run import run_data
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000), pytest.mark.usefixtures("prefect_db")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3000), pytest.mark.usefixtures("prefect_db")]
 
 NIGHTS = 30
 NEW_FROM, GONE_FROM = 12, 20

@@ -170,7 +170,7 @@ def test_damaged_seal_is_an_error(store):
     store.append(HASHES[:3], BAGS[:3])
     (segment,) = (path for path in store.folder.iterdir() if path.is_dir())
     (segment / MARKER).write_text("{")
-    embeddings._segment_hashes.cache_clear()
+    embeddings._segment.cache_clear()
     with pytest.raises(StoreError, match=f"{segment / MARKER} is damaged: Expecting"):
         EmbeddingSegments(store.folder).index()
 
