@@ -28,7 +28,7 @@ demo: $(INSTALLED)
 	$(BIN)/anoclust demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long"
 
 test-long: $(INSTALLED)
 	$(BIN)/pytest -m long
