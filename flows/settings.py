@@ -42,6 +42,7 @@ _ADDRESS: Final = r"[A-Za-z][A-Za-z0-9+.-]+:/"
 """How a URL begins; a Path has taken one of its slashes away."""
 
 _WIDTH: Final = 110
+
 _SWITCHES: Final = frozenset({"blind.vae", "blind.contrastive", "blind.flat_field"})
 """Settings that are true or false."""
 
