@@ -134,8 +134,8 @@ def test_every_stage_is_one_readable_task_run(server):
     patterns = (
         r"embed metal_nut \(12 new images\)",
         r"pair metal_nut \(66 new image pairs\)",
-        r"weigh metal_nut \(tau 0\.3sd\)",
-        r"group metal_nut \(12 images\)",
+        r"weigh metal_nut \(rarity, tau 0\.3sd\)",
+        r"group metal_nut \(12 images, weighted_average, ward\)",
         r"evaluate metal_nut \(protocol sohn\)",
         r"report metal_nut \(3 clusters\)",
     )
