@@ -80,7 +80,7 @@ def mutual_nearest_distances(
     ArrayContractError
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
-    left, right = _check_pair(bags, others)
+    left, right = check_pair(bags, others)
     forward = np.empty((len(left), len(right), left.shape[1]), np.float32)
     backward = np.empty((len(right), len(left), right.shape[1]), np.float32)
     for i, group, product in _products(left, right):
@@ -144,7 +144,7 @@ def mutual_nearest_and_mean_distances(
     ArrayContractError
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
-    left, right = _check_pair(bags, others)
+    left, right = check_pair(bags, others)
     forward = np.empty((len(left), len(right), left.shape[1]), np.float32)
     backward = np.empty((len(right), len(left), right.shape[1]), np.float32)
     means = np.empty_like(forward)
@@ -217,7 +217,7 @@ def nearest_distances(bags: NDArray[np.floating[Any]], references: NDArray[np.fl
     ArrayContractError
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
-    left, right = _check_pair(bags, references)
+    left, right = check_pair(bags, references)
     largest = np.empty((len(left), len(right), left.shape[1]), np.float32)
     for i, group, product in _products(left, right):
         largest[i, group] = product.max(axis=2).T
@@ -245,9 +245,16 @@ def _products(
             yield i, group, product.reshape(n_patches, -1, n_other_patches)
 
 
-def _check_pair(
+def check_pair(
     bags: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Check two groups of bags that are to be compared; give them as `anoclust_core.bags.check_bags` does.
+
+    Raises
+    ------
+    ArrayContractError
+        If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
+    """
     left, right = check_bags(bags), check_bags(others, name="others")
     if left.shape[2] != right.shape[2]:
         raise ArrayContractError(f"both groups need patches of one length; found {left.shape[2]} and {right.shape[2]}")
