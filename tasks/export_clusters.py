@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import pandas as pd
@@ -117,7 +118,7 @@ def write_labelstudio(table: pd.DataFrame, out: Path) -> ExportedClusters:
     tasks = [
         {
             "data": {
-                "image": f"/data/local-files/?d={str(row['file']).lstrip('/')}",
+                "image": f"/data/local-files/?d={quote(str(row['file']).lstrip('/'))}",
                 "path": row["path"],
                 "sha256": row["sha256"],
                 "night": row["night"],
