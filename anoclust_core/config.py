@@ -153,7 +153,8 @@ class EmbedConfig(_Section):
         ``checkpoint`` is a file with weights; ``layers`` None are the backbone's usual ones, ``image_size`` None the
         recipe's.
     device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``; not part of any key.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``, of the pairwise stage and of recipe blind too; not part of any
+        key.
     """
 
     backbone: str = DEFAULT_BACKBONE

@@ -29,7 +29,8 @@ SETTING_TEXTS: Final = MappingProxyType(
         "backbone's usual one.",
         "embed.image_size": "Side in pixels of the square that images are squashed to; `auto` is 256, and 512 for "
         "recipe `blind`.",
-        "embed.device": "`auto`, `cpu`, `cuda` or `cuda:INDEX`.",
+        "embed.device": "Where networks run and images are compared: `cpu`, `cuda` or `cuda:INDEX`; `auto` takes a GPU "
+        "where there is one, on every Dask worker its own.",
         "pair.reference": "Number of images that rarity is measured against, drawn at random (equation 7); `auto` is "
         "all of them while their distances fit `pair.store_budget`.",
         "pair.store_budget": "Largest size of a run's nearest distances on disk, as in `2GiB`.",

@@ -11,7 +11,7 @@ from typing import Final
 ALGORITHM_VERSIONS: Final = MappingProxyType(
     {
         "embed": 1,  # embedding.py, backbones.py, bags.py, and the decoding of images
-        "pair": 1,  # pairwise.py
+        "pair": 1,  # pairwise.py, pairwise_torch.py
         "localize": 1,  # localization/fca.py, vae.py, maps.py
         "describe": 1,  # localization/contrastive.py, thresholds.py, maps.py
         "weigh": 1,  # rarity.py, weights.py, bags.descriptors

@@ -123,6 +123,7 @@ def compare_images(
         folder=str(slabs.folder),
         reference=reference,
         dask=config.pair.dask,
+        device=config.embed.device,
         memory=memory,
         with_means=with_means,
         both_ways=both_ways,

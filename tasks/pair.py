@@ -29,10 +29,14 @@ def pair(
     reference: Reference,
     dask: str | None,
     memory: int,
+    device: str = "cpu",
     with_means: bool = False,
     both_ways: bool = False,
 ) -> NearestDistances:
-    """Compute the distances that are missing between the clustered images, or from them to the normals."""
+    """Compute the distances that are missing between the clustered images, or from them to the normals.
+
+    Every worker chooses its own device, so that with ``auto`` those with a GPU and those without can work together.
+    """
     images = load_manifest(Path(manifest))
     slabs = NearestSlabs(Path(folder))
     n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
@@ -42,7 +46,7 @@ def pair(
         side //= 2
     _predict(side, spec, n_images, n_reference, threads).check(memory)
     pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
-    plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side)
+    plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side, device=device)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
         progress = Progress("pair", category)

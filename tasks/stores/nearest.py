@@ -23,7 +23,7 @@ from anoclust_core.keys import content_key
 from anoclust_core.memory import CACHED_BYTES, READ_BYTES
 from anoclust_core.records import DatasetManifest, Reference, unique_contents
 from anoclust_core.reference import reference_contents
-from tasks.stores import arrays
+from tasks.stores import arrays, devices
 from tasks.stores.embeddings import EmbeddingSegments
 
 STORED_DTYPE: Final = "float16"
@@ -99,6 +99,9 @@ class Block:
         The same for the other direction, or None where only one direction is wanted or both are written at once.
     with_means
         Write the mean distance of each pair beside.
+    device
+        As `devices.choose_worker_device` takes it. Mean distances need the whole product in single precision: these blocks
+        are computed on the processor wherever they go.
     """
 
     embeddings: Path
@@ -107,6 +110,7 @@ class Block:
     forward: tuple[Path, int, int]
     backward: tuple[Path, int, int] | None
     with_means: bool = False
+    device: str = "cpu"
 
     @property
     def n_products(self) -> int:
@@ -153,9 +157,9 @@ class NearestSlabs:
         n_mutual = int(np.triu(missing, k=1).sum()) or int(missing.any())
         return n_mutual + int((~self._covered_as_wanted(pairs)).sum())
 
-    def plan(self, pairs: WantedPairs, embeddings: Path, n_patches: int, side: int) -> Plan:
+    def plan(self, pairs: WantedPairs, embeddings: Path, n_patches: int, side: int, *, device: str = "cpu") -> Plan:
         """Blocks for the pairs that are not there yet."""
-        plan = Plan(self, embeddings, n_patches, side)
+        plan = Plan(self, embeddings, n_patches, side, device=device)
         for rectangle in tiling.missing_squares(self._covered_both_ways(pairs)):
             rows, columns = ([pairs.mutual[i] for i in side] for side in (rectangle.rows, rectangle.columns))
             plan.add_mutual(rows, columns, with_means=pairs.with_means)
@@ -241,13 +245,18 @@ class Plan:
         Patches a bag.
     side
         Images a side of a block.
+    device
+        Where blocks are computed, see `Block`.
     """
 
-    def __init__(self, store: NearestSlabs, embeddings: Path, n_patches: int, side: int) -> None:
+    def __init__(
+        self, store: NearestSlabs, embeddings: Path, n_patches: int, side: int, *, device: str = "cpu"
+    ) -> None:
         self.store = store
         self.embeddings = embeddings
         self.n_patches = n_patches
         self.side = side
+        self.device = device
         self.blocks: list[Block] = []
         self._slabs: dict[Path, Slab] = {}
         self._open_blocks: Counter[Path] = Counter()
@@ -315,6 +324,7 @@ class Plan:
             forward=(forward.folder, r, c),
             backward=(backward.folder, c, r) if backward else None,
             with_means=forward.has_means,
+            device=self.device,
         )
         self.blocks.append(block)
         self._open_blocks.update(target[0] for target in (block.forward, block.backward) if target)
@@ -328,6 +338,7 @@ def compute_block(block: Block) -> int:
     n_products
         Matrix products computed.
     """
+    device = devices.choose_worker_device(block.device)
     bags = _bags.read(block.embeddings, block.rows)
     folder, r, c = block.forward
     if block.rows == block.columns:
@@ -335,12 +346,12 @@ def compute_block(block: Block) -> int:
             within, means = pairwise.nearest_and_mean_distances_within(bags)
             arrays.write_block(folder, _MEANS, (r, c), means)
         else:
-            within = pairwise.nearest_distances_within(bags)
+            within = devices.nearest_distances_within(bags, device=device)
         arrays.write_block(folder, _DISTANCES, (r, c, 0), within)
         return block.n_products
     others = _bags.read(block.embeddings, block.columns)
     if block.backward is None:
-        arrays.write_block(folder, _DISTANCES, (r, c, 0), pairwise.nearest_distances(bags, others))
+        arrays.write_block(folder, _DISTANCES, (r, c, 0), devices.nearest_distances(bags, others, device=device))
         return block.n_products
     back_folder, back_r, back_c = block.backward
     if block.with_means:
@@ -349,7 +360,7 @@ def compute_block(block: Block) -> int:
         arrays.write_block(folder, _MEANS, (r, c), found.mean)
         arrays.write_block(back_folder, _MEANS, (back_r, back_c), found.mean.T)
     else:
-        forward, backward = pairwise.mutual_nearest_distances(bags, others)
+        forward, backward = devices.mutual_nearest_distances(bags, others, device=device)
     arrays.write_block(folder, _DISTANCES, (r, c, 0), forward)
     arrays.write_block(back_folder, _DISTANCES, (back_r, back_c, 0), backward)
     return block.n_products

@@ -1,4 +1,4 @@
-"""The kernel on a torch device keeps the promises of the NumPy kernel: on the CPU, and on CUDA where there is one."""
+"""The kernel on a torch device keeps the promises of the plain one: on the CPU, and on CUDA where there is one."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_distances_are_those_of_a_search_over_all_patches(
 
 @devices
 @pytest.mark.parametrize("alike", [0, 0.8, 0.97])
-def test_the_numpy_kernel_gives_the_same(device: str, alike: float) -> None:
-    """Patches that are spread out, near each other, and all but equal get the distances of the NumPy kernel."""
+def test_the_plain_kernel_gives_the_same(device: str, alike: float) -> None:
+    """Patches that are spread out, near each other, and all but equal get the distances of the plain kernel."""
     rng = np.random.default_rng(5)
     bags, others = (random_bags(rng, n, m, 96, alike=alike) for n, m in ((5, 64), (3, 49)))
     for found, expected in zip(
@@ -336,7 +336,7 @@ good = random_bags(np.random.default_rng(0), 2, 3, 4)
     ],
 )
 def test_arrays_that_are_no_bags_are_refused(bad: Bags, message: str) -> None:
-    """What the NumPy kernel refuses is refused here."""
+    """What the plain kernel refuses is refused here."""
     for left, right in ((good, bad), (bad, good)):
         for measure in (pairwise_torch.nearest_distances, pairwise_torch.mutual_nearest_distances):
             with pytest.raises(ArrayContractError, match=message):
