@@ -12,7 +12,7 @@ import typer
 
 from anoclust_core.errors import DatasetError
 from flows.cli.messages import Messages, say
-from flows.cli.options import ConfigFile, Debug, Json, Store, setting, whole_number
+from flows.cli.options import ConfigFile, Debug, Json, Store, how_many, setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,7 +138,7 @@ def backfill(
     ] = None,
     max_parallel: Annotated[
         int,
-        typer.Option(help="Categories worked on side by side.", parser=whole_number, metavar="<int>"),
+        typer.Option(help="Categories worked on side by side.", parser=how_many, metavar="<int>"),
     ] = 1,
     device: Device = None,
     memory: Memory = None,
@@ -167,8 +167,6 @@ def backfill(
         from flows.settings import resolve
         from tasks.stores.listing import list_categories
 
-        if max_parallel < 1:
-            raise typer.BadParameter("--max-parallel takes a whole number from 1")
         settings = resolve(flags, file=config)
         nights = nights_between(first, last)
         names = category or list_categories(data, exclude=settings.store)

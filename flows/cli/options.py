@@ -17,6 +17,13 @@ def whole_number(text: object) -> int:
     return int(str(text))
 
 
+def how_many(text: object) -> int:
+    """Read a number of things of which there is at least one."""
+    if not str(text).isdecimal() or int(str(text)) < 1:
+        raise typer.BadParameter(f"takes a whole number from 1; found {text!r}")
+    return int(str(text))
+
+
 Store = Annotated[
     str | None,
     typer.Option(

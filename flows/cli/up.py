@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.messages import Messages
-from flows.cli.options import ConfigFile, Debug, Store, setting, whole_number
+from flows.cli.options import ConfigFile, Debug, Store, setting
 
 if TYPE_CHECKING:
     from flows.deploy import Nights
@@ -36,6 +36,16 @@ Files = Annotated[
     ),
 ]
 
+LAST_PORT = 65535
+
+
+def a_port(text: object) -> int:
+    """Read a flag's value, or say what it takes and what was found."""
+    if not str(text).isdecimal() or not 1 <= int(str(text)) <= LAST_PORT:
+        raise typer.BadParameter(f"takes the number of a port, 1 to {LAST_PORT}; found {text!r}")
+    return int(str(text))
+
+
 app = typer.Typer(help="Register the nights of every category on a team's Prefect server.", no_args_is_help=True)
 
 
@@ -45,7 +55,7 @@ def up(
     at: At = "04:15",
     timezone: Annotated[str | None, setting("night.timezone", "UTC")] = None,
     port: Annotated[
-        int, typer.Option(help="Port of the server, where one is started.", parser=whole_number, metavar="<int>")
+        int, typer.Option(help="Port of the server, where one is started.", parser=a_port, metavar="<int>")
     ] = 4200,
     notify: Notify = None,
     files: Files = None,

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from anoclust_core import errors
 from flows.cli import app
 from flows.cli.messages import INTERRUPTED, UNEXPECTED
 from tasks.stores import engine
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 
@@ -99,6 +102,24 @@ def another_run() -> AbstractContextManager[None]:
     return category_lock(StoreLayout(Path("anoclust-store").absolute()), "board")
 
 
+def nights_of_board() -> dict[str, Any]:
+    """Catalog of a store in which there has been a night with one cluster of two images."""
+
+    def prepare() -> None:
+        taken = datetime(2026, 11, 1, 12, tzinfo=UTC)
+        images = [ImageFact(name, f"board/{name}", taken, taken.date()) for name in ("000.png", "001.png")]
+        Path("anoclust-store").mkdir()
+        with Catalog.open(Path("anoclust-store/catalog.sqlite")) as catalog:
+            catalog.record_night(
+                NightFact("board", taken.date(), "done", "", taken, taken),
+                new=images,
+                assignments=[AssignmentFact(image.content, "c1", 0.5, 0.9) for image in images],
+                born={"c1": {"images": len(images)}},
+            )
+
+    return {"prepare": prepare, "said": "there has been a night of board, with the cluster c1"}
+
+
 @contextmanager
 def ctrl_c() -> Iterator[None]:
     def interrupted(*_: object, **__: object) -> None:
@@ -142,6 +163,74 @@ CASES = [
     Case("anoclust show --limit few", 2, ("--limit takes a whole number from 0", "found 'few'")),
     Case("anoclust store gc", 2, ("missing option '--keep'",)),
     Case("anoclust store gc --keep soon", 2, ("--keep takes an age in hours, days or weeks", "found 'soon'")),
+    # nights
+    Case("anoclust nightly gone", 3, ("gone is neither a folder nor a manifest",)),
+    Case("anoclust nightly board --category bord", 2, ("no category bord in board", "did you mean board?")),
+    Case("anoclust nightly board --as-of yesterday", 2, ("--as-of takes a date as 2026-11-20", "found 'yesterday'")),
+    Case("anoclust nightly board --timezone Mars", 2, ("--timezone takes the name of a time zone", "found 'Mars'")),
+    Case("anoclust nightly board --day-starts 25:00", 2, ("--day-starts takes a time of day", "found '25:00'")),
+    Case("anoclust nightly board --captured guess", 2, ("--captured: expected path:PATTERN", "found 'guess'")),
+    Case("anoclust nightly board --captured path:%d", 2, ("--captured: expected a pattern with %Y", "found '%d'")),
+    Case("anoclust nightly board --recluster-every week", 2, ("--recluster-every takes none or", "found 'week'")),
+    Case("anoclust nightly board --recluster-unknown 20", 2, ("--recluster-unknown takes a share", "found '20'")),
+    Case("anoclust nightly board --catalog mysql://x", 2, ("SQLite file or in PostgreSQL", "found mysql")),
+    Case(
+        "anoclust nightly board --catalog postgresql://127.0.0.1:9/x",
+        4,
+        ("the catalog postgresql+psycopg://127.0.0.1:9/x cannot be used", "see that it can be reached"),
+        varies=r"(?<=used: ).*(?=; see)",
+    ),
+    Case(
+        "anoclust nightly board --as-of 2026-11-20",
+        7,
+        ("another run of category board is going on", "--wait-seconds"),
+        during=another_run,
+        said="while another run of it goes on",
+        varies=r"\(process.*?\)",
+    ),
+    Case("anoclust backfill board", 2, ("missing option '--from'",)),
+    Case(
+        "anoclust backfill board --from monday --to 2026-01-01",
+        2,
+        ("--from takes a date as 2026-11-20", "found 'monday'"),
+    ),
+    Case(
+        "anoclust backfill board --from 2026-02-01 --to 2026-01-01",
+        2,
+        ("--from 2026-02-01 is after --to 2026-01-01", "name the first night first"),
+    ),
+    Case(
+        "anoclust backfill board --from 2026-01-01 --to 2026-01-02 --max-parallel 0",
+        2,
+        ("--max-parallel takes a whole number from 1", "found '0'"),
+    ),
+    Case("anoclust status", 4, ("no store at anoclust-store",)),
+    Case(
+        "anoclust status",
+        4,
+        ("there have been no nights in", "`anoclust nightly DATA --store"),
+        prepare=lambda: Path("anoclust-store").mkdir(),
+        said="the store is empty",
+    ),
+    Case("anoclust status bord", 2, ("no nights of a category bord", "did you mean board?"), **nights_of_board()),
+    Case("anoclust clusters mrge board c1", 2, ("no such command 'mrge'", "did you mean merge?")),
+    Case("anoclust clusters list", 2, ("missing argument 'category'", "`anoclust clusters list --help`")),
+    Case("anoclust clusters list bord", 2, ("no nights of a category bord",), **nights_of_board()),
+    Case("anoclust clusters show board c9", 2, ("there is no cluster c9 of board",), **nights_of_board()),
+    Case("anoclust clusters merge board c1 --into c1", 2, ("c1",), **nights_of_board()),
+    Case("anoclust clusters merge board c1", 2, ("missing option '--into'",), **nights_of_board()),
+    Case("anoclust clusters split board c1 gone.png", 2, ("gone.png",), **nights_of_board()),
+    Case("anoclust clusters undo board", 2, ("board",), **nights_of_board()),
+    Case(
+        "anoclust export clusters board --format xml",
+        2,
+        ("--format takes csv, parquet, fiftyone, labelstudio", "found 'xml'"),
+    ),
+    Case("anoclust up", 2, ("missing option '--data'",)),
+    Case("anoclust up --data gone", 3, ("gone is neither a folder nor a manifest",)),
+    Case("anoclust up --data board --at 25:00", 2, ("--at takes a time of day", "found '25:00'")),
+    Case("anoclust up --data board --timezone Mars", 2, ("--timezone takes the name of a time zone", "found 'Mars'")),
+    Case("anoclust up --data board --port 99999", 2, ("--port takes the number of a port", "found '99999'")),
     # flags
     Case("anoclust run board --tau hot", 2, ("--tau takes a positive number", "(0.3sd)", "found 'hot'")),
     Case("anoclust run board --n-clusters 0", 2, ("--n-clusters takes auto or a whole number from 1", "found '0'")),

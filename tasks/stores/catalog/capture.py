@@ -57,7 +57,10 @@ def parse_rules(texts: Sequence[str]) -> tuple[CaptureRule, ...]:
     >>> [rule.source for rule in parse_rules(["column:shot_at", "exif"])]
     ['column', 'exif', 'file']
     """
-    rules = [_parse(text.strip()) for text in texts]
+    try:
+        rules = [_parse(text.strip()) for text in texts]
+    except ConfigError as error:
+        raise ConfigError(f"--captured: {error}") from None
     last = CaptureRule("file")
     return tuple(rules) if last in rules else (*rules, last)
 
