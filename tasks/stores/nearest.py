@@ -100,8 +100,8 @@ class Block:
     with_means
         Write the mean distance of each pair beside.
     device
-        As `devices.choose_worker_device` takes it. Mean distances need the whole product in single precision: these blocks
-        are computed on the processor wherever they go.
+        As `devices.choose_worker_device` takes it. Mean distances need the whole product in single precision, and are
+        computed on the processor wherever the block goes.
     """
 
     embeddings: Path

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from anoclust_core import pairwise, pairwise_torch
 from anoclust_core.bags import normalize_patches
@@ -210,20 +210,19 @@ def test_a_product_is_as_exact_as_the_stated_bound(
     assert np.abs(product - exact).max() <= pairwise_torch._product_error(*sides)
 
 
-aten = torch.ops.aten
-PRODUCTS = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.matmul)
+PRODUCTS = {"mm", "addmm", "addmm_", "bmm", "baddbmm", "matmul", "__matmul__", "einsum", "tensordot", "cdist", "linear"}
 
 
-class CountProducts(TorchDispatchMode):
-    """Keep the shape of every matrix product that torch computes, by its type."""
+class CountProducts(TorchFunctionMode):
+    """Keep the shape of every matrix product that is asked of torch, by its type."""
 
     def __init__(self) -> None:
         super().__init__()
         self.shapes: dict[torch.dtype, list[tuple[int, ...]]] = {}
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         given = func(*args, **(kwargs or {}))
-        if func.overloadpacket in PRODUCTS:
+        if func.__name__ in PRODUCTS:
             self.shapes.setdefault(given.dtype, []).append(tuple(given.shape))
         return given
 

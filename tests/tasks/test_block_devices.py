@@ -106,7 +106,7 @@ def stored(
     ],
 )
 def test_what_is_stored_does_not_depend_on_the_device(tmp_path, monkeypatch, embeddings, pairs: WantedPairs) -> None:
-    """Blocks on a torch device write what those on the processor do, up to half precision's last digit, and the same zeros."""
+    """Blocks on a torch device write what others do, up to half precision's last digit, and the same zeros."""
     monkeypatch.setattr(devices, "choose_worker_device", lambda device: device)
     ours, on_torch = stored(tmp_path / "torch", embeddings, pairs, ON_TORCH)
     plain, on_cores = stored(tmp_path / "plain", embeddings, pairs, "cpu")
