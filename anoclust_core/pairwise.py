@@ -1,8 +1,8 @@
 """The tile kernel: distances from every patch of an image to the nearest patch of another image.
 
 For unit vectors ``||a - b||^2 = 2 - 2 a.b``, so the nearest patch is the one with the largest inner product, and one
-matrix product of an image pair serves both directions: row maxima for one, column maxima for the other. A few pairs at
-a time keep the product in the core's cache; run BLAS on one thread and many pairs side by side.
+matrix product of an image pair serves both directions: row maxima for one, column maxima for the other. `fused` takes
+them in one pass and in the calling thread, without the interpreter's lock; run many pairs side by side.
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.bags import check_bags
 from anoclust_core.errors import ArrayContractError
-
-PRODUCT_VALUES: Final = 1 << 18
-"""Values of the products that are computed at a time: 1 MiB, which a core's cache holds. Fewer, wider products leave
-the interpreter's lock to the other threads for longer: 443,663 pairs took 74 s, one at a time 81 to 84 s."""
+from anoclust_core.fused import LargestProducts, largest_products, largest_products_within
 
 RESCORE_BELOW: Final = 1e-3
 """Squared distances below this suffer from cancellation in ``2 - 2 g`` and are computed again in double precision."""
@@ -81,12 +78,8 @@ def mutual_nearest_distances(
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
     left, right = check_pair(bags, others)
-    forward = np.empty((len(left), len(right), left.shape[1]), np.float32)
-    backward = np.empty((len(right), len(left), right.shape[1]), np.float32)
-    for i, group, product in _products(left, right):
-        forward[i, group] = product.max(axis=2).T
-        backward[group, i] = product.max(axis=0)
-    return _to_distances(forward, left, right), _to_distances(backward, right, left)
+    largest = largest_products(left, right)
+    return _to_distances(largest.forward, left, right), _to_distances(largest.backward, right, left)
 
 
 def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -109,12 +102,7 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.floa
         If the array is not three-dimensional or not of unit norm.
     """
     checked = check_bags(bags)
-    n_bags, n_patches, _ = checked.shape
-    largest = np.ones((n_bags, n_bags, n_patches), np.float32)
-    for i, group, product in _products(checked, checked, after_own=True):
-        largest[i, group] = product.max(axis=2).T
-        largest[group, i] = product.max(axis=0)
-    return _to_distances(largest, checked, checked)
+    return _to_distances(largest_products_within(checked).forward, checked, checked)
 
 
 def mutual_nearest_and_mean_distances(
@@ -124,8 +112,8 @@ def mutual_nearest_and_mean_distances(
 
     .. math:: \bar d_{ij} = \frac{1}{M N} \sum_m \sum_n \| z^i_m - z^j_n \|
 
-    the first distance of [SOHN23] appendix C. Its square roots are taken while the product is in the core's cache: 1.1
-    to 1.3 times the time of `mutual_nearest_distances`, whose distances these are to the last digit.
+    the first distance of [SOHN23] appendix C. Its square roots are taken while the product is in registers: a twentieth
+    more time than `mutual_nearest_distances`, whose distances these are to the last digit.
 
     Parameters
     ----------
@@ -145,17 +133,11 @@ def mutual_nearest_and_mean_distances(
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
     left, right = check_pair(bags, others)
-    forward = np.empty((len(left), len(right), left.shape[1]), np.float32)
-    backward = np.empty((len(right), len(left), right.shape[1]), np.float32)
-    means = np.empty_like(forward)
-    root_means = _RootMeans()
-    for i, group, product in _products(left, right):
-        forward[i, group] = product.max(axis=2).T
-        backward[group, i] = product.max(axis=0)
-        means[i, group] = root_means(product).T
+    largest = largest_products(left, right, with_roots=True)
+    means = _to_means(largest)
     return MutualDistances(
-        forward=_to_distances(forward, left, right, means=means),
-        backward=_to_distances(backward, right, left),
+        forward=_to_distances(largest.forward, left, right, means=means),
+        backward=_to_distances(largest.backward, right, left),
         mean=means.mean(axis=2, dtype=np.float64),
     )
 
@@ -184,15 +166,9 @@ def nearest_and_mean_distances_within(
         If the array is not three-dimensional or not of unit norm.
     """
     checked = check_bags(bags)
-    n_bags, n_patches, _ = checked.shape
-    largest = np.ones((n_bags, n_bags, n_patches), np.float32)
-    means = np.zeros_like(largest)
-    root_means = _RootMeans()
-    for i, group, product in _products(checked, checked, after_own=True):
-        largest[i, group] = product.max(axis=2).T
-        largest[group, i] = product.max(axis=0)
-        means[i, group] = root_means(product).T
-    distances = _to_distances(largest, checked, checked, means=means)
+    largest = largest_products_within(checked, with_roots=True)
+    means = _to_means(largest)
+    distances = _to_distances(largest.forward, checked, checked, means=means)
     above = np.triu(means.mean(axis=2, dtype=np.float64), k=1)
     return distances, above + above.T
 
@@ -218,31 +194,7 @@ def nearest_distances(bags: NDArray[np.floating[Any]], references: NDArray[np.fl
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
     left, right = check_pair(bags, references)
-    largest = np.empty((len(left), len(right), left.shape[1]), np.float32)
-    for i, group, product in _products(left, right):
-        largest[i, group] = product.max(axis=2).T
-    return _to_distances(largest, left, right)
-
-
-def _products(
-    bags: NDArray[np.float32], others: NDArray[np.float32], *, after_own: bool = False
-) -> Iterator[tuple[int, slice, NDArray[np.float32]]]:
-    """Inner products of each bag with a few others at a time, ``(n_patches, n_others_here, n_other_patches)``.
-
-    Gives the bag's number, which others, and the products, which the next ones overwrite. With ``after_own`` bag ``i``
-    meets the others from ``i + 1`` on.
-    """
-    (_, n_patches, dim), (n_others, n_other_patches, _) = bags.shape, others.shape
-    at_once = max(1, min(n_others, PRODUCT_VALUES // (n_patches * n_other_patches)))
-    flat = others.reshape(-1, dim)
-    buffer = np.empty(n_patches * at_once * n_other_patches, np.float32)
-    for i, bag in enumerate(bags):
-        for start in range(i + 1 if after_own else 0, n_others, at_once):
-            group = slice(start, min(start + at_once, n_others))
-            columns = flat[group.start * n_other_patches : group.stop * n_other_patches]
-            product = buffer[: n_patches * len(columns)].reshape(n_patches, len(columns))
-            np.matmul(bag, columns.T, out=product)
-            yield i, group, product.reshape(n_patches, -1, n_other_patches)
+    return _to_distances(largest_products(left, right).forward, left, right)
 
 
 def check_pair(
@@ -261,32 +213,14 @@ def check_pair(
     return left, right
 
 
-class _RootMeans:
-    """Mean distance of each patch to all patches of each other image; keeps its working memory between products."""
+def _to_means(products: LargestProducts) -> NDArray[np.float32]:
+    """Mean distance of each patch to all patches of each other image, in place: ``||a - b|| = sqrt(2) sqrt(1 - a.b)``.
 
-    def __init__(self) -> None:
-        self._scratch = np.empty(0, np.float32)
-
-    def __call__(self, product: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From products ``(n_patches, n_others_here, n_other_patches)`` to means ``(n_patches, n_others_here)``.
-
-        Worthless, NaN included, where a patch is close to one of the others: `_to_distances` replaces these.
-        """
-        n_patches, n_others, n_other_patches = product.shape
-        at_once = max(1, PRODUCT_VALUES // (n_others * n_other_patches))
-        needed = min(at_once, n_patches) * n_others * n_other_patches
-        if len(self._scratch) < needed:
-            self._scratch = np.empty(needed, np.float32)
-        # ||a - b|| = sqrt(2) sqrt(1 - a.b): a constant factor goes into the sum, which BLAS adds up faster than NumPy
-        factors = np.full(n_other_patches, 2**0.5 / n_other_patches, np.float32)
-        means = np.empty((n_patches, n_others), np.float32)
-        with np.errstate(invalid="ignore"):
-            for start in range(0, n_patches, at_once):
-                part = product[start : start + at_once]
-                roots = self._scratch[: part.size].reshape(part.shape)
-                np.sqrt(np.subtract(1, part, out=roots), out=roots)
-                means[start : start + at_once] = (roots.reshape(-1, n_other_patches) @ factors).reshape(-1, n_others)
-        return means
+    Worthless, NaN included, where a patch is close to one of the others: `_to_distances` replaces these.
+    """
+    if products.roots is None:
+        raise AssertionError("roots were not asked for")
+    return np.multiply(products.roots, 2**0.5, out=products.roots)
 
 
 def _to_distances(

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.errors import ResourceError
+from anoclust_core.fused import packed_values
 from anoclust_core.memory import readable_bytes
-from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES, PRODUCT_VALUES
+from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES
 
 BLOCK_BUDGET_BYTES: Final = 256 << 20
 """Memory of one block task: two groups of bags and their distances in both directions."""
@@ -35,7 +36,7 @@ class Rectangle:
 def block_images(n_patches: int, dim: int) -> int:
     """Number of images a side in one block task.
 
-    Predicted bytes of a ``b x b`` block: two groups of bags, the distances of both directions and a few products in
+    Predicted bytes of a ``b x b`` block: two groups of bags, the same packed, and the distances of both directions in
     single precision, one pair with a part of its product in double precision, and a mask.
 
     Raises
@@ -55,8 +56,8 @@ def block_images(n_patches: int, dim: int) -> int:
 
 def block_bytes(side: int, n_patches: int, dim: int) -> int:
     """Predicted peak of a block task of ``side`` by ``side`` image pairs, see `block_images`."""
-    products = n_patches**2 * max(1, min(side, PRODUCT_VALUES // n_patches**2))
-    single = 2 * side * n_patches * dim + 2 * side**2 * n_patches + products
+    bags = side * n_patches * dim + packed_values(side, n_patches, dim)
+    single = 2 * bags + 2 * side**2 * n_patches
     double = 2 * n_patches * dim + 2 * min(n_patches**2, DOUBLE_PRODUCT_VALUES)
     is_close = side**2 * n_patches
     return 4 * single + 8 * double + is_close

@@ -1,27 +1,48 @@
-"""Time several ways to do one thing, in turns and on one thread."""
+"""Time several ways to do one thing, in turns, so that a machine that slows down slows all of them."""
 
 from __future__ import annotations
 
+import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
 
 import torch
 from threadpoolctl import threadpool_limits
 
-RUNS = 7
+RUNS: Final = 7
+"""Paired runs of a figure."""
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Limit BLAS and torch to so many threads inside the block; None leaves them all."""
+    before = torch.get_num_threads()
+    if number:
+        torch.set_num_threads(number)
+    try:
+        with threadpool_limits(number):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_turns(
-    ways: Mapping[str, Callable[[], object]], *, runs: int = RUNS, times: Mapping[str, int] | None = None
+    ways: Mapping[str, Callable[[], object]],
+    *,
+    runs: int = RUNS,
+    times: Mapping[str, int] | None = None,
+    one_thread: bool = True,
 ) -> dict[str, list[float]]:
     """Seconds of each way in each run, after one run that does not count; a quick way may go many ``times`` a run."""
-    torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    with threadpool_limits(1):
+    with threads(1 if one_thread else None):
         for run in range(runs + 1):
             for name, way in ways.items():
+                gc.collect()  # what another way left behind is not this one's
                 start = time.perf_counter()
                 repeats = (times or {}).get(name, 1)
                 for _ in range(repeats):
@@ -29,6 +50,11 @@ def in_turns(
                 if run:
                     seconds[name].append((time.perf_counter() - start) / repeats)
     return seconds
+
+
+def paired(seconds: Mapping[str, list[float]], name: str, against: str) -> tuple[float, ...]:
+    """How many times as fast one way is as another, run by run."""
+    return tuple(other / one for one, other in zip(seconds[name], seconds[against], strict=True))
 
 
 def tell(seconds: Mapping[str, list[float]], *, against: str) -> None:

@@ -346,11 +346,11 @@ def test_mean_distances_between_close_patches_are_right(spread: float) -> None:
 
 @pytest.mark.parametrize("values", [1, 7, 64, 500])
 def test_how_much_is_computed_at_a_time_does_not_matter(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One patch row at a time or several images: the same nearest and mean distances."""
+    """However few patches that are close to another are measured again at a time: the same distances and means."""
     rng = np.random.default_rng(0)
     bags, others = random_bags(rng, 4, 6, 10), random_bags(rng, 5, 9, 10)
+    others[1, 2:6] = bags[3, :4] = bags[2, 1:5]
     expected, expected_within = mutual_nearest_and_mean_distances(bags, others), nearest_and_mean_distances_within(bags)
-    monkeypatch.setattr(pairwise, "PRODUCT_VALUES", values)
     monkeypatch.setattr(pairwise, "DOUBLE_PRODUCT_VALUES", values)
     found, found_within = mutual_nearest_and_mean_distances(bags, others), nearest_and_mean_distances_within(bags)
     for one, other in [
