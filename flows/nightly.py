@@ -44,8 +44,9 @@ MIN_BAD: Final = 5
 
 
 def _nightly_name() -> str:
-    """Name of a run over all categories: the night, where one was asked for."""
-    return f"nightly {flow_run.parameters.get('as_of') or 'tonight'}"
+    """Name of a deployment's run: the categories, and the night where one was asked for."""
+    asked = flow_run.parameters
+    return " ".join(["nightly", ", ".join(asked.get("categories") or ["all"]), *filter(None, [asked.get("as_of")])])
 
 
 @flow(name="nightly", flow_run_name=_nightly_name)

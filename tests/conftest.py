@@ -1,4 +1,4 @@
-"""Shared by all tests: an environment that touches nothing of the user's, a Prefect server of its own, a tiny backbone.
+"""Shared by all tests: an environment that touches nothing of the user's, servers of their own, a tiny backbone.
 
 Its presence puts this folder on the import path, so that tests can share builders and example records.
 """
@@ -6,12 +6,16 @@ Its presence puts this folder on the import path, so that tests can share builde
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -104,3 +108,50 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from builders import save_tiny_checkpoint
 
     return save_tiny_checkpoint(tmp_path_factory.mktemp("backbone") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Path]:
+    """Start a server on a socket in a folder of its own, as somebody who is not root: PostgreSQL refuses root."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[-3]))
+    if not found:
+        pytest.skip("no PostgreSQL server: /usr/lib/postgresql is empty (apt-get install postgresql)")
+    as_user: list[str] = []
+    # short: the path of a socket has 107 characters at most
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    if os.geteuid() == 0:
+        try:
+            owner = pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+        as_user = ["runuser", "-u", "postgres", "--"]
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*as_user, str(found[-1].with_name(program)), *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    data = folder / "data"
+    try:
+        run("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
+        options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=20"
+        run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+        yield folder
+        run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_postgresql_url(postgresql: Path) -> Callable[..., str]:
+    """Make databases: empty ones, or copies of one that nobody is connected to, given by its URL."""
+    import psycopg
+
+    def make(copy_of: str = "postgresql://postgres@/template1") -> str:
+        name, template = f"t{uuid4().hex}", urlsplit(copy_of).path.lstrip("/")
+        with psycopg.connect(host=str(postgresql), user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return f"postgresql://postgres@/{name}?host={postgresql}"
+
+    return make

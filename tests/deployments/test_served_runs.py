@@ -43,8 +43,8 @@ def test_a_deployment_runs_by_its_schedule(stack, client):
     assert run["auto_scheduled"]
     assert SCHEDULED_TAG in run["tags"]
     assert run["name"] == "stand-in minutely"
-    begun = datetime.fromisoformat(run["start_time"])
-    assert begun - datetime.fromisoformat(run["expected_start_time"]) < timedelta(seconds=30)
+    waited = datetime.fromisoformat(run["start_time"]) - datetime.fromisoformat(run["expected_start_time"])
+    assert timedelta(0) <= waited < timedelta(minutes=1)  # when the next one is due
 
 
 def test_events_and_artifacts_reach_the_server_and_the_webhook(stack, client, webhook):

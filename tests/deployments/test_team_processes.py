@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from builders import TINY_BACKBONE, TINY_SIDE, flat_folder
@@ -14,19 +12,6 @@ from stack import end, eventually, free_port, prefect_server, start
 from flows.deploy_files import FOLDER, read_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]  # two cores may be busy
-
-
-def _fixtures_of(path):
-    """Fixtures of another folder: pytest shares them downwards only."""
-    spec = importlib.util.spec_from_file_location("fixtures_of_" + path.parent.name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_catalog = _fixtures_of(Path(__file__).parents[1] / "catalog" / "conftest.py")
-postgresql = _catalog.postgresql
-new_postgresql_url = _catalog.new_postgresql_url
 
 
 def test_a_night_on_everything_that_compose_starts(tmp_path, checkpoint, new_postgresql_url):

@@ -45,9 +45,9 @@ class Stream:
         self.data, self.store = root / "data", root / "store"
         self._rows: list[dict[str, str]] = []
 
-    def at(self, root: Path) -> Stream:
-        """The same stream in another place, to which its files were copied."""
-        copy = Stream(root, self.config)
+    def at(self, root: Path, config: RunConfig) -> Stream:
+        """The same stream in another place, to which its files and its catalog were copied."""
+        copy = Stream(root, config)
         copy._rows = [dict(row) for row in self._rows]
         return copy
 
@@ -92,7 +92,7 @@ class Stream:
         return outcome
 
     def catalog(self) -> Catalog:
-        return Catalog.open(self.store / "catalog.sqlite")
+        return Catalog.open(self.config.night.catalog or self.store / "catalog.sqlite")
 
     def partition(self) -> dict[str, str]:
         """Cluster of every image by path, merges followed."""

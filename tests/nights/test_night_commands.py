@@ -27,11 +27,12 @@ class Typed:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         checkpoint = stream.config.embed.checkpoint
+        catalog = stream.config.night.catalog or "auto"
         self._file = stream.root / "anoclust.toml"
         self._file.write_text(
             f'store = "{stream.store}"\n[embed]\nbackbone = "test_resnet"\ncheckpoint = "{checkpoint}"\n'
             'image_size = 64\ndevice = "cpu"\n[data]\nsettle_seconds = 0\n[night]\n'
-            'captured = "path:%Y-%m-%d"\nrecluster_every = "none"\n'
+            f'captured = "path:%Y-%m-%d"\nrecluster_every = "none"\ncatalog = "{catalog}"\n'
         )
 
     def __call__(self, *arguments: object) -> Result:

@@ -24,6 +24,7 @@ def settings_of(stream: Stream) -> dict[str, object]:
         "data.settle_seconds": 0,
         "night.captured": "path:%Y-%m-%d",
         "night.recluster_every": "none",
+        "night.catalog": stream.config.night.catalog or "auto",
     }
 
 
@@ -41,7 +42,7 @@ def test_a_deployment_runs_the_same_night(stream: Stream) -> None:
     assert found[CATEGORY]["reclustered"] is None
     with get_client(sync_client=True) as client:
         names = {run.name for run in client.read_flow_runs(limit=200)}
-    assert {f"nightly {day(2)}", f"{CATEGORY} {day(2)} (2 new)"} <= names
+    assert {f"nightly all {day(2)}", f"{CATEGORY} {day(2)} (2 new)"} <= names
     for key in ("night-board", "night-report-board"):
         assert Artifact.get(key) is not None
     again = nightly(**asked, as_of=str(day(2)))

@@ -159,9 +159,9 @@ def test_most_of_a_night_bad_is_an_error(stream: Stream) -> None:
     assert stream.night(2).counters["new"] == 0
 
 
-def test_a_new_class_is_born_once(two_nights: Stream, tmp_path: Path) -> None:
+def test_a_new_class_is_born_once(empty_stream: Stream) -> None:
     """Images of a new kind become one provisional cluster, told once; clustered anew, it is confirmed and not told."""
-    stream = Stream(tmp_path / "stream", two_nights.config)
+    stream = empty_stream
     stream.deliver(0, TWO * 2)
     stream.night(0)
     before = placed(stream)
