@@ -30,6 +30,10 @@ _FIGURES: Final = 96 * _MIB
 """Matplotlib with its fonts, and a picture sheet."""
 
 
+_COMPILING: Final = 128 * _MIB
+"""Numba and the kernel of image pairs that it compiles, once a process."""
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """Predicted peak of one stage.
@@ -149,6 +153,7 @@ def pair_plan(
             "blocks of image pairs": threads * (block_bytes + 6 * group),
             "embeddings kept at hand": min(CACHED_BYTES + group, n_images * n_patches * dim * 4) if threads else 0,
             "the list of pairs": 6 * n_pairs + 24_000 * n_blocks,
+            "compiling": _COMPILING if threads else 0,
             "the rest": _FIXED,
         },
         knob="lower --image-size, choose a deeper layer with --layers or a smaller --reference",

@@ -21,6 +21,12 @@ BLOCK_BUDGET_BYTES: Final = 256 << 20
 MAX_BLOCK_IMAGES: Final = 32
 """Past this a block task takes long enough that neither Dask nor the progress bar gains anything."""
 
+WANTED_BLOCKS: Final = 32
+"""Blocks that work is cut into where there is little of it: a few for each worker, so that none waits for the last."""
+
+MIN_BLOCK_FLOP: Final = 2e9
+"""Below this, some 25 ms on one core, a block costs as much to hand out and to write as to compute."""
+
 MAX_SLAB_IMAGES: Final = 256
 """Rows and columns of a slab; a slab is what a killed run has to compute again."""
 
@@ -52,6 +58,21 @@ def block_images(n_patches: int, dim: int) -> int:
         f"one pair of images with {n_patches} patches of length {dim} needs {readable_bytes(need)}, a block task may "
         f"use {readable_bytes(BLOCK_BUDGET_BYTES)}; lower --image-size or choose a deeper layer with --layers"
     )
+
+
+def adapted_block_images(n_pairs: int, n_patches: int, dim: int) -> int:
+    """Number of images a side in one block task for so many image pairs: smaller where there is little to do.
+
+    Raises
+    ------
+    ResourceError
+        If not even one image pair fits into the budget.
+    """
+    side = block_images(n_patches, dim)
+    flop = 2 * n_patches**2 * dim
+    while side > 1 and n_pairs < WANTED_BLOCKS * side**2 and (side // 2) ** 2 * flop >= MIN_BLOCK_FLOP:
+        side //= 2
+    return side
 
 
 def block_bytes(side: int, n_patches: int, dim: int) -> int:

@@ -40,12 +40,12 @@ def pair(
     images = load_manifest(Path(manifest))
     slabs = NearestSlabs(Path(folder))
     n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
-    side = tiling.block_images(spec.n_patches, spec.dim)
+    pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
+    side = tiling.adapted_block_images(slabs.count_missing(pairs), spec.n_patches, spec.dim)
     threads = CORES if dask is None else 0
     while side > 1 and _predict(side, spec, n_images, n_reference, threads).total > memory:
         side //= 2
     _predict(side, spec, n_images, n_reference, threads).check(memory)
-    pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
     plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side, device=device)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))

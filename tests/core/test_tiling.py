@@ -17,7 +17,10 @@ from anoclust_core.tiling import (
     BLOCK_BUDGET_BYTES,
     MAX_BLOCK_IMAGES,
     MAX_SLAB_IMAGES,
+    MIN_BLOCK_FLOP,
+    WANTED_BLOCKS,
     Rectangle,
+    adapted_block_images,
     block_images,
     blocks,
     missing_rectangles,
@@ -181,6 +184,22 @@ def test_a_block_stays_within_its_memory(n_patches: int, dim: int) -> None:
     assert side == MAX_BLOCK_IMAGES or nbytes(side + 1) > BLOCK_BUDGET_BYTES
 
 
+@thorough
+@given(st.integers(0, 10**7), st.integers(1, 2048), st.integers(1, 1024))
+@example(1770, 1024, 512)
+@example(10**6, 256, 120)
+def test_little_work_is_cut_finer(n_pairs: int, n_patches: int, dim: int) -> None:
+    """Blocks are the largest that fit; smaller where there would be few of them, but never too small to be worth it."""
+    largest, side = block_images(n_patches, dim), adapted_block_images(n_pairs, n_patches, dim)
+    assert 1 <= side <= largest
+    flop = 2 * n_patches**2 * dim
+    if side < largest:
+        assert side**2 * flop >= MIN_BLOCK_FLOP
+        assert n_pairs < WANTED_BLOCKS * (2 * side + 1) ** 2
+    elif n_pairs < WANTED_BLOCKS * side**2:
+        assert side == 1 or (side // 2) ** 2 * flop < MIN_BLOCK_FLOP
+
+
 @pytest.mark.parametrize("flat_share", [0.0, 0.5, 1.0])
 def test_computing_a_block_really_takes_no_more_memory_than_planned(
     monkeypatch: pytest.MonkeyPatch, flat_share: float
@@ -190,6 +209,7 @@ def test_computing_a_block_really_takes_no_more_memory_than_planned(
     side = block_images(144, 64)
     assert 1 < side < MAX_BLOCK_IMAGES
     rng = np.random.default_rng(0)
+    mutual_nearest_distances(*normalize_patches(rng.standard_normal((2, 1, 2, 4), np.float32)))  # compiled by now
     tracemalloc.start()
     try:
         both = normalize_patches(rng.standard_normal((2, side, 144, 64), np.float32))
