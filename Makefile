@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 help:
 	@echo "make demo     install, then cluster images made on the spot and say where the report is"
 	@echo "make test     all tests but the longest, two files at a time"
-	@echo "make test-long  thirty nights; deployments on a real server with workers"
+	@echo "make test-long  thirty nights; nights in PostgreSQL; deployments on a real server with workers"
 	@echo "make check    lint, format, types, fast tests"
 	@echo "make format   rewrite the code the way 'make check' wants it"
 	@echo "make clean    remove the environment and the demo's files"

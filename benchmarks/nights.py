@@ -5,7 +5,7 @@ is printed at the end compares the partition after the last night with that of o
 again after everything was clustered anew. Settings come from `ANOCLUST_*` variables and `anoclust.toml`.
 
     anoclust prepare mtd FOLDER --out mtd.csv
-    python benchmarks/nights.py mtd.csv --work FOLDER
+    python benchmarks/nights.py mtd.csv --work FOLDER --plot pairs.png
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -87,6 +87,29 @@ def one_night(manifest: Path, store: Path, config: RunConfig, night: date, *, re
     return outcome
 
 
+def plot_pairs(outcomes: Sequence[NightOutcome], path: Path, *, title: str) -> None:
+    """Draw the pair products of every night beside those with every earlier image."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    new = np.array([outcome.counters["new"] for outcome in outcomes])
+    products = np.array([outcome.counters["pair_products"] for outcome in outcomes])
+    anew = np.array([outcome.reclustered is not None for outcome in outcomes])
+    nights = np.arange(1, len(new) + 1)
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    axes.bar(nights[~anew], products[~anew], label="pair products of the night")
+    axes.bar(nights[anew], products[anew], label="the same, and everything was clustered anew")
+    axes.plot(nights, new * np.cumsum(new), color="0.3", linestyle="--", label="new images x all images so far")
+    axes.set(xlabel="night", ylabel="pair products", title=title)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main() -> None:
     """Print a line a night, and the comparison at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,18 +117,21 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for stores; delete it afterwards")
     parser.add_argument("--nights", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", type=Path, help="PNG of the pair products of every night")
     asked = parser.parse_args()
     settings = resolve({"night.captured": f"column:{COLUMN}", "night.day_starts": "00:00"})
     dealt = asked.work / "dealt.csv"
     category, labels = deal(asked.manifest, dealt, nights=asked.nights, seed=asked.seed)
     store = asked.work / "nights"
     before: dict[str, str] = {}
+    outcomes = []
     print("| night | new | unknown | new clusters | pair products | moved | ARI to labels | s | clustered anew |")
     print("|---|---|---|---|---|---|---|---|---|")
     for number in range(asked.nights):
         start = time.perf_counter()
         outcome = one_night(dealt, store, settings.config, FIRST + timedelta(days=number))
         took = time.perf_counter() - start
+        outcomes.append(outcome)
         now = partition(store, category)
         of = outcome.counters
         print(
@@ -114,6 +140,8 @@ def main() -> None:
             flush=True,
         )
         before = now
+    if asked.plot:
+        plot_pairs(outcomes, asked.plot, title=f"{category}, dealt out over {asked.nights} nights")
     scratch = from_scratch(dealt, asked.work / "scratch", settings.config)
     last = FIRST + timedelta(days=asked.nights - 1)
     print(f"\nafter the last night: ARI to a run from scratch {agreement(before, scratch):.3f}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date, timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
@@ -72,10 +74,23 @@ def run_backfill(
             yield outcome
         return
     # forked processes would share threads and locks of what is imported here
-    with ProcessPoolExecutor(min(max_parallel, len(categories)), mp_context=get_context("spawn")) as pool:
+    n_processes = min(max_parallel, len(categories))
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         jobs = [pool.submit(_one_category, data, store, config, name, tuple(nights), debug) for name in categories]
         for job in as_completed(jobs):
             yield from job.result()
+
+
+def _end_with_parent() -> None:
+    """Let this process end with the one that started it, also where that is killed: a pool's would wait for ever."""
+    parent = parent_process()
+    assert parent is not None  # noqa: S101 - for the type checker
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=end, daemon=True).start()
 
 
 def _one_category(
