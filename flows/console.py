@@ -33,6 +33,7 @@ _STAGES: Final = {
     "train": "training, steps",
     "maps": "anomaly maps",
     "head": "training the head, epochs",
+    "temperatures": "pooling at every temperature",
     "holistic": "embedding whole images",
     "report": "drawing the report",
     "demo": "making images",
