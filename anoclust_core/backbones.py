@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from anoclust_core.errors import ConfigError, StoreError
-from anoclust_core.records import EmbeddingSpec
+from anoclust_core.records import EmbeddingSpec, Precision
 
 TIMM_NAMES: Final = {
     "efficientnet_lite0": "tf_efficientnet_lite0",  # installed with the extra `backbones`
@@ -74,7 +74,13 @@ def last_layer(backbone: str, image_size: int) -> int:
 
 
 def describe(
-    backbone: str, *, weights: str | None, layers: tuple[int, ...] | None, image_size: int, as_maps: bool = False
+    backbone: str,
+    *,
+    weights: str | None,
+    layers: tuple[int, ...] | None,
+    image_size: int,
+    as_maps: bool = False,
+    precision: Precision = "float32",
 ) -> EmbeddingSpec:
     """Work out everything that decides the embeddings of a backbone.
 
@@ -94,6 +100,8 @@ def describe(
     as_maps
         Whether features are taken as [ARDELEAN24] takes them: neither averaged over neighbours nor scaled to unit norm,
         from images squashed bilinearly.
+    precision
+        What the network computes in.
 
     Raises
     ------
@@ -133,6 +141,7 @@ def describe(
         grid=extractor.grid,
         dim=int(bags.shape[2]),
         unit_norm=not as_maps,
+        precision=precision,
     )
 
 
@@ -228,7 +237,7 @@ def fold_batch_norms(extractor: FeatureExtractor, image_size: int) -> FeatureExt
         A folded copy where its features agree within ``FOLDING_TOLERANCE``, otherwise the original: a model that uses
         a convolution's output twice, or changes its weights on the way, cannot be folded.
     """
-    image = torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    image = random_image(image_size)
     folded = copy.deepcopy(extractor)
     with torch.no_grad():  # in inference mode the new weights would be tensors that some kernels refuse
         for convolution, norm in _convolutions_before_norms(folded, image):
@@ -236,9 +245,22 @@ def fold_batch_norms(extractor: FeatureExtractor, image_size: int) -> FeatureExt
             _replace(folded, convolution, fuse_conv_bn_eval(parts[convolution], parts[norm]))
             after = [part for part in (getattr(parts[norm], "drop", None), getattr(parts[norm], "act", None)) if part]
             _replace(folded, norm, nn.Sequential(*after))
-        expected, found = extractor(image), folded(image)
-        error = (found - expected).norm(dim=2) / expected.norm(dim=2).clamp_min(torch.finfo(torch.float32).tiny)
-    return folded if float(error.max()) <= FOLDING_TOLERANCE else extractor
+        difference = largest_difference(folded(image), extractor(image))
+    return folded if difference <= FOLDING_TOLERANCE else extractor
+
+
+def random_image(image_size: int) -> Tensor:
+    """Shape ``(1, 3, image_size, image_size)``, float32 in [-1, 1): what two forms of one network are compared on."""
+    return torch.rand(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def largest_difference(found: Tensor, expected: Tensor) -> float:
+    """Largest norm of a difference between two patches' features, relative to the expected one's norm.
+
+    Both have shape ``(n, n_patches, dim)``.
+    """
+    smallest = torch.finfo(torch.float32).tiny
+    return float(((found - expected).norm(dim=2) / expected.norm(dim=2).clamp_min(smallest)).max())
 
 
 def activation_bytes(extractor: FeatureExtractor, image_size: int) -> int:

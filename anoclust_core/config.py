@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, Confi
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.nights import zone_of
+from anoclust_core.records import Precision
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 RECIPE_SIDES: Final = MappingProxyType({"sohn": 256, "blind": 512})
@@ -155,6 +156,11 @@ class EmbedConfig(_Section):
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``, of the pairwise stage and of recipe blind too; not part of any
         key.
+    precision
+        What the network computes in.
+    engine
+        What computes the network on a CPU: ``torch``, ``onnx`` (ONNX Runtime), or ``auto``, ONNX Runtime where it pays;
+        not part of any key, since features are equal within rounding.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -164,6 +170,14 @@ class EmbedConfig(_Section):
     ] = None
     image_size: Annotated[Annotated[int, Field(ge=32, le=4096)] | None, _none_if("auto")] = None
     device: Annotated[str, AfterValidator(_valid_device)] = "auto"
+    precision: Precision = "float32"
+    engine: Literal["auto", "torch", "onnx"] = "auto"
+
+    @model_validator(mode="after")
+    def _fits_engine(self) -> Self:
+        if self.engine == "onnx" and self.precision != "float32":
+            raise ValueError("engine onnx computes in float32; leave --engine or --precision out")
+        return self
 
 
 class PairConfig(_Section):

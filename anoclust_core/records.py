@@ -189,6 +189,10 @@ class Reference:
     seed: int = 0
 
 
+Precision = Literal["float32", "bf16"]
+"""What a network computes in; its features are float32 either way."""
+
+
 @dataclass(frozen=True)
 class EmbeddingSpec:
     """Everything that decides the numbers in a bag of patch embeddings.
@@ -214,6 +218,8 @@ class EmbeddingSpec:
         Length of one patch embedding.
     unit_norm
         Whether patches have unit norm, as [SOHN23] takes them; [ARDELEAN24] takes a network's feature maps as they are.
+    precision
+        What the network computes in: ``bf16`` differs from ``float32`` beyond rounding.
     """
 
     backbone: str
@@ -228,11 +234,14 @@ class EmbeddingSpec:
     grid: tuple[int, int]
     dim: int
     unit_norm: bool = True
+    precision: Precision = "float32"
 
     @property
     def identity(self) -> dict[str, object]:
         """Everything that enters a key; what came later only where it is not as it always was, so that keys stay."""
-        return {name: value for name, value in asdict(self).items() if name != "unit_norm" or not self.unit_norm}
+        as_always = {"unit_norm": True, "precision": "float32"}
+        missing = object()
+        return {name: value for name, value in asdict(self).items() if value != as_always.get(name, missing)}
 
     @property
     def n_patches(self) -> int:

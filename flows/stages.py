@@ -19,6 +19,7 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import check_enough
 from tasks.stores.manifests import load_manifest, save_manifest
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
+from tasks.stores.networks import network_file
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def embed_any(
         manifest=manifest,
         spec=spec,
         folder=str(segments.folder),
+        network=str(network_file(layout, spec)),
         config=config,
         memory=memory,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from prefect import get_run_logger, task
+from torch import Tensor
 
 from anoclust_core.backbones import FeatureExtractor, activation_bytes, build_extractor, fold_batch_norms
-from anoclust_core.config import RunConfig
-from anoclust_core.embedding import choose_device, embed_images, prepare_image
+from anoclust_core.config import EmbedConfig, RunConfig
+from anoclust_core.embedding import choose_device, embed_images, has_native_bf16, prepare_image
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
+from anoclust_core.onnx_runtime import ConversionError
 from anoclust_core.records import EmbeddingSpec, EmbeddingStore, ImageRecord
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress
@@ -27,11 +29,18 @@ from tasks.stores.embeddings import EmbeddingSegments, segment_images
 from tasks.stores.engine import CORES
 from tasks.stores.images import MAX_PIXELS, UnreadableImageError, UnreadNowError, read_image
 from tasks.stores.manifests import load_manifest
+from tasks.stores.networks import converted
 from tasks.stores.weights import load_state_dict
 
 BATCH_IMAGES: Final = {"cpu": 4, "cuda": 64}
 """On two cores a batch of 4 fits the caches and is 1.3 times faster than one of 16."""
 
+CONVERTED_FROM: Final = 256
+"""New images from which a network is converted for ONNX Runtime, which takes 5 s of one core; once it is converted, any
+number is computed there. Fewer are done by torch before it would be."""
+
+CONVERSION_BYTES: Final = 300 << 20
+"""What converting takes beside copies of the weights, most of it the exporter's code."""
 
 _one_on_gpu = Lock()
 """Many threads decode for a GPU; its memory is planned for one batch."""
@@ -49,16 +58,27 @@ class _Batch:
 
 @task(name="embed", **STAGE)
 def embed(
-    *, category: str, key: str, manifest: str, spec: EmbeddingSpec, folder: str, config: RunConfig, memory: int
+    *,
+    category: str,
+    key: str,
+    manifest: str,
+    spec: EmbeddingSpec,
+    folder: str,
+    network: str,
+    config: RunConfig,
+    memory: int,
 ) -> EmbeddingStore:
-    """Embed the images of a manifest that the store does not hold yet, the clustered ones first."""
+    """Embed the images of a manifest that the store does not hold yet, the clustered ones first.
+
+    The network converted for ONNX Runtime is kept in the file ``network``.
+    """
     images = load_manifest(Path(manifest))
     segments = EmbeddingSegments(Path(folder))
     new = _with_copies(segments.missing(images.clustered + images.normals), images.images)
     not_now: dict[str, str] = {}
     if new:
         get_run_logger().info("embedding %d new images with %s", len(new), spec.backbone)
-        not_now = _embed_new(new, segments, spec, config, memory, Progress("embed", category))
+        not_now = _embed_new(new, segments, spec, Path(network), config, memory, Progress("embed", category))
     return EmbeddingStore(uri=folder, key=key, not_now=not_now)
 
 
@@ -78,6 +98,7 @@ def _embed_new(
     new: Sequence[_Copies],
     segments: EmbeddingSegments,
     spec: EmbeddingSpec,
+    network: Path,
     config: RunConfig,
     memory: int,
     progress: Progress,
@@ -85,9 +106,15 @@ def _embed_new(
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
     device = choose_device(config.embed.device)
     state_dict = load_state_dict(config.embed.backbone, spec.timm_model, config.embed.checkpoint)
-    extractor = fold_batch_norms(build_extractor(spec, state_dict), spec.image_size)
-    limits = _choose_limits(extractor, spec, device, memory)
-    extractor = extractor.to(device).to(memory_format=torch.channels_last)
+    folded = fold_batch_norms(build_extractor(spec, state_dict), spec.image_size)
+    extractor: Extractor | None = None
+    conversion = CONVERSION_BYTES + 4 * _weight_bytes(folded)
+    if _is_converted(config.embed, device, network, n_images=len(new), has_memory=memory > 4 * conversion):
+        extractor = _converted(network, folded, spec)
+    limits = _choose_limits(folded, spec, device, memory - conversion if extractor else memory)
+    if spec.precision == "bf16" and not has_native_bf16(device):
+        get_run_logger().warning("precision bf16: %s has no bfloat16 of its own, expect no gain over float32", device)
+    extractor = extractor or folded.to(device).to(memory_format=torch.channels_last)
     segment = segment_images(spec.n_patches, spec.dim)
     not_now: dict[str, str] = {}
     hashes: list[str] = []
@@ -106,6 +133,30 @@ def _embed_new(
             telemetry.count("images_embedded", len(hashes))
             hashes, bags = [], []
     return not_now
+
+
+Extractor = Callable[[Tensor], Tensor]
+"""From images to features, in torch or in ONNX Runtime."""
+
+
+def _is_converted(asked: EmbedConfig, device: str, network: Path, *, n_images: int, has_memory: bool) -> bool:
+    """Whether ONNX Runtime is to compute the network: on a CPU in float32, where conversion pays or has been paid."""
+    if device != "cpu" or asked.precision != "float32" or asked.engine == "torch":
+        return False
+    return asked.engine == "onnx" or (has_memory and (n_images >= CONVERTED_FROM or network.exists()))
+
+
+def _converted(network: Path, extractor: FeatureExtractor, spec: EmbeddingSpec) -> Extractor | None:
+    """Network in ONNX Runtime, or None where it cannot be there, which is logged."""
+    try:
+        return converted(network, extractor, spec.image_size)
+    except ConversionError as error:
+        get_run_logger().warning("%s runs in torch and not in ONNX Runtime: %s", spec.backbone, error)
+        return None
+
+
+def _weight_bytes(extractor: FeatureExtractor) -> int:
+    return sum(weights.numel() * weights.element_size() for weights in extractor.parameters())
 
 
 @dataclass(frozen=True)
@@ -133,7 +184,7 @@ def _choose_limits(extractor: FeatureExtractor, spec: EmbeddingSpec, device: str
             n_patches=spec.n_patches,
             dim=spec.dim,
             image_size=spec.image_size,
-            weight_bytes=sum(weights.numel() * weights.element_size() for weights in extractor.parameters()),
+            weight_bytes=_weight_bytes(extractor),
             activation_bytes=0 if on_gpu else activations,
             batch=batch,
             threads=CORES,
@@ -150,7 +201,7 @@ def _choose_limits(extractor: FeatureExtractor, spec: EmbeddingSpec, device: str
 
 
 def _embed_batches(
-    images: Sequence[_Copies], extractor: FeatureExtractor, spec: EmbeddingSpec, device: str, limits: _Limits
+    images: Sequence[_Copies], extractor: Extractor, spec: EmbeddingSpec, device: str, limits: _Limits
 ) -> Iterator[_Batch]:
     """Embed batches side by side, in order, a bounded number ahead.
 
@@ -178,7 +229,7 @@ def _embed_batches(
 
 
 def _embed_batch(
-    images: Sequence[_Copies], extractor: FeatureExtractor, spec: EmbeddingSpec, device: str, limits: _Limits
+    images: Sequence[_Copies], extractor: Extractor, spec: EmbeddingSpec, device: str, limits: _Limits
 ) -> _Batch:
     hashes, prepared, unreadable, not_now = [], [], {}, {}
     for copies in images:
@@ -193,7 +244,9 @@ def _embed_batch(
     if not prepared:
         return _Batch(hashes, None, unreadable, not_now)
     with _one_on_gpu if device.startswith("cuda") else nullcontext():
-        bags = embed_images(extractor, np.stack(prepared), device=device, unit_norm=spec.unit_norm)
+        bags = embed_images(
+            extractor, np.stack(prepared), device=device, unit_norm=spec.unit_norm, precision=spec.precision
+        )
     return _Batch(hashes, bags, unreadable, not_now)
 
 

@@ -65,6 +65,8 @@ def benchmark(
     layers: Annotated[str | None, setting("embed.layers", "auto")] = None,
     image_size: Annotated[str | None, setting("embed.image_size", "auto")] = None,
     device: Annotated[str | None, setting("embed.device", "auto")] = None,
+    precision: Annotated[str | None, setting("embed.precision", "float32")] = None,
+    engine: Annotated[str | None, setting("embed.engine", "auto")] = None,
     dask: Annotated[str | None, setting("pair.dask", "none")] = None,
     memory: Annotated[str | None, setting("memory", "auto")] = None,
     seed: Annotated[str | None, setting("seed", "0")] = None,
@@ -83,7 +85,8 @@ def benchmark(
     flags: dict[str, object] = {
         "store": store, "data.normals": normals, "weigh.tau": tau, "pair.store_budget": store_budget,
         "embed.backbone": backbone, "embed.checkpoint": checkpoint, "embed.layers": layers,
-        "embed.image_size": image_size, "embed.device": device, "pair.dask": dask, "memory": memory, "seed": seed,
+        "embed.image_size": image_size, "embed.device": device, "embed.precision": precision, "embed.engine": engine,
+        "pair.dask": dask, "memory": memory, "seed": seed,
         "blind.variant": variant, "blind.threshold": threshold, "blind.flat_field": flat_field,
         "blind.border": border,
     }  # fmt: skip

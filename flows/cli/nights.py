@@ -45,6 +45,8 @@ Backbone = Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")
 Checkpoint = Annotated[str | None, setting("embed.checkpoint", "none")]
 ImageSize = Annotated[str | None, setting("embed.image_size", "auto")]
 Device = Annotated[str | None, setting("embed.device", "auto")]
+Precision = Annotated[str | None, setting("embed.precision", "float32")]
+Engine = Annotated[str | None, setting("embed.engine", "auto")]
 Dask = Annotated[str | None, setting("pair.dask", "none")]
 Memory = Annotated[str | None, setting("memory", "auto")]
 WaitSeconds = Annotated[str | None, setting("wait_seconds", "0")]
@@ -86,6 +88,8 @@ def nightly(
     checkpoint: Checkpoint = None,
     image_size: ImageSize = None,
     device: Device = None,
+    precision: Precision = None,
+    engine: Engine = None,
     dask: Dask = None,
     memory: Memory = None,
     wait_seconds: WaitSeconds = None,
@@ -112,7 +116,8 @@ def nightly(
         "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
         "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "group.n_clusters": n_clusters,
         "weigh.tau": tau, "pair.reference": reference, "embed.backbone": backbone, "embed.checkpoint": checkpoint,
-        "embed.image_size": image_size, "embed.device": device, "pair.dask": dask, "memory": memory,
+        "embed.image_size": image_size, "embed.device": device, "embed.precision": precision, "embed.engine": engine,
+        "pair.dask": dask, "memory": memory,
         "wait_seconds": wait_seconds, "night.timezone": timezone, "night.day_starts": day_starts,
         "night.captured": captured, "night.recluster_every": recluster_every,
         "night.recluster_unknown": recluster_unknown, "night.catalog": catalog,

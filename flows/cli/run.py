@@ -59,6 +59,8 @@ def run(
     layers: Annotated[str | None, setting("embed.layers", "auto")] = None,
     image_size: Annotated[str | None, setting("embed.image_size", "auto")] = None,
     device: Annotated[str | None, setting("embed.device", "auto")] = None,
+    precision: Annotated[str | None, setting("embed.precision", "float32")] = None,
+    engine: Annotated[str | None, setting("embed.engine", "auto")] = None,
     dask: Annotated[str | None, setting("pair.dask", "none")] = None,
     memory: Annotated[str | None, setting("memory", "auto")] = None,
     wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
@@ -94,7 +96,8 @@ def run(
         "blind.flat_field": flat_field, "blind.border": border, "pair.reference": reference,
         "pair.store_budget": store_budget,
         "embed.backbone": backbone, "embed.checkpoint": checkpoint, "embed.layers": layers,
-        "embed.image_size": image_size, "embed.device": device, "pair.dask": dask, "memory": memory,
+        "embed.image_size": image_size, "embed.device": device, "embed.precision": precision, "embed.engine": engine,
+        "pair.dask": dask, "memory": memory,
         "wait_seconds": wait_seconds, "seed": seed,
     }  # fmt: skip
     with Messages(debug):

@@ -33,6 +33,8 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     }
     if config.method == "blind":
         asked["as_maps"] = True
+    if config.embed.precision != "float32":
+        asked["precision"] = config.embed.precision
     path = store.backbone(content_key("backbone", asked))
     try:
         return _from_json(without_digest(read_json(path)))
@@ -46,6 +48,7 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         layers=config.embed.layers,
         image_size=config.image_size,
         as_maps=config.method == "blind",
+        precision=config.embed.precision,
     )
     write_json(path, with_digest(asdict(spec)))
     return spec

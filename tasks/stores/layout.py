@@ -4,6 +4,7 @@
 
     STORE/
       backbones/<key>.json                          what a backbone's name and weights resolve to
+      backbones/<key>.onnx                          a network converted for ONNX Runtime
       manifests/<category>/<key>.json               what a run was given
       embeddings/<category>/<embedding key>/        immutable segments of bags
       nearest/<category>/<distances key>/           immutable slabs of nearest-patch distances
@@ -44,6 +45,10 @@ class StoreLayout:
     def backbone(self, key: str) -> Path:
         """Resolved backbone, a JSON file."""
         return self.root / "backbones" / f"{key}.json"
+
+    def network(self, key: str) -> Path:
+        """Network converted for ONNX Runtime, a file."""
+        return self.root / "backbones" / f"{key}.onnx"
 
     def manifest(self, category: str, key: str) -> Path:
         """Images of a run, a JSON file."""

@@ -34,6 +34,8 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "embed.layers": ([1, 2], "3", "2,3"),
     "embed.image_size": (64, "128", "512"),
     "embed.device": ("cpu", "cuda", "cuda:1"),
+    "embed.precision": ("bf16", "float32", "bf16"),
+    "embed.engine": ("torch", "auto", "torch"),
     "pair.reference": (100, "auto", "300"),
     "pair.store_budget": ("1GiB", "1500B", "7KiB"),
     "pair.dask": ("tcp://file:1", "tcp://variable:1", "none"),

@@ -168,6 +168,7 @@ def embed(size: int, folder: Path) -> Measured:
             manifest=str(manifest),
             spec=spec,
             folder=str(folder / "bags"),
+            network=str(folder / "network.onnx"),
             config=config,
             memory=PLENTY,
         )

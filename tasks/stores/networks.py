@@ -1,0 +1,38 @@
+"""Networks converted for ONNX Runtime, kept in the store: converting takes seconds, once for every backbone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from anoclust_core.backbones import FeatureExtractor
+from anoclust_core.keys import content_key
+from anoclust_core.onnx_runtime import ConversionError, ConvertedExtractor, convert
+from anoclust_core.records import EmbeddingSpec
+from tasks.stores.files import write_bytes
+from tasks.stores.layout import StoreLayout
+
+
+def network_file(store: StoreLayout, spec: EmbeddingSpec) -> Path:
+    """Where the converted network of a spec is kept, or would be; other versions of its makers have another one."""
+    made_by = {name: version(name) for name in ("torch", "timm")}
+    return store.network(content_key("network", {"spec": spec.identity, **made_by}))
+
+
+def converted(file: Path, extractor: FeatureExtractor, image_size: int) -> ConvertedExtractor:
+    """Converted form of an extractor, from its file or, where that is missing or damaged, made anew and kept.
+
+    Either way its features were compared with the extractor's, which is on the CPU.
+
+    Raises
+    ------
+    ConversionError
+        If ONNX Runtime cannot compute it, or not to the same features.
+    """
+    with suppress(FileNotFoundError, ConversionError):
+        return ConvertedExtractor(file.read_bytes()).checked(extractor, image_size)
+    model = convert(extractor, image_size)
+    network = ConvertedExtractor(model).checked(extractor, image_size)
+    write_bytes(file, model)
+    return network
