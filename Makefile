@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-long check format clean
+.PHONY: help install demo test test-long check bench bench-large format clean
 
 help:
 	@echo "make demo     install, then cluster images made on the spot and say where the report is"
 	@echo "make test     all tests but the longest, two files at a time"
 	@echo "make test-long  thirty nights; nights in PostgreSQL; deployments on a real server with workers"
 	@echo "make check    lint, format, types, fast tests"
+	@echo "make bench    measure speed and memory against references, half an hour on a quiet machine"
+	@echo "make bench-large  the large jobs, once each: an hour"
 	@echo "make format   rewrite the code the way 'make check' wants it"
 	@echo "make clean    remove the environment and the demo's files"
 
@@ -38,6 +40,12 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest tests/core -m "not slow"
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-large: $(INSTALLED)
+	$(BIN)/python -m benchmarks --large $(ARGS)
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix

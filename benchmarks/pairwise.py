@@ -57,14 +57,14 @@ def _measure_shape(
             stages.pair(folder, manifest, spec, to=to)
             shutil.rmtree(folder / to)
 
+        with stages.peak_memory() as peak:
+            ours()
         ways = {
             "stage": ours,
             **products(side),
             "pair loop": pair_loop(n_images=loop_images, n_patches=n_patches, dim=dim),
         }
         seconds = in_turns(ways, runs=runs, one_thread=False)
-        with stages.peak_memory() as peak:
-            ours()
     rates = {
         "stage": [flop / took for took in seconds["stage"]],
         "pair loop": [loop_images * (loop_images - 1) // 2 / took for took in seconds["pair loop"]],

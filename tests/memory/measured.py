@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -11,16 +10,13 @@ from unittest.mock import patch
 import matplotlib.pyplot  # noqa: F401 - part of the imports, not of the report
 import numpy as np
 from builders import digest
-from prefect.logging import disable_run_logger
 
 import tasks.describe as describe_stage
 import tasks.embed as embed_stage
 import tasks.localize as localize_stage
-import tasks.pair as pair_stage
 import tasks.report as report_stage
 from anoclust_core import memory, tiling
 from anoclust_core.backbones import activation_bytes, build_extractor, describe, fold_batch_norms
-from anoclust_core.bags import normalize_patches
 from anoclust_core.clustering.linkage import linkage_tree
 from anoclust_core.config import BlindConfig, GroupConfig, RunConfig, WeighConfig
 from anoclust_core.evaluation import evaluate
@@ -29,24 +25,29 @@ from anoclust_core.records import (
     ArrayHandle,
     BagWeights,
     ClusterTree,
-    DatasetManifest,
     EmbeddingSpec,
     ImageRecord,
     NearestDistances,
     Reference,
 )
+from benchmarks import stages
+from benchmarks.stages import (
+    PLENTY,
+    made_up_images,
+    made_up_spec,
+    peak_memory,
+    without_prefect,
+    write_bags,
+    write_distances,
+    write_manifest,
+)
 from tasks import group as group_stage
 from tasks import weigh as weigh_stage
 from tasks.stores import arrays
-from tasks.stores.embeddings import EmbeddingSegments, segment_images
+from tasks.stores.embeddings import segment_images
 from tasks.stores.engine import CORES
 from tasks.stores.files import sha256_file
-from tasks.stores.layout import StoreLayout
-from tasks.stores.manifests import save_manifest
-from tasks.stores.nearest import NearestSlabs, WantedPairs
 from tasks.stores.weights import load_state_dict
-
-PLENTY = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -56,81 +57,6 @@ class Measured:
     what: str
     peak: int
     predicted: int
-
-
-def _status(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise AssertionError(field)
-
-
-@contextlib.contextmanager
-def _peak() -> Iterator[list[int]]:
-    """Peak of the resident set inside the block, above its start."""
-    found: list[int] = []
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    yield found
-    found.append(_status("VmHWM") - before)
-
-
-@contextlib.contextmanager
-def _without_prefect() -> Iterator[None]:
-    class Silent:
-        def __init__(self, *_: object) -> None:
-            pass
-
-        def __call__(self, *_: object) -> None:
-            pass
-
-    with (
-        disable_run_logger(),
-        patch.object(embed_stage, "Progress", Silent),
-        patch.object(pair_stage, "Progress", Silent),
-        patch.object(localize_stage, "Progress", Silent),
-        patch.object(describe_stage, "Progress", Silent),
-        patch.object(report_stage, "Progress", Silent),
-        patch.object(report_stage, "_publish_artifacts", lambda *_: None),
-    ):
-        yield
-
-
-def _spec(n_patches: tuple[int, int], dim: int) -> EmbeddingSpec:
-    return EmbeddingSpec("b", "b", "w", (1,), 256, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, n_patches, dim)
-
-
-def _manifest(folder: Path, images: list[ImageRecord]) -> Path:
-    return save_manifest(StoreLayout(folder), DatasetManifest("tile", tuple(images)))
-
-
-def _made_up(n_images: int) -> list[ImageRecord]:
-    return [ImageRecord(f"{n}.png", f"/{n}.png", digest(str(n)), "cluster") for n in range(n_images)]
-
-
-def _random_bags(rng: np.random.Generator, n: int, spec: EmbeddingSpec) -> np.ndarray:
-    return normalize_patches(rng.standard_normal((n, spec.n_patches, spec.dim), dtype=np.float32))
-
-
-def _write_bags(folder: Path, hashes: list[str], spec: EmbeddingSpec) -> None:
-    rng = np.random.default_rng(0)
-    segments = EmbeddingSegments(folder)
-    step = segment_images(spec.n_patches, spec.dim)
-    for start in range(0, len(hashes), step):
-        part = hashes[start : start + step]
-        segments.append(part, _random_bags(rng, len(part), spec), unit_norm=spec.unit_norm)
-
-
-def _write_distances(folder: Path, hashes: list[str], n_patches: int) -> None:
-    """All pairs of images at one distance."""
-    plan = NearestSlabs(folder / "nearest").plan(WantedPairs(hashes), folder / "bags", n_patches, 32)
-    plan.create()
-    for block in plan.blocks:
-        values = np.full((len(block.rows), len(block.columns), n_patches), 0.5, np.float16)
-        for target, block_values in ((block.forward, values), (block.backward, values.transpose(1, 0, 2))):
-            if target:
-                arrays.write_block(target[0], "distances", (target[1], target[2], 0), block_values)
-        plan.block_done(block)
 
 
 def embed(size: int, folder: Path) -> Measured:
@@ -147,7 +73,7 @@ def embed(size: int, folder: Path) -> Measured:
         small = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(small).resize((pixels, pixels)).save(file)
         images.append(ImageRecord(file.name, str(file), sha256_file(file), "cluster"))
-    manifest = _manifest(folder, images)
+    manifest = write_manifest(folder, images)
     extractor = build_extractor(spec, load_state_dict(config.embed.backbone, spec.timm_model, None))
     predicted = memory.embed_plan(
         n_patches=spec.n_patches,
@@ -161,7 +87,7 @@ def embed(size: int, folder: Path) -> Measured:
         largest_pixels=[pixels**2] * CORES,
     )
     del extractor
-    with _without_prefect(), _peak() as peak:
+    with without_prefect(), peak_memory() as peak:
         embed_stage.embed.fn(
             category="tile",
             key="k",
@@ -178,11 +104,11 @@ def embed(size: int, folder: Path) -> Measured:
 def pair(size: int, folder: Path) -> Measured:
     """All pairs of made-up bags."""
     n_images, grid, dim = ((64, (8, 8), 48), (200, (16, 16), 120), (64, (32, 32), 120), (32, (32, 32), 512))[size]
-    spec = _spec(grid, dim)
-    images = _made_up(n_images)
-    _write_bags(folder / "bags", [image.sha256 for image in images], spec)
-    manifest = _manifest(folder, images)
-    side = tiling.block_images(spec.n_patches, spec.dim)
+    spec = made_up_spec(grid, dim)
+    images = made_up_images(n_images)
+    write_bags(folder / "bags", [image.sha256 for image in images], spec)
+    manifest = write_manifest(folder, images)
+    side = tiling.adapted_block_images(n_images * (n_images - 1) // 2, spec.n_patches, spec.dim)
     predicted = memory.pair_plan(
         block_bytes=tiling.block_bytes(side, spec.n_patches, dim),
         side=side,
@@ -192,30 +118,20 @@ def pair(size: int, folder: Path) -> Measured:
         n_images=2 * n_images,
         n_pairs=n_images**2,
     )
-    with _without_prefect(), _peak() as peak:
-        pair_stage.pair.fn(
-            category="tile",
-            key="k",
-            manifest=str(manifest),
-            spec=spec,
-            embeddings=str(folder / "bags"),
-            folder=str(folder / "nearest"),
-            reference=Reference("cluster"),
-            dask=None,
-            memory=PLENTY,
-        )
+    with without_prefect(), peak_memory() as peak:
+        stages.pair(folder, manifest, spec)
     return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
 
 
 def weigh(size: int, folder: Path) -> Measured:
     """Made-up distances."""
     n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
-    spec = _spec(grid, dim)
-    images = _made_up(n_images)
+    spec = made_up_spec(grid, dim)
+    images = made_up_images(n_images)
     hashes = sorted(image.sha256 for image in images)
-    _write_bags(folder / "bags", hashes, spec)
-    _write_distances(folder, hashes, spec.n_patches)
-    manifest = _manifest(folder, images)
+    write_bags(folder / "bags", hashes, spec)
+    write_distances(folder, hashes, spec.n_patches)
+    manifest = write_manifest(folder, images)
     predicted = memory.weigh_plan(
         n_images=n_images,
         n_contents=n_images,
@@ -225,7 +141,7 @@ def weigh(size: int, folder: Path) -> Measured:
         bags=weigh_stage.BAGS_AT_ONCE,
     )
     nearest = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, spec.n_patches))
-    with _without_prefect(), _peak() as peak:
+    with without_prefect(), peak_memory() as peak:
         weigh_stage.weigh.fn(
             category="tile",
             key="k",
@@ -261,7 +177,7 @@ def group(size: int, folder: Path) -> Measured:
         (12_000, 120, "ward"),
     )[size]
     weights = _weights(folder, n_images, 4, dim)
-    with _without_prefect(), _peak() as peak:
+    with without_prefect(), peak_memory() as peak:
         group_stage.group.fn(
             category="tile",
             key="k",
@@ -283,13 +199,13 @@ def group(size: int, folder: Path) -> Measured:
 def group_distances(size: int, folder: Path) -> Measured:
     """Ward over Hausdorff distances from made-up nearest distances."""
     n_images, n_patches = ((64, 64), (400, 64), (1000, 64), (1500, 16))[size]
-    images = _made_up(n_images)
+    images = made_up_images(n_images)
     hashes = sorted(image.sha256 for image in images)
-    _write_distances(folder, hashes, n_patches)
-    manifest = _manifest(folder, images)
+    write_distances(folder, hashes, n_patches)
+    manifest = write_manifest(folder, images)
     weights = _weights(folder, n_images, n_patches, 120)
     among = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, n_patches))
-    with _without_prefect(), _peak() as peak:
+    with without_prefect(), peak_memory() as peak:
         group_stage.group.fn(
             category="tile",
             key="k",
@@ -315,7 +231,7 @@ def localize(size: int, folder: Path) -> Measured:
     n_images, grid, dim = _MAPS[size]
     manifest, spec = _write_maps(folder, n_images, grid, dim)
     short = {"program": replace(localize_stage.VARIANTS["program"], vae_steps=3)}
-    with _without_prefect(), patch.object(localize_stage, "VARIANTS", short), _peak() as peak:
+    with without_prefect(), patch.object(localize_stage, "VARIANTS", short), peak_memory() as peak:
         localize_stage.localize.fn(
             category="tile",
             key="k",
@@ -346,7 +262,7 @@ def describe_blindly(size: int, folder: Path) -> Measured:
     manifest, spec = _write_maps(folder, n_images, grid, dim)
     maps = np.random.default_rng(1).random((n_images, *grid), dtype=np.float32) ** 8
     arrays.write_arrays(folder / "maps" / "m", {"maps": maps}, {})
-    with _without_prefect(), _peak() as peak:
+    with without_prefect(), peak_memory() as peak:
         describe_stage.describe.fn(
             category="tile",
             key="k",
@@ -368,10 +284,10 @@ def describe_blindly(size: int, folder: Path) -> Measured:
 
 
 def _write_maps(folder: Path, n_images: int, grid: tuple[int, int], dim: int) -> tuple[Path, EmbeddingSpec]:
-    spec = replace(_spec(grid, dim), unit_norm=False)
-    images = _made_up(n_images)
-    _write_bags(folder / "bags", [image.sha256 for image in images], spec)
-    return _manifest(folder, images), spec
+    spec = replace(made_up_spec(grid, dim), unit_norm=False)
+    images = made_up_images(n_images)
+    write_bags(folder / "bags", [image.sha256 for image in images], spec)
+    return write_manifest(folder, images), spec
 
 
 def report(size: int, folder: Path) -> Measured:
@@ -379,7 +295,7 @@ def report(size: int, folder: Path) -> Measured:
     from PIL import Image
 
     n_images, n_clusters = ((50, 3), (400, 6), (2000, 12), (6000, 20))[size]
-    spec = _spec((16, 16), 120)
+    spec = made_up_spec((16, 16), 120)
     rng = np.random.default_rng(0)
     images = []
     for number in range(n_images):
@@ -388,7 +304,7 @@ def report(size: int, folder: Path) -> Measured:
             Image.fromarray(rng.integers(0, 255, (400, 400, 3), dtype=np.uint8)).save(file)
         sha256 = sha256_file(file) if number < 200 else digest(str(number))
         images.append(ImageRecord(f"{number}.jpg", str(file), sha256, "cluster"))
-    manifest_path = _manifest(folder, images)
+    manifest_path = write_manifest(folder, images)
     weights = _weights(folder, n_images, spec.n_patches, spec.dim)
     labels = rng.integers(0, n_clusters, n_images)
     linkage = linkage_tree(arrays.read(folder / "weights", "descriptors"), method="ward")
@@ -404,7 +320,7 @@ def report(size: int, folder: Path) -> Measured:
         thumbnail_bytes=3 * report_stage.THUMBNAIL_SIDE**2,
         largest_pixels=400**2,
     )
-    with _without_prefect(), _peak() as peak:
+    with without_prefect(), peak_memory() as peak:
         report_stage.report.fn(
             category="tile",
             key="k" * 32,

@@ -1,0 +1,67 @@
+"""One Dask scheduler with one worker process and with two, one thread each, on the pairwise stage."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+from distributed import LocalCluster
+
+from benchmarks import stages
+from benchmarks.figures import Figure
+from benchmarks.timing import in_turns, paired
+
+SECTION = "Dask workers"
+
+SHAPES = (((16, 16), 120, 384), ((32, 32), 512, 48))
+"""Grid, length of features, images."""
+
+TIMES_AS_FAST = 1.7
+
+
+def measure(runs: int, *, quick: bool = False) -> Iterator[Figure]:
+    """Give one figure for each shape."""
+    with _cluster(1) as one, _cluster(2) as two:
+        for grid, dim, n_images in SHAPES:
+            yield _measure_shape(runs, grid, dim, n_images // 8 if quick else n_images, one, two)
+
+
+def _measure_shape(
+    runs: int, grid: tuple[int, int], dim: int, n_images: int, one: LocalCluster, two: LocalCluster
+) -> Figure:
+    spec = stages.made_up_spec(grid, dim)
+    with tempfile.TemporaryDirectory() as name, stages.without_prefect():
+        folder = Path(name)
+        images = stages.made_up_images(n_images)
+        stages.write_bags(folder / "bags", [image.sha256 for image in images], spec)
+        manifest = stages.write_manifest(folder, images)
+        number = count()
+
+        def on(cluster: LocalCluster) -> Callable[[], None]:
+            def run() -> None:
+                to = f"nearest{next(number)}"
+                stages.pair(folder, manifest, spec, to=to, dask=cluster.scheduler_address)
+                shutil.rmtree(folder / to)
+
+            return run
+
+        seconds = in_turns({"one": on(one), "two": on(two)}, runs=runs, one_thread=False)
+    return Figure(
+        SECTION,
+        f"{n_images} images, {spec.n_patches:,} x {dim}",
+        f"two workers: {statistics.median(seconds['two']):.1f} s",
+        f"one worker: {statistics.median(seconds['one']):.1f} s",
+        paired(seconds, "two", "one"),
+        target=TIMES_AS_FAST,
+    )
+
+
+def _cluster(n_workers: int) -> LocalCluster:
+    return LocalCluster(
+        n_workers=n_workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+    )  # fmt: skip

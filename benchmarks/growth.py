@@ -1,0 +1,122 @@
+"""How time grows with the images: all pairs, a reference set, and a night of a fixed number of new ones."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import skimage
+from matplotlib.figure import Figure as Drawing
+from PIL import Image
+
+from anoclust_core.records import Reference
+from anoclust_core.synthesis import DEFECT_TYPES, draw_defect, draw_normal
+from benchmarks import stages
+from benchmarks.figures import Figure
+
+SECTION = "growth"
+
+SIZES = (250, 500, 1000, 2000, 4000)
+QUICK_SIZES = (20, 40, 80)
+
+SPEC = stages.made_up_spec((8, 8), 120)
+REFERENCE = 200
+SIDE = 128
+NEW_IMAGES = 20
+
+EXPECTED = {"all pairs": 2.0, "reference set": 1.0, "a night of 20 new images": 0.0}
+TOLERATED = 0.25
+"""How far an exponent may be above the expected one."""
+
+Seconds = dict[str, list[float]]
+
+
+def measure(*, quick: bool = False, plot: Path | None = None) -> Iterator[Figure]:
+    """Time every way at every size once; the exponent is fitted over all sizes."""
+    sizes = QUICK_SIZES if quick else SIZES
+    found: Seconds = {name: [] for name in EXPECTED}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for size in sizes:
+            found["all pairs"].append(_pairs(folder / str(size), size, None))
+            found["reference set"].append(_pairs(folder / str(size), size, min(REFERENCE, size // 2)))
+            shutil.rmtree(folder / str(size))
+        found["a night of 20 new images"] = list(_nights(folder / "nights", sizes))
+    if plot is not None:
+        draw(sizes, found, plot)
+    for way, seconds in found.items():
+        exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+        told = ", ".join(f"{size:,}: {took:.2g} s" for size, took in zip(sizes, seconds, strict=True))
+        yield Figure(
+            SECTION, f"{way}, exponent", told, f"expected: {EXPECTED[way]:g}", (exponent,), better="smaller",
+            target=EXPECTED[way] + TOLERATED,
+        )  # fmt: skip
+
+
+def _pairs(folder: Path, n_images: int, reference: int | None) -> float:
+    """Seconds of the pairwise stage over simulated bags."""
+    images = stages.made_up_images(n_images)
+    if not folder.exists():
+        stages.write_bags(folder / "bags", [image.sha256 for image in images], SPEC)
+    manifest = stages.write_manifest(folder, images)
+    with stages.without_prefect():
+        start = time.perf_counter()
+        stages.pair(folder, manifest, SPEC, to=f"to{reference}", reference=Reference("cluster", reference))
+        return time.perf_counter() - start
+
+
+def _nights(folder: Path, sizes: Sequence[int]) -> Iterator[float]:
+    """Seconds of a whole night, Prefect and report included, by the number of images before it."""
+    from flows.orchestrator import prepare_prefect
+
+    prepare_prefect(debug=False)
+    from anoclust_core.config import RunConfig
+    from flows.nights import run_nights
+
+    config = RunConfig.model_validate(
+        {"night": {"captured": "path:%Y-%m-%d"}, "embed": {"image_size": SIDE}, "pair": {"reference": REFERENCE}}
+    )
+    for size in sizes:
+        data, store = folder / str(size) / "data", folder / str(size) / "store"
+        for night, first, n_images in ((date(2026, 1, 1), 0, size), (date(2026, 1, 2), size, NEW_IMAGES)):
+            _deliver(data / "tile" / str(night), first, n_images)
+        seconds = 0.0
+        for night in (date(2026, 1, 1), date(2026, 1, 2)):
+            start = time.perf_counter()
+            for outcome in run_nights(data, store, config, as_of=night):
+                if outcome.error is not None:
+                    raise outcome.error
+            seconds = time.perf_counter() - start
+        yield seconds
+        shutil.rmtree(folder / str(size))
+
+
+def _deliver(folder: Path, first: int, n_images: int) -> None:
+    """Write pictures of bricks, every other one with a defect."""
+    folder.mkdir(parents=True)
+    photograph = skimage.data.brick()
+    for number in range(first, first + n_images):
+        rng = np.random.default_rng(number)
+        picture = draw_normal(photograph, rng, size=SIDE, quarter_turns=False)
+        if number % 2:
+            picture, _ = draw_defect(picture, rng, defect=DEFECT_TYPES[number // 2 % len(DEFECT_TYPES)])
+        Image.fromarray(picture).save(folder / f"{number}.png", compress_level=1)
+
+
+def draw(sizes: Sequence[int], found: Seconds, plot: Path) -> None:
+    """Draw seconds over images, both on logarithmic axes."""
+    drawing = Drawing(figsize=(7, 4.5), layout="constrained")
+    axes = drawing.add_subplot()
+    for way, seconds in found.items():
+        exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
+        axes.loglog(sizes, seconds, marker="o", label=f"{way}: images to the power of {exponent:.2f}")
+    axes.set(xlabel="images of the category", ylabel="seconds", xticks=sizes, xticklabels=[f"{n:,}" for n in sizes])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    drawing.savefig(plot, dpi=110)

@@ -1,0 +1,160 @@
+"""What Prefect, Dask and Zarr add to the bare kernels; how long starting, repeating and asking for help take.
+
+A whole run in a new store is compared with the same kernels called on arrays in memory: images are read and embedded,
+pairs compared, patches weighed and pooled, the tree built. Importing libraries, Prefect's own start and the report are
+left out of the run; they are told apart in its summary.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect.logging import disable_run_logger
+from threadpoolctl import threadpool_limits
+
+import tasks.embed as embed_stage
+from anoclust_core import pairwise, tiling
+from anoclust_core.bags import descriptors
+from anoclust_core.clustering.linkage import cut_tree, linkage_tree
+from anoclust_core.config import RunConfig
+from anoclust_core.rarity import expected_rarity
+from anoclust_core.records import DatasetManifest
+from anoclust_core.weights import soft_weights, temperature
+from benchmarks.figures import Figure
+from benchmarks.stages import PLENTY
+from flows.run import run_data
+from tasks.datasets.demo import write_demo
+from tasks.stores.cards import embedding_spec
+from tasks.stores.engine import CORES
+from tasks.stores.layout import StoreLayout
+from tasks.stores.listing import list_datasets
+
+SECTION = "overhead"
+
+ADDED = 1.15
+START_SECONDS = 10.0
+REPEAT_SECONDS = 1.5
+HELP_SECONDS = 0.4
+
+
+def measure(runs: int, *, quick: bool = False, data: Path | None = None) -> Iterator[Figure]:
+    """Give the figures for a data set of one category; the first category of the demo where none is given."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if data is None:
+            write_demo(folder / "demo")
+            data = folder / "demo"
+        yield from _measure(runs, data, folder, quick=quick)
+
+
+def _measure(runs: int, data: Path, folder: Path, *, quick: bool) -> Iterator[Figure]:
+    config = RunConfig()
+    manifest = list_datasets(data, config)[0].without_normals()
+    images = tuple(image for image in manifest.images if image.role == "cluster")
+    manifest = replace(manifest, images=images[:24] if quick else images)
+    listed = folder / "listed.csv"
+    with listed.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerows([("path", "category"), *((image.file, manifest.category) for image in manifest.images)])
+    number = count()
+    whole: list[float] = []
+    bare: list[float] = []
+    starts: list[float] = []
+    for run in range(runs + 1):
+        store = folder / f"store{next(number)}"
+        start = time.perf_counter()
+        _bare(manifest, config, store)
+        took = time.perf_counter() - start
+        (outcome,) = run_data(listed, store, config)
+        if outcome.error is not None:
+            raise outcome.error
+        seconds = outcome.summary["seconds"]
+        if run:
+            bare.append(took)
+            starts.append(seconds["orchestrator_start"])
+            whole.append(seconds["total"] - sum(seconds[part] for part in ("imports", "orchestrator_start", "report")))
+    yield Figure(
+        SECTION,
+        f"a run, {len(manifest.images):,} images of {manifest.category}",
+        f"{statistics.median(whole):.1f} s without imports, Prefect's start and the report",
+        f"bare kernels on arrays in memory: {statistics.median(bare):.1f} s",
+        tuple(one / other for one, other in zip(whole, bare, strict=True)),
+        better="smaller",
+        target=ADDED,
+    )
+    yield _within_limit("Prefect's start, no server", starts, START_SECONDS)
+    anoclust = [sys.executable, "-m", "flows.cli"]
+    again = [*anoclust, "run", str(listed), "--store", str(store)]
+    yield _within_limit("a repeat with nothing to do", _timed(again, runs), REPEAT_SECONDS)
+    yield _within_limit("`anoclust --help`", _timed([*anoclust, "--help"], runs), HELP_SECONDS)
+
+
+def _bare(manifest: DatasetManifest, config: RunConfig, store: Path) -> NDArray[np.int64]:
+    """Labels of a run by its kernels alone, on every core as a run uses them."""
+    spec = embedding_spec(StoreLayout(store), config)
+    bags = _embedded(manifest, config, spec, store)
+    nearest = np.zeros((len(bags), *bags.shape[:2]), np.float16)
+    side = tiling.block_images(spec.n_patches, spec.dim)
+    parts = [slice(start, start + side) for start in range(0, len(bags), side)]
+
+    def compare(places: tuple[slice, slice]) -> None:
+        rows, columns = places
+        if rows == columns:
+            nearest[rows, rows] = pairwise.nearest_distances_within(bags[rows])
+        else:
+            forward, backward = pairwise.mutual_nearest_distances(bags[rows], bags[columns])
+            nearest[rows, columns], nearest[columns, rows] = forward, backward
+
+    pairs = [(rows, columns) for at, rows in enumerate(parts) for columns in parts[at:]]
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(compare, pairs))
+    rarity = expected_rarity(nearest, np.ones(len(bags)), is_reference=np.ones(len(bags), np.bool_))
+    weights = soft_weights(rarity, tau=temperature(config.weigh.tau, rarity))
+    return cut_tree(linkage_tree(descriptors(bags, weights), method="ward"), n_clusters=5)
+
+
+def _embedded(manifest: DatasetManifest, config: RunConfig, spec: Any, store: Path) -> NDArray[np.float32]:
+    """Bags of all images, by the stage's own threads, and kept in memory."""
+    kept: list[NDArray[np.float32]] = []
+
+    class InMemory:
+        def add_unreadable(self, *_: object) -> None:
+            pass
+
+        def append(self, _: Sequence[str], bags: NDArray[np.float32], **__: object) -> None:
+            kept.append(bags)
+
+    contents = embed_stage._with_copies(list(dict.fromkeys(image.sha256 for image in manifest.images)), manifest.images)
+    with disable_run_logger():
+        embed_stage._embed_new(contents, InMemory(), spec, store.with_suffix(".onnx"), config, PLENTY, lambda *_: None)
+    return np.concatenate(kept)
+
+
+def _timed(command: list[str], runs: int) -> list[float]:
+    seconds = []
+    for run in range(runs + 1):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - this very program
+        if run:
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _within_limit(name: str, seconds: list[float], limit: float) -> Figure:
+    return Figure(
+        SECTION, name, f"{statistics.median(seconds):.2f} s", f"limit: {limit:g} s",
+        tuple(took / limit for took in seconds), better="smaller", target=1.0,
+    )  # fmt: skip
