@@ -106,15 +106,17 @@ def _embed_new(
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
     device = choose_device(config.embed.device)
     state_dict = load_state_dict(config.embed.backbone, spec.timm_model, config.embed.checkpoint)
-    folded = fold_batch_norms(build_extractor(spec, state_dict), spec.image_size)
+    built = build_extractor(spec, state_dict)
     extractor: Extractor | None = None
-    conversion = CONVERSION_BYTES + 4 * _weight_bytes(folded)
+    conversion = CONVERSION_BYTES + 4 * _weight_bytes(built)
     if _is_converted(config.embed, device, network, n_images=len(new), has_memory=memory > 4 * conversion):
-        extractor = _converted(network, folded, spec)
-    limits = _choose_limits(folded, spec, device, memory - conversion if extractor else memory)
+        extractor = _converted(network, built, spec)
+    if extractor is None:
+        built = fold_batch_norms(built, spec.image_size)
+    limits = _choose_limits(built, spec, device, memory - conversion if extractor else memory)
     if spec.precision == "bf16" and not has_native_bf16(device):
         get_run_logger().warning("precision bf16: %s has no bfloat16 of its own, expect no gain over float32", device)
-    extractor = extractor or folded.to(device).to(memory_format=torch.channels_last)
+    extractor = extractor or built.to(device).to(memory_format=torch.channels_last)
     segment = segment_images(spec.n_patches, spec.dim)
     not_now: dict[str, str] = {}
     hashes: list[str] = []

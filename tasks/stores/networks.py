@@ -6,7 +6,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from anoclust_core.backbones import FeatureExtractor
+from anoclust_core.backbones import FeatureExtractor, fold_batch_norms
 from anoclust_core.keys import content_key
 from anoclust_core.onnx_runtime import ConversionError, ConvertedExtractor, convert
 from anoclust_core.records import EmbeddingSpec
@@ -32,7 +32,7 @@ def converted(file: Path, extractor: FeatureExtractor, image_size: int) -> Conve
     """
     with suppress(FileNotFoundError, ConversionError):
         return ConvertedExtractor(file.read_bytes()).checked(extractor, image_size)
-    model = convert(extractor, image_size)
+    model = convert(fold_batch_norms(extractor, image_size), image_size)
     network = ConvertedExtractor(model).checked(extractor, image_size)
     write_bytes(file, model)
     return network
