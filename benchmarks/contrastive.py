@@ -6,11 +6,11 @@ import sys
 
 import numpy as np
 import torch
-from timing import in_turns, tell
 
 from anoclust_core.localization.contrastive import LEARNING_RATE, WEIGHT_DECAY, ProjectionHead, pair_loss, step_loss
 from anoclust_core.localization.relations import draw_cells
 from anoclust_core.localization.vae import channel_ranges, scale_channels
+from benchmarks.timing import in_turns, tell
 
 N_IMAGES, DIM, SIDE = 9, 512, 64
 

@@ -5,7 +5,7 @@ is printed at the end compares the partition after the last night with that of o
 again after everything was clustered anew. Settings come from `ANOCLUST_*` variables and `anoclust.toml`.
 
     anoclust prepare mtd FOLDER --out mtd.csv
-    python benchmarks/nights.py mtd.csv --work FOLDER --plot pairs.png
+    python -m benchmarks.nights mtd.csv --work FOLDER --plot pairs.png
 """
 
 from __future__ import annotations

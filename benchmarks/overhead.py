@@ -8,18 +8,23 @@ left out of the run; they are told apart in its summary.
 from __future__ import annotations
 
 import csv
+import json
+import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 from prefect.logging import disable_run_logger
@@ -46,8 +51,14 @@ SECTION = "overhead"
 
 ADDED = 1.15
 START_SECONDS = 10.0
+SERVED_SECONDS = 2.0
 REPEAT_SECONDS = 1.5
 HELP_SECONDS = 0.4
+
+FEW = 8
+"""Images of a run that only shows how long Prefect takes to start."""
+
+ANOCLUST = (sys.executable, "-m", "flows.cli")
 
 
 def measure(runs: int, *, quick: bool = False, data: Path | None = None) -> Iterator[Figure]:
@@ -72,7 +83,6 @@ def _measure(runs: int, data: Path, folder: Path, *, quick: bool) -> Iterator[Fi
     number = count()
     whole: list[float] = []
     bare: list[float] = []
-    starts: list[float] = []
     for run in range(runs + 1):
         store = folder / f"store{next(number)}"
         start = time.perf_counter()
@@ -84,7 +94,6 @@ def _measure(runs: int, data: Path, folder: Path, *, quick: bool) -> Iterator[Fi
         seconds = outcome.summary["seconds"]
         if run:
             bare.append(took)
-            starts.append(seconds["orchestrator_start"])
             whole.append(seconds["total"] - sum(seconds[part] for part in ("imports", "orchestrator_start", "report")))
     yield Figure(
         SECTION,
@@ -95,11 +104,17 @@ def _measure(runs: int, data: Path, folder: Path, *, quick: bool) -> Iterator[Fi
         better="smaller",
         target=ADDED,
     )
-    yield _within_limit("Prefect's start, no server", starts, START_SECONDS)
-    anoclust = [sys.executable, "-m", "flows.cli"]
-    again = [*anoclust, "run", str(listed), "--store", str(store)]
+    few = folder / "few.csv"
+    few.write_text("\n".join(listed.read_text(encoding="utf-8").splitlines()[: FEW + 1]) + "\n", encoding="utf-8")
+    home = {**os.environ, "PREFECT_HOME": str(folder / "prefect")}
+    home.pop("PREFECT_API_URL", None)
+    yield _within_limit("Prefect's start, no server", _starts(few, folder / "alone", runs, home), START_SECONDS)
+    with _server(home) as address:
+        asked = {**home, "PREFECT_API_URL": address}
+        yield _within_limit("Prefect's start, a server", _starts(few, folder / "served", runs, asked), SERVED_SECONDS)
+    again = [*ANOCLUST, "run", str(listed), "--store", str(store)]
     yield _within_limit("a repeat with nothing to do", _timed(again, runs), REPEAT_SECONDS)
-    yield _within_limit("`anoclust --help`", _timed([*anoclust, "--help"], runs), HELP_SECONDS)
+    yield _within_limit("`anoclust --help`", _timed([*ANOCLUST, "--help"], runs), HELP_SECONDS)
 
 
 def _bare(manifest: DatasetManifest, config: RunConfig, store: Path) -> NDArray[np.int64]:
@@ -121,7 +136,7 @@ def _bare(manifest: DatasetManifest, config: RunConfig, store: Path) -> NDArray[
     pairs = [(rows, columns) for at, rows in enumerate(parts) for columns in parts[at:]]
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(CORES) as pool:
         list(pool.map(compare, pairs))
-    rarity = expected_rarity(nearest, np.ones(len(bags)), is_reference=np.ones(len(bags), np.bool_))
+    rarity = expected_rarity(nearest, np.ones(len(bags), np.int64), is_reference=np.ones(len(bags), np.bool_))
     weights = soft_weights(rarity, tau=temperature(config.weigh.tau, rarity))
     return cut_tree(linkage_tree(descriptors(bags, weights), method="ward"), n_clusters=5)
 
@@ -141,6 +156,38 @@ def _embedded(manifest: DatasetManifest, config: RunConfig, spec: Any, store: Pa
     with disable_run_logger():
         embed_stage._embed_new(contents, InMemory(), spec, store.with_suffix(".onnx"), config, PLENTY, lambda *_: None)
     return np.concatenate(kept)
+
+
+def _starts(data: Path, stores: Path, runs: int, environment: Mapping[str, str]) -> list[float]:
+    """Seconds that Prefect took to start, of runs in new processes."""
+    seconds = []
+    for run in range(runs):
+        store = stores / str(run)
+        command = [*ANOCLUST, "run", str(data), "--store", str(store)]
+        subprocess.run(command, check=True, capture_output=True, env=environment)  # noqa: S603 - this very program
+        (summary,) = (store / "runs").glob("*/*/summary.json")
+        seconds.append(json.loads(summary.read_text(encoding="utf-8"))["seconds"]["orchestrator_start"])
+    return seconds
+
+
+@contextmanager
+def _server(environment: Mapping[str, str]) -> Iterator[str]:
+    """Address of a Prefect server that ends with the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    address = f"http://127.0.0.1:{port}/api"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:  # noqa: S603
+        try:
+            for _ in range(120):
+                with suppress(httpx.HTTPError):
+                    if httpx.get(f"{address}/health").is_success:
+                        break
+                time.sleep(1)
+            yield address
+        finally:
+            server.terminate()
 
 
 def _timed(command: list[str], runs: int) -> list[float]:
