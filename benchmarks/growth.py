@@ -25,7 +25,7 @@ SIZES = (250, 500, 1000, 2000, 4000)
 QUICK_SIZES = (20, 40, 80)
 
 SPEC = stages.made_up_spec((8, 8), 120)
-REFERENCE = 200
+REFERENCE = 100
 SIDE = 128
 NEW_IMAGES = 20
 
@@ -81,7 +81,12 @@ def _nights(folder: Path, sizes: Sequence[int]) -> Iterator[float]:
     from flows.nights import run_nights
 
     config = RunConfig.model_validate(
-        {"night": {"captured": "path:%Y-%m-%d"}, "embed": {"image_size": SIDE}, "pair": {"reference": REFERENCE}}
+        {
+            "night": {"captured": "path:%Y-%m-%d"},
+            "data": {"settle_seconds": 0},
+            "embed": {"image_size": SIDE},
+            "pair": {"reference": REFERENCE},
+        }
     )
     for size in sizes:
         data, store = folder / str(size) / "data", folder / str(size) / "store"
@@ -93,6 +98,9 @@ def _nights(folder: Path, sizes: Sequence[int]) -> Iterator[float]:
             for outcome in run_nights(data, store, config, as_of=night):
                 if outcome.error is not None:
                     raise outcome.error
+                expected = size if night == date(2026, 1, 1) else NEW_IMAGES
+                if outcome.counters["new"] != expected:
+                    raise RuntimeError(f"{outcome.counters['new']} new images in a night of {expected}")
             seconds = time.perf_counter() - start
         yield seconds
         shutil.rmtree(folder / str(size))

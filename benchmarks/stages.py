@@ -93,8 +93,9 @@ def random_bags(rng: np.random.Generator, n_images: int, spec: EmbeddingSpec) ->
 
 
 def write_bags(folder: Path, hashes: Sequence[str], spec: EmbeddingSpec) -> None:
-    """Write simulated bags segment by segment, as embedding does."""
+    """Write simulated bags segment by segment and in the order of their hashes, as embedding does."""
     rng = np.random.default_rng(0)
+    hashes = sorted(hashes)
     segments = EmbeddingSegments(folder)
     step = segment_images(spec.n_patches, spec.dim)
     for start in range(0, len(hashes), step):
