@@ -5,6 +5,10 @@ from __future__ import annotations
 import gc
 from importlib import import_module
 
+import numpy as np
+
+from anoclust_core.fused import largest_products
+
 MODULES = (
     "flows.cluster",
     "flows.run",
@@ -29,6 +33,9 @@ MODULES = (
 
 for name in MODULES:
     import_module(name)
+
+tile = np.ones((1, 1, 1), np.float32)
+largest_products(tile, tile)  # compiles the kernel of image pairs, which every child would do anew
 
 gc.collect()
 gc.freeze()  # a collection in a child would touch, and so copy, all that was imported here
