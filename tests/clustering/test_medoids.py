@@ -39,15 +39,24 @@ def loss_of(distances: NDArray[np.float64], medoids: list[int]) -> float:
     return float(distances[:, medoids].min(axis=1).sum())
 
 
+def first_best(distances: NDArray[np.float64], choices: list[list[int]]) -> list[int]:
+    """The first choice of medoids with the least loss; losses that differ by rounding alone are equal.
+
+    Continuous draws have such ties too: whichever of two images becomes the other's medoid, their distance is added.
+    """
+    losses = [loss_of(distances, choice) for choice in choices]
+    return next(choice for choice, loss in zip(choices, losses, strict=True) if loss <= min(losses) + 1e-12)
+
+
 def textbook(distances: NDArray[np.float64], n_clusters: int) -> list[int]:
     """PAM as in its first description: BUILD, then every swap tried and the best made, until none helps."""
     rows, chosen = range(len(distances)), []
     for _ in range(n_clusters):
-        chosen.append(min(set(rows) - set(chosen), key=lambda row: (loss_of(distances, [*chosen, row]), row)))
+        chosen = first_best(distances, [[*chosen, row] for row in rows if row not in chosen])
     while True:
-        swaps = [[*(set(chosen) - {old}), new] for old, new in product(chosen, rows) if new not in chosen]
-        best = min(swaps, key=lambda tried: loss_of(distances, tried), default=chosen)
-        if loss_of(distances, best) >= loss_of(distances, chosen) - 1e-12:
+        pairs = [(new, place) for new, place in product(rows, range(n_clusters)) if new not in chosen]
+        best = first_best(distances, [chosen, *([*chosen[:place], new, *chosen[place + 1 :]] for new, place in pairs)])
+        if best == chosen:
             return sorted(chosen)
         chosen = best
 
