@@ -36,9 +36,7 @@ def _measure_shape(
     spec = stages.made_up_spec(grid, dim)
     with tempfile.TemporaryDirectory() as name, stages.without_prefect():
         folder = Path(name)
-        images = stages.made_up_images(n_images)
-        stages.write_bags(folder / "bags", [image.sha256 for image in images], spec)
-        manifest = stages.write_manifest(folder, images)
+        manifest = stages.write_data_set(folder, n_images, spec)
         number = count()
 
         def on(cluster: LocalCluster) -> Callable[[], None]:

@@ -42,12 +42,14 @@ def measure(*, quick: bool = False, plot: Path | None = None) -> Iterator[Figure
     found: Seconds = {name: [] for name in EXPECTED}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _pairs(folder / "first", 8, None)  # compiles
+        _pairs(folder / "first", stages.write_data_set(folder / "first", 8, SPEC), None)  # compiles
         list(_nights(folder / "first-nights", sizes[:1]))  # imports
         for size in sizes:
-            found["all pairs"].append(_pairs(folder / str(size), size, None))
-            found["reference set"].append(_pairs(folder / str(size), size, min(REFERENCE, size // 2)))
-            shutil.rmtree(folder / str(size))
+            bags = folder / str(size)
+            manifest = stages.write_data_set(bags, size, SPEC)
+            found["all pairs"].append(_pairs(bags, manifest, None))
+            found["reference set"].append(_pairs(bags, manifest, min(REFERENCE, size // 2)))
+            shutil.rmtree(bags)
         found["a night of 20 new images"] = list(_nights(folder / "nights", sizes))
     if plot is not None:
         draw(sizes, found, plot)
@@ -60,12 +62,8 @@ def measure(*, quick: bool = False, plot: Path | None = None) -> Iterator[Figure
         )  # fmt: skip
 
 
-def _pairs(folder: Path, n_images: int, reference: int | None) -> float:
-    """Seconds of the pairwise stage over simulated bags."""
-    images = stages.made_up_images(n_images)
-    if not folder.exists():
-        stages.write_bags(folder / "bags", [image.sha256 for image in images], SPEC)
-    manifest = stages.write_manifest(folder, images)
+def _pairs(folder: Path, manifest: Path, reference: int | None) -> float:
+    """Seconds of the pairwise stage over the simulated bags of a folder."""
     with stages.without_prefect():
         start = time.perf_counter()
         stages.pair(folder, manifest, SPEC, to=f"to{reference}", reference=Reference("cluster", reference))

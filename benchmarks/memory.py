@@ -68,16 +68,14 @@ def _measured(job: Callable[[bool, Path], None], quick: bool, folder: Path) -> t
 def all_pairs(quick: bool, folder: Path) -> None:
     """All pairs of 583 images with 1,024 patches of 512."""
     spec = stages.made_up_spec((32, 32), 512)
-    images = stages.made_up_images(24 if quick else 583)
-    stages.write_bags(folder / "bags", [image.sha256 for image in images], spec)
-    stages.pair(folder, stages.write_manifest(folder, images), spec, memory=GIB)
+    stages.pair(folder, stages.write_data_set(folder, 24 if quick else 583, spec), spec, memory=GIB)
 
 
 def through_reference(quick: bool, folder: Path) -> None:
     """Simulated features of 20,000 images through a reference set of 200: weights, clusters, report."""
     spec = stages.made_up_spec((16, 16), 120)
     images = _with_pictures(folder / "pictures", 300 if quick else 20_000)
-    stages.write_bags(folder / "bags", sorted(image.sha256 for image in images), spec)
+    stages.write_bags(folder / "bags", [image.sha256 for image in images], spec)
     manifest = stages.write_manifest(folder, images)
     reference = Reference("cluster", 20 if quick else 200)
     nearest = stages.pair(folder, manifest, spec, reference=reference, memory=2 * GIB)

@@ -47,9 +47,7 @@ def _measure_shape(
     loop_images = min(n_images, 4 if n_patches > 500 else 16)
     with tempfile.TemporaryDirectory() as name, stages.without_prefect():
         folder = Path(name)
-        images = stages.made_up_images(n_images)
-        stages.write_bags(folder / "bags", [image.sha256 for image in images], spec)
-        manifest = stages.write_manifest(folder, images)
+        manifest = stages.write_data_set(folder, n_images, spec)
         number = count()
 
         def ours() -> None:

@@ -103,6 +103,13 @@ def write_bags(folder: Path, hashes: Sequence[str], spec: EmbeddingSpec) -> None
         segments.append(part, random_bags(rng, len(part), spec), unit_norm=spec.unit_norm)
 
 
+def write_data_set(folder: Path, n_images: int, spec: EmbeddingSpec) -> Path:
+    """Write simulated bags of so many images below ``folder / "bags"``; gives their manifest's path."""
+    images = made_up_images(n_images)
+    write_bags(folder / "bags", [image.sha256 for image in images], spec)
+    return write_manifest(folder, images)
+
+
 def write_distances(folder: Path, hashes: Sequence[str], n_patches: int) -> None:
     """Write nearest distances, all pairs of images at one distance."""
     plan = NearestSlabs(folder / "nearest").plan(WantedPairs(hashes), folder / "bags", n_patches, 32)

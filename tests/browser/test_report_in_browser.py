@@ -1,53 +1,30 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import browse, needs_chromium
 from PIL import Image
 from report_example import example_report
 
 from anoclust_core.reporting.html import render_report
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-    "--window-size=1500,1100",
-    "--virtual-time-budget=10000",
-]
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs the browser `chromium` on PATH"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
-def browse(html: str, folder: Path, *extra: str) -> tuple[str, str]:
-    """Open a page from the disk in a fresh browser profile; give its DOM (if dumped) and what the console said."""
+def browse_report(html: str, folder: Path, *extra: str) -> tuple[str, str]:
+    """Open a page from the disk; give what `browse` does."""
     page = folder / "report.html"
     page.write_text(html, encoding="utf-8")
-    assert CHROMIUM is not None
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", *extra, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    return browse(page.as_uri(), folder, *extra)
 
 
 def test_every_picture_decodes_and_the_console_is_silent(tmp_path: Path) -> None:
     """Opened from the disk, the report shows all its thumbnails and heat maps and reports no error."""
     html = render_report(example_report(40, 4))
-    dom, console = browse(html, tmp_path, "--dump-dom")
+    dom, console = browse_report(html, tmp_path, "--dump-dom")
     assert console == ""
     counted = re.search(r'<html[^>]* data-pictures="(\d+)/(\d+)"', dom)
     assert counted is not None
@@ -60,7 +37,7 @@ def test_a_smuggled_script_or_request_is_blocked(tmp_path: Path) -> None:
     """Even if foreign markup got into the page, the browser would refuse to run it or to load anything."""
     smuggled = '<script>document.title = "owned"</script><img src="http://127.0.0.1:9/x.png">'
     html = render_report(example_report()).replace("</main>", smuggled + "</main>")
-    dom, console = browse(html, tmp_path, "--dump-dom")
+    dom, console = browse_report(html, tmp_path, "--dump-dom")
     assert "<title>owned</title>" not in dom
     assert console.count("Content Security Policy") >= 2
 
@@ -71,7 +48,7 @@ def test_the_page_follows_the_reader_into_the_dark(tmp_path: Path) -> None:
     brightness = {}
     for scheme, value in (("dark", 0), ("light", 1)):
         picture = tmp_path / f"{scheme}.png"
-        browse(html, tmp_path, f"--screenshot={picture}", f"--blink-settings=preferredColorScheme={value}")
+        browse_report(html, tmp_path, f"--screenshot={picture}", f"--blink-settings=preferredColorScheme={value}")
         brightness[scheme] = np.asarray(Image.open(picture).convert("L")).mean()
     assert brightness["dark"] < 80 < 200 < brightness["light"]
 
@@ -82,7 +59,7 @@ def test_the_page_reads_without_javascript(tmp_path: Path) -> None:
     without_scripts = re.sub(r"script-src '[^']*'", "script-src 'none'", html)
     shades = []
     for name, text in (("with.png", html), ("without.png", without_scripts)):
-        browse(text, tmp_path, f"--screenshot={tmp_path / name}")
+        browse_report(text, tmp_path, f"--screenshot={tmp_path / name}")
         shades.append(np.asarray(Image.open(tmp_path / name).convert("L"), dtype=float))
     assert without_scripts != html
     assert np.abs(shades[0] - shades[1]).mean() < 3.0

@@ -6,34 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from nearest_patches import Bags, brute_force, moved
 
 from anoclust_core.bags import normalize_patches
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.pairwise import mutual_nearest_distances, nearest_distances, nearest_distances_within
-
-Bags = NDArray[np.float32]
 
 quick = settings(max_examples=25, deadline=None, database=None)
 
 
 def random_bags(rng: np.random.Generator, n_images: int, n_patches: int, dim: int) -> Bags:
     return normalize_patches(rng.normal(size=(n_images, n_patches, dim)))
-
-
-def brute_force(bags: Bags, others: Bags) -> NDArray[np.float64]:
-    """Every difference written out in float64; SciPy subtracts before it squares, so nothing cancels."""
-    return np.array([[cdist(a, b).min(axis=1) for b in others.astype(float)] for a in bags.astype(float)])
-
-
-def moved(patches: NDArray[np.floating], distances: NDArray[np.float64], rng: np.random.Generator) -> Bags:
-    """Unit vectors at about the given distances from given unit vectors, in random directions."""
-    sideways = rng.normal(size=patches.shape)
-    sideways -= (sideways * patches).sum(axis=-1, keepdims=True) * patches
-    sideways /= np.linalg.norm(sideways, axis=-1, keepdims=True)
-    half_angle = np.arcsin(distances[..., None] / 2)
-    return normalize_patches(np.cos(2 * half_angle) * patches + np.sin(2 * half_angle) * sideways)
 
 
 pairs_of_groups = st.builds(
@@ -217,7 +200,7 @@ def test_half_precision_is_refused_or_measured_right(seed: int, dim: int, dead_s
         return
     assert not to_itself.any()
     unit = [(b / np.linalg.norm(b.astype(float), axis=-1, keepdims=True)).astype(float) for b in (bags, others)]
-    expected = np.array([[cdist(unit[0][0], unit[1][0]).min(axis=1)]])
+    expected = brute_force(unit[0][:1], unit[1][:1])
     np.testing.assert_allclose(to_others, expected, rtol=0, atol=2e-3)  # 1e-3 a side is the accepted norm error
 
 

@@ -10,15 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from nearest_patches import Bags, brute_force, moved
 from torch.overrides import TorchFunctionMode
 
 from anoclust_core import pairwise, pairwise_torch
 from anoclust_core.bags import normalize_patches
 from anoclust_core.errors import ArrayContractError, ResourceError
-
-Bags = NDArray[np.float32]
 
 quick = settings(max_examples=20, deadline=None, database=None)
 
@@ -31,20 +28,6 @@ def random_bags(
     """Random bags; ``alike`` from 0 to 1 moves all patches towards one direction drawn from the seed ``shared``."""
     direction = np.random.default_rng(shared).normal(size=dim)
     return normalize_patches((1 - alike) * rng.normal(size=(n_images, n_patches, dim)) + alike * direction)
-
-
-def brute_force(bags: Bags, others: Bags) -> NDArray[np.float64]:
-    """Every difference written out in float64."""
-    return np.array([[cdist(a, b).min(axis=1) for b in others.astype(float)] for a in bags.astype(float)])
-
-
-def moved(patches: Bags, distances: NDArray[np.float64], rng: np.random.Generator) -> Bags:
-    """Unit vectors at about the given distances from given unit vectors, in random directions."""
-    sideways = rng.normal(size=patches.shape)
-    sideways -= (sideways * patches).sum(axis=-1, keepdims=True) * patches
-    sideways /= np.linalg.norm(sideways, axis=-1, keepdims=True)
-    half_angle = np.arcsin(distances[..., None] / 2)
-    return normalize_patches(np.cos(2 * half_angle) * patches + np.sin(2 * half_angle) * sideways)
 
 
 pairs_of_groups = st.builds(

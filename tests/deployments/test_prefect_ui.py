@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,25 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import save_image
+from chromium import browse, needs_chromium
 from PIL import Image
 from stack import eventually
 
 from anoclust_core.synthesis import draw_defect, draw_normal
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--window-size=1400,1000",
-    "--virtual-time-budget=20000",
-]
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "night.png"
 REWRITE = "REWRITE_DOCS"
 """Environment variable that lets this test write the picture of the page."""
@@ -41,7 +27,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.long,
     pytest.mark.timeout(900),  # two cores may be busy
-    pytest.mark.skipif(CHROMIUM is None, reason="needs the browser `chromium` on PATH"),
+    needs_chromium,
 ]
 
 
@@ -75,16 +61,10 @@ def page(stack, tmp_path_factory):
     return f"{stack.url.removesuffix('/api')}/v2/runs/flow-run/{run['id']}?tab=Artifacts", name
 
 
-def browse(address, folder, *extra):
-    """Load a page in a fresh profile; gives its DOM where that is dumped."""
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", *extra, address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
-
-
 def test_a_night_is_found_in_the_ui(page, tmp_path):
     """The page shows the run by its name, as completed, and its artifacts: counts, the new cluster, the report."""
     address, name = page
-    words = re.sub(r"<[^>]+>", " ", browse(address, tmp_path, "--dump-dom"))
+    words = re.sub(r"<[^>]+>", " ", browse(address, tmp_path, "--dump-dom", seconds=20)[0])
     assert name in words
     assert "Completed" in words
     for artifact in ("night-grass", "night-report-grass"):
@@ -94,7 +74,7 @@ def test_a_night_is_found_in_the_ui(page, tmp_path):
 def test_the_page_can_be_photographed(page, tmp_path):
     """The page is drawn: the run's graph, in colours, on more than an empty sheet."""
     picture = tmp_path / "night.png"
-    browse(page[0], tmp_path, f"--screenshot={picture}")
+    browse(page[0], tmp_path, f"--screenshot={picture}", seconds=20)
     with Image.open(picture) as image:
         shades = np.asarray(image.convert("L"), dtype=float)
         if os.environ.get(REWRITE):

@@ -38,6 +38,7 @@ from benchmarks.stages import (
     peak_memory,
     without_prefect,
     write_bags,
+    write_data_set,
     write_distances,
     write_manifest,
 )
@@ -105,9 +106,7 @@ def pair(size: int, folder: Path) -> Measured:
     """All pairs of made-up bags."""
     n_images, grid, dim = ((64, (8, 8), 48), (200, (16, 16), 120), (64, (32, 32), 120), (32, (32, 32), 512))[size]
     spec = made_up_spec(grid, dim)
-    images = made_up_images(n_images)
-    write_bags(folder / "bags", [image.sha256 for image in images], spec)
-    manifest = write_manifest(folder, images)
+    manifest = write_data_set(folder, n_images, spec)
     side = tiling.adapted_block_images(n_images * (n_images - 1) // 2, spec.n_patches, spec.dim)
     predicted = memory.pair_plan(
         block_bytes=tiling.block_bytes(side, spec.n_patches, dim),
@@ -285,9 +284,7 @@ def describe_blindly(size: int, folder: Path) -> Measured:
 
 def _write_maps(folder: Path, n_images: int, grid: tuple[int, int], dim: int) -> tuple[Path, EmbeddingSpec]:
     spec = replace(made_up_spec(grid, dim), unit_norm=False)
-    images = made_up_images(n_images)
-    write_bags(folder / "bags", [image.sha256 for image in images], spec)
-    return write_manifest(folder, images), spec
+    return write_data_set(folder, n_images, spec), spec
 
 
 def report(size: int, folder: Path) -> Measured:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
@@ -24,15 +24,6 @@ quick = settings(max_examples=25, deadline=None, database=None)
 
 CNN, LITE, PYRAMID, VIT = "resnet18", "tf_efficientnet_lite0", "pvt_v2_b0", "vit_tiny_patch16_224"
 TINY_CNN, TINY_VIT = "test_resnet", "test_vit"  # timm's own for tests; that ViT is made for 160 pixels
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """These models are too small for more than one thread, and other tests may run beside them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache  # models are built again and again otherwise

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -26,15 +25,6 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.networks import converted, network_file
 
 TINY, SIDE = "test_resnet", 64
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """These networks are too small for more than one thread, and other tests may run beside them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def built(backbone: str, side: int) -> FeatureExtractor:
