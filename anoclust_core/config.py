@@ -137,12 +137,15 @@ class DataConfig(_Section):
         Age below which a file may still be written; it is deferred.
     max_bad_share
         Share of quarantined files past which the run fails.
+    trust_times
+        Whether a file whose size and times have not changed need not be read again.
     """
 
     normals: str = "auto"
     splits: Literal["test", "all"] = "test"
     settle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    trust_times: bool = True
 
 
 class EmbedConfig(_Section):

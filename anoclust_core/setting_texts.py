@@ -21,6 +21,8 @@ SETTING_TEXTS: Final = MappingProxyType(
         "data.settle_seconds": "Files changed less than this many seconds ago may still be written: they are left to "
         "the next run.",
         "data.max_bad_share": "Largest share of unusable files that a run puts up with, from 0 to 1.",
+        "data.trust_times": "Take a file whose size and times are those of an earlier run as unchanged (`true`), or "
+        "read every file again (`false`), where a file system keeps no reliable times.",
         "embed.backbone": "Feature extractor: `efficientnet_lite2` is installed with Anoclust; `wide_resnet50_2` the "
         "papers'; any timm model that gives feature maps. timm downloads what is not cached.",
         "embed.checkpoint": "File with weights for the backbone (.safetensors, or .pth with tensors only); `none` "
@@ -87,6 +89,7 @@ SETTING_VALUES: Final = MappingProxyType(
         "data.splits": "test or all",
         "data.settle_seconds": "a number of seconds from 0",
         "data.max_bad_share": "a share from 0 to 1",
+        "data.trust_times": "true or false",
         "embed.backbone": "the name of a timm model",
         "embed.checkpoint": "none or a file with weights",
         "embed.layers": "auto or numbers of feature levels separated by commas (2,3)",

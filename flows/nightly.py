@@ -363,8 +363,9 @@ def _counters(
 ) -> dict[str, int]:
     """What this call did; where everything was clustered anew, that says where the new images are."""
     with Catalog.open(place.catalog) as catalog:
-        where = {fact.content: fact.cluster for fact in catalog.assignments(place.category)}
-    fresh = [where[image.sha256] for image in given.clustered if image.sha256 in where]
+        fresh = [
+            fact.cluster for fact in catalog.assignments(place.category, [image.sha256 for image in given.clustered])
+        ]
     return {
         "new": assigned.n_new,
         "assigned": sum(cluster is not None for cluster in fresh),

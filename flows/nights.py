@@ -192,7 +192,9 @@ def run_many_nights(
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
     listed = {
         manifest.category: manifest.without_normals() if config.method == "blind" else manifest
-        for manifest in list_datasets(data, config, categories=categories, exclude=store, known=known, progress=hashing)
+        for manifest in list_datasets(
+            data, config, categories=categories, exclude=store, known=known, memory=layout.digests, progress=hashing
+        )
     }
     wanted = categories or sorted({*listed, *known})
     spec = embedding_spec(layout, config)

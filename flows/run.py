@@ -95,7 +95,9 @@ def run_data(
     """
     layout = StoreLayout(store.absolute())
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
-    manifests = list_datasets(data, config, categories=categories, exclude=store, progress=hashing)
+    manifests = list_datasets(
+        data, config, categories=categories, exclude=store, memory=layout.digests, progress=hashing
+    )
     if config.method == "blind":
         manifests = [manifest.without_normals() for manifest in manifests]
     spec = embedding_spec(layout, config)

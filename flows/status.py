@@ -108,7 +108,7 @@ def _status(layout: StoreLayout, catalog: Catalog, category: str) -> CategorySta
         last_night=last.night if last else None,
         state=last.state if last else None,
         n_images=n_usable,
-        n_unknown=sum(fact.cluster is None for fact in catalog.assignments(category)),
+        n_unknown=catalog.n_unknown(category),
         n_quarantined=len(images) - n_usable,
         n_clusters=len(living),
         n_provisional=sum(one.state == "provisional" for one in living),

@@ -100,14 +100,11 @@ def _record(
         since = place.night - timedelta(days=HISTORY_NIGHTS)
         counts = catalog.counts(place.category, since=since, until=place.night)
         clusters = {cluster.cluster: cluster for cluster in catalog.clusters(place.category)}
-        assigned = {fact.content: fact for fact in catalog.assignments(place.category)}
-        facts = {fact.content: fact for fact in catalog.images(place.category, until=place.night)}
-    arrived = {image.sha256 for image in given.clustered}
-    tonight = {
-        content: fact
-        for content, fact in facts.items()
-        if content in assigned and (fact.night == place.night or content in arrived)
-    }
+        facts = {fact.content: fact for fact in catalog.images(place.category, since=place.night, until=place.night)}
+        arrived = catalog.known_images(place.category, [image.sha256 for image in given.clustered])
+        facts |= {content: fact for content, fact in arrived.items() if fact.night <= place.night}
+        assigned = {fact.content: fact for fact in catalog.assignments(place.category, list(facts))}
+    tonight = {content: fact for content, fact in facts.items() if content in assigned}
     by_cluster: dict[str | None, list[NightImage]] = defaultdict(list)
     for content, fact in tonight.items():
         where = assigned[content]
@@ -119,7 +116,7 @@ def _record(
     nights = sorted({count.night for count in counts} | {place.night})
     shown = _shown(clusters, by_cluster, counts, watched, place.night, set(changes.get("born", ())))
     drawn = [image for cluster in shown for image in cluster.images[:DRAWN]] + by_cluster[None][:DRAWN]
-    bad = [fact for fact in facts.values() if fact.quarantined is not None and _is_of(fact, place.night, arrived)]
+    bad = [fact for fact in facts.values() if fact.quarantined is not None]
     return NightReport(
         category=place.category,
         night=place.night,
@@ -138,10 +135,6 @@ def _record(
         deferred=[(entry.path, entry.reason) for entry in given.deferred],
         notes=telemetry.current().notes,
     )
-
-
-def _is_of(fact: ImageFact, night: date, arrived: set[str]) -> bool:
-    return fact.night == night or fact.content in arrived
 
 
 def _shown(

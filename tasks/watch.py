@@ -89,9 +89,8 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, began: datet
 def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
     """Where the night's images are, now that everything was clustered anew."""
     assigned, _ = catalog.night_record(place.category, place.night)
-    of_tonight = {fact.content for fact in assigned}
-    now = catalog.assignments(place.category)
-    n_unknown = sum(fact.cluster is None for fact in now if fact.content in of_tonight)
+    now = catalog.assignments(place.category, [fact.content for fact in assigned])
+    n_unknown = sum(fact.cluster is None for fact in now)
     return {"assigned": n_new - n_unknown, "unknown": n_unknown}
 
 

@@ -38,6 +38,7 @@ Normals = Annotated[str | None, setting("data.normals", "auto")]
 Splits = Annotated[str | None, setting("data.splits", "test")]
 SettleSeconds = Annotated[str | None, setting("data.settle_seconds", "2")]
 MaxBadShare = Annotated[str | None, setting("data.max_bad_share", "0.3")]
+TrustTimes = Annotated[str | None, setting("data.trust_times", "true")]
 NClusters = Annotated[str | None, setting("group.n_clusters", "auto")]
 Tau = Annotated[str | None, setting("weigh.tau", "0.3sd")]
 Reference = Annotated[str | None, setting("pair.reference", "auto")]
@@ -81,6 +82,7 @@ def nightly(
     splits: Splits = None,
     settle_seconds: SettleSeconds = None,
     max_bad_share: MaxBadShare = None,
+    trust_times: TrustTimes = None,
     n_clusters: NClusters = None,
     tau: Tau = None,
     reference: Reference = None,
@@ -114,9 +116,10 @@ def nightly(
     """
     flags: dict[str, object] = {
         "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
-        "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "group.n_clusters": n_clusters,
-        "weigh.tau": tau, "pair.reference": reference, "embed.backbone": backbone, "embed.checkpoint": checkpoint,
-        "embed.image_size": image_size, "embed.device": device, "embed.precision": precision, "embed.engine": engine,
+        "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "data.trust_times": trust_times,
+        "group.n_clusters": n_clusters, "weigh.tau": tau, "pair.reference": reference, "embed.backbone": backbone,
+        "embed.checkpoint": checkpoint, "embed.image_size": image_size, "embed.device": device,
+        "embed.precision": precision, "embed.engine": engine,
         "pair.dask": dask, "memory": memory,
         "wait_seconds": wait_seconds, "night.timezone": timezone, "night.day_starts": day_starts,
         "night.captured": captured, "night.recluster_every": recluster_every,

@@ -61,7 +61,7 @@ def due(
         Whether a person wants it.
     """
     fact = catalog.latest_snapshot(category)
-    n_usable = n_new + sum(image.quarantined is None for image in catalog.images(category, until=night))
+    n_usable = n_new + catalog.n_usable(category, until=night)
     if fact is None:
         return Due("the first time", can_assign=False) if n_usable > 1 else None
     snapshot = frozen(fact)
@@ -106,7 +106,7 @@ def _by_choice(
     passed = (night - snapshot.night).days
     if every is not None and passed >= every:
         return Due(f"the last clustering is {passed} nights old")
-    unknown = sum(fact.cluster is None for fact in catalog.assignments(category, follow_merges=False))
+    unknown = catalog.n_unknown(category)
     if unknown >= MIN_UNKNOWN and unknown > config.night.recluster_unknown * n_since:
         return Due(f"{unknown:,} of {n_since:,} images since the last clustering are unknown")
     return None

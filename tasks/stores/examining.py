@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tasks.stores.digests import RememberedDigests
 from tasks.stores.files import sha256_file
 from tasks.stores.images import MAX_BYTES
 from tasks.stores.walking import one_line, printable
@@ -32,7 +33,7 @@ class Examined:
     later: str = ""
 
 
-def examine(file: Path, *, settle_seconds: float) -> Examined:
+def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | None = None) -> Examined:
     """Hash a file, or say why not; anything but a regular file is never opened, which may block for good.
 
     Parameters
@@ -41,6 +42,8 @@ def examine(file: Path, *, settle_seconds: float) -> Examined:
         Path to look at.
     settle_seconds
         Age below which a file may still be written. A file from the future counts as old: its clock is another one.
+    digests
+        What is known of files that have not changed; a file that is read is added. None knows nothing.
     """
     if printable(str(file)) != str(file):
         whose = "its name" if printable(file.name) != file.name else "the name of its folder"
@@ -56,12 +59,17 @@ def examine(file: Path, *, settle_seconds: float) -> Examined:
         if abs(now() - before.st_mtime) < settle_seconds:
             age = f"changed less than {settle_seconds:g} s ago"
             return Examined(later=f"{age} and {MAY_BE_WRITTEN}; the next run takes it up")
+        known = digests.find(file, before) if digests else None
+        if known:
+            return Examined(sha256=known, mtime_ns=before.st_mtime_ns)
         sha256 = sha256_file(file)
         after = file.stat()
     except OSError as error:
         return Examined(bad=_why_not_read(file, error))
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return Examined(later="changed while it was read; the next run takes it up")
+    if digests:
+        digests.keep(file, before, sha256)
     return Examined(sha256=sha256, mtime_ns=before.st_mtime_ns)
 
 

@@ -38,7 +38,7 @@ UNREADABLE: Final = "unreadable.json"
 """Beside segments: which images could not be decoded."""
 
 RESULTS: Final = "results"
-SHARED: Final = ("backbones", "locks")
+SHARED: Final = ("backbones", "digests", "locks")
 """Folders that belong to no category."""
 
 _GROUPED: Final = ("embeddings", "nearest")

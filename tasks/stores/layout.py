@@ -16,6 +16,7 @@
       nights/<category>/<night>/                    report and summary of a night
       nights/<category>/snapshot.json               what nights are assigned to is made of: `store gc` keeps it
       catalog.sqlite                                facts: images, nights, clusters, decisions
+      digests/<category>.json                       content hashes of files, told by size and times
       locks/<category>.lock                         held by the one run of a category that may write
       damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was made anew
 """
@@ -49,6 +50,10 @@ class StoreLayout:
     def network(self, key: str) -> Path:
         """Network converted for ONNX Runtime, a file."""
         return self.root / "backbones" / f"{key}.onnx"
+
+    def digests(self, category: str) -> Path:
+        """Remembered content hashes of a category's files, a JSON file."""
+        return self.root / "digests" / f"{safe_name(category)}.json"
 
     def manifest(self, category: str, key: str) -> Path:
         """Images of a run, a JSON file."""

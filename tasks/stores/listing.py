@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.records import GOOD, DatasetManifest, ImageRecord, Role, SetAside
+from tasks.stores.digests import RememberedDigests
 from tasks.stores.examining import MAY_BE_WRITTEN, Examined, examine
 from tasks.stores.images import IMAGE_SUFFIXES
 from tasks.stores.walking import Walk, is_folder, leads_out, may_be_file, one_line, printable
@@ -26,6 +28,8 @@ MASKS: Final = "ground_truth"
 
 _COLUMNS: Final = ("path", "category", "split", "label", "mask")
 _HASHING_THREADS: Final = 4
+_AT_ONCE: Final = 16
+"""Files that a thread looks at before it comes back: most are remembered, and handing one over costs more than that."""
 _REASONS_TOLD: Final = 3
 """Most reasons that an error message quotes; the commonest come first."""
 
@@ -51,6 +55,7 @@ def list_datasets(
     categories: Sequence[str] = (),
     exclude: Path | None = None,
     known: Collection[str] = (),
+    memory: Callable[[str], Path] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[DatasetManifest]:
     """List the images of every category and say what the run does with each.
@@ -67,6 +72,9 @@ def list_datasets(
         Folder that holds no data even where it lies inside ``data``: the store.
     known
         Categories that may have no image now; where there are some, no image at all is no error either.
+    memory
+        Gives the file that the hashes of a category's files are remembered in, if they are to be; files that have not
+        changed are not read again then, unless the configuration says otherwise.
     progress
         Called with (files hashed, files in all).
 
@@ -107,8 +115,10 @@ def list_datasets(
             if progress:
                 progress(done + n, n_files)
 
-        settle = config.data.settle_seconds
-        manifests.append(_hash(name, kept, [*notes, *_ignored_notes(ignored)], settle, report))
+        digests = RememberedDigests(memory(name) if memory and config.data.trust_times else None)
+        look = partial(_look, settle_seconds=config.data.settle_seconds, digests=digests)
+        manifests.append(_hash(name, kept, [*notes, *_ignored_notes(ignored)], look, report))
+        digests.save()
         hashed += len(kept)
     return manifests
 
@@ -305,15 +315,16 @@ def _hash(
     category: str,
     chosen: list[tuple[_Candidate, Role]],
     notes: list[str],
-    settle_seconds: float,
+    look: Callable[[_Candidate], Examined],
     progress: Callable[[int], None],
 ) -> DatasetManifest:
-    """Read every file once for its content hash; set aside what cannot be read and what may still be written."""
+    """Look at every file once for its content hash; set aside what cannot be read and what may still be written."""
     images: list[ImageRecord] = []
     quarantine: list[SetAside] = []
     deferred: list[SetAside] = []
+    parts = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        looks = pool.map(partial(_look, settle_seconds=settle_seconds), (candidate for candidate, _ in chosen))
+        looks = chain.from_iterable(pool.map(lambda part: [look(candidate) for candidate, _ in part], parts))
         for n, ((candidate, role), found) in enumerate(zip(chosen, looks, strict=True), start=1):
             if found.bad:
                 quarantine.append(SetAside(printable(candidate.path), found.bad))
@@ -396,10 +407,10 @@ def _commonest(entries: Sequence[SetAside]) -> str:
     return "; ".join([*told, *([f"{more} for other reasons"] if more else [])])
 
 
-def _look(candidate: _Candidate, settle_seconds: float) -> Examined:
+def _look(candidate: _Candidate, *, settle_seconds: float, digests: RememberedDigests) -> Examined:
     if candidate.refused:
         return Examined(bad=candidate.refused)
-    return examine(candidate.file, settle_seconds=settle_seconds)
+    return examine(candidate.file, settle_seconds=settle_seconds, digests=digests)
 
 
 def _record(candidate: _Candidate, role: Role, found: Examined) -> ImageRecord:

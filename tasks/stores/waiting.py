@@ -27,17 +27,15 @@ def compared_with(
     reference = frozen_reference(was, snapshot.reference)
     with Catalog.open(catalog) as opened:
         where = {fact.content: fact.cluster for fact in opened.assignments(given.category, follow_merges=False)}
-        images = {fact.content: fact for fact in opened.images(given.category) if fact.quarantined is None}
-    of_snapshot = {image.sha256 for image in was.clustered}
-    old = {where.get(content) for content in of_snapshot}
-    fresh = {image.sha256 for image in given.clustered}
+        of_snapshot = {image.sha256 for image in was.clustered}
+        old = {where[content] for content in of_snapshot & where.keys()} - {None}
+        aside = of_snapshot | {image.sha256 for image in given.clustered}
+        others = [content for content, cluster in where.items() if content not in aside and cluster not in old]
+        images = opened.known_images(given.category, others)
     waiting = [
         record(images[content], "cluster")
-        for content, cluster in where.items()
-        if content in images
-        and content not in fresh
-        and content not in of_snapshot
-        and (cluster not in old if cluster is not None else images[content].night <= night)
+        for content in others
+        if images[content].quarantined is None and (where[content] is not None or images[content].night <= night)
     ]
     return replace(
         given,

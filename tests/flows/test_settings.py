@@ -29,6 +29,7 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "data.splits": ("all", "test", "all"),
     "data.settle_seconds": (0, "1.5", "60.0"),
     "data.max_bad_share": (0.1, "0.2", "1.0"),
+    "data.trust_times": (False, "true", "false"),
     "embed.backbone": ("resnet18", "resnet34", "resnet50"),
     "embed.checkpoint": ("/file", "/variable", "none"),
     "embed.layers": ([1, 2], "3", "2,3"),

@@ -88,10 +88,15 @@ class Catalog:
         with self._reading() as session:
             return images.known_images(session, category, contents)
 
-    def images(self, category: str, *, until: date | None = None) -> list[ImageFact]:
-        """Images of a category by content, those of later nights left out."""
+    def images(self, category: str, *, since: date | None = None, until: date | None = None) -> list[ImageFact]:
+        """Images of a category by content, those of earlier and later nights left out; both ends count."""
         with self._reading() as session:
-            return images.images(session, category, until)
+            return images.images(session, category, since, until)
+
+    def n_usable(self, category: str, *, until: date) -> int:
+        """How many images of a category can be used, those of later nights left out."""
+        with self._reading() as session:
+            return images.n_usable(session, category, until)
 
     def record_night(
         self,
@@ -197,13 +202,15 @@ class Catalog:
 
     # -- where images belong ----------------------------------------------------------------------------------------
 
-    def assignments(self, category: str, *, follow_merges: bool = True) -> list[AssignmentFact]:
-        """Where every image is now, by content: as a person placed it, else as the last run that had it says.
+    def assignments(
+        self, category: str, contents: Sequence[str] | None = None, *, follow_merges: bool = True
+    ) -> list[AssignmentFact]:
+        """Where every image is now, or those asked for, by content: as a person placed it, else as its last run says.
 
         With ``follow_merges=False`` it is the part of a merged cluster that was assigned.
         """
         with self._reading() as session:
-            found = images.current_assignments(session, category)
+            found = images.current_assignments(session, category, contents)
             into = clusters.merges(session, category) if follow_merges else {}
         return [
             AssignmentFact(
@@ -214,6 +221,11 @@ class Catalog:
             )
             for fact in found
         ]
+
+    def n_unknown(self, category: str) -> int:
+        """How many images have no cluster now."""
+        with self._reading() as session:
+            return images.cluster_sizes(session, category).get(None, 0)
 
     def partition(self, category: str) -> dict[str, str]:
         """Cluster of every image that has one, merges not followed: what `match_partitions` takes as ``old``."""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import id_order, owner_of
 from tasks.stores.catalog.facts import ClusterFact, ClusterState, DecisionFact, DecisionKind
-from tasks.stores.catalog.images import current_assignments
+from tasks.stores.catalog.images import cluster_sizes
 from tasks.stores.catalog.schema import Cluster, Decision
 
 MACHINE: Final = "anoclust"
@@ -59,9 +59,10 @@ def identities(session: Session, category: str) -> set[str]:
 def facts(session: Session, category: str) -> list[ClusterFact]:
     """All clusters in the order of their identities."""
     into = merges(session, category)
-    sizes = Counter(
-        owner_of(fact.cluster, into) for fact in current_assignments(session, category) if fact.cluster is not None
-    )
+    sizes: Counter[str] = Counter()
+    for cluster, n_images in cluster_sizes(session, category).items():
+        if cluster is not None:
+            sizes[owner_of(cluster, into)] += n_images
     return [
         ClusterFact(
             category=category,

@@ -40,17 +40,35 @@ def known_images(session: Session, category: str, contents: Sequence[str]) -> di
     }
 
 
-def images(session: Session, category: str, until: date | None) -> list[ImageFact]:
-    """Images of a category by content, those of later nights left out."""
+def images(session: Session, category: str, since: date | None, until: date | None) -> list[ImageFact]:
+    """Images of a category by content, those of earlier and later nights left out."""
     query = select(Image).where(Image.category == category).order_by(Image.content)
+    if since is not None:
+        query = query.where(Image.night >= since)
     if until is not None:
         query = query.where(Image.night <= until)
     return [_fact(image) for image in session.scalars(query)]
 
 
-def current_assignments(session: Session, category: str) -> list[AssignmentFact]:
-    """Where every image is now: as a person placed it, or else as the last run that had it says; by content."""
-    return [AssignmentFact(*row) for row in session.execute(_current(category).order_by("content"))]
+def n_usable(session: Session, category: str, until: date) -> int:
+    """Images of a category that can be used, those of later nights left out."""
+    query = select(func.count()).where(Image.category == category, Image.night <= until, Image.quarantined.is_(None))
+    return session.execute(query).scalar_one()
+
+
+def current_assignments(session: Session, category: str, contents: Sequence[str] | None = None) -> list[AssignmentFact]:
+    """Where all images or some are now: as a person placed it, or else as the last run that had it says; by content."""
+    parts = [None] if contents is None else batches(sorted(contents))
+    return [
+        AssignmentFact(*row) for part in parts for row in session.execute(_current(category, part).order_by("content"))
+    ]
+
+
+def cluster_sizes(session: Session, category: str) -> dict[str | None, int]:
+    """How many images are in every cluster now, merges not followed; under None how many are unknown."""
+    current = _current(category).subquery()
+    query = select(current.c.cluster, func.count()).group_by(current.c.cluster)
+    return {cluster: count for cluster, count in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
 
 
 def night_counts(
@@ -96,13 +114,12 @@ def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
     return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
 
 
-def _current(category: str) -> Select[Any]:
+def _current(category: str, contents: Sequence[str] | None = None) -> Select[Any]:
     newest = func.row_number().over(partition_by=Assignment.content, order_by=Assignment.run.desc())
-    ranked = (
-        select(Assignment.content, Assignment.cluster, Assignment.distance, Assignment.confidence, newest.label("rank"))
-        .where(Assignment.category == category)
-        .subquery()
-    )
+    chosen = select(
+        Assignment.content, Assignment.cluster, Assignment.distance, Assignment.confidence, newest.label("rank")
+    ).where(Assignment.category == category)
+    ranked = (chosen if contents is None else chosen.where(Assignment.content.in_(contents))).subquery()
     placed = (
         select(Placement.content, Placement.cluster)
         .join(Cluster, and_(Cluster.category == category, Cluster.cluster == Placement.cluster))
