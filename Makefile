@@ -30,7 +30,7 @@ demo: $(INSTALLED)
 	$(BIN)/anoclust demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-long: $(INSTALLED)
 	$(BIN)/pytest -m long

@@ -19,6 +19,9 @@ in wide numbers."""
 READ_BYTES: Final = 256 << 20
 """Nearest distances that are read back at a time."""
 
+WARD_VALUES: Final = 1 << 22
+"""Distances that Ward's rounds hold at a time: 32 MiB, and as much for the sizes that they are weighed with."""
+
 CACHED_BYTES: Final = 256 << 20
 """Bags that were read and will be needed again by other blocks."""
 
@@ -264,6 +267,7 @@ def group_plan(*, n_images: int, dim: int, n_patches: int, has_matrix: bool, has
         parts={
             "descriptors": 40 * n_images * dim,
             "the tree": 400 * n_images,
+            "distances of some to all": 16 * min(WARD_VALUES, n_images**2),
             "distances between images": (48 if has_distances else 8 if has_matrix else 0) * n_images**2,
             "nearest distances": 3 * read if has_distances else 0,
             "the rest": _FIXED,

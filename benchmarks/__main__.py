@@ -12,14 +12,22 @@ and OUT/benchmarks.md. Exit code 1 says that a ratio moved by more than 20 % aga
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from flows.orchestrator import prepare_prefect
 
+# the history of the machine's own runs lies in Prefect's database and slows it down
+PREFECT_HOME = tempfile.mkdtemp(prefix="anoclust-benchmarks-")
+atexit.register(shutil.rmtree, PREFECT_HOME, ignore_errors=True)
+os.environ["PREFECT_HOME"] = PREFECT_HOME
 prepare_prefect(debug=False)
 
 from benchmarks import dask_workers, embedding, grouping, growth, memory, overhead, pairwise  # noqa: E402

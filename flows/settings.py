@@ -43,7 +43,7 @@ _ADDRESS: Final = r"[A-Za-z][A-Za-z0-9+.-]+:/"
 
 _WIDTH: Final = 110
 
-_SWITCHES: Final = frozenset({"blind.vae", "blind.contrastive", "blind.flat_field"})
+_SWITCHES: Final = frozenset({"data.trust_times", "blind.vae", "blind.contrastive", "blind.flat_field"})
 """Settings that are true or false."""
 
 _BYTES: Final = ("memory", "pair.store_budget")
