@@ -58,7 +58,7 @@ def measure(*, quick: bool = False, plot: Path | None = None) -> Iterator[Figure
         draw(sizes, found, plot)
     for way, seconds in found.items():
         exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-        told = ", ".join(f"{size:,}: {took:.2g} s" for size, took in zip(sizes, seconds, strict=True))
+        told = ", ".join(f"{size:,}: {took:.1f} s" for size, took in zip(sizes, seconds, strict=True))
         yield Figure(
             SECTION, f"{way}, exponent", told, f"expected: {EXPECTED[way]:g}", (exponent,), better="smaller",
             target=EXPECTED[way] + TOLERATED,
