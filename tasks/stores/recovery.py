@@ -36,8 +36,9 @@ def _leftovers(store: StoreLayout, category: str) -> Iterator[Path]:
     for kind in inventory.ARRAYS:
         yield from (path for path in inventory.array_folders(store, kind, name) if not arrays.is_complete(path))
     yield from inventory.temporary(store, name)
-    lock = store.lock(category)
-    yield from lock.parent.glob(f".{glob.escape(lock.with_suffix('.json').name)}.*.partial")
+    # hashes are remembered without the lock: whoever is writing them now misses the file and does without
+    for path in (store.lock(category).with_suffix(".json"), store.digests(category)):
+        yield from path.parent.glob(f".{glob.escape(path.name)}.*.partial")
     long_ago = time.time() - SHARED_SECONDS
     yield from (path for path in (store.root / "backbones").glob(".*.partial") if path.stat().st_mtime < long_ago)
 
