@@ -102,7 +102,7 @@ class _Clusters:
             squares *= -2
             squares += self._norms[part, None]
             squares += self._norms
-            squares /= self._inverse_sizes[part, None] + self._inverse_sizes  # half of Ward's height, squared
+            squares /= self._inverse_sizes[part, None] + self._inverse_sizes  # half the square of Ward's height
             squares[:, ~self._is_alive] = np.inf
             squares[np.arange(len(part)), part] = np.inf
             self._nearest[part] = squares.argmin(axis=1)
