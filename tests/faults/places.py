@@ -41,7 +41,8 @@ class State:
     clusters
         By path of the image.
     files
-        All paths but those of slabs, whose names depend on what was missing when.
+        All paths but those of slabs, whose names depend on what was missing when, and remembered content hashes,
+        which are kept once the images are some seconds old.
     unsealed
         Folders of arrays that are not complete.
     pairs
@@ -70,7 +71,7 @@ class State:
             files={
                 _timeless(path)
                 for path in (found.relative_to(store) for found in store.rglob("*"))
-                if path.parts[0] != "nearest"
+                if path.parts[0] not in ("nearest", "digests")
             },
             unsealed=[str(path) for path in (*slabs, *segments, *whole) if not arrays.is_complete(path)],
             pairs=sum(len(slab["rows"]) * len(slab["columns"]) for slab in sealed if slab),
