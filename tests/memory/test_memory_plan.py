@@ -1,6 +1,6 @@
 """Every stage's measured peak of memory against its prediction, over four sizes each.
 
-Each measurement runs in a process of its own that has nothing but the imports, forked from a server that made them.
+Each measurement runs in a process of its own that has nothing but the imports.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from apart import measure_apart
 from measured import MEASURES, Measured
 
 from anoclust_core.errors import ResourceError
@@ -37,17 +38,11 @@ def measure(
     print_table: Callable[[Sequence[Sequence[object]]], None],
 ) -> Iterator[Callable[[str, int, Path], Measured]]:
     """Run a measurement in a new process."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["measured"])
-
-    def run(stage: str, size: int, folder: Path) -> Measured:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(MEASURES[stage], size, folder).result(timeout=200)
-
     with pytest.MonkeyPatch.context() as patch:
         # Python 3.11 does not hand sys.path to the fork server, which then silently imports nothing
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        yield run
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield lambda stage, size, folder: pool.submit(measure_apart, stage, size, folder).result(timeout=200)
     print_table([("stage", "size", "measured peak", "predicted"), *sorted(rows)])
 
 
