@@ -1,4 +1,4 @@
-"""Workers for the heavy pairwise work: Dask in this process, or a scheduler at an address.
+"""Workers for the heavy pairwise work: Dask's threads in this process, or a Dask scheduler at an address.
 
 The only module that imports Dask.
 """
@@ -6,10 +6,12 @@ The only module that imports Dask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import dask.threaded
 import psutil
 from dask.system import CPU_COUNT
 from distributed import Client, KilledWorker, WorkerPlugin, as_completed
@@ -43,42 +45,6 @@ class OneBlasThread(WorkerPlugin):
         threadpool_limits(1, user_api="blas")
 
 
-@contextmanager
-def workers(address: str | None) -> Iterator[Client]:
-    """Connect to a scheduler, or start one with its workers inside this process.
-
-    Parameters
-    ----------
-    address
-        As in ``tcp://host:8786``; None computes here, on every core.
-
-    Raises
-    ------
-    ResourceError
-        If no scheduler answers at the address.
-    """
-    if address is None:
-        cluster_of_threads = {"n_workers": 1, "threads_per_worker": CORES, "processes": False, "memory_limit": 0}
-        # Dask serves its status over HTTP whatever is asked for, by default to the whole network at a fixed port
-        status_here = {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
-        with (
-            threadpool_limits(1, user_api="blas"),
-            Client(**cluster_of_threads, **status_here, set_as_default=False) as client,
-        ):
-            yield client
-        return
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ResourceError(
-            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler` and workers with "
-            "`dask worker`, or leave --dask out to compute on this machine"
-        ) from error
-    with client:
-        client.register_plugin(OneBlasThread())
-        yield client
-
-
 def memory_budget(asked: int | None) -> int:
     """Bytes that a stage may use: what was asked for, else a share of what is free to this process now."""
     if asked is not None:
@@ -99,32 +65,75 @@ def run_jobs(
     jobs
         Small, picklable descriptions.
     address
-        See `workers`.
+        Of a Dask scheduler, as in ``tcp://host:8786``; None computes here, on every core.
     on_done
         Called in this thread after every job with its position and its count, in order of completion.
 
     Raises
     ------
+    ResourceError
+        If no scheduler answers at the address, or its workers die of a job.
     Exception
         What the first failing job raised; the others are cancelled.
     """
     if not jobs:
         return
-    with workers(address) as client:
-        job = partial(_run_job, function)
-        futures = client.map(job, jobs, pure=False, retries=JOB_RETRIES if address else 0)
-        position = {future.key: at for at, future in enumerate(futures)}
-        try:
-            for future, count in as_completed(futures, loop=client.loop, with_results=True):
-                on_done(position[future.key], count)
-        except KilledWorker as error:
-            client.cancel(futures)
-            raise ResourceError(
-                f"a Dask worker died at the same piece of work {JOB_RETRIES + 1} times ({error}); give it more memory"
-            ) from error
-        except BaseException:
-            client.cancel(futures)
-            raise
+    if address is None:
+        _run_here(function, jobs, on_done)
+    else:
+        with _connected(address) as client:
+            _run_there(client, function, jobs, on_done)
+
+
+def _run_here(function: Callable[[Job], int], jobs: Sequence[Job], on_done: Callable[[int, int], None]) -> None:
+    """Run jobs on threads of this process, one a core; nothing is served, and no scheduler's loop takes its share."""
+    waiting = iter(enumerate(jobs))
+
+    def run_next() -> tuple[int, int]:
+        at, job = next(waiting)  # neighbours share what they read; Dask begins independent tasks in an order of its own
+        return at, _run_job(function, job)
+
+    def finished(_: int, result: tuple[int, int], *__: object) -> None:
+        on_done(*result)
+
+    graph = dict.fromkeys(range(len(jobs)), (run_next,))
+    # where one fails, the pool waits for the others that run: nothing is written once the caller has heard of it
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(CORES) as pool:
+        dask.threaded.get(graph, list(graph), pool=pool, callbacks=[(None, None, None, finished, None)])
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    """Connect to the scheduler at an address, as in ``tcp://host:8786``."""
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ResourceError(
+            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler` and workers with "
+            "`dask worker`, or leave --dask out to compute on this machine"
+        ) from error
+    with client:
+        client.register_plugin(OneBlasThread())
+        yield client
+
+
+def _run_there(
+    client: Client, function: Callable[[Job], int], jobs: Sequence[Job], on_done: Callable[[int, int], None]
+) -> None:
+    """Run jobs on the workers of a scheduler."""
+    futures = client.map(partial(_run_job, function), jobs, pure=False, retries=JOB_RETRIES)
+    position = {future.key: at for at, future in enumerate(futures)}
+    try:
+        for future, count in as_completed(futures, loop=client.loop, with_results=True):
+            on_done(position[future.key], count)
+    except KilledWorker as error:
+        client.cancel(futures)
+        raise ResourceError(
+            f"a Dask worker died at the same piece of work {JOB_RETRIES + 1} times ({error}); give it more memory"
+        ) from error
+    except BaseException:
+        client.cancel(futures)
+        raise
 
 
 def _run_job(function: Callable[[Job], int], job: Job) -> int:

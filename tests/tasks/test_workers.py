@@ -69,7 +69,7 @@ def serial(tmp_path_factory: pytest.TempPathFactory, embeddings: Path) -> np.nda
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_number_of_threads_does_not_matter(tmp_path, embeddings, serial, monkeypatch, threads):
     """Any number of threads in this process gives the serial result, bit for bit."""
-    monkeypatch.setattr(engine, "CPU_COUNT", threads)
+    monkeypatch.setattr(engine, "CORES", threads)
     np.testing.assert_array_equal(distances(tmp_path / "slabs", embeddings, address=None), serial)
 
 
@@ -109,6 +109,31 @@ def test_error_of_the_listener_ends_the_run():
 
     with pytest.raises(KeyboardInterrupt):
         run_jobs(lambda job: job, range(50), address=None, on_done=stop)
+
+
+def test_nothing_runs_on_after_an_error():
+    """Where a job fails, jobs beside it have ended when the caller hears of it, and those behind it never begin."""
+    begun, ended = [], []
+
+    def work(job: int) -> int:
+        if job == 0:
+            raise StoreError("slab 0 is damaged")
+        begun.append(job)
+        time.sleep(0.2)
+        ended.append(job)
+        return job
+
+    with pytest.raises(StoreError):
+        run_jobs(work, range(1000), address=None, on_done=lambda at, n: None)
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) < 10 * engine.CORES
+
+
+def test_jobs_begin_in_their_order():
+    """Neighbours in the list share what they read, so they are done one after the other."""
+    begun: list[int] = []
+    run_jobs(lambda job: begun.append(job) or job, range(200), address=None, on_done=lambda at, n: None)
+    assert all(abs(place - job) <= 2 * engine.CORES for place, job in enumerate(begun))
 
 
 def test_nothing_to_do_starts_nothing():
