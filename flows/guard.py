@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
+from contextvars import copy_context
+from threading import Lock, Thread
 from typing import Any, Final
 
 _WATCH: Final = """
@@ -26,10 +29,11 @@ def watch(pid: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
 
 
-def guard_ephemeral_server() -> None:
-    """Let a watcher end the server that Prefect starts where it is given none.
+def start_own_server() -> None:
+    """Start the server that Prefect would start where it is given none, and let a watcher end it.
 
-    Prefect ends it at exit; a killed process does not get there, and every one left a server of 250 MB behind.
+    This returns at once; whoever then asks Prefect for its server waits until that answers. Prefect ends it at exit; a
+    killed process does not get there, and every one left a server of 250 MB behind.
     """
     from prefect.server.api.server import SubprocessASGIServer
 
@@ -37,11 +41,22 @@ def guard_ephemeral_server() -> None:
     if hasattr(server, "anoclust_watchers"):
         return
     server.anoclust_watchers = []
-    start = server._run_uvicorn_command  # there is no public place between its start and the wait for its answer
+    # there is no public place between its start and the wait for its answer
+    start, start_process = server.start, server._run_uvicorn_command
+    starting = Lock()
 
     def start_watched() -> Any:
-        process = start()
+        process = start_process()
         server.anoclust_watchers.append(watch(process.pid))
         return process
 
-    server._run_uvicorn_command = start_watched
+    def start_once(timeout: int | None = None) -> None:
+        with starting:  # without it a second caller would take a server that is starting for one that answers
+            start(timeout)
+
+    def start_ahead() -> None:
+        with suppress(Exception):  # the client tries again, and tells
+            start_once()
+
+    server._run_uvicorn_command, server.start = start_watched, start_once
+    Thread(target=copy_context().run, args=(start_ahead,), daemon=True).start()

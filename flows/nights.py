@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from anoclust_core.errors import AnoclustError
 from anoclust_core.nights import night_of
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.holding import category_held, disk_error, repairing
-from flows.orchestrator import prefect_api, prepare_prefect
+from flows.orchestrator import importing, with_prefect
 from flows.plan import embedding_keys, settings_key
 from tasks import telemetry
 from tasks.stores.cards import embedding_spec
@@ -316,12 +317,12 @@ def _night_flow(found: Tonight, asked: _Asked, *, requested: bool) -> dict[str, 
         deferred=found.new.deferred,
     )
     path = save_manifest(asked.layout, given)
-    with telemetry.timed("imports"):
-        prepare_prefect(asked.debug)
-        from pydantic import SecretStr
+    with ExitStack() as stack:
+        with importing():
+            stack.enter_context(with_prefect(asked.debug))
+            from pydantic import SecretStr
 
-        from flows.nightly import call_night
-    with prefect_api():
+            from flows.nightly import call_night
         return call_night(
             category=category,
             night=found.night,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.holding import category_held, disk_error, repairing
-from flows.orchestrator import prefect_api, prepare_prefect
+from flows.orchestrator import importing, with_prefect
 from flows.plan import embedding_keys, plan_run
 from tasks import telemetry
 from tasks.stores import runs
@@ -154,10 +154,10 @@ def _unguarded_run(
         runs.point_latest(finished.parent, finished.name)
         return finished, False
     path = save_manifest(layout, manifest)
-    with telemetry.timed("imports"):
-        prepare_prefect(debug)
-        from flows.cluster import cluster_category
-    with prefect_api():
+    with ExitStack() as stack:
+        with importing():
+            stack.enter_context(with_prefect(debug))
+            from flows.cluster import cluster_category
         run = cluster_category(manifest.category, str(path), str(layout.root), config.for_runs, spec)
     return Path(run), True
 

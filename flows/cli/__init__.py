@@ -6,6 +6,9 @@ that commands share.
 
 from __future__ import annotations
 
+import atexit
+import gc
+
 import typer
 
 from flows.cli import benchmark, clusters, config, export, nights, prepare, run, show, store, up
@@ -39,4 +42,6 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Entry point of the installed command."""
+    # a last collection over all that torch and Prefect are made of kept the prompt away for three seconds
+    atexit.register(gc.freeze)
     app()

@@ -14,8 +14,6 @@ MODULES = (
     "flows.run",
     "processes",
     "anyio._backends._asyncio",
-    "distributed.http.scheduler.json",
-    "distributed.http.worker",
     "email.policy",
     "fastapi",
     "matplotlib.pyplot",

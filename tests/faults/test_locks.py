@@ -11,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from builders import TINY_BACKBONE, TINY_SIDE, flat_folder, tiny_config
 from processes import hold_lock, start
@@ -205,9 +207,11 @@ def test_killed_command_leaves_no_process_and_no_lock(tmp_path, checkpoint):
 
 def _servers_of(pid: int) -> list[int]:
     """Processes that a command started: its Prefect server, once there is one, and the watcher beside it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    found = [int(child) for child in children.read_text().split()] if children.exists() else []
-    return found if len(found) >= 2 else []
+    with suppress(psutil.NoSuchProcess):
+        found = [child.pid for child in psutil.Process(pid).children()]
+        if len(found) >= 2:
+            return found
+    return []
 
 
 def _wait_for(look, *, seconds: float):

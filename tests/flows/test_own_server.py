@@ -1,0 +1,89 @@
+"""The server that Prefect gets of its own: started ahead, waited for, and gone with the process that wanted it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+END_SECONDS = 30
+
+STARTED = """
+from threading import Thread
+import httpx
+from flows.orchestrator import prepare_prefect
+prepare_prefect(debug=False)
+from flows.guard import start_own_server
+from prefect.server.api.server import SubprocessASGIServer
+start_own_server()
+start_own_server()
+server = SubprocessASGIServer()
+while server.server_process is None:
+    pass
+print(server.server_process.pid, flush=True)
+"""
+"""The server is on its way and tells its number."""
+
+ASKED = """
+answers = []
+def ask():
+    server.start()
+    answers.append(httpx.get(f"{server.api_url}/health").json())
+threads = [Thread(target=ask) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(*answers, len(server.anoclust_watchers))
+"""
+"""Several clients ask for it at once while it starts."""
+
+
+@contextmanager
+def program(code: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ends(pid: int) -> bool:
+    """Whether a process ends by itself."""
+    until = time.monotonic() + END_SECONDS
+    while time.monotonic() < until:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_whoever_asks_for_it_waits_until_it_answers():
+    """Clients that ask while it starts get no half of it and no second one; it ends with the program."""
+    with program(STARTED + ASKED) as process:
+        pid = int(read_line(process))
+        assert read_line(process).split() == [*["True"] * 4, "1"]
+    assert ends(pid)
+
+
+def test_it_ends_with_a_program_that_is_killed_over_its_start():
+    """Nobody is left to end it then but its watcher."""
+    with program(STARTED + ASKED) as process:
+        pid = int(read_line(process))
+        os.kill(process.pid, signal.SIGKILL)
+        assert ends(pid)
