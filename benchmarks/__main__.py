@@ -6,7 +6,8 @@
     python -m benchmarks --data mtd.csv overhead  on your own images
 
 Figures, machine and changes against the last record are printed; figures and machine are written to OUT/benchmarks.json
-and OUT/benchmarks.md. Exit code 1 says that a ratio moved by more than 20 % against the record.
+and OUT/benchmarks.md. Exit code 1 says that a ratio moved by more than 20 % against the record. With --renew the record
+takes the new figures in, and OUT/benchmarks.md shows all that it holds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ os.environ["PREFECT_HOME"] = PREFECT_HOME
 prepare_prefect(debug=False)
 
 from benchmarks import dask_workers, embedding, grouping, growth, memory, overhead, pairwise  # noqa: E402
-from benchmarks.figures import Figure, as_record, changes, machine, read_record, table  # noqa: E402
+from benchmarks.figures import Figure, as_record, changes, machine, read_record, renewed, table  # noqa: E402
 from benchmarks.timing import RUNS  # noqa: E402
 
 RECORD = Path(__file__).parents[1] / "docs" / "benchmarks.json"
@@ -76,13 +77,19 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="images for embedding and overhead; by default the demo's")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder (default: %(default)s)")
     parser.add_argument("--record", type=Path, default=RECORD, help="figures to compare with")
+    parser.add_argument("--renew", action="store_true", help="put the new figures into the record")
     asked = parser.parse_args()
+    if asked.renew and asked.quick:
+        parser.error("--quick measures nothing that could be recorded")
     offered = LARGE if asked.large else SECTIONS
     unknown = [name for name in asked.sections if name not in offered]
     if unknown:
         parser.error(f"no section {', '.join(unknown)}; there are {', '.join(offered)}")
-    asked.out.mkdir(parents=True, exist_ok=True)
     here = machine()
+    record = read_record(asked.record) if asked.record.exists() and not asked.quick else as_record([])
+    if asked.renew and any(record["machine"][part] != here[part] for part in ("processor", "cores")):
+        parser.error(f"{asked.record} was measured on {record['machine']['processor']}; name another one with --record")
+    asked.out.mkdir(parents=True, exist_ok=True)
     print(f"{here['processor']}, {here['cores']} cores, {here['memory']}; {here['system']}, Python {here['python']}\n")
     figures: list[Figure] = []
     for name in asked.sections or offered:
@@ -90,9 +97,12 @@ def main() -> int:
             figures.append(figure)
             print(table([figure]).splitlines()[-1], flush=True)
             _write(asked.out, figures)
-    flagged = changes(figures, read_record(asked.record)) if asked.record.exists() and not asked.quick else []
+    flagged = changes(figures, record)
     for line in flagged:
         print(f"CHANGED by more than 20 %: {line}")
+    if asked.renew:
+        _write(asked.out, renewed(record, figures))
+        shutil.copyfile(asked.out / "benchmarks.json", asked.record)
     print(f"\n{asked.out / 'benchmarks.md'}, {asked.out / 'benchmarks.json'}")
     return 1 if flagged else 0
 

@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -91,6 +91,21 @@ def as_record(figures: Sequence[Figure]) -> dict[str, Any]:
         "machine": machine(),
         "figures": [asdict(figure) | {"median": figure.median, "is_met": figure.is_met} for figure in figures],
     }
+
+
+def figures_of(record: Mapping[str, Any]) -> list[Figure]:
+    """Figures of a record, in its order."""
+    names = [field.name for field in fields(Figure)]
+    return [
+        Figure(**{name: entry[name] for name in names} | {"ratios": tuple(entry["ratios"])})
+        for entry in record["figures"]
+    ]
+
+
+def renewed(record: Mapping[str, Any], figures: Iterable[Figure]) -> list[Figure]:
+    """Figures of a record, new ones in the place of those of the same name, or behind them."""
+    found = {(figure.section, figure.name): figure for figure in (*figures_of(record), *figures)}
+    return list(found.values())
 
 
 def changes(figures: Iterable[Figure], recorded: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.figures import Figure, as_record, changes, read_record, table
+from benchmarks.figures import Figure, as_record, changes, read_record, renewed, table
 
 pytestmark = pytest.mark.slow  # imports torch
 
@@ -38,6 +38,15 @@ def test_a_move_by_more_than_a_fifth_is_told_in_either_direction(tmp_path):
     assert [line.partition(":")[0] for line in told] == ["pairwise, a", "pairwise, b"]
     assert all("worse" in line for line in told)
     assert "better" in changes([figure(1.3)], read_record(record))[0]
+
+
+def test_a_record_is_renewed_figure_by_figure(tmp_path):
+    """A section that is measured again takes its old place; the others, and their peaks and targets, stay."""
+    record = tmp_path / "record.json"
+    before = [figure(1.0, 3.0, target=2), figure(1.0, name="b"), figure(1.0, name="c")]
+    record.write_text(json.dumps(as_record(before)))
+    new = [figure(7.0, name="b"), figure(9.0, name="d")]
+    assert renewed(read_record(record), new) == [before[0], new[0], before[2], new[1]]
 
 
 def test_a_missed_target_is_not_to_be_overlooked():
