@@ -21,8 +21,9 @@ BLOCK_BUDGET_BYTES: Final = 256 << 20
 MAX_BLOCK_IMAGES: Final = 32
 """Past this a block task takes long enough that neither Dask nor the progress bar gains anything."""
 
-WANTED_BLOCKS: Final = 32
-"""Blocks that work is cut into where there is little of it: a few for each worker, so that none waits for the last."""
+BLOCKS_A_WORKER: Final = 8
+"""Blocks that a worker gets at least where there is little work, so that none waits long for the last; every one more
+reads, packs and writes what a larger block would have shared."""
 
 MIN_BLOCK_FLOP: Final = 2e9
 """Below this, some 25 ms on one core, a block costs as much to hand out and to write as to compute."""
@@ -60,8 +61,8 @@ def block_images(n_patches: int, dim: int) -> int:
     )
 
 
-def adapted_block_images(n_pairs: int, n_patches: int, dim: int) -> int:
-    """Number of images a side in one block task for so many image pairs: smaller where there is little to do.
+def adapted_block_images(n_pairs: int, n_patches: int, dim: int, *, n_workers: int) -> int:
+    """Number of images a side in one block task for so many image pairs: smaller where each worker has little to do.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def adapted_block_images(n_pairs: int, n_patches: int, dim: int) -> int:
     """
     side = block_images(n_patches, dim)
     flop = 2 * n_patches**2 * dim
-    while side > 1 and n_pairs < WANTED_BLOCKS * side**2 and (side // 2) ** 2 * flop >= MIN_BLOCK_FLOP:
+    wanted = BLOCKS_A_WORKER * n_workers
+    while side > 1 and n_pairs < wanted * side**2 and (side // 2) ** 2 * flop >= MIN_BLOCK_FLOP:
         side //= 2
     return side
 

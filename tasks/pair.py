@@ -12,7 +12,7 @@ from anoclust_core.records import EmbeddingSpec, NearestDistances, Reference, un
 from anoclust_core.reference import reference_contents
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress
-from tasks.stores.engine import CORES, run_jobs
+from tasks.stores.engine import CORES, count_workers, run_jobs
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs, compute_block, wanted_pairs
 
@@ -41,7 +41,9 @@ def pair(
     slabs = NearestSlabs(Path(folder))
     n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
     pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
-    side = tiling.adapted_block_images(slabs.count_missing(pairs), spec.n_patches, spec.dim)
+    n_missing = slabs.count_missing(pairs)
+    n_workers = count_workers(dask) if n_missing else 1
+    side = tiling.adapted_block_images(n_missing, spec.n_patches, spec.dim, n_workers=n_workers)
     threads = CORES if dask is None else 0
     while side > 1 and _predict(side, spec, n_images, n_reference, threads).total > memory:
         side //= 2

@@ -53,6 +53,21 @@ def memory_budget(asked: int | None) -> int:
     return int(MEMORY_SHARE * max(0, free))
 
 
+def count_workers(address: str | None) -> int:
+    """Number of jobs that run at a time: cores here, or threads of the workers that a scheduler has now, at least 1.
+
+    Raises
+    ------
+    ResourceError
+        If no scheduler answers at the address.
+    """
+    if address is None:
+        return CORES
+    with _connected(address) as client:
+        threads: dict[str, int] = client.nthreads()
+        return max(1, sum(threads.values()))
+
+
 def run_jobs(
     function: Callable[[Job], int], jobs: Sequence[Job], *, address: str | None, on_done: Callable[[int, int], None]
 ) -> None:

@@ -15,10 +15,10 @@ from anoclust_core.errors import ResourceError
 from anoclust_core.pairwise import mutual_nearest_distances
 from anoclust_core.tiling import (
     BLOCK_BUDGET_BYTES,
+    BLOCKS_A_WORKER,
     MAX_BLOCK_IMAGES,
     MAX_SLAB_IMAGES,
     MIN_BLOCK_FLOP,
-    WANTED_BLOCKS,
     Rectangle,
     adapted_block_images,
     block_images,
@@ -185,18 +185,20 @@ def test_a_block_stays_within_its_memory(n_patches: int, dim: int) -> None:
 
 
 @thorough
-@given(st.integers(0, 10**7), st.integers(1, 2048), st.integers(1, 1024))
-@example(1770, 1024, 512)
-@example(10**6, 256, 120)
-def test_little_work_is_cut_finer(n_pairs: int, n_patches: int, dim: int) -> None:
+@given(st.integers(0, 10**7), st.integers(1, 2048), st.integers(1, 1024), st.integers(1, 64))
+@example(1770, 1024, 512, 2)
+@example(10**6, 256, 120, 2)
+def test_little_work_is_cut_finer(n_pairs: int, n_patches: int, dim: int, n_workers: int) -> None:
     """Blocks are the largest that fit; smaller where there would be few of them, but never too small to be worth it."""
-    largest, side = block_images(n_patches, dim), adapted_block_images(n_pairs, n_patches, dim)
+    largest = block_images(n_patches, dim)
+    side = adapted_block_images(n_pairs, n_patches, dim, n_workers=n_workers)
+    wanted = BLOCKS_A_WORKER * n_workers
     assert 1 <= side <= largest
     flop = 2 * n_patches**2 * dim
     if side < largest:
         assert side**2 * flop >= MIN_BLOCK_FLOP
-        assert n_pairs < WANTED_BLOCKS * (2 * side + 1) ** 2
-    elif n_pairs < WANTED_BLOCKS * side**2:
+        assert n_pairs < wanted * (2 * side + 1) ** 2
+    elif n_pairs < wanted * side**2:
         assert side == 1 or (side // 2) ** 2 * flop < MIN_BLOCK_FLOP
 
 

@@ -107,7 +107,7 @@ def pair(size: int, folder: Path) -> Measured:
     n_images, grid, dim = ((64, (8, 8), 48), (200, (16, 16), 120), (64, (32, 32), 120), (32, (32, 32), 512))[size]
     spec = made_up_spec(grid, dim)
     manifest = write_data_set(folder, n_images, spec)
-    side = tiling.adapted_block_images(n_images * (n_images - 1) // 2, spec.n_patches, spec.dim)
+    side = tiling.adapted_block_images(n_images * (n_images - 1) // 2, spec.n_patches, spec.dim, n_workers=CORES)
     predicted = memory.pair_plan(
         block_bytes=tiling.block_bytes(side, spec.n_patches, dim),
         side=side,

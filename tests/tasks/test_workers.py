@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 from anoclust_core.errors import ResourceError, StoreError
 from tasks.stores import engine
 from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.engine import run_jobs
+from tasks.stores.engine import count_workers, run_jobs
 from tasks.stores.nearest import NearestSlabs, WantedPairs, compute_block
 
 HASHES = [digest(f"image {number}") for number in range(10)]
@@ -76,6 +76,13 @@ def test_number_of_threads_does_not_matter(tmp_path, embeddings, serial, monkeyp
 def test_workers_of_a_scheduler_give_the_same(tmp_path, embeddings, serial, scheduler):
     """Worker processes behind a scheduler's address give the serial result, bit for bit."""
     np.testing.assert_array_equal(distances(tmp_path / "slabs", embeddings, address=scheduler), serial)
+
+
+def test_workers_are_counted_where_they_are(monkeypatch, scheduler):
+    """Work is cut for the cores of this machine, or for the threads that a scheduler has."""
+    monkeypatch.setattr(engine, "CORES", 5)
+    assert count_workers(None) == 5
+    assert count_workers(scheduler) == 2
 
 
 @pytest.mark.parametrize("where", ["here", "scheduler"])
