@@ -47,13 +47,20 @@ def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ArrayContractError(f"an image is (height, width, 3) uint8; found {pixels.shape} {pixels.dtype}")
     size = (spec.image_size, spec.image_size)
-    square = np.asarray(Image.fromarray(pixels).resize(size, _RESAMPLING[spec.interpolation]))
+    source = (
+        pixels[..., 0] if _is_grey(pixels) else pixels
+    )  # a grey image, as of most cameras on a line, is resized once
+    square = np.asarray(Image.fromarray(source).resize(size, _RESAMPLING[spec.interpolation]))
     mean, std = np.array(spec.mean, np.float32)[:, None, None], np.array(spec.std, np.float32)[:, None, None]
-    planes = np.ascontiguousarray(square.transpose(2, 0, 1))  # as bytes: a quarter of what moves as float32
-    normalised = planes.astype(np.float32)
-    normalised *= 1 / (255 * std)
+    planes = np.ascontiguousarray(np.atleast_3d(square).transpose(2, 0, 1))  # bytes: a quarter of what moves as float32
+    normalised: NDArray[np.float32] = np.multiply(planes, 1 / (255 * std), dtype=np.float32)
     normalised -= mean / std
     return normalised
+
+
+def _is_grey(pixels: NDArray[np.uint8]) -> bool:
+    """Whether the three channels are the same; a sixteenth of the rows tells most coloured images at once."""
+    return all(np.array_equal(pixels[::step, :, 0], pixels[::step, :, other]) for step in (16, 1) for other in (1, 2))
 
 
 def embed_images(

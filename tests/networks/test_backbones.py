@@ -454,6 +454,22 @@ def test_an_image_of_the_right_size_is_not_resampled() -> None:
     np.testing.assert_array_equal(np.rint(back * 255).astype(int), pixels)
 
 
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos", "nearest"])
+@pytest.mark.parametrize("odd", [None, (0, 0, 1), (17, 3, 2), (39, 29, 0)])
+def test_a_grey_image_is_prepared_as_a_coloured_one(interpolation: str, odd: tuple[int, int, int] | None) -> None:
+    """A channel comes out the same, bit for bit, whether the others are equal to it or not, were it by one value."""
+    spec = spec_for_pixels(16, interpolation)
+    grey = np.random.default_rng(0).integers(0, 255, (40, 30, 1), dtype=np.uint8)
+    pixels = np.repeat(grey, 3, axis=2)
+    if odd:
+        pixels[odd] += 1
+    found = prepare_image(pixels, spec)
+    for channel in range(3):
+        coloured = np.concatenate([255 - pixels[..., :1]] * 3, axis=2)
+        coloured[..., channel] = pixels[..., channel]
+        np.testing.assert_array_equal(found[channel], prepare_image(coloured, spec)[channel])
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 64), (64, 16), (20, 80)])
 def test_a_long_image_is_squashed_and_not_cut(height: int, width: int) -> None:
     """The whole of an oblong image is in the square: its bright end keeps its share and its place."""
