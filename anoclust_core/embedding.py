@@ -47,9 +47,7 @@ def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ArrayContractError(f"an image is (height, width, 3) uint8; found {pixels.shape} {pixels.dtype}")
     size = (spec.image_size, spec.image_size)
-    source = (
-        pixels[..., 0] if _is_grey(pixels) else pixels
-    )  # a grey image, as of most cameras on a line, is resized once
+    source = pixels[..., 0] if _is_grey(pixels) else pixels  # one channel for three: most cameras on a line are grey
     square = np.asarray(Image.fromarray(source).resize(size, _RESAMPLING[spec.interpolation]))
     mean, std = np.array(spec.mean, np.float32)[:, None, None], np.array(spec.std, np.float32)[:, None, None]
     planes = np.ascontiguousarray(np.atleast_3d(square).transpose(2, 0, 1))  # bytes: a quarter of what moves as float32

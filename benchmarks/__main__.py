@@ -1,6 +1,6 @@
 """Measure everything that `docs/performance.md` tells, each figure against a reference measured in the same run.
 
-    python -m benchmarks                          all sections, about half an hour on two quiet cores
+    python -m benchmarks                          all sections, about an hour on two quiet cores
     python -m benchmarks pairwise overhead        some of them
     python -m benchmarks --large                  the large jobs, one run each, about an hour
     python -m benchmarks --data mtd.csv overhead  on your own images
