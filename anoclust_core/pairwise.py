@@ -1,8 +1,10 @@
 """The tile kernel: distances from every patch of an image to the nearest patch of another image.
 
 For unit vectors ``||a - b||^2 = 2 - 2 a.b``, so the nearest patch is the one with the largest inner product, and one
-matrix product of an image pair serves both directions: row maxima for one, column maxima for the other. `fused` takes
-them in one pass and in the calling thread, without the interpreter's lock; run many pairs side by side.
+matrix product of an image pair serves both directions: row maxima for one, column maxima for the other.
+`kernels.integers` makes it of 16-bit integers and measures what may be the nearest patch from differences; where mean
+distances are wanted too, or a processor lacks the instruction, `kernels.single_precision` makes it. Both work in one
+pass and in the calling thread, without the interpreter's lock; run many pairs side by side.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from numpy.typing import NDArray
 
 from anoclust_core.bags import check_bags
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.fused import LargestProducts, largest_products, largest_products_within
+from anoclust_core.kernels.integers import has_integer_products, nearest_squares, nearest_squares_within
+from anoclust_core.kernels.single_precision import LargestProducts, largest_products, largest_products_within
 
 RESCORE_BELOW: Final = 1e-3
 """Squared distances below this suffer from cancellation in ``2 - 2 g`` and are computed again in double precision."""
@@ -77,9 +80,7 @@ def mutual_nearest_distances(
     ArrayContractError
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
-    left, right = check_pair(bags, others)
-    largest = largest_products(left, right)
-    return _to_distances(largest.forward, left, right), _to_distances(largest.backward, right, left)
+    return _both_ways(*check_pair(bags, others))
 
 
 def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -101,8 +102,7 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.floa
     ArrayContractError
         If the array is not three-dimensional or not of unit norm.
     """
-    checked = check_bags(bags)
-    return _to_distances(largest_products_within(checked).forward, checked, checked)
+    return _within(check_bags(bags))
 
 
 def mutual_nearest_and_mean_distances(
@@ -112,8 +112,8 @@ def mutual_nearest_and_mean_distances(
 
     .. math:: \bar d_{ij} = \frac{1}{M N} \sum_m \sum_n \| z^i_m - z^j_n \|
 
-    the first distance of [SOHN23] appendix C. Its square roots are taken while the product is in registers: a twentieth
-    more time than `mutual_nearest_distances`, whose distances these are to the last digit.
+    the first distance of [SOHN23] appendix C. Its square roots are taken while the product is in registers: up to
+    twice the time of `mutual_nearest_distances`, whose distances these are but for rounding.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def nearest_and_mean_distances_within(
     Returns
     -------
     distances
-        Shape ``(n_bags, n_bags, n_patches)``, float32: as of `nearest_distances_within`, to the last digit.
+        Shape ``(n_bags, n_bags, n_patches)``, float32: as of `nearest_distances_within`, but for rounding.
     mean
         Shape ``(n_bags, n_bags)``, float64, in [0, 2], symmetric: as of `mutual_nearest_and_mean_distances`. Of an
         image with itself it is set to 0, so that the diagonal is that of a distance matrix.
@@ -193,8 +193,7 @@ def nearest_distances(bags: NDArray[np.floating[Any]], references: NDArray[np.fl
     ArrayContractError
         If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
     """
-    left, right = check_pair(bags, references)
-    return _to_distances(largest_products(left, right).forward, left, right)
+    return _both_ways(*check_pair(bags, references))[0]
 
 
 def check_pair(
@@ -211,6 +210,48 @@ def check_pair(
     if left.shape[2] != right.shape[2]:
         raise ArrayContractError(f"both groups need patches of one length; found {left.shape[2]} and {right.shape[2]}")
     return left, right
+
+
+def _both_ways(
+    left: NDArray[np.float32], right: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Nearest distances there and back; assumes checked input."""
+    if not has_integer_products():
+        return _both_ways_in_single_precision(left, right)
+    squares = nearest_squares(left, right)
+    forward, backward = _roots(squares.forward), _roots(squares.backward)
+    for i, j in np.argwhere(np.isnan(forward[:, :, 0])):
+        forward[i, j], backward[j, i] = _crowded_pair(left[i], right[j])
+    return forward, backward
+
+
+def _within(bags: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Nearest distances between the images of a group; assumes checked input."""
+    if not has_integer_products():
+        return _to_distances(largest_products_within(bags).forward, bags, bags)
+    distances = _roots(nearest_squares_within(bags))
+    for i, j in np.argwhere(np.triu(np.isnan(distances[:, :, 0]))):
+        distances[i, j], distances[j, i] = _crowded_pair(bags[i], bags[j])
+    return distances
+
+
+def _both_ways_in_single_precision(
+    left: NDArray[np.float32], right: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    largest = largest_products(left, right)
+    return _to_distances(largest.forward, left, right), _to_distances(largest.backward, right, left)
+
+
+def _crowded_pair(bag: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """Nearest distances there and back of two images that have too many candidates for nearest patches in integers."""
+    forward, backward = _both_ways_in_single_precision(bag[None], other[None])
+    return forward[0, 0], backward[0, 0]
+
+
+def _roots(squares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distances from their squares, in place; NaN stays."""
+    squares[squares < ZERO_BELOW] = 0
+    return np.sqrt(np.minimum(squares, 4, out=squares), out=squares)
 
 
 def _to_means(products: LargestProducts) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.errors import ResourceError
-from anoclust_core.fused import packed_values
+from anoclust_core.kernels import integers, single_precision
 from anoclust_core.memory import readable_bytes
 from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES
 
@@ -43,8 +43,9 @@ class Rectangle:
 def block_images(n_patches: int, dim: int) -> int:
     """Number of images a side in one block task.
 
-    Predicted bytes of a ``b x b`` block: two groups of bags, the same packed, and the distances of both directions in
-    single precision, one pair with a part of its product in double precision, and a mask.
+    Predicted bytes of a ``b x b`` block: two groups of bags, the same packed for the kernel that takes most, and the
+    distances of both directions in single precision; candidates of one pair, another one with a part of its product in
+    double precision, and a mask.
 
     Raises
     ------
@@ -79,11 +80,12 @@ def adapted_block_images(n_pairs: int, n_patches: int, dim: int, *, n_workers: i
 
 def block_bytes(side: int, n_patches: int, dim: int) -> int:
     """Predicted peak of a block task of ``side`` by ``side`` image pairs, see `block_images`."""
-    bags = side * n_patches * dim + packed_values(side, n_patches, dim)
-    single = 2 * bags + 2 * side**2 * n_patches
+    single = 2 * side * n_patches * dim + 2 * side**2 * n_patches
+    group = side, n_patches, dim
+    packed = 2 * max(integers.packed_bytes(*group), single_precision.packed_bytes(*group))
     double = 2 * n_patches * dim + 2 * min(n_patches**2, DOUBLE_PRODUCT_VALUES)
     is_close = side**2 * n_patches
-    return 4 * single + 8 * double + is_close
+    return 4 * single + packed + integers.pair_bytes(n_patches) + 8 * double + is_close
 
 
 def blocks(indices: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:

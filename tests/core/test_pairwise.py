@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -8,11 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearest_patches import Bags, brute_force, moved
 
+from anoclust_core import pairwise
 from anoclust_core.bags import normalize_patches
 from anoclust_core.errors import ArrayContractError
+from anoclust_core.kernels.integers import has_integer_products
 from anoclust_core.pairwise import mutual_nearest_distances, nearest_distances, nearest_distances_within
 
 quick = settings(max_examples=25, deadline=None, database=None)
+
+
+@pytest.fixture(params=["integers", "single precision"], autouse=True, scope="module")
+def kernel(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure with either kernel, whatever this processor would be given."""
+    integers = request.param == "integers"
+    if integers and not has_integer_products():
+        pytest.skip("this processor does not multiply pairs of 16-bit integers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairwise, "has_integer_products", lambda: integers)
+        yield
 
 
 def random_bags(rng: np.random.Generator, n_images: int, n_patches: int, dim: int) -> Bags:

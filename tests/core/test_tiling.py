@@ -173,15 +173,21 @@ def test_a_block_stays_within_its_memory(n_patches: int, dim: int) -> None:
     """Bags, the same packed, and distances of a block fit the budget, and a larger block would not or is not wanted."""
 
     def nbytes(side: int) -> int:
-        bags, packed, distances = (side, n_patches, dim), (side, n_patches + 32, dim + 4), (side, side, n_patches)
-        single = sum(2 * int(np.prod(shape)) for shape in (bags, packed, distances))
-        double = 2 * n_patches * dim + 2 * min(n_patches**2, 1 << 20)
-        return 4 * single + 8 * double + int(np.prod(distances))
+        return bytes_by_hand(side, n_patches, dim)
 
     side = block_images(n_patches, dim)
     assert 1 <= side <= MAX_BLOCK_IMAGES
     assert nbytes(side) <= BLOCK_BUDGET_BYTES
     assert side == MAX_BLOCK_IMAGES or nbytes(side + 1) > BLOCK_BUDGET_BYTES
+
+
+def bytes_by_hand(side: int, n_patches: int, dim: int) -> int:
+    """What a block of images holds: of a pair, a strip of products, candidates, and a part in double precision."""
+    bags, distances = 2 * 4 * side * n_patches * dim, 2 * 4 * side**2 * n_patches
+    packed = 2 * side * (n_patches + 32) * max(4 * (dim + 4), 2 * (dim + 8) + 32)
+    strips, candidates = 4 * max(1 << 16, 32 * (n_patches + 32)), 2 * n_patches * 16 * 12
+    double = 8 * (2 * n_patches * dim + 2 * min(n_patches**2, 1 << 20))
+    return bags + packed + distances + strips + candidates + double + side**2 * n_patches
 
 
 @thorough
@@ -228,9 +234,7 @@ def test_computing_a_block_really_takes_no_more_memory_than_planned(
 @pytest.mark.parametrize(("n_patches", "dim"), [(130_000, 64), (256, 100_000)])
 def test_a_pair_that_does_not_fit_is_refused_with_the_knob(n_patches: int, dim: int) -> None:
     """Patches too many or too long for one block are refused before the run, with the need and the options to turn."""
-    single = 2 * n_patches * dim + 2 * (n_patches + 32) * (dim + 4) + 2 * n_patches
-    double = 2 * n_patches * dim + 2 * min(n_patches**2, 1 << 20)
-    need = (4 * single + 8 * double + n_patches) >> 20
+    need = bytes_by_hand(1, n_patches, dim) >> 20
     with pytest.raises(
         ResourceError, match=rf"{n_patches} patches.* {need}\.\d MiB.*256\.0 MiB.*--image-size.*--layers"
     ):

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import numpy as np
 
-from anoclust_core.fused import largest_products
+from anoclust_core.pairwise import nearest_distances_within
 
 MODULES = (
     "flows.cluster",
@@ -32,8 +32,8 @@ MODULES = (
 for name in MODULES:
     import_module(name)
 
-tile = np.ones((1, 1, 1), np.float32)
-largest_products(tile, tile)  # compiles the kernel of image pairs, which every child would do anew
+# compiles the kernel of image pairs, which every child would do anew
+nearest_distances_within(np.ones((2, 1, 1), np.float32))
 
 gc.collect()
 gc.freeze()  # a collection in a child would touch, and so copy, all that was imported here

@@ -8,24 +8,25 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anoclust_core import fused
-from anoclust_core.fused import largest_products, largest_products_within
+from anoclust_core.kernels import single_precision
+from anoclust_core.kernels.single_precision import largest_products, largest_products_within
+from anoclust_core.kernels.tiles import NARROW, WIDE, TileShape
 
 quick = settings(max_examples=40, deadline=None, database=None)
 
-TILES = {"6 x 16": fused._TileShape(6, 8), "12 x 32": fused._TileShape(12, 16)}
+TILES = {"6 x 16": NARROW, "12 x 32": WIDE}
 """The tiles of processors with registers of 8 and of 16 values; LLVM compiles either for any."""
 
 
 @pytest.fixture(scope="module", params=TILES)
-def tile(request: pytest.FixtureRequest) -> Iterator[fused._TileShape]:
+def tile(request: pytest.FixtureRequest) -> Iterator[TileShape]:
     """Compile for one of the tiles, whatever this processor would be given."""
     shape = TILES[request.param]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "_tile_shape", lambda: shape)
-        fused._compiled.cache_clear()
+        patch.setattr(single_precision, "tile_shape", lambda: shape)
+        single_precision._compiled.cache_clear()
         yield shape
-    fused._compiled.cache_clear()
+    single_precision._compiled.cache_clear()
 
 
 def bags_of(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:

@@ -15,14 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-VECTORS: Final = 2
-"""Vectors of columns in a tile."""
-
-WIDEST: Final = 32
-"""Columns of the widest tile."""
-
-UNROLLED: Final = 4
-"""Features that one turn of the innermost loop takes; panels are filled up with zeros to a multiple of it."""
+from anoclust_core.kernels.tiles import UNROLLED, VECTORS, WIDEST, TileShape, VectorCode, tile_shape
 
 SUMMED_AT_ONCE: Final = 128
 """Features whose products are summed before they are added to the sum of those before: rounding grows with the terms of
@@ -90,9 +83,9 @@ def largest_products_within(bags: NDArray[np.float32], *, with_roots: bool = Fal
     return LargestProducts(largest, largest, roots)
 
 
-def packed_values(n_bags: int, n_patches: int, dim: int) -> int:
-    """Values of a group of bags once they are packed, at most; the same for every processor."""
-    return n_bags * (n_patches + WIDEST) * (dim + UNROLLED)
+def packed_bytes(n_bags: int, n_patches: int, dim: int) -> int:
+    """Memory of a group of bags once they are packed, at most; the same for every processor."""
+    return 4 * n_bags * (n_patches + WIDEST) * (dim + UNROLLED)
 
 
 def _fill(
@@ -104,7 +97,7 @@ def _fill(
     *,
     after_own: bool,
 ) -> None:
-    tile = _tile_shape()
+    tile = tile_shape()
     left, right = _packed(bags, tile.rows), _packed(others, tile.columns)
     no_roots = np.empty((0, 0, 0), np.float32)
     _compiled().reduce(left, right, forward, backward, no_roots if roots is None else roots, after_own)
@@ -116,26 +109,6 @@ def _packed(bags: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     packed = np.zeros((n_bags, -(-n_patches // width), -(-dim // UNROLLED) * UNROLLED, width), np.float32)
     _compiled().pack(np.ascontiguousarray(bags), packed)
     return packed
-
-
-@dataclass(frozen=True)
-class _TileShape:
-    """Patches of a tile: twelve or twenty-four vectors of sums, which the registers hold beside what is multiplied."""
-
-    rows: int
-    lanes: int
-
-    @property
-    def columns(self) -> int:
-        return VECTORS * self.lanes
-
-
-@cache
-def _tile_shape() -> _TileShape:
-    """Tile for this processor: 6 x 16 in registers of 8 values, 12 x 32 in those of 16."""
-    from llvmlite.binding import get_host_cpu_features
-
-    return _TileShape(12, 16) if get_host_cpu_features().get("avx512f") else _TileShape(6, 8)
 
 
 @dataclass(frozen=True)
@@ -151,7 +124,7 @@ def _compiled() -> _Compiled:
     """Machine code for this processor; kept for the process and not on disk, where nothing may be writable."""
     import numba  # half a second, only for those who come here
 
-    shape = _tile_shape()
+    shape = tile_shape()
     n_rows, lanes, n_columns = shape.rows, shape.lanes, shape.columns
     add_tile = _tile_instructions(shape)
 
@@ -210,8 +183,8 @@ def _compiled() -> _Compiled:
     return _Compiled(numba.njit(nogil=True)(pack), numba.njit(nogil=True)(reduce))
 
 
-def _tile_instructions(shape: _TileShape) -> Any:
-    """Compile one tile to LLVM's instructions: no compiler is made to guess which sums stay in registers.
+def _tile_instructions(shape: TileShape) -> Any:
+    """Compile one tile to LLVM's instructions.
 
     The function that is given takes, in compiled code: the packed rows and the place of a panel in them, the same of
     the columns, the depth, the rows' largest products so far and their sums of roots (``lanes`` partial ones a row) and
@@ -219,36 +192,19 @@ def _tile_instructions(shape: _TileShape) -> Any:
     first column in these, and whether roots are wanted.
     """
     from llvmlite import ir
-    from numba.core import cgutils, types
+    from numba.core import types
     from numba.extending import intrinsic
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.FloatType(), shape.lanes)
-        of_vectors = ir.FunctionType(vector, [vector] * 3), ir.FunctionType(vector, [vector])
-        name = f"v{shape.lanes}f32"
-        multiply_add = cgutils.get_or_insert_function(builder.module, of_vectors[0], f"llvm.fmuladd.{name}")
-        square_root = cgutils.get_or_insert_function(builder.module, of_vectors[1], f"llvm.sqrt.{name}")
+        words = VectorCode(context, builder, signature, arguments, ir.FloatType(), shape.lanes)
+        vector, number, pointer = words.type, words.number, words.pointer
+        multiply_add = words.function(f"llvm.fmuladd.v{shape.lanes}f32", vector, [vector] * 3)
+        square_root = words.function(f"llvm.sqrt.v{shape.lanes}f32", vector, [vector])
         zeros, ones = (ir.Constant(vector, [value] * shape.lanes) for value in (0.0, 1.0))
         (
             left, left_at, right, right_at, depth, row_largest, row_roots, row_at, column_largest, counts, column_at,
             has_roots,
         ) = range(12)  # fmt: skip
-
-        def pointer(array: int, at: int) -> Any:
-            data = context.make_array(signature.args[array])(context, builder, value=arguments[array]).data
-            return builder.gep(data, [arguments[at]])
-
-        def number(value: int) -> Any:
-            return ir.Constant(arguments[depth].type, value)
-
-        def vector_at(start: Any, offset: Any) -> Any:
-            return builder.bitcast(builder.gep(start, [offset]), vector.as_pointer())
-
-        def repeated(value: Any) -> Any:
-            undefined = ir.Constant(vector, ir.Undefined)
-            first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), shape.lanes), [0] * shape.lanes)
-            return builder.shuffle_vector(first, undefined, mask)
 
         def vectors() -> list[list[Any]]:
             return [[builder.phi(vector) for _ in range(VECTORS)] for _ in range(shape.rows)]
@@ -283,11 +239,10 @@ def _tile_instructions(shape: _TileShape) -> Any:
             row_at_feature = builder.mul(at, number(shape.rows))
             column_at_feature = builder.mul(at, number(shape.columns))
             loaded = [
-                builder.load(vector_at(columns, builder.add(column_at_feature, number(v * shape.lanes))), align=4)
-                for v in range(VECTORS)
+                words.load(columns, builder.add(column_at_feature, number(v * shape.lanes))) for v in range(VECTORS)
             ]
             for row in range(shape.rows):
-                value = repeated(builder.load(builder.gep(rows, [builder.add(row_at_feature, number(row))])))
+                value = words.repeated(words.value(rows, builder.add(row_at_feature, number(row))))
                 for v in range(VECTORS):
                     added[row][v] = builder.call(multiply_add, [value, loaded[v], added[row][v]])
         following = builder.add(feature, number(UNROLLED))
@@ -301,29 +256,26 @@ def _tile_instructions(shape: _TileShape) -> Any:
         builder.cbranch(builder.icmp_signed("<", end, arguments[depth]), part, after)
         builder.position_at_end(after)
 
-        def raise_to(place: Any, candidates: list[Any]) -> None:
-            largest = builder.load(place, align=4)
+        def raise_to(start: Any, offset: int, candidates: list[Any]) -> None:
+            largest = words.load(start, number(offset))
             for product in candidates:
                 largest = builder.select(builder.fcmp_ordered(">", product, largest), product, largest)
-            builder.store(largest, place, align=4)
+            words.store(largest, start, number(offset))
 
         for row in range(shape.rows):
-            raise_to(vector_at(pointer(row_largest, row_at), number(row * shape.lanes)), products[row])
+            raise_to(pointer(row_largest, row_at), row * shape.lanes, products[row])
         for v in range(VECTORS):
-            at_columns = vector_at(pointer(column_largest, column_at), number(v * shape.lanes))
-            raise_to(at_columns, [products[row][v] for row in range(shape.rows)])
+            of_column = [products[row][v] for row in range(shape.rows)]
+            raise_to(pointer(column_largest, column_at), v * shape.lanes, of_column)
         with builder.if_then(arguments[has_roots]):
-            counted = [
-                builder.load(vector_at(pointer(counts, column_at), number(v * shape.lanes)), align=4)
-                for v in range(VECTORS)
-            ]
+            counted = [words.load(pointer(counts, column_at), number(v * shape.lanes)) for v in range(VECTORS)]
+            totals_at = pointer(row_roots, row_at)
             for row in range(shape.rows):
-                place = vector_at(pointer(row_roots, row_at), number(row * shape.lanes))
-                total = builder.load(place, align=4)
+                total = words.load(totals_at, number(row * shape.lanes))
                 for v in range(VECTORS):
                     root = builder.call(square_root, [builder.fsub(ones, products[row][v])])
                     total = builder.call(multiply_add, [root, counted[v], total])
-                builder.store(total, place, align=4)
+                words.store(total, totals_at, number(row * shape.lanes))
         return context.get_dummy_value()
 
     def add_tile(
