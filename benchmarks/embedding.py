@@ -49,6 +49,9 @@ TARGET_BF16: Final = 2.2
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
 """Batch sizes that the reference may choose from."""
 
+CHOOSING_RUNS: Final = 5
+"""Runs of each batch size, in turns: with two of each, one after the other, a bad moment chose one half as fast."""
+
 
 def measure(
     runs: int = RUNS,
@@ -132,7 +135,9 @@ def _measure(
     pixels = [read_image(Path(image.file), sha256=image.sha256) for image in images.images]
     prepared = torch.from_numpy(np.stack([prepare_image(one, spec) for one in pixels]))
     features = extractor.to(memory_format=torch.channels_last)
-    batch = min(BATCHES, key=lambda size: _seconds(_eager(features, prepared[: max(BATCHES)], size)))
+    sizes = {str(size): _eager(features, prepared[: max(BATCHES)], size) for size in BATCHES}
+    by_size = in_turns(sizes, runs=CHOOSING_RUNS, one_thread=False)
+    batch = min(BATCHES, key=lambda size: statistics.median(by_size[str(size)]))
     # loading weights and folding them is the stage's too; the reference has its network ready
     ways: dict[str, Callable[[], object]] = {
         "stage": stage,
@@ -178,17 +183,6 @@ def _eager(network: Callable[[torch.Tensor], torch.Tensor], prepared: torch.Tens
                 network(part)
 
     return forward
-
-
-def _seconds(way: Callable[[], None]) -> float:
-    """The smaller of two, after one that does not count."""
-    way()
-    found = []
-    for _ in range(2):
-        start = time.perf_counter()
-        way()
-        found.append(time.perf_counter() - start)
-    return min(found)
 
 
 def _on_processor(way: Callable[[], object], spent: list[float]) -> Callable[[], None]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import zarr
@@ -23,6 +24,9 @@ from tasks.stores.files import read_json, with_digest, without_digest, write_jso
 
 MARKER: Final = "complete.json"
 """Written last; a folder without it is the leftover of a killed run and is written anew."""
+
+_DESCRIPTION: Final = "zarr.json"
+"""File of an array that says how its chunks are read."""
 
 _CHECK: Final = "digest"
 """Attribute of an array."""
@@ -47,8 +51,7 @@ def create_array(folder: Path, name: str, *, shape: Sequence[int], chunks: Seque
 
 def write_block(folder: Path, name: str, start: Sequence[int], values: NDArray[Any]) -> None:
     """Write values into an array, their first element at ``start``; one writer a chunk."""
-    array = zarr.open_array(store=str(folder / name), mode="r+", use_consolidated=False)
-    array = array.with_config({"write_empty_chunks": True})  # asking whether one is empty takes a third of a write
+    array = _opened(folder / name, "r+", _state(folder / name))
     selection = tuple(slice(at, at + size) for at, size in zip(start, values.shape, strict=True))
     array[selection] = values.astype(array.dtype, copy=False)
 
@@ -147,9 +150,22 @@ def _layouts(folder: Path) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
 def _open(folder: Path, name: str) -> zarr.Array[Any]:
     """Open an array for reading and check its description."""
-    array = zarr.open_array(store=str(folder / name), mode="r", use_consolidated=False)
+    array = _opened(folder / name, "r", _state(folder / name))
     _check_layout(array, name)
     return array
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What tells an array's description from an earlier one at the same place."""
+    found = (path / _DESCRIPTION).stat()
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path, mode: Literal["r", "r+"], _state: tuple[int, int, int]) -> zarr.Array[Any]:
+    """An array, opened once: that takes longer than to write a block into it."""
+    array = zarr.open_array(store=str(path), mode=mode, use_consolidated=False)
+    return array.with_config({"write_empty_chunks": True})  # asking whether one is empty takes a third of a write
 
 
 @contextmanager
