@@ -22,8 +22,8 @@ from benchmarks.timing import in_turns, paired
 
 SECTION = "Dask workers"
 
-SHAPES = (((16, 16), 120, 384), ((32, 32), 512, 48))
-"""Grid, length of features, images."""
+SHAPES = (((16, 16), 120, 768), ((32, 32), 512, 96))
+"""Grid, length of features, images: enough for one worker to be busy for some ten seconds on a fast processor."""
 
 TIMES_AS_FAST = 1.7
 
