@@ -11,7 +11,7 @@ help:
 	@echo "make test     all tests but the longest, two files at a time"
 	@echo "make test-long  thirty nights; nights in PostgreSQL; deployments on a real server with workers"
 	@echo "make check    lint, format, types, fast tests"
-	@echo "make bench    measure speed and memory against references, half an hour on a quiet machine"
+	@echo "make bench    measure speed and memory against references, up to an hour on a quiet machine"
 	@echo "make bench-large  the large jobs, once each: an hour"
 	@echo "make format   rewrite the code the way 'make check' wants it"
 	@echo "make clean    remove the environment and the demo's files"

@@ -43,8 +43,8 @@ STRIP_VALUES: Final = 1 << 16
 holds. Not fewer than a strip, one panel of columns with all rows."""
 
 CANDIDATES_A_PATCH: Final = 16
-"""Candidates that are measured one by one, a patch of an image pair on average; with more of them it
-is less work to multiply the pair in single precision."""
+"""Candidates that are measured one by one, a patch of an image pair on average; with more of them it is
+less work to multiply the pair in single precision."""
 
 _BYTES_A_CANDIDATE: Final = 12
 
@@ -59,7 +59,7 @@ class NearestSquares(NamedTuple):
     ----------
     forward
         Shape ``(n_bags, n_others, n_patches)``, float32: from each patch to the other image. NaN for an image pair that
-        has too many candidates, as where both share a flat background.
+        has too many candidates, as where one picture is of one colour.
     backward
         Shape ``(n_others, n_bags, n_other_patches)``, float32: the same the other way, NaN for the same pairs.
     """

@@ -162,8 +162,8 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=64)
-def _opened(path: Path, mode: Literal["r", "r+"], _state: tuple[int, int, int]) -> zarr.Array[Any]:
-    """An array, opened once: that takes longer than to write a block into it."""
+def _opened(path: Path, mode: Literal["r", "r+"], _: tuple[int, int, int]) -> zarr.Array[Any]:
+    """An array as `_state` tells it, opened once: that takes longer than to write a block into it."""
     array = zarr.open_array(store=str(path), mode=mode, use_consolidated=False)
     return array.with_config({"write_empty_chunks": True})  # asking whether one is empty takes a third of a write
 
