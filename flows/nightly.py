@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from prefect import Task, flow, tags
+from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from pydantic import SecretStr
 
@@ -165,7 +166,8 @@ def category_night(
     done
         ``counters`` of this call, ``reclustered``, ``changes`` of clusters, ``told`` events.
     """
-    with telemetry.flow_started():
+    # the run has tags, its tasks have none: with any, each would wait for the server to look for limits of that name
+    with telemetry.flow_started(), TagsContext(current_tags=set()):
         layout = StoreLayout(Path(store))
         where = catalog.get_secret_value() if catalog else layout.catalog
         place = Place(layout, where, category, date.fromisoformat(night))

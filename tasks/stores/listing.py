@@ -209,7 +209,7 @@ def _read_mvtec(walk: Walk, root: Path, category: str) -> list[_Candidate]:
             mask = root / MASKS / (label or "") / f"{file.stem}_mask.png"
             found.append(
                 _Candidate(
-                    path=file.relative_to(root).as_posix(),
+                    path=_below(root, file),
                     file=file,
                     category=category,
                     refused=entry.refused,
@@ -224,9 +224,13 @@ def _read_mvtec(walk: Walk, root: Path, category: str) -> list[_Candidate]:
 def _read_flat(walk: Walk, root: Path, category: str) -> list[_Candidate]:
     found = []
     for entry in walk.images_below(root):
-        path = root.name if entry.path == root else entry.path.relative_to(root).as_posix()
-        found.append(_Candidate(path, entry.path, category, entry.refused))
+        found.append(_Candidate(_below(root, entry.path) or root.name, entry.path, category, entry.refused))
     return found
+
+
+def _below(root: Path, path: Path) -> str:
+    """Path as text, relative to a folder that it lies in; of the folder itself it is empty."""
+    return str(path).removeprefix(str(root)).lstrip("/")
 
 
 def _read_manifest(path: Path) -> list[_Candidate]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ def load_manifest(path: Path) -> DatasetManifest:
     DamagedError
         If it is not what was written: its name is the digest of that.
     """
+    found = path.stat()
+    return _loaded(path, (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size))
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, _: tuple[int, ...]) -> DatasetManifest:
+    """The manifest that a file holds in this state, read once: a night asks for that of its snapshot five times."""
     content = _read_content(path)
     return DatasetManifest(
         category=content["category"],

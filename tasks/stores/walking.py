@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +49,12 @@ class Walk:
     def images_below(self, folder: Path) -> list[Entry]:
         """Images in a folder and the visible folders below it, and what is named like one but must not be opened.
 
-        Links are followed inside the roots. A folder is reached through one link at most and never from inside
-        itself, so that no web of links keeps the walk from ending.
+        They come in order of their paths. Links are followed inside the roots. A folder is reached through one link at
+        most and never from inside itself, so that no web of links keeps the walk from ending.
         """
-        above = [Path(os.path.realpath(folder.parent))]
-        return sorted(self._below(folder, above, set()), key=lambda entry: entry.path)
+        return list(self._below(folder, [Path(os.path.realpath(folder.parent))], set()))
 
-    def _below(self, folder: Path, above: list[Path], followed: set[Path]) -> list[Entry]:
+    def _below(self, folder: Path, above: list[Path], followed: set[Path]) -> Iterator[Entry]:
         real = Path(os.path.realpath(folder))
         refused = self.leads_out(folder)
         if folder.is_symlink() and not refused:
@@ -64,25 +63,27 @@ class Walk:
             elif real in followed:
                 refused = f"is another symbolic link to {one_line(real.name)}, whose images are listed; remove the link"
         if refused:
-            return [Entry(folder, refused)]
+            yield Entry(folder, refused)
+            return
         if folder.is_symlink():
             followed.add(real)
         try:
-            paths = sorted(folder.iterdir())
+            with os.scandir(folder) as scanned:
+                entries = sorted(scanned, key=lambda entry: entry.name)
         except OSError as error:
-            return [Entry(folder, f"is a folder that cannot be read: {error.strerror}")]
-        found = []
-        for path in paths:
-            is_inner = is_folder(path)
-            if path.name.startswith(".") or (is_inner and self._is_excluded(path)):
+            yield Entry(folder, f"is a folder that cannot be read: {error.strerror}")
+            return
+        for entry in entries:
+            path = folder / entry.name
+            is_inner = is_folder(entry)
+            if entry.name.startswith(".") or (is_inner and self._is_excluded(path)):
                 continue
             if is_inner:
-                found += self._below(path, [*above, real], followed)
+                yield from self._below(path, [*above, real], followed)
             elif path.suffix.lower() in IMAGE_SUFFIXES:
-                found.append(Entry(path, self.leads_out(path)))
+                yield Entry(path, self.leads_out(path) if entry.is_symlink() else None)
             else:
                 self.ignored[printable(path.suffix.lower()) or "no ending"] += 1
-        return found
 
     def leads_out(self, path: Path) -> str | None:
         """Say that a path is a symbolic link out of the roots, if it is one."""
@@ -94,7 +95,7 @@ class Walk:
         return self.exclude is not None and os.path.realpath(folder) == os.path.realpath(self.exclude)
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: Path | os.DirEntry[str]) -> bool:
     """Whether a path is or leads to a folder that may be looked at."""
     try:
         return path.is_dir()

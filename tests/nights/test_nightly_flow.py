@@ -32,7 +32,7 @@ def test_a_deployment_runs_the_same_night(stream: Stream) -> None:
     """Given JSON values only, it does what the command does, gives JSON back, and its runs have readable names."""
     from prefect.artifacts import Artifact
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
 
     from flows.nightly import nightly
 
@@ -44,7 +44,12 @@ def test_a_deployment_runs_the_same_night(stream: Stream) -> None:
     with get_client(sync_client=True) as client:
         wanted = {f"nightly all {day(2)}", f"{CATEGORY} {day(2)} (2 new)"}
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=sorted(wanted))))
+        (night,) = (run for run in runs if run.name.startswith(CATEGORY))
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[night.id])))
     assert {run.name for run in runs} == wanted
+    assert set(night.tags) == {"night", CATEGORY}
+    assert tasks
+    assert not any(task.tags for task in tasks)  # each tag of a task is a wait for the server
     for key in ("night-board", "night-report-board"):
         assert Artifact.get(key) is not None
     again = nightly(**asked, as_of=str(day(2)))

@@ -156,14 +156,14 @@ def test_normals_that_are_links_into_the_data(tmp_path, board, outside):
 def test_folder_that_cannot_be_read(board, monkeypatch):
     """A folder that the system does not open is one entry in quarantine; the others are read."""
     flat_folder(board / "locked", [7])
-    honest = Path.iterdir
+    honest = os.scandir
 
     def refuse(path: Path) -> object:
-        if path.name == "locked":
+        if Path(path).name == "locked":
             raise PermissionError(13, "Permission denied")
         return honest(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     manifest = only(board)
     assert paths(manifest) == ["000.png", "001.png"]
     assert reasons(manifest) == {"locked": "is a folder that cannot be read: Permission denied"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -240,9 +241,13 @@ def test_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
     mvtec_category(tmp_path / "nut", COUNTS)
     flat_folder(tmp_path / "board", range(4))
     expected = list_datasets(tmp_path, RunConfig())
-    for name in ("iterdir", "rglob"):
-        honest = getattr(Path, name)
-        monkeypatch.setattr(Path, name, lambda *args, honest=honest: iter(sorted(honest(*args), reverse=True)))
+    iterdir, scandir = Path.iterdir, os.scandir
+
+    def backwards(folder: Path) -> AbstractContextManager[list[os.DirEntry[str]]]:
+        return nullcontext(sorted(scandir(folder), key=lambda entry: entry.name, reverse=True))
+
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(sorted(iterdir(folder), reverse=True)))
+    monkeypatch.setattr(os, "scandir", backwards)
     assert list_datasets(tmp_path, RunConfig()) == expected
 
 

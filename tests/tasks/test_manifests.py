@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from builders import digest, flat_folder, manifest_of, tiny_config
 
+from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from anoclust_core.records import SetAside
 from tasks.stores.files import read_json, write_json
@@ -36,3 +38,15 @@ def test_manifest_of_an_earlier_version_is_read(tmp_path):
     old = path.with_name(f"{content_key('manifest', content)}.json")
     write_json(old, content)
     assert load_manifest(old) == manifest_of([digest("a"), digest("b")])
+
+
+def test_damage_after_a_manifest_was_read_is_noticed(tmp_path):
+    """A manifest is read once while its file stays as it is; damage, and that it is gone, are told."""
+    path = save_manifest(StoreLayout(tmp_path), manifest_of([digest("a"), digest("b")]))
+    assert load_manifest(path) is load_manifest(path)
+    path.write_text(path.read_text().replace(digest("a"), digest("c")))
+    with pytest.raises(DamagedError, match="checksum"):
+        load_manifest(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        load_manifest(path)

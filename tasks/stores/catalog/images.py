@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from anoclust_core.matching.identities import owner_of
@@ -17,12 +18,15 @@ from tasks.stores.catalog.schema import Assignment, Cluster, Image, Placement
 _BATCH: Final = 500
 """Values in one statement; SQLite of some systems takes no more than 999."""
 
+_FACTS: Final = select(*(getattr(Image, field.name) for field in fields(ImageFact)))
+"""Images as rows of what `ImageFact` holds: a night asks for all, and objects would take twice the time."""
+
 
 def record_images(session: Session, category: str, images: Iterable[ImageFact], *, now: datetime) -> None:
     """Add images, or say where a known one was seen last; when it was first seen and taken stays."""
     by_content = {image.content: image for image in images}
     for contents in batches(list(by_content)):
-        known = {image.content: image for image in session.scalars(_chosen(category, contents))}
+        known = {image.content: image for image in session.scalars(select(Image).where(*_among(category, contents)))}
         new = [by_content[content] for content in contents if content not in known]
         if new:
             session.execute(insert(Image), [_row(category, image, now) for image in new])
@@ -36,18 +40,20 @@ def record_images(session: Session, category: str, images: Iterable[ImageFact], 
 def known_images(session: Session, category: str, contents: Sequence[str]) -> dict[str, ImageFact]:
     """Those of some images that the catalog has, by content."""
     return {
-        image.content: _fact(image) for part in batches(contents) for image in session.scalars(_chosen(category, part))
+        row.content: ImageFact(*row)
+        for part in batches(contents)
+        for row in session.execute(_FACTS.where(*_among(category, part)))
     }
 
 
 def images(session: Session, category: str, since: date | None, until: date | None) -> list[ImageFact]:
     """Images of a category by content, those of earlier and later nights left out."""
-    query = select(Image).where(Image.category == category).order_by(Image.content)
+    query = _FACTS.where(Image.category == category).order_by(Image.content)
     if since is not None:
         query = query.where(Image.night >= since)
     if until is not None:
         query = query.where(Image.night <= until)
-    return [_fact(image) for image in session.scalars(query)]
+    return [ImageFact(*row) for row in session.execute(query)]
 
 
 def n_usable(session: Session, category: str, until: date) -> int:
@@ -138,8 +144,8 @@ def _current(category: str, contents: Sequence[str] | None = None) -> Select[Any
     )
 
 
-def _chosen(category: str, contents: Sequence[str]) -> Select[tuple[Image]]:
-    return select(Image).where(Image.category == category, Image.content.in_(contents))
+def _among(category: str, contents: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    return Image.category == category, Image.content.in_(contents)
 
 
 def _row(category: str, image: ImageFact, now: datetime) -> dict[str, Any]:
@@ -157,19 +163,3 @@ def _row(category: str, image: ImageFact, now: datetime) -> dict[str, Any]:
         "label": image.label,
         "mask": image.mask,
     }
-
-
-def _fact(image: Image) -> ImageFact:
-    return ImageFact(
-        content=image.content,
-        path=image.path,
-        captured_at=image.captured_at,
-        night=image.night,
-        extra=image.extra,
-        quarantined=image.quarantined,
-        first_seen=image.first_seen,
-        file=image.file,
-        split=image.split,
-        label=image.label,
-        mask=image.mask,
-    )
