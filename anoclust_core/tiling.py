@@ -18,8 +18,9 @@ from anoclust_core.pairwise import DOUBLE_PRODUCT_VALUES
 BLOCK_BUDGET_BYTES: Final = 256 << 20
 """Memory of one block task: two groups of bags and their distances in both directions."""
 
-MAX_BLOCK_IMAGES: Final = 32
-"""Past this a block task takes long enough that neither Dask nor the progress bar gains anything."""
+MAX_BLOCK_PATCHES: Final = 16_384
+"""Patches a side of a block task. Past this, reading, packing, handing out and writing take a fiftieth of its time; a
+larger one would only need more memory and keep workers waiting for the last."""
 
 BLOCKS_A_WORKER: Final = 8
 """Blocks that a worker gets at least where there is little work, so that none waits long for the last; every one more
@@ -52,7 +53,8 @@ def block_images(n_patches: int, dim: int) -> int:
     ResourceError
         If not even one image pair fits into the budget.
     """
-    for side in range(MAX_BLOCK_IMAGES, 0, -1):
+    largest = min(MAX_SLAB_IMAGES, max(1, MAX_BLOCK_PATCHES // n_patches))
+    for side in range(largest, 0, -1):
         if block_bytes(side, n_patches, dim) <= BLOCK_BUDGET_BYTES:
             return side
     need = block_bytes(1, n_patches, dim)

@@ -16,7 +16,7 @@ from anoclust_core.pairwise import mutual_nearest_distances
 from anoclust_core.tiling import (
     BLOCK_BUDGET_BYTES,
     BLOCKS_A_WORKER,
-    MAX_BLOCK_IMAGES,
+    MAX_BLOCK_PATCHES,
     MAX_SLAB_IMAGES,
     MIN_BLOCK_FLOP,
     Rectangle,
@@ -176,9 +176,11 @@ def test_a_block_stays_within_its_memory(n_patches: int, dim: int) -> None:
         return bytes_by_hand(side, n_patches, dim)
 
     side = block_images(n_patches, dim)
-    assert 1 <= side <= MAX_BLOCK_IMAGES
+    assert 1 <= side <= MAX_SLAB_IMAGES
+    assert side == 1 or side * n_patches <= MAX_BLOCK_PATCHES
     assert nbytes(side) <= BLOCK_BUDGET_BYTES
-    assert side == MAX_BLOCK_IMAGES or nbytes(side + 1) > BLOCK_BUDGET_BYTES
+    is_wanted_larger = side < MAX_SLAB_IMAGES and (side + 1) * n_patches <= MAX_BLOCK_PATCHES
+    assert not is_wanted_larger or nbytes(side + 1) > BLOCK_BUDGET_BYTES
 
 
 def bytes_by_hand(side: int, n_patches: int, dim: int) -> int:
@@ -215,7 +217,7 @@ def test_computing_a_block_really_takes_no_more_memory_than_planned(
     """The peak memory of a block, measured, stays within its budget, with and without a background all alike."""
     monkeypatch.setattr(tiling, "BLOCK_BUDGET_BYTES", 2 << 20)
     side = block_images(144, 64)
-    assert 1 < side < MAX_BLOCK_IMAGES
+    assert 1 < side < MAX_BLOCK_PATCHES // 144
     rng = np.random.default_rng(0)
     for warm in (rng.standard_normal((2, 1, 64, 4), np.float32), np.ones((2, 1, 64, 4), np.float32)):
         mutual_nearest_distances(*normalize_patches(warm))  # both kernels are compiled by now: too much for tracemalloc
