@@ -162,8 +162,8 @@ class EmbedConfig(_Section):
     precision
         What the network computes in.
     engine
-        What computes the network on a CPU: ``torch``, ``onnx`` (ONNX Runtime), or ``auto``, ONNX Runtime where it pays;
-        not part of any key, since features are equal within rounding.
+        What computes the network on a CPU: ``torch``, ``openvino``, or ``auto``, OpenVINO where it pays; not part of
+        any key, since features are equal within rounding.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -174,13 +174,7 @@ class EmbedConfig(_Section):
     image_size: Annotated[Annotated[int, Field(ge=32, le=4096)] | None, _none_if("auto")] = None
     device: Annotated[str, AfterValidator(_valid_device)] = "auto"
     precision: Precision = "float32"
-    engine: Literal["auto", "torch", "onnx"] = "auto"
-
-    @model_validator(mode="after")
-    def _fits_engine(self) -> Self:
-        if self.engine == "onnx" and self.precision != "float32":
-            raise ValueError("engine onnx computes in float32; leave --engine or --precision out")
-        return self
+    engine: Literal["auto", "torch", "openvino"] = "auto"
 
 
 class PairConfig(_Section):

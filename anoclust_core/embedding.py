@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from anoclust_core.backbones import FeatureExtractor
 from anoclust_core.bags import normalize_patches
@@ -74,7 +74,7 @@ def embed_images(
     Parameters
     ----------
     extractor
-        From `build_extractor`, already on ``device``, or a `ConvertedExtractor`.
+        From `build_extractor`, already on ``device``, or a `ConvertedExtractor`, whose precision is its own.
     images
         Shape ``(n_images, 3, side, side)``, float32, from `prepare_image`.
     device
@@ -94,7 +94,9 @@ def embed_images(
     ArrayContractError
         If the backbone gives NaN or infinity.
     """
-    batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+    batch = torch.from_numpy(images)
+    if isinstance(extractor, nn.Module):
+        batch = batch.to(device, memory_format=torch.channels_last)
     kind = device.partition(":")[0]
     with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
         features: NDArray[Any] = extractor(batch).float().cpu().numpy()

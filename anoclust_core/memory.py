@@ -90,6 +90,7 @@ def embed_plan(
     image_size: int,
     weight_bytes: int,
     activation_bytes: int,
+    images_at_once: int,
     batch: int,
     threads: int,
     segment_images: int,
@@ -105,6 +106,8 @@ def embed_plan(
         Of the network's weights in single precision.
     activation_bytes
         Live at the peak of the forward pass of one image.
+    images_at_once
+        Images that networks compute at the same time.
     batch, threads
         Images a batch, and batches side by side.
     segment_images
@@ -118,7 +121,7 @@ def embed_plan(
         stage="embed",
         parts={
             "the network": 3 * weight_bytes,
-            "its activations": 2 * threads * batch * activation_bytes,
+            "its activations": 2 * images_at_once * activation_bytes,
             "decoding the largest images": DECODE_BYTES_PER_PIXEL * sum(largest_pixels),
             "prepared images": 3 * threads * batch * prepared,
             "finished embeddings": bag * (3 * segment_images + 4 * (2 * threads + 2) * batch),

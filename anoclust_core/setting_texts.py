@@ -35,8 +35,8 @@ SETTING_TEXTS: Final = MappingProxyType(
         "where there is one, on every Dask worker its own.",
         "embed.precision": "What the network computes in: `float32`, or `bf16`, for a GPU or CPU that has it "
         "built in; features are others, so everything is embedded anew.",
-        "embed.engine": "What computes the network on a CPU: `torch`, `onnx` (ONNX Runtime, faster once the network is "
-        "converted), or `auto`, `onnx` where that pays. The same features; a GPU takes `torch`.",
+        "embed.engine": "What computes the network on a CPU: `torch`, `openvino`, faster once the network is "
+        "converted, or `auto`, `openvino` where that pays. The same features; a GPU takes `torch`.",
         "pair.reference": "Number of images that rarity is measured against, drawn at random (equation 7); `auto` is "
         "all of them while their distances fit `pair.store_budget`.",
         "pair.store_budget": "Largest size of a run's nearest distances on disk, as in `2GiB`.",
@@ -96,7 +96,7 @@ SETTING_VALUES: Final = MappingProxyType(
         "embed.image_size": "auto or a whole number of pixels from 32 to 4096",
         "embed.device": "auto, cpu, cuda or cuda:INDEX",
         "embed.precision": "float32 or bf16",
-        "embed.engine": "auto, torch or onnx",
+        "embed.engine": "auto, torch or openvino",
         "pair.reference": "auto or a whole number from 1",
         "pair.store_budget": "a size such as 2GiB",
         "pair.dask": "none or an address such as tcp://host:8786",

@@ -3,7 +3,7 @@
 The stage runs as a run calls it, on image files, without Prefect around: it reads, checks, decodes, resizes, computes,
 and writes segments. The reference is timm's network as it comes, in channels-last float32, up to the features that the
 stage needs, on all cores in torch's own way, with the best of several batch sizes; it neither reads nor writes. The
-network is converted for ONNX Runtime before, as it is in any store where images were embedded before; what that takes,
+network is converted for OpenVINO before, as it is in any store where images were embedded before; what that takes,
 once, is printed.
 
     python -m benchmarks.embedding [DATA] [--backbone NAME] [--image-size SIDE]
@@ -93,7 +93,7 @@ def measure(
             if has_native_bf16("cpu"):
                 half = replace(spec, precision="bf16")
                 eager: list[float] = figures[0]["details"]["reference_seconds"]
-                figures.append(_measure(runs, images, half, extractor, folder, "torch", eager_before=eager))
+                figures.append(_measure(runs, images, half, extractor, folder, engine, eager_before=eager))
     return figures
 
 
@@ -126,9 +126,10 @@ def _measure(
     conversion = 0.0
     if engine != "torch":
         start = time.perf_counter()
-        converted(network, extractor, spec.image_size)
+        converted(network, extractor, spec.image_size, precision=spec.precision)
         conversion = time.perf_counter() - start
-    config = RunConfig.model_validate({"embed": {"device": "cpu", "backbone": spec.backbone, "engine": engine}})
+    asked = {"device": "cpu", "backbone": spec.backbone, "engine": engine, "precision": spec.precision}
+    config = RunConfig.model_validate({"embed": asked})
 
     def stage() -> None:
         with tempfile.TemporaryDirectory(dir=folder) as bags:
@@ -268,7 +269,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", help="any data set of `anoclust run` (default: the demo)")
     parser.add_argument("--backbone", default="efficientnet_lite2")
     parser.add_argument("--image-size", type=int, default=256)
-    parser.add_argument("--engine", default="auto", help="as in the settings: torch is the stage without ONNX Runtime")
+    parser.add_argument("--engine", default="auto", help="as in the settings: torch is the stage without OpenVINO")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--quick", action="store_true", help="32 images, to try the script")
     asked = parser.parse_args()

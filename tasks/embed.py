@@ -19,9 +19,9 @@ from torch import Tensor
 
 from anoclust_core.backbones import FeatureExtractor, activation_bytes, build_extractor, fold_batch_norms
 from anoclust_core.config import EmbedConfig, RunConfig
+from anoclust_core.conversion import ConversionError
 from anoclust_core.embedding import choose_device, embed_images, has_native_bf16, prepare_image
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
-from anoclust_core.onnx_runtime import ConversionError
 from anoclust_core.records import EmbeddingSpec, EmbeddingStore, ImageRecord
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress
@@ -35,8 +35,12 @@ from tasks.stores.weights import load_state_dict
 BATCH_IMAGES: Final = {"cpu": 4, "cuda": 64}
 """On two cores a batch of 4 fits the caches and is 1.3 times faster than one of 16."""
 
+THREADS_CONVERTED: Final = 2 * CORES
+"""Threads that call a converted network, which computes on threads of its own, one a core: with no more callers than
+cores, those wait for decoding, and a tenth of the time is lost."""
+
 CONVERTED_FROM: Final = 256
-"""New images from which a network is converted for ONNX Runtime, which takes 5 s of one core; once it is converted, any
+"""New images from which a network is converted for OpenVINO, which takes 5 s of one core; once it is converted, any
 number is computed there. Fewer are done by torch before it would be."""
 
 CONVERSION_BYTES: Final = 300 << 20
@@ -70,7 +74,7 @@ def embed(
 ) -> EmbeddingStore:
     """Embed the images of a manifest that the store does not hold yet, the clustered ones first.
 
-    The network converted for ONNX Runtime is kept in the file ``network``.
+    The network converted for OpenVINO is kept in the file ``network``.
     """
     images = load_manifest(Path(manifest))
     segments = EmbeddingSegments(Path(folder))
@@ -113,7 +117,8 @@ def _embed_new(
         extractor = _converted(network, built, spec)
     if extractor is None:
         built = fold_batch_norms(built, spec.image_size)
-    limits = _choose_limits(built, spec, device, memory - conversion if extractor else memory)
+    left = memory - conversion if extractor else memory
+    limits = _choose_limits(built, spec, device, left, is_converted=extractor is not None)
     if spec.precision == "bf16" and not has_native_bf16(device):
         get_run_logger().warning("precision bf16: %s has no bfloat16 of its own, expect no gain over float32", device)
     extractor = extractor or built.to(device).to(memory_format=torch.channels_last)
@@ -138,22 +143,27 @@ def _embed_new(
 
 
 Extractor = Callable[[Tensor], Tensor]
-"""From images to features, in torch or in ONNX Runtime."""
+"""From images to features, in torch or in OpenVINO."""
 
 
 def _is_converted(asked: EmbedConfig, device: str, network: Path, *, n_images: int, has_memory: bool) -> bool:
-    """Whether ONNX Runtime is to compute the network: on a CPU in float32, where conversion pays or has been paid."""
-    if device != "cpu" or asked.precision != "float32" or asked.engine == "torch":
+    """Whether OpenVINO is to compute the network: on a CPU, where conversion pays or has been paid.
+
+    In bfloat16 it is however few images there are: there, two engines agree to three digits and no more.
+    """
+    if device != "cpu" or asked.engine == "torch":
         return False
-    return asked.engine == "onnx" or (has_memory and (n_images >= CONVERTED_FROM or network.exists()))
+    if asked.precision == "bf16":
+        return has_native_bf16(device)
+    return asked.engine == "openvino" or (has_memory and (n_images >= CONVERTED_FROM or network.exists()))
 
 
 def _converted(network: Path, extractor: FeatureExtractor, spec: EmbeddingSpec) -> Extractor | None:
-    """Network in ONNX Runtime, or None where it cannot be there, which is logged."""
+    """Network in OpenVINO, or None where it cannot be there, which is logged."""
     try:
-        return converted(network, extractor, spec.image_size)
+        return converted(network, extractor, spec.image_size, precision=spec.precision)
     except ConversionError as error:
-        get_run_logger().warning("%s runs in torch and not in ONNX Runtime: %s", spec.backbone, error)
+        get_run_logger().warning("%s runs in torch and not in OpenVINO: %s", spec.backbone, error)
         return None
 
 
@@ -163,13 +173,16 @@ def _weight_bytes(extractor: FeatureExtractor) -> int:
 
 @dataclass(frozen=True)
 class _Limits:
-    """What fits into memory: images a batch, and the largest image that can be decoded."""
+    """What fits into memory: threads, images in a batch of each, and the largest image that can be decoded."""
 
+    threads: int
     batch: int
     max_pixels: int
 
 
-def _choose_limits(extractor: FeatureExtractor, spec: EmbeddingSpec, device: str, memory: int) -> _Limits:
+def _choose_limits(
+    extractor: FeatureExtractor, spec: EmbeddingSpec, device: str, memory: int, *, is_converted: bool
+) -> _Limits:
     """Plan the memory before any image is decoded: the largest batch that fits, and what is left for decoding.
 
     An image that is too large for what is left waits for a run with more memory; the others do not wait for it.
@@ -177,6 +190,7 @@ def _choose_limits(extractor: FeatureExtractor, spec: EmbeddingSpec, device: str
     activations = activation_bytes(extractor, spec.image_size)
     on_gpu = device.startswith("cuda")
     batch = BATCH_IMAGES[device.partition(":")[0]]
+    threads = THREADS_CONVERTED if is_converted else CORES
     if on_gpu:
         free, _ = torch.cuda.mem_get_info(torch.device(device))
         batch = max(1, min(batch, free // (2 * activations)))
@@ -189,17 +203,18 @@ def _choose_limits(extractor: FeatureExtractor, spec: EmbeddingSpec, device: str
             weight_bytes=_weight_bytes(extractor),
             activation_bytes=0 if on_gpu else activations,
             batch=batch,
-            threads=CORES,
+            images_at_once=threads if is_converted else threads * batch,
+            threads=threads,
             segment_images=segment_images(spec.n_patches, spec.dim) + batch,
             largest_pixels=largest_pixels,
         )
 
-    ordinary = [spec.image_size**2] * CORES  # no plan without room for images of the size that the network sees
+    ordinary = [spec.image_size**2] * threads  # no plan without room for images of the size that the network sees
     while batch > 1 and plan(batch, ordinary).total > memory:
         batch //= 2
     plan(batch, ordinary).check(memory)
     left = memory - plan(batch).total
-    return _Limits(batch, min(MAX_PIXELS, left // (CORES * DECODE_BYTES_PER_PIXEL)))
+    return _Limits(threads, batch, min(MAX_PIXELS, left // (threads * DECODE_BYTES_PER_PIXEL)))
 
 
 def _embed_batches(
@@ -208,18 +223,19 @@ def _embed_batches(
     """Embed batches side by side, in order, a bounded number ahead.
 
     Every thread decodes, prepares and computes its own batch on one core. That overlaps reading with computing, and on
-    two cores it is 1.7 times faster than one computation on all cores beside threads that decode.
+    two cores it is 1.7 times faster than one computation on all cores beside threads that decode. OpenVINO computes on
+    threads of its own.
     """
     batches = [images[start : start + limits.batch] for start in range(0, len(images), limits.batch)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     waiting: deque[Future[_Batch]] = deque()
     try:
-        with ThreadPoolExecutor(CORES) as pool:
+        with ThreadPoolExecutor(limits.threads) as pool:
             try:
                 for batch in batches:
                     waiting.append(pool.submit(_embed_batch, batch, extractor, spec, device, limits))
-                    if len(waiting) > 2 * CORES:
+                    if len(waiting) > 2 * limits.threads:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()

@@ -4,7 +4,7 @@
 
     STORE/
       backbones/<key>.json                          what a backbone's name and weights resolve to
-      backbones/<key>.onnx                          a network converted for ONNX Runtime
+      backbones/<key>.onnx                          a network converted for OpenVINO
       manifests/<category>/<key>.json               what a run was given
       embeddings/<category>/<embedding key>/        immutable segments of bags
       nearest/<category>/<distances key>/           immutable slabs of nearest-patch distances
@@ -48,7 +48,7 @@ class StoreLayout:
         return self.root / "backbones" / f"{key}.json"
 
     def network(self, key: str) -> Path:
-        """Network converted for ONNX Runtime, a file."""
+        """Network converted for OpenVINO, a file in the ONNX format."""
         return self.root / "backbones" / f"{key}.onnx"
 
     def digests(self, category: str) -> Path:

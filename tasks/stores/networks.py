@@ -1,4 +1,4 @@
-"""Networks converted for ONNX Runtime, kept in the store: converting takes seconds, once for every backbone."""
+"""Networks converted for OpenVINO, kept in the store: converting takes seconds, once for every backbone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from anoclust_core.backbones import FeatureExtractor, fold_batch_norms
+from anoclust_core.conversion import ConversionError, ConvertedExtractor, convert
 from anoclust_core.keys import content_key
-from anoclust_core.onnx_runtime import ConversionError, ConvertedExtractor, convert
-from anoclust_core.records import EmbeddingSpec
+from anoclust_core.records import EmbeddingSpec, Precision
+from tasks.stores.engine import CORES
 from tasks.stores.files import write_bytes
 from tasks.stores.layout import StoreLayout
 
@@ -20,7 +21,9 @@ def network_file(store: StoreLayout, spec: EmbeddingSpec) -> Path:
     return store.network(content_key("network", {"spec": spec.identity, **made_by}))
 
 
-def converted(file: Path, extractor: FeatureExtractor, image_size: int) -> ConvertedExtractor:
+def converted(
+    file: Path, extractor: FeatureExtractor, image_size: int, *, precision: Precision = "float32"
+) -> ConvertedExtractor:
     """Converted form of an extractor, from its file or, where that is missing or damaged, made anew and kept.
 
     Either way its features were compared with the extractor's, which is on the CPU.
@@ -28,11 +31,12 @@ def converted(file: Path, extractor: FeatureExtractor, image_size: int) -> Conve
     Raises
     ------
     ConversionError
-        If ONNX Runtime cannot compute it, or not to the same features.
+        If OpenVINO cannot compute it, or not to the same features.
     """
     with suppress(FileNotFoundError, ConversionError):
-        return ConvertedExtractor(file.read_bytes()).checked(extractor, image_size)
+        kept = ConvertedExtractor(file.read_bytes(), threads=CORES, precision=precision)
+        return kept.checked(extractor, image_size)
     model = convert(fold_batch_norms(extractor, image_size), image_size)
-    network = ConvertedExtractor(model).checked(extractor, image_size)
+    network = ConvertedExtractor(model, threads=CORES, precision=precision).checked(extractor, image_size)
     write_bytes(file, model)
     return network

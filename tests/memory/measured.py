@@ -60,12 +60,12 @@ class Measured:
     predicted: int
 
 
-def embed(size: int, folder: Path) -> Measured:
+def embed(size: int, folder: Path, *, engine: str = "torch") -> Measured:
     """Photographs of several sizes through the embedded network."""
     from PIL import Image
 
     side, pixels, n_images = ((128, 300, 40), (256, 600, 40), (256, 3000, 24), (512, 900, 16))[size]
-    config = RunConfig.model_validate({"embed": {"image_size": side, "device": "cpu"}})
+    config = RunConfig.model_validate({"embed": {"image_size": side, "device": "cpu", "engine": engine}})
     spec = describe(config.embed.backbone, weights="w", layers=None, image_size=side)
     rng = np.random.default_rng(0)
     images = []
@@ -76,17 +76,22 @@ def embed(size: int, folder: Path) -> Measured:
         images.append(ImageRecord(file.name, str(file), sha256_file(file), "cluster"))
     manifest = write_manifest(folder, images)
     extractor = build_extractor(spec, load_state_dict(config.embed.backbone, spec.timm_model, None))
-    predicted = memory.embed_plan(
+    weight_bytes, batch = embed_stage._weight_bytes(extractor), embed_stage.BATCH_IMAGES["cpu"]
+    is_converted = engine == "openvino"
+    threads = embed_stage.THREADS_CONVERTED if is_converted else CORES
+    plan = memory.embed_plan(
         n_patches=spec.n_patches,
         dim=spec.dim,
         image_size=side,
-        weight_bytes=sum(weights.numel() * weights.element_size() for weights in extractor.parameters()),
+        weight_bytes=weight_bytes,
         activation_bytes=activation_bytes(fold_batch_norms(extractor, side), side),
-        batch=embed_stage.BATCH_IMAGES["cpu"],
-        threads=CORES,
+        images_at_once=threads if is_converted else threads * batch,
+        batch=batch,
+        threads=threads,
         segment_images=segment_images(spec.n_patches, spec.dim),
-        largest_pixels=[pixels**2] * CORES,
+        largest_pixels=[pixels**2] * threads,
     )
+    predicted = plan.total + is_converted * (embed_stage.CONVERSION_BYTES + 4 * weight_bytes)
     del extractor
     with without_prefect(), peak_memory() as peak:
         embed_stage.embed.fn(
@@ -99,7 +104,12 @@ def embed(size: int, folder: Path) -> Measured:
             config=config,
             memory=PLENTY,
         )
-    return Measured(f"{n_images} images of {pixels} px at {side}", peak[0], predicted.total)
+    return Measured(f"{n_images} images of {pixels} px at {side}", peak[0], predicted)
+
+
+def embed_converted(size: int, folder: Path) -> Measured:
+    """The same through a network that is converted first."""
+    return embed(size, folder, engine="openvino")
 
 
 def pair(size: int, folder: Path) -> Measured:
@@ -337,6 +347,7 @@ def report(size: int, folder: Path) -> Measured:
 
 MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "embed": embed,
+    "embed, converted": embed_converted,
     "pair": pair,
     "weigh": weigh,
     "group": group,

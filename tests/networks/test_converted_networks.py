@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -17,8 +20,8 @@ from torch import Tensor, nn
 import tasks.embed as embed_stage
 from anoclust_core.backbones import FeatureExtractor, build_extractor, describe, largest_difference
 from anoclust_core.config import EmbedConfig, RunConfig
+from anoclust_core.conversion import CONVERSION_TOLERANCE, ConversionError, ConvertedExtractor, convert
 from anoclust_core.embedding import embed_images, has_native_bf16
-from anoclust_core.onnx_runtime import CONVERSION_TOLERANCE, ConversionError, ConvertedExtractor, convert
 from anoclust_core.records import EmbeddingSpec, ImageRecord
 from flows.plan import settings_key
 from tasks.stores.layout import StoreLayout
@@ -75,7 +78,7 @@ def test_features_are_those_of_eager_torch(backbone: str, side: int) -> None:
     network, images = ConvertedExtractor(convert(extractor, side)), pictures(3, side)
     found = network(torch.from_numpy(images))
     assert found.dtype == torch.float32
-    assert largest_difference(found, features(extractor, images)) < CONVERSION_TOLERANCE
+    assert largest_difference(found, features(extractor, images)) < CONVERSION_TOLERANCE["float32"]
 
 
 def test_the_converted_network_is_kept(
@@ -117,7 +120,7 @@ def test_a_file_with_other_weights_is_made_anew(noisy: FeatureExtractor, model: 
     file, images = tmp_path / "n.onnx", pictures(2, SIDE)
     file.write_bytes(model)
     found = converted(file, noisy, SIDE)(torch.from_numpy(images))
-    assert largest_difference(found, features(noisy, images)) < CONVERSION_TOLERANCE
+    assert largest_difference(found, features(noisy, images)) < CONVERSION_TOLERANCE["float32"]
     assert file.read_bytes() != model
 
 
@@ -137,7 +140,7 @@ def test_a_network_that_cannot_be_converted_runs_in_torch(
     monkeypatch.setattr(embed_stage, "get_run_logger", lambda: logging.getLogger("run"))
     spec = describe(TINY, weights="test", layers=None, image_size=SIDE)
     assert embed_stage._converted(tmp_path / "n.onnx", Unconvertible(), spec) is None  # type: ignore[arg-type]
-    assert f"{TINY} runs in torch and not in ONNX Runtime: it cannot be converted" in caplog.text
+    assert f"{TINY} runs in torch and not in OpenVINO: it cannot be converted" in caplog.text
 
 
 def test_a_network_with_other_results_is_refused(noisy: FeatureExtractor, model: bytes) -> None:
@@ -155,8 +158,7 @@ def test_a_network_with_other_results_is_refused(noisy: FeatureExtractor, model:
         ({}, "cpu", 10_000, True, False, False),
         ({}, "cuda", 10_000, True, True, False),
         ({"engine": "torch"}, "cpu", 10_000, True, True, False),
-        ({"engine": "onnx"}, "cpu", 1, False, True, True),
-        ({"precision": "bf16"}, "cpu", 10_000, True, True, False),
+        ({"engine": "openvino"}, "cpu", 1, False, True, True),
     ],
 )
 def test_when_a_network_is_converted(
@@ -171,10 +173,45 @@ def test_when_a_network_is_converted(
     assert found is expected
 
 
-def test_engine_onnx_computes_in_float32_only() -> None:
-    """Asking for ONNX Runtime and bf16 at the same time is an error that says which flags do not fit."""
-    with pytest.raises(ValueError, match="leave --engine or --precision out"):
-        EmbedConfig(engine="onnx", precision="bf16")
+@pytest.mark.parametrize(
+    ("device", "engine", "is_native", "expected"),
+    [
+        ("cpu", "auto", True, True),
+        ("cpu", "auto", False, False),
+        ("cpu", "openvino", False, False),
+        ("cpu", "torch", True, False),
+        ("cuda", "auto", True, False),
+    ],
+)
+def test_bf16_is_computed_by_one_engine_however_few_images_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, engine: str, is_native: bool, expected: bool
+) -> None:
+    """Two engines agree to three digits: what one image is embedded with must not depend on how many there are."""
+    monkeypatch.setattr(embed_stage, "has_native_bf16", lambda _: is_native)
+    config = EmbedConfig.model_validate({"precision": "bf16", "engine": engine})
+    for n_images, has_memory in ((1, False), (10_000, True)):
+        file = tmp_path / "n.onnx"
+        assert embed_stage._is_converted(config, device, file, n_images=n_images, has_memory=has_memory) is expected
+
+
+def test_threads_share_a_converted_network(tiny: FeatureExtractor, model: bytes) -> None:
+    """Four threads at the same time, two of them more than it was made for, get the features that one gets."""
+    network, images = ConvertedExtractor(model, threads=2), pictures(16, SIDE)
+    expected = network(torch.from_numpy(images))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda at: network(torch.from_numpy(images[at : at + 1])), range(16)))
+    assert torch.equal(torch.cat(found), expected)
+
+
+def test_nobody_is_told_that_openvino_is_used() -> None:
+    """The package that tells OpenVINO's makers of every import is not imported."""
+    program = (
+        "import sys, pytest; from anoclust_core.conversion import ConversionError, ConvertedExtractor\n"
+        "with pytest.raises(ConversionError): ConvertedExtractor(b'')\n"
+        "assert 'openvino' in sys.modules\n"
+        "assert not any(sys.modules[name] for name in sys.modules if name.startswith('openvino_telemetry'))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 # Precision
@@ -204,6 +241,14 @@ def test_bf16_is_near_float32(tiny: FeatureExtractor) -> None:
     np.testing.assert_allclose(np.linalg.norm(rough, axis=2), 1, rtol=1e-5)
 
 
+@pytest.mark.skipif(not has_native_bf16("cpu"), reason="this processor has no bfloat16 of its own")
+def test_bf16_in_openvino_is_near_float32(tiny: FeatureExtractor, model: bytes) -> None:
+    """Features in bf16 are off by less than the stated part of their norm, and by more than rounding to float32."""
+    found = ConvertedExtractor(model, precision="bf16").checked(tiny, SIDE)(torch.from_numpy(pictures(3, SIDE)))
+    off = largest_difference(found, features(tiny, pictures(3, SIDE)))
+    assert CONVERSION_TOLERANCE["float32"] < off < CONVERSION_TOLERANCE["bf16"]
+
+
 def test_native_bf16_is_what_the_processor_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU has bf16 of its own if one of its instruction sets has."""
     for flags, expected in (({"avx2": True, "avx512_bf16": False}, False), ({"amx_bf16": True}, True)):
@@ -217,7 +262,6 @@ def test_native_bf16_is_what_the_processor_says(monkeypatch: pytest.MonkeyPatch)
 def test_later_batches_are_decoded_while_one_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first batch's computation can wait for a later batch to be decoded; taking turns, it would wait for ever."""
     later, patience = Event(), 20.0
-    monkeypatch.setattr(embed_stage, "CORES", 2)
 
     def read(copies: Any, max_pixels: int) -> NDArray[np.uint8]:
         if copies[0].path == "1":
@@ -229,7 +273,7 @@ def test_later_batches_are_decoded_while_one_is_computed(monkeypatch: pytest.Mon
         return torch.ones(len(images), 4, 3)
 
     monkeypatch.setattr(embed_stage, "_read_any", read)
-    limits = embed_stage._Limits(batch=1, max_pixels=100)
+    limits = embed_stage._Limits(threads=2, batch=1, max_pixels=100)
     images = [(ImageRecord(str(n), f"/{n}", digest(str(n)), "cluster"),) for n in range(6)]
     batches = embed_stage._embed_batches(images, compute, a_spec(), "cpu", limits)
     assert [batch.hashes for batch in batches] == [[digest(str(n))] for n in range(6)]
@@ -238,7 +282,6 @@ def test_later_batches_are_decoded_while_one_is_computed(monkeypatch: pytest.Mon
 def test_later_batches_are_computed_while_one_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes the first batch, to write it, can wait for later ones to be computed."""
     ahead, patience = Event(), 20.0
-    monkeypatch.setattr(embed_stage, "CORES", 2)
     monkeypatch.setattr(embed_stage, "_read_any", lambda copies, pixels: np.zeros((8, 8, 3), np.uint8))
     done: list[int] = []
 
@@ -248,7 +291,7 @@ def test_later_batches_are_computed_while_one_is_written(monkeypatch: pytest.Mon
             ahead.set()
         return torch.ones(len(images), 4, 3)
 
-    limits = embed_stage._Limits(batch=1, max_pixels=100)
+    limits = embed_stage._Limits(threads=2, batch=1, max_pixels=100)
     images = [(ImageRecord(str(n), f"/{n}", digest(str(n)), "cluster"),) for n in range(12)]
     batches = embed_stage._embed_batches(images, compute, a_spec(), "cpu", limits)
     next(batches)
