@@ -19,7 +19,7 @@ from torch import Tensor
 
 from anoclust_core.backbones import FeatureExtractor, activation_bytes, build_extractor, fold_batch_norms
 from anoclust_core.config import EmbedConfig, RunConfig
-from anoclust_core.conversion import ConversionError
+from anoclust_core.conversion import ConversionError, ConvertedExtractor
 from anoclust_core.embedding import choose_device, embed_images, has_native_bf16, prepare_image
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
 from anoclust_core.records import EmbeddingSpec, EmbeddingStore, ImageRecord
@@ -29,7 +29,7 @@ from tasks.stores.embeddings import EmbeddingSegments, segment_images
 from tasks.stores.engine import CORES
 from tasks.stores.images import MAX_PIXELS, UnreadableImageError, UnreadNowError, read_image
 from tasks.stores.manifests import load_manifest
-from tasks.stores.networks import converted
+from tasks.stores.networks import converted, kept_network
 from tasks.stores.weights import load_state_dict
 
 BATCH_IMAGES: Final = {"cpu": 4, "cuda": 64}
@@ -109,12 +109,14 @@ def _embed_new(
 ) -> dict[str, str]:
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
     device = choose_device(config.embed.device)
-    state_dict = load_state_dict(config.embed.backbone, spec.timm_model, config.embed.checkpoint)
-    built = build_extractor(spec, state_dict)
+    with ThreadPoolExecutor(1) as beside:  # OpenVINO compiles its network while torch builds the one to compare it with
+        kept = beside.submit(kept_network, network, spec.precision) if _may_convert(config.embed, device) else None
+        state_dict = load_state_dict(config.embed.backbone, spec.timm_model, config.embed.checkpoint)
+        built = build_extractor(spec, state_dict)
     extractor: Extractor | None = None
     conversion = CONVERSION_BYTES + 4 * _weight_bytes(built)
-    if _is_converted(config.embed, device, network, n_images=len(new), has_memory=memory > 4 * conversion):
-        extractor = _converted(network, built, spec)
+    if kept and _is_converted(config.embed, network, n_images=len(new), has_memory=memory > 4 * conversion):
+        extractor = _converted(network, built, spec, kept.result())
     if extractor is None:
         built = fold_batch_norms(built, spec.image_size)
     left = memory - conversion if extractor else memory
@@ -146,22 +148,27 @@ Extractor = Callable[[Tensor], Tensor]
 """From images to features, in torch or in OpenVINO."""
 
 
-def _is_converted(asked: EmbedConfig, device: str, network: Path, *, n_images: int, has_memory: bool) -> bool:
-    """Whether OpenVINO is to compute the network: on a CPU, where conversion pays or has been paid.
+def _may_convert(asked: EmbedConfig, device: str) -> bool:
+    """Whether OpenVINO may compute the network: on a CPU, and in bfloat16 only where that has it."""
+    return device == "cpu" and asked.engine != "torch" and (asked.precision != "bf16" or has_native_bf16(device))
+
+
+def _is_converted(asked: EmbedConfig, network: Path, *, n_images: int, has_memory: bool) -> bool:
+    """Whether OpenVINO, which may, is to compute the network: where conversion pays or has been paid.
 
     In bfloat16 it is however few images there are: there, two engines agree to three digits and no more.
     """
-    if device != "cpu" or asked.engine == "torch":
-        return False
     if asked.precision == "bf16":
-        return has_native_bf16(device)
+        return True
     return asked.engine == "openvino" or (has_memory and (n_images >= CONVERTED_FROM or network.exists()))
 
 
-def _converted(network: Path, extractor: FeatureExtractor, spec: EmbeddingSpec) -> Extractor | None:
+def _converted(
+    network: Path, extractor: FeatureExtractor, spec: EmbeddingSpec, kept: ConvertedExtractor | None
+) -> Extractor | None:
     """Network in OpenVINO, or None where it cannot be there, which is logged."""
     try:
-        return converted(network, extractor, spec.image_size, precision=spec.precision)
+        return converted(network, extractor, spec.image_size, precision=spec.precision, kept=kept)
     except ConversionError as error:
         get_run_logger().warning("%s runs in torch and not in OpenVINO: %s", spec.backbone, error)
         return None

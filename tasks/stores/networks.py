@@ -21,10 +21,22 @@ def network_file(store: StoreLayout, spec: EmbeddingSpec) -> Path:
     return store.network(content_key("network", {"spec": spec.identity, **made_by}))
 
 
+def kept_network(file: Path, precision: Precision) -> ConvertedExtractor | None:
+    """The network of a file, compared with nothing yet; None where there is none that OpenVINO takes."""
+    with suppress(FileNotFoundError, ConversionError):
+        return ConvertedExtractor(file.read_bytes(), threads=CORES, precision=precision)
+    return None
+
+
 def converted(
-    file: Path, extractor: FeatureExtractor, image_size: int, *, precision: Precision = "float32"
+    file: Path,
+    extractor: FeatureExtractor,
+    image_size: int,
+    *,
+    precision: Precision = "float32",
+    kept: ConvertedExtractor | None = None,
 ) -> ConvertedExtractor:
-    """Converted form of an extractor, from its file or, where that is missing or damaged, made anew and kept.
+    """Converted form of an extractor, ``kept`` or, where that is missing or another one, made anew and written.
 
     Either way its features were compared with the extractor's, which is on the CPU.
 
@@ -33,9 +45,9 @@ def converted(
     ConversionError
         If OpenVINO cannot compute it, or not to the same features.
     """
-    with suppress(FileNotFoundError, ConversionError):
-        kept = ConvertedExtractor(file.read_bytes(), threads=CORES, precision=precision)
-        return kept.checked(extractor, image_size)
+    if kept is not None:
+        with suppress(ConversionError):
+            return kept.checked(extractor, image_size)
     model = convert(fold_batch_norms(extractor, image_size), image_size)
     network = ConvertedExtractor(model, threads=CORES, precision=precision).checked(extractor, image_size)
     write_bytes(file, model)

@@ -25,7 +25,7 @@ from anoclust_core.embedding import embed_images, has_native_bf16
 from anoclust_core.records import EmbeddingSpec, ImageRecord
 from flows.plan import settings_key
 from tasks.stores.layout import StoreLayout
-from tasks.stores.networks import converted, network_file
+from tasks.stores.networks import converted, kept_network, network_file
 
 TINY, SIDE = "test_resnet", 64
 
@@ -90,7 +90,7 @@ def test_the_converted_network_is_kept(
     first = converted(file, tiny, SIDE)
     monkeypatch.setattr("tasks.stores.networks.convert", lambda *_: pytest.fail("converted again"))
     images = torch.from_numpy(pictures(2, SIDE))
-    assert torch.equal(converted(file, tiny, SIDE)(images), first(images))
+    assert torch.equal(converted(file, tiny, SIDE, kept=kept_network(file, "float32"))(images), first(images))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_damaged_file_is_made_anew(
     file = tmp_path / "n.onnx"
     file.write_bytes({"cut off": model[: len(model) // 2], "no network": b""}[damage])
     monkeypatch.setattr("tasks.stores.networks.convert", lambda *_: model)
-    converted(file, tiny, SIDE)
+    converted(file, tiny, SIDE, kept=kept_network(file, "float32"))
     assert file.read_bytes() == model
 
 
@@ -119,7 +119,7 @@ def test_a_file_with_other_weights_is_made_anew(noisy: FeatureExtractor, model: 
     """A file that holds the network with other weights is replaced; its features are never used."""
     file, images = tmp_path / "n.onnx", pictures(2, SIDE)
     file.write_bytes(model)
-    found = converted(file, noisy, SIDE)(torch.from_numpy(images))
+    found = converted(file, noisy, SIDE, kept=kept_network(file, "float32"))(torch.from_numpy(images))
     assert largest_difference(found, features(noisy, images)) < CONVERSION_TOLERANCE["float32"]
     assert file.read_bytes() != model
 
@@ -139,7 +139,7 @@ def test_a_network_that_cannot_be_converted_runs_in_torch(
         convert(Unconvertible(), SIDE)  # type: ignore[arg-type]
     monkeypatch.setattr(embed_stage, "get_run_logger", lambda: logging.getLogger("run"))
     spec = describe(TINY, weights="test", layers=None, image_size=SIDE)
-    assert embed_stage._converted(tmp_path / "n.onnx", Unconvertible(), spec) is None  # type: ignore[arg-type]
+    assert embed_stage._converted(tmp_path / "n.onnx", Unconvertible(), spec, None) is None  # type: ignore[arg-type]
     assert f"{TINY} runs in torch and not in OpenVINO: it cannot be converted" in caplog.text
 
 
@@ -169,8 +169,8 @@ def test_when_a_network_is_converted(
     if exists:
         file.write_bytes(b"")
     config = EmbedConfig.model_validate(asked)
-    found = embed_stage._is_converted(config, device, file, n_images=n_images, has_memory=has_memory)
-    assert found is expected
+    wanted = embed_stage._is_converted(config, file, n_images=n_images, has_memory=has_memory)
+    assert (embed_stage._may_convert(config, device) and wanted) is expected
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,10 @@ def test_bf16_is_computed_by_one_engine_however_few_images_there_are(
     """Two engines agree to three digits: what one image is embedded with must not depend on how many there are."""
     monkeypatch.setattr(embed_stage, "has_native_bf16", lambda _: is_native)
     config = EmbedConfig.model_validate({"precision": "bf16", "engine": engine})
+    assert embed_stage._may_convert(config, device) is expected
     for n_images, has_memory in ((1, False), (10_000, True)):
         file = tmp_path / "n.onnx"
-        assert embed_stage._is_converted(config, device, file, n_images=n_images, has_memory=has_memory) is expected
+        assert embed_stage._is_converted(config, file, n_images=n_images, has_memory=has_memory)
 
 
 def test_threads_share_a_converted_network(tiny: FeatureExtractor, model: bytes) -> None:
