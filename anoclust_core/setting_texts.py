@@ -33,7 +33,7 @@ SETTING_TEXTS: Final = MappingProxyType(
         "recipe `blind`.",
         "embed.device": "Where networks run and images are compared: `cpu`, `cuda` or `cuda:INDEX`; `auto` takes a GPU "
         "where there is one, on every Dask worker its own.",
-        "embed.precision": "What the network computes in: `float32`, or `bf16`, for a GPU or CPU that has it "
+        "embed.precision": "What the network computes in: `float32`, or `bf16`, faster where the GPU or CPU has it "
         "built in; features are others, so everything is embedded anew.",
         "embed.engine": "What computes the network on a CPU: `torch`, `openvino`, faster once the network is "
         "converted, or `auto`, `openvino` where that pays. The same features; a GPU takes `torch`.",
