@@ -13,6 +13,10 @@ UNIT_NORM_TOLERANCE: Final = 1e-3
 """Largest accepted deviation of a patch's L2 norm from 1; float16 storage stays below it."""
 
 
+_PLAIN_SQUARES: Final = (1e-20, 1e30)
+"""Between these, a patch's sum of squares has lost nothing in float32: neither it nor a term that counts has overflowed
+or vanished."""
+
 _ROUNDING: Final = 1e-6
 """Deviation of a norm that float32 itself brings about."""
 
@@ -39,14 +43,24 @@ def normalize_patches(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         If a value is not finite.
     """
     values = np.asarray(bags, dtype=np.float32)
-    largest = np.abs(values).max(axis=-1, keepdims=True)
+    with np.errstate(all="ignore"):
+        squares = np.einsum("...d,...d->...", values, values)
+        scaled = values / np.sqrt(squares)[..., None]
+    is_plain = (squares > _PLAIN_SQUARES[0]) & (squares < _PLAIN_SQUARES[1])
+    if not is_plain.all():
+        scaled[~is_plain] = _normalize_odd(values[~is_plain])
+    return scaled
+
+
+def _normalize_odd(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same for patches, shape ``(n, dim)``, whose squares overflow or vanish, or that are not finite."""
+    largest = np.abs(patches).max(axis=-1, keepdims=True)
     if not np.isfinite(largest).all():
         raise ArrayContractError("patch embeddings must be finite; found NaN or infinity: check the backbone's weights")
-    # scaled by its largest value first, a patch's squares neither overflow nor vanish
-    scaled = values / np.where(largest > 0, largest, 1)
+    scaled = patches / np.where(largest > 0, largest, 1)
     norms = np.linalg.norm(scaled, axis=-1, keepdims=True)
     direction = scaled / np.where(largest > 0, norms, 1)
-    return np.where(largest > 0, direction, np.float32(values.shape[-1] ** -0.5)).astype(np.float32, copy=False)
+    return np.where(largest > 0, direction, np.float32(patches.shape[-1] ** -0.5)).astype(np.float32, copy=False)
 
 
 def check_bags(bags: NDArray[np.floating[Any]], *, name: str = "bags") -> NDArray[np.float32]:

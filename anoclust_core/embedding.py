@@ -58,7 +58,8 @@ def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.
 
 def _is_grey(pixels: NDArray[np.uint8]) -> bool:
     """Whether the three channels are the same; a sixteenth of the rows tells most coloured images at once."""
-    return all(np.array_equal(pixels[::step, :, 0], pixels[::step, :, other]) for step in (16, 1) for other in (1, 2))
+    share_memory = pixels.strides[2] == 0
+    return share_memory or all(np.array_equal(pixels[::step, :, 0], pixels[::step, :, other]) for step in (16, 1) for other in (1, 2))
 
 
 def embed_images(

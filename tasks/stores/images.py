@@ -93,7 +93,7 @@ def read_image(path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS) -> NDAr
     Returns
     -------
     pixels
-        Shape ``(height, width, 3)``, uint8.
+        Shape ``(height, width, 3)``, uint8, to be read only; a grey image's channels share their memory.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     Returns
     -------
     pixels
-        Shape ``(height, width, 3)``, uint8.
+        Shape ``(height, width, 3)``, uint8, to be read only; a grey image's channels share their memory.
 
     Raises
     ------
@@ -241,14 +241,21 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         if grey.min() < 0 or grey.max() > 65535:
             found = f"from {grey.min()} to {grey.max()}"
             raise UnreadableImageError(f"has grey values {found}; only 0 to 65535 can be read (16 bits)")
-        return np.repeat((grey // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+        return _three_channels((grey // 257).astype(np.uint8))
     if image.mode == "F":
-        return np.repeat(_stretch(np.asarray(image))[:, :, None], 3, axis=2)
+        return _three_channels(_stretch(np.asarray(image)))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    if image.mode == "L":
+        return _three_channels(np.asarray(image))
     return np.asarray(image.convert("RGB"))
+
+
+def _three_channels(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey as RGB, without a copy: the three channels are one in memory."""
+    return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
 
 
 def _stretch(grey: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -70,6 +70,15 @@ def test_a_patch_without_activation_does_not_change_its_neighbours() -> None:
     np.testing.assert_allclose(scaled, [[[0.6, 0.8], [0.5**0.5, 0.5**0.5], [0, -1]]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("odd", [0.0, 1e-25, 1e25])
+def test_a_patch_becomes_the_same_whatever_is_beside_it(odd: float) -> None:
+    """To the last bit: an image's bag does not depend on the batch that it was computed in."""
+    values = np.random.default_rng(0).normal(size=(3, 5, 120)).astype(np.float32)
+    beside = np.concatenate([values, np.full((1, 5, 120), odd, np.float32)])
+    np.testing.assert_array_equal(normalize_patches(beside)[:3], normalize_patches(values))
+    np.testing.assert_array_equal(normalize_patches(values[1, 2]), normalize_patches(values)[1, 2])
+
+
 @quick
 @given(features)
 def test_scaling_twice_changes_nothing_more(values: NDArray[np.float32]) -> None:
