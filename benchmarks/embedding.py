@@ -2,9 +2,9 @@
 
 The stage runs as a run calls it, on image files, without Prefect around: it reads, checks, decodes, resizes, computes,
 and writes segments. The reference is timm's network as it comes, in channels-last float32, up to the features that the
-stage needs, on all cores in torch's own way, with the best of several batch sizes; it neither reads nor writes. The
-network is converted for OpenVINO before, as it is in any store where images were embedded before; what that takes,
-once, is printed.
+stage needs, on all cores in torch's own way, with the best of several batch sizes, in a process of its own
+(``eager.py``); it neither reads nor writes. The network is converted for OpenVINO before, as it is in any store where
+images were embedded before; what that takes, once, is printed.
 
     python -m benchmarks.embedding [DATA] [--backbone NAME] [--image-size SIDE]
 """
@@ -24,15 +24,15 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import numpy as np
-import torch
 
 import tasks.embed as embed_stage
 from anoclust_core.backbones import FeatureExtractor, build_extractor, describe
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding import has_native_bf16, prepare_image
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from benchmarks.eager import EagerProcess, eager_process
 from benchmarks.stages import PLENTY, peak_memory, without_prefect, write_manifest
-from benchmarks.timing import RUNS, in_turns
+from benchmarks.timing import RUNS, in_turns, paired
 from tasks.datasets.demo import write_demo
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.images import read_image
@@ -88,13 +88,16 @@ def measure(
         weights = weights_identity(backbone, None)
         spec = describe(backbone, weights=weights, layers=None, image_size=image_size)
         extractor = build_extractor(spec, load_state_dict(backbone, spec.timm_model, None))
-        with without_prefect():
-            figures = [_measure(runs, images, spec, extractor, folder, engine)]
-            if has_native_bf16("cpu"):
-                half = replace(spec, precision="bf16")
-                eager: list[float] = figures[0]["details"]["reference_seconds"]
-                figures.append(_measure(runs, images, half, extractor, folder, engine, eager_before=eager))
-    return figures
+        specs = [spec, *([replace(spec, precision="bf16")] if has_native_bf16("cpu") else [])]
+        with without_prefect(), eager_process(spec, _prepared(images, spec, folder)) as eager:
+            return [_measure(runs, images, of, extractor, folder, engine, eager) for of in specs]
+
+
+def _prepared(images: DatasetManifest, spec: EmbeddingSpec, folder: Path) -> Path:
+    """Write the images as the network takes them, one float32 array."""
+    pixels = [read_image(Path(image.file), sha256=image.sha256) for image in images.images]
+    np.save(folder / "prepared.npy", np.stack([prepare_image(one, spec) for one in pixels]))
+    return folder / "prepared.npy"
 
 
 def _images(folder: Path, data: Path | None, *, limit: int) -> DatasetManifest:
@@ -113,65 +116,54 @@ def _measure(
     extractor: FeatureExtractor,
     folder: Path,
     engine: str,
-    *,
-    eager_before: list[float] | None = None,
+    eager: EagerProcess,
 ) -> dict[str, Any]:
-    """Measure one precision; the reference is the faster of the one measured beside it and ``eager_before``.
-
-    In a process whose threads have run torch before, the eager network was seen to take half as long again.
-    """
     n_images = len(images.images)
     manifest = write_manifest(folder / spec.precision, images.images)
     network = folder / "network.onnx"
     conversion = 0.0
     if engine != "torch":
         start = time.perf_counter()
-        converted(network, extractor, spec.image_size, precision=spec.precision)
+        converted(network, extractor, spec)
         conversion = time.perf_counter() - start
     asked = {"device": "cpu", "backbone": spec.backbone, "engine": engine, "precision": spec.precision}
     config = RunConfig.model_validate({"embed": asked})
 
-    def stage() -> None:
-        with tempfile.TemporaryDirectory(dir=folder) as bags:
-            embed_stage.embed.fn(
-                category="tile",
-                key="k",
-                manifest=str(manifest),
-                spec=spec,
-                folder=bags,
-                network=str(network),
-                config=config,
-                memory=PLENTY,
-            )
+    def stage() -> float:
+        start = time.process_time()
+        embed_stage.embed.fn(
+            category="tile",
+            key="k",
+            manifest=str(manifest),
+            spec=spec,
+            folder=tempfile.mkdtemp(dir=folder),  # goes with the folder: to remove it is not the stage's work
+            network=str(network),
+            config=config,
+            memory=PLENTY,
+        )
+        return time.process_time() - start
 
     with peak_memory() as peak:
         stage()
-    pixels = [read_image(Path(image.file), sha256=image.sha256) for image in images.images]
-    prepared = torch.from_numpy(np.stack([prepare_image(one, spec) for one in pixels]))
-    features = extractor.to(memory_format=torch.channels_last)
-    sizes = {str(size): _eager(features, prepared[: max(BATCHES)], size) for size in BATCHES}
+    few = min(max(BATCHES), n_images)
+    sizes = {str(size): eager.forward(batch=size, n_images=few) for size in BATCHES}
     by_size = in_turns(sizes, runs=CHOOSING_RUNS, one_thread=False)
     batch = min(BATCHES, key=lambda size: statistics.median(by_size[str(size)]))
     # loading weights and folding them is the stage's too; the reference has its network ready
-    ways: dict[str, Callable[[], object]] = {
+    ways: dict[str, Callable[[], float]] = {
         "stage": stage,
-        "eager": _eager(features, prepared, batch),
-        "whole": _eager(lambda part: extractor.model.forward_features(part), prepared, batch),  # type: ignore[operator]
+        "eager": eager.forward(batch=batch, n_images=n_images),
+        "whole": eager.forward(batch=batch, n_images=n_images, up_to_features=False),
     }
     processor: dict[str, list[float]] = {name: [] for name in ways}
-    seconds = in_turns(
-        {name: _on_processor(way, processor[name]) for name, way in ways.items()}, runs=runs, one_thread=False
-    )
+    seconds = in_turns({name: _noting(way, processor[name]) for name, way in ways.items()}, runs=runs, one_thread=False)
     in_processor_time = [other / one for one, other in zip(processor["stage"][1:], processor["eager"][1:], strict=True)]
-    eager = seconds["eager"]
-    if eager_before and statistics.median(eager_before) < statistics.median(eager):
-        eager = eager_before
-    ratios = [other / one for one, other in zip(seconds["stage"], eager, strict=True)]
+    ratios = paired(seconds, "stage", against="eager")
     return {
         "name": f"{spec.backbone} at {spec.image_size}, {spec.precision}",
         "unit": "images/s",
         "ours": n_images / statistics.median(seconds["stage"]),
-        "reference": n_images / statistics.median(eager),
+        "reference": n_images / statistics.median(seconds["eager"]),
         "ratio_median": statistics.median(ratios),
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
@@ -192,32 +184,15 @@ def _measure(
     }
 
 
-def _eager(network: Callable[[torch.Tensor], torch.Tensor], prepared: torch.Tensor, batch: int) -> Callable[[], None]:
-    batches = [part.contiguous(memory_format=torch.channels_last) for part in prepared.split(batch)]
-
-    def forward() -> None:
-        with torch.inference_mode():
-            for part in batches:
-                network(part)
-
-    return forward
-
-
-def _on_processor(way: Callable[[], object], spent: list[float]) -> Callable[[], None]:
+def _noting(way: Callable[[], float], spent: list[float]) -> Callable[[], None]:
     """Note the processor time of all threads too: on a busy machine it says more than the clock."""
-
-    def timed() -> None:
-        start = time.process_time()
-        way()
-        spent.append(time.process_time() - start)
-
-    return timed
+    return lambda: spent.append(way())
 
 
 Interval = tuple[float, float]
 
 
-def _overlaps(stage: Callable[[], None]) -> dict[str, float]:
+def _overlaps(stage: Callable[[], object]) -> dict[str, float]:
     """Share of the seconds spent decoding, and writing, during which another thread computed."""
     spent: dict[str, list[tuple[int, float, float]]] = {"decode": [], "compute": [], "write": []}
     with ExitStack() as stack:
