@@ -124,7 +124,7 @@ def embed_plan(
             "its activations": 2 * images_at_once * activation_bytes,
             "decoding the largest images": DECODE_BYTES_PER_PIXEL * sum(largest_pixels),
             "prepared images": 3 * threads * batch * prepared,
-            "finished embeddings": bag * (3 * segment_images + 4 * (2 * threads + 2) * batch),
+            "finished embeddings": bag * (2 * segment_images + 4 * (2 * threads + 2) * batch),
             "the rest": _FIXED,
         },
         knob="lower --image-size or choose a smaller --backbone",

@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 
 import tasks.embed as embed_stage
 from anoclust_core import pairwise, tiling
-from anoclust_core.bags import descriptors
+from anoclust_core.bags import descriptors, normalize_patches
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.config import RunConfig
 from anoclust_core.rarity import expected_rarity
@@ -149,8 +149,8 @@ def _embedded(manifest: DatasetManifest, config: RunConfig, spec: Any, store: Pa
         def add_unreadable(self, *_: object) -> None:
             pass
 
-        def append(self, _: Sequence[str], bags: NDArray[np.float32], **__: object) -> None:
-            kept.append(bags)
+        def append(self, _: Sequence[str], bags: NDArray[np.float16], **__: object) -> None:
+            kept.append(normalize_patches(bags))  # half precision: as they are read again
 
     contents = embed_stage._with_copies(list(dict.fromkeys(image.sha256 for image in manifest.images)), manifest.images)
     with disable_run_logger():

@@ -42,6 +42,20 @@ def segment_images(n_patches: int, dim: int) -> int:
     return CHUNK_IMAGES * max(1, SEGMENT_BYTES // chunk_bytes)
 
 
+def at_rest(bags: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
+    """Bags in the precision that they are stored in.
+
+    Raises
+    ------
+    StoreError
+        If a value is too large for it.
+    """
+    largest = max(float(bags.max(initial=0)), -float(bags.min(initial=0)))
+    if largest > float(np.finfo(STORED_DTYPE).max):
+        raise StoreError(f"features as large as {largest:.3g} cannot be kept in half precision; try other --layers")
+    return bags.astype(STORED_DTYPE)
+
+
 @dataclass(frozen=True)
 class _Unreadable:
     """Why a content cannot be decoded, and the times of the files that held it, in nanoseconds since 1970."""
@@ -129,7 +143,7 @@ class EmbeddingSegments:
         hashes
             Content hashes, one a bag.
         bags
-            Shape ``(n_images, n_patches, dim)``.
+            Shape ``(n_images, n_patches, dim)``; what is not `at_rest` yet is brought there.
         unit_norm
             Whether patches have unit norm, and are to be given it again when they are read.
 
@@ -138,9 +152,7 @@ class EmbeddingSegments:
         StoreError
             If a value is too large for half precision.
         """
-        largest = float(np.abs(bags).max(initial=0))
-        if largest > float(np.finfo(STORED_DTYPE).max):
-            raise StoreError(f"features as large as {largest:.3g} cannot be kept in half precision; try other --layers")
+        bags = bags if bags.dtype == STORED_DTYPE else at_rest(bags)
         segment = self.folder / content_key("segment", {"hashes": list(hashes)})[:16]
         arrays.discard(segment)
         segment.mkdir(parents=True)
