@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -263,16 +264,32 @@ def largest_difference(found: Tensor, expected: Tensor) -> float:
     return float(((found - expected).norm(dim=2) / expected.norm(dim=2).clamp_min(smallest)).max())
 
 
-def activation_bytes(extractor: FeatureExtractor, image_size: int) -> int:
-    """Bytes of the tensors that live at the same time in the forward pass of one image, at the peak.
+@dataclass(frozen=True)
+class NetworkSize:
+    """What a network takes in memory.
 
-    An extractor on the CPU computes one: a quarter of the time that shapes without values take on torch's ``meta``
-    device. What a kernel needs for itself is not seen.
+    Attributes
+    ----------
+    weight_bytes
+        Of its weights in single precision.
+    activation_bytes
+        Of the tensors that live at the same time in the forward pass of one image, at the peak. What a kernel needs
+        for itself is not seen.
+    """
+
+    weight_bytes: int
+    activation_bytes: int
+
+
+def network_size(extractor: FeatureExtractor, image_size: int) -> NetworkSize:
+    """Measure an extractor on the CPU: it computes one image.
+
+    That takes a quarter of the time that shapes without values take on torch's ``meta`` device.
     """
     with torch.inference_mode(), _LiveBytes() as live:
         extractor(torch.zeros(1, 3, image_size, image_size))
-    peak: int = live.peak
-    return peak
+    weights = sum(part.nbytes for part in extractor.parameters())
+    return NetworkSize(weights, live.peak)
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

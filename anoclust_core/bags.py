@@ -45,7 +45,7 @@ def normalize_patches(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     values = np.asarray(bags, dtype=np.float32)
     with np.errstate(all="ignore"):
         squares = np.einsum("...d,...d->...", values, values)
-        scaled = values / np.sqrt(squares)[..., None]
+        scaled: NDArray[np.float32] = values / np.sqrt(squares)[..., None]
     is_plain = (squares > _PLAIN_SQUARES[0]) & (squares < _PLAIN_SQUARES[1])
     if not is_plain.all():
         scaled[~is_plain] = _normalize_odd(values[~is_plain])

@@ -24,7 +24,9 @@ _RESAMPLING: Final = {
 }
 
 
-def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.float32]:
+def prepare_image(
+    pixels: NDArray[np.uint8], spec: EmbeddingSpec, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Squash an image to the backbone's square and normalise it as the backbone was trained.
 
     Parameters
@@ -33,6 +35,8 @@ def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.
         Shape ``(height, width, 3)``, uint8, RGB.
     spec
         Size, interpolation, mean and standard deviation (of values in [0, 1]).
+    out
+        Where it is written, such as a place in a batch; None is a new array.
 
     Returns
     -------
@@ -51,7 +55,8 @@ def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.
     square = np.asarray(Image.fromarray(source).resize(size, _RESAMPLING[spec.interpolation]))
     mean, std = np.array(spec.mean, np.float32)[:, None, None], np.array(spec.std, np.float32)[:, None, None]
     planes = np.ascontiguousarray(np.atleast_3d(square).transpose(2, 0, 1))  # bytes: a quarter of what moves as float32
-    normalised: NDArray[np.float32] = np.multiply(planes, 1 / (255 * std), dtype=np.float32)
+    into = np.empty((3, *size), np.float32) if out is None else out
+    normalised: NDArray[np.float32] = np.multiply(planes, 1 / (255 * std), out=into, dtype=np.float32)
     normalised -= mean / std
     return normalised
 
@@ -59,7 +64,9 @@ def prepare_image(pixels: NDArray[np.uint8], spec: EmbeddingSpec) -> NDArray[np.
 def _is_grey(pixels: NDArray[np.uint8]) -> bool:
     """Whether the three channels are the same; a sixteenth of the rows tells most coloured images at once."""
     share_memory = pixels.strides[2] == 0
-    return share_memory or all(np.array_equal(pixels[::step, :, 0], pixels[::step, :, other]) for step in (16, 1) for other in (1, 2))
+    return share_memory or all(
+        np.array_equal(pixels[::step, :, 0], pixels[::step, :, other]) for step in (16, 1) for other in (1, 2)
+    )
 
 
 def embed_images(

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from prefect import get_run_logger, task
 from torch import Tensor
 
-from anoclust_core.backbones import FeatureExtractor, activation_bytes, build_extractor, fold_batch_norms
+from anoclust_core.backbones import NetworkSize, build_extractor, fold_batch_norms, network_size
 from anoclust_core.config import EmbedConfig, RunConfig
-from anoclust_core.conversion import ConversionError, ConvertedExtractor
+from anoclust_core.conversion import ConversionError
 from anoclust_core.embedding import choose_device, embed_images, has_native_bf16, prepare_image
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
 from anoclust_core.records import EmbeddingSpec, EmbeddingStore, ImageRecord
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress
-from tasks.stores.embeddings import EmbeddingSegments, segment_images
+from tasks.stores.embeddings import EmbeddingSegments, at_rest, segment_images
 from tasks.stores.engine import CORES
 from tasks.stores.images import MAX_PIXELS, UnreadableImageError, UnreadNowError, read_image
 from tasks.stores.manifests import load_manifest
@@ -55,7 +55,7 @@ class _Batch:
     """What became of a batch: bags by content hash, and the reasons of images that have none."""
 
     hashes: list[str]
-    bags: NDArray[np.float32] | None
+    bags: NDArray[np.float16] | None
     unreadable: dict[str, str]
     not_now: dict[str, str]
 
@@ -109,27 +109,16 @@ def _embed_new(
 ) -> dict[str, str]:
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
     device = choose_device(config.embed.device)
-    with ThreadPoolExecutor(1) as beside:  # OpenVINO compiles its network while torch builds the one to compare it with
-        kept = beside.submit(kept_network, network, spec.precision) if _may_convert(config.embed, device) else None
-        state_dict = load_state_dict(config.embed.backbone, spec.timm_model, config.embed.checkpoint)
-        built = build_extractor(spec, state_dict)
-    extractor: Extractor | None = None
-    conversion = CONVERSION_BYTES + 4 * _weight_bytes(built)
-    if kept and _is_converted(config.embed, network, n_images=len(new), has_memory=memory > 4 * conversion):
-        extractor = _converted(network, built, spec, kept.result())
-    if extractor is None:
-        built = fold_batch_norms(built, spec.image_size)
-    left = memory - conversion if extractor else memory
-    limits = _choose_limits(built, spec, device, left, is_converted=extractor is not None)
+    chosen = _choose_network(config.embed, spec, network, device, n_images=len(new), memory=memory)
+    limits = _choose_limits(chosen, spec, device, memory)
     if spec.precision == "bf16" and not has_native_bf16(device):
         get_run_logger().warning("precision bf16: %s has no bfloat16 of its own, expect no gain over float32", device)
-    extractor = extractor or built.to(device).to(memory_format=torch.channels_last)
     segment = segment_images(spec.n_patches, spec.dim)
     not_now: dict[str, str] = {}
     hashes: list[str] = []
-    bags: list[NDArray[np.float32]] = []
+    bags: list[NDArray[np.float16]] = []
     done = 0
-    for batch in _embed_batches(new, extractor, spec, device, limits):
+    for batch in _embed_batches(new, chosen.extractor, spec, device, limits):
         segments.add_unreadable(batch.unreadable, (image for copies in new for image in copies))
         not_now.update(batch.not_now)
         if batch.bags is not None:
@@ -148,34 +137,49 @@ Extractor = Callable[[Tensor], Tensor]
 """From images to features, in torch or in OpenVINO."""
 
 
+@dataclass(frozen=True)
+class _Network:
+    """What computes features, what it takes in memory, and what converting it took beside that."""
+
+    extractor: Extractor
+    size: NetworkSize
+    is_converted: bool = False
+    conversion_bytes: int = 0
+
+
+def _choose_network(
+    asked: EmbedConfig, spec: EmbeddingSpec, file: Path, device: str, *, n_images: int, memory: int
+) -> _Network:
+    """The network in OpenVINO, as it is kept or converted now, or else in torch."""
+    if _may_convert(asked, device) and (kept := kept_network(file, spec)):
+        return _Network(kept.extractor, kept.size, is_converted=True)
+    built = build_extractor(spec, load_state_dict(asked.backbone, spec.timm_model, asked.checkpoint))
+    conversion = CONVERSION_BYTES + 4 * sum(weights.nbytes for weights in built.parameters())
+    if _may_convert(asked, device) and _converts(asked, n_images=n_images, has_memory=memory > 4 * conversion):
+        try:
+            new = converted(file, built, spec)
+        except ConversionError as error:
+            get_run_logger().warning("%s runs in torch and not in OpenVINO: %s", spec.backbone, error)
+        else:
+            return _Network(new.extractor, new.size, is_converted=True, conversion_bytes=conversion)
+    folded = fold_batch_norms(built, spec.image_size)
+    size = network_size(folded, spec.image_size)
+    return _Network(folded.to(device).to(memory_format=torch.channels_last), size)
+
+
 def _may_convert(asked: EmbedConfig, device: str) -> bool:
     """Whether OpenVINO may compute the network: on a CPU, and in bfloat16 only where that has it."""
     return device == "cpu" and asked.engine != "torch" and (asked.precision != "bf16" or has_native_bf16(device))
 
 
-def _is_converted(asked: EmbedConfig, network: Path, *, n_images: int, has_memory: bool) -> bool:
-    """Whether OpenVINO, which may, is to compute the network: where conversion pays or has been paid.
+def _converts(asked: EmbedConfig, *, n_images: int, has_memory: bool) -> bool:
+    """Whether a network that OpenVINO may compute, and that is not kept yet, is converted: where that pays.
 
     In bfloat16 it is however few images there are: there, two engines agree to three digits and no more.
     """
-    if asked.precision == "bf16":
+    if asked.precision == "bf16" or asked.engine == "openvino":
         return True
-    return asked.engine == "openvino" or (has_memory and (n_images >= CONVERTED_FROM or network.exists()))
-
-
-def _converted(
-    network: Path, extractor: FeatureExtractor, spec: EmbeddingSpec, kept: ConvertedExtractor | None
-) -> Extractor | None:
-    """Network in OpenVINO, or None where it cannot be there, which is logged."""
-    try:
-        return converted(network, extractor, spec.image_size, precision=spec.precision, kept=kept)
-    except ConversionError as error:
-        get_run_logger().warning("%s runs in torch and not in OpenVINO: %s", spec.backbone, error)
-        return None
-
-
-def _weight_bytes(extractor: FeatureExtractor) -> int:
-    return sum(weights.numel() * weights.element_size() for weights in extractor.parameters())
+    return has_memory and n_images >= CONVERTED_FROM
 
 
 @dataclass(frozen=True)
@@ -187,30 +191,29 @@ class _Limits:
     max_pixels: int
 
 
-def _choose_limits(
-    extractor: FeatureExtractor, spec: EmbeddingSpec, device: str, memory: int, *, is_converted: bool
-) -> _Limits:
+def _choose_limits(network: _Network, spec: EmbeddingSpec, device: str, memory: int) -> _Limits:
     """Plan the memory before any image is decoded: the largest batch that fits, and what is left for decoding.
 
     An image that is too large for what is left waits for a run with more memory; the others do not wait for it.
     """
-    activations = activation_bytes(extractor, spec.image_size)
+    memory -= network.conversion_bytes
+    size, is_converted = network.size, network.is_converted
     on_gpu = device.startswith("cuda")
     batch = BATCH_IMAGES[device.partition(":")[0]]
     threads = THREADS_CONVERTED if is_converted else CORES
     if on_gpu:
         free, _ = torch.cuda.mem_get_info(torch.device(device))
-        batch = max(1, min(batch, free // (2 * activations)))
+        batch = max(1, min(batch, free // (2 * size.activation_bytes)))
 
     def plan(batch: int, largest_pixels: Sequence[int] = ()) -> MemoryPlan:
         return embed_plan(
             n_patches=spec.n_patches,
             dim=spec.dim,
             image_size=spec.image_size,
-            weight_bytes=_weight_bytes(extractor),
-            activation_bytes=0 if on_gpu else activations,
+            weight_bytes=size.weight_bytes,
+            activation_bytes=0 if on_gpu else size.activation_bytes,
             batch=batch,
-            images_at_once=threads if is_converted else threads * batch,
+            images_at_once=CORES if is_converted else threads * batch,
             threads=threads,
             segment_images=segment_images(spec.n_patches, spec.dim) + batch,
             largest_pixels=largest_pixels,
@@ -256,23 +259,26 @@ def _embed_batches(
 def _embed_batch(
     images: Sequence[_Copies], extractor: Extractor, spec: EmbeddingSpec, device: str, limits: _Limits
 ) -> _Batch:
-    hashes, prepared, unreadable, not_now = [], [], {}, {}
+    hashes: list[str] = []
+    unreadable: dict[str, str] = {}
+    not_now: dict[str, str] = {}
+    prepared = np.empty((len(images), 3, spec.image_size, spec.image_size), np.float32)
     for copies in images:
         sha256 = copies[0].sha256
         try:
-            prepared.append(prepare_image(_read_any(copies, limits.max_pixels), spec))
+            prepare_image(_read_any(copies, limits.max_pixels), spec, out=prepared[len(hashes)])
             hashes.append(sha256)
         except UnreadNowError as error:
             not_now[sha256] = str(error)
         except UnreadableImageError as error:
             unreadable[sha256] = str(error)
-    if not prepared:
+    if not hashes:
         return _Batch(hashes, None, unreadable, not_now)
     with _one_on_gpu if device.startswith("cuda") else nullcontext():
         bags = embed_images(
-            extractor, np.stack(prepared), device=device, unit_norm=spec.unit_norm, precision=spec.precision
+            extractor, prepared[: len(hashes)], device=device, unit_norm=spec.unit_norm, precision=spec.precision
         )
-    return _Batch(hashes, bags, unreadable, not_now)
+    return _Batch(hashes, at_rest(bags), unreadable, not_now)
 
 
 def _read_any(copies: _Copies, max_pixels: int) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@
 
     STORE/
       backbones/<key>.json                          what a backbone's name and weights resolve to
-      backbones/<key>.onnx                          a network converted for OpenVINO
+      backbones/<key>.onnx, .npz                    a network converted for OpenVINO; torch's features of one image
       manifests/<category>/<key>.json               what a run was given
       embeddings/<category>/<embedding key>/        immutable segments of bags
       nearest/<category>/<distances key>/           immutable slabs of nearest-patch distances

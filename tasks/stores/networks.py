@@ -1,18 +1,39 @@
-"""Networks converted for OpenVINO, kept in the store: converting takes seconds, once for every backbone."""
+"""Networks converted for OpenVINO, kept in the store: converting takes seconds, once for every backbone.
+
+Beside each lies what torch made of one random image, with which its features are compared whenever it is taken up: on
+this machine, by this OpenVINO, and without building torch's network again.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import io
+import zlib
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from zipfile import BadZipFile
 
-from anoclust_core.backbones import FeatureExtractor, fold_batch_norms
+import numpy as np
+import torch
+
+from anoclust_core.backbones import FeatureExtractor, NetworkSize, fold_batch_norms, network_size, random_image
 from anoclust_core.conversion import ConversionError, ConvertedExtractor, convert
 from anoclust_core.keys import content_key
-from anoclust_core.records import EmbeddingSpec, Precision
+from anoclust_core.records import EmbeddingSpec
 from tasks.stores.engine import CORES
 from tasks.stores.files import write_bytes
 from tasks.stores.layout import StoreLayout
+
+_DAMAGES = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
+"""What NumPy raises on a file that is missing, cut off or something else."""
+
+
+@dataclass(frozen=True)
+class ConvertedNetwork:
+    """A converted network whose features were compared with torch's, and what it takes in memory."""
+
+    extractor: ConvertedExtractor
+    size: NetworkSize
 
 
 def network_file(store: StoreLayout, spec: EmbeddingSpec) -> Path:
@@ -21,34 +42,40 @@ def network_file(store: StoreLayout, spec: EmbeddingSpec) -> Path:
     return store.network(content_key("network", {"spec": spec.identity, **made_by}))
 
 
-def kept_network(file: Path, precision: Precision) -> ConvertedExtractor | None:
-    """The network of a file, compared with nothing yet; None where there is none that OpenVINO takes."""
-    with suppress(FileNotFoundError, ConversionError):
-        return ConvertedExtractor(file.read_bytes(), threads=CORES, precision=precision)
-    return None
+def features_file(network: Path) -> Path:
+    """Where the features lie that torch gave: NumPy's ``npz``."""
+    return network.with_suffix(".npz")
 
 
-def converted(
-    file: Path,
-    extractor: FeatureExtractor,
-    image_size: int,
-    *,
-    precision: Precision = "float32",
-    kept: ConvertedExtractor | None = None,
-) -> ConvertedExtractor:
-    """Converted form of an extractor, ``kept`` or, where that is missing or another one, made anew and written.
+def kept_network(file: Path, spec: EmbeddingSpec) -> ConvertedNetwork | None:
+    """The network of a file; None where there is none that gives torch's features."""
+    try:
+        with np.load(io.BytesIO(features_file(file).read_bytes())) as kept:
+            expected = torch.from_numpy(kept["features"])
+            size = NetworkSize(int(kept["weight_bytes"]), int(kept["activation_bytes"]))
+        extractor = ConvertedExtractor(file.read_bytes(), threads=CORES, precision=spec.precision)
+        extractor.check(expected, spec.image_size)
+    except (ConversionError, *_DAMAGES):
+        return None
+    return ConvertedNetwork(extractor, size)
 
-    Either way its features were compared with the extractor's, which is on the CPU.
+
+def converted(file: Path, built: FeatureExtractor, spec: EmbeddingSpec) -> ConvertedNetwork:
+    """Convert an extractor, compare the features, and keep what came out in a file.
 
     Raises
     ------
     ConversionError
         If OpenVINO cannot compute it, or not to the same features.
     """
-    if kept is not None:
-        with suppress(ConversionError):
-            return kept.checked(extractor, image_size)
-    model = convert(fold_batch_norms(extractor, image_size), image_size)
-    network = ConvertedExtractor(model, threads=CORES, precision=precision).checked(extractor, image_size)
+    with torch.inference_mode():
+        expected = built(random_image(spec.image_size))
+    model = convert(fold_batch_norms(built, spec.image_size), spec.image_size)
+    extractor = ConvertedExtractor(model, threads=CORES, precision=spec.precision)
+    extractor.check(expected, spec.image_size)
+    size = network_size(built, spec.image_size)
+    beside = io.BytesIO()
+    np.savez(beside, features=expected.numpy(), weight_bytes=size.weight_bytes, activation_bytes=size.activation_bytes)
+    write_bytes(features_file(file), beside.getvalue())
     write_bytes(file, model)
-    return network
+    return ConvertedNetwork(extractor, size)

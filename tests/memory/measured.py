@@ -16,7 +16,7 @@ import tasks.embed as embed_stage
 import tasks.localize as localize_stage
 import tasks.report as report_stage
 from anoclust_core import memory, tiling
-from anoclust_core.backbones import activation_bytes, build_extractor, describe, fold_batch_norms
+from anoclust_core.backbones import build_extractor, describe, fold_batch_norms, network_size
 from anoclust_core.clustering.linkage import linkage_tree
 from anoclust_core.config import BlindConfig, GroupConfig, RunConfig, WeighConfig
 from anoclust_core.evaluation import evaluate
@@ -48,6 +48,7 @@ from tasks.stores import arrays
 from tasks.stores.embeddings import segment_images
 from tasks.stores.engine import CORES
 from tasks.stores.files import sha256_file
+from tasks.stores.networks import converted
 from tasks.stores.weights import load_state_dict
 
 
@@ -60,8 +61,8 @@ class Measured:
     predicted: int
 
 
-def embed(size: int, folder: Path, *, engine: str = "torch") -> Measured:
-    """Photographs of several sizes through the embedded network."""
+def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = False) -> Measured:
+    """Photographs of several sizes through the network that is installed, in torch or in OpenVINO."""
     from PIL import Image
 
     side, pixels, n_images = ((128, 300, 40), (256, 600, 40), (256, 3000, 24), (512, 900, 16))[size]
@@ -76,22 +77,26 @@ def embed(size: int, folder: Path, *, engine: str = "torch") -> Measured:
         images.append(ImageRecord(file.name, str(file), sha256_file(file), "cluster"))
     manifest = write_manifest(folder, images)
     extractor = build_extractor(spec, load_state_dict(config.embed.backbone, spec.timm_model, None))
-    weight_bytes, batch = embed_stage._weight_bytes(extractor), embed_stage.BATCH_IMAGES["cpu"]
+    taken, batch = network_size(fold_batch_norms(extractor, side), side), embed_stage.BATCH_IMAGES["cpu"]
     is_converted = engine == "openvino"
     threads = embed_stage.THREADS_CONVERTED if is_converted else CORES
     plan = memory.embed_plan(
         n_patches=spec.n_patches,
         dim=spec.dim,
         image_size=side,
-        weight_bytes=weight_bytes,
-        activation_bytes=activation_bytes(fold_batch_norms(extractor, side), side),
-        images_at_once=threads if is_converted else threads * batch,
+        weight_bytes=taken.weight_bytes,
+        activation_bytes=taken.activation_bytes,
+        images_at_once=CORES if is_converted else threads * batch,
         batch=batch,
         threads=threads,
         segment_images=segment_images(spec.n_patches, spec.dim),
         largest_pixels=[pixels**2] * threads,
     )
-    predicted = plan.total + is_converted * (embed_stage.CONVERSION_BYTES + 4 * weight_bytes)
+    predicted = plan.total
+    if is_kept:
+        converted(folder / "network.onnx", extractor, spec)
+    elif is_converted:
+        predicted += embed_stage.CONVERSION_BYTES + 4 * taken.weight_bytes
     del extractor
     with without_prefect(), peak_memory() as peak:
         embed_stage.embed.fn(
@@ -110,6 +115,11 @@ def embed(size: int, folder: Path, *, engine: str = "torch") -> Measured:
 def embed_converted(size: int, folder: Path) -> Measured:
     """The same through a network that is converted first."""
     return embed(size, folder, engine="openvino")
+
+
+def embed_kept(size: int, folder: Path) -> Measured:
+    """The same through a network that was converted before."""
+    return embed(size, folder, engine="openvino", is_kept=True)
 
 
 def pair(size: int, folder: Path) -> Measured:
@@ -348,6 +358,7 @@ def report(size: int, folder: Path) -> Measured:
 MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "embed": embed,
     "embed, converted": embed_converted,
+    "embed, kept": embed_kept,
     "pair": pair,
     "weigh": weigh,
     "group": group,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import tasks.embed as embed_stage
-from anoclust_core.backbones import FeatureExtractor, build_extractor, describe, largest_difference
+from anoclust_core.backbones import (
+    FeatureExtractor,
+    build_extractor,
+    describe,
+    largest_difference,
+    network_size,
+    random_image,
+)
 from anoclust_core.config import EmbedConfig, RunConfig
 from anoclust_core.conversion import CONVERSION_TOLERANCE, ConversionError, ConvertedExtractor, convert
 from anoclust_core.embedding import embed_images, has_native_bf16
 from anoclust_core.records import EmbeddingSpec, ImageRecord
 from flows.plan import settings_key
+from tasks.stores import networks
 from tasks.stores.layout import StoreLayout
-from tasks.stores.networks import converted, kept_network, network_file
+from tasks.stores.networks import converted, features_file, kept_network, network_file
 
 TINY, SIDE = "test_resnet", 64
 
@@ -81,20 +90,42 @@ def test_features_are_those_of_eager_torch(backbone: str, side: int) -> None:
     assert largest_difference(found, features(extractor, images)) < CONVERSION_TOLERANCE["float32"]
 
 
-def test_the_converted_network_is_kept(
-    tiny: FeatureExtractor, model: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A network is converted once; the next time its file is read."""
+@pytest.fixture
+def tiny_spec() -> EmbeddingSpec:
+    return describe(TINY, weights="test", layers=None, image_size=SIDE)
+
+
+@pytest.fixture
+def kept(tiny: FeatureExtractor, model: bytes, tiny_spec: EmbeddingSpec, tmp_path: Path) -> Path:
+    """File of that network in a store."""
     file = tmp_path / "backbones" / "n.onnx"
-    monkeypatch.setattr("tasks.stores.networks.convert", lambda *_: model)
-    first = converted(file, tiny, SIDE)
-    monkeypatch.setattr("tasks.stores.networks.convert", lambda *_: pytest.fail("converted again"))
-    images = torch.from_numpy(pictures(2, SIDE))
-    assert torch.equal(converted(file, tiny, SIDE, kept=kept_network(file, "float32"))(images), first(images))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "convert", lambda *_: model)
+        converted(file, tiny, tiny_spec)
+    return file
 
 
-@pytest.fixture(scope="module")
-def noisy() -> FeatureExtractor:
+def chosen(file: Path, spec: EmbeddingSpec, *, n_images: int = 1, **asked: Any) -> embed_stage._Network:
+    config = EmbedConfig.model_validate(asked)
+    return embed_stage._choose_network(config, spec, file, "cpu", n_images=n_images, memory=1 << 40)
+
+
+def test_a_kept_network_is_used_for_a_single_image_and_torch_builds_nothing(
+    tiny: FeatureExtractor, kept: Path, tiny_spec: EmbeddingSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network is converted once; later runs take it from its file, with what it takes in memory."""
+    for name in ("build_extractor", "load_state_dict", "converted"):
+        monkeypatch.setattr(embed_stage, name, lambda *_, name=name: pytest.fail(name))
+    found = chosen(kept, tiny_spec)
+    assert found.is_converted
+    assert found.conversion_bytes == 0
+    assert found.size == network_size(tiny, SIDE)
+    images = pictures(2, SIDE)
+    off = largest_difference(found.extractor(torch.from_numpy(images)), features(tiny, images))
+    assert off < CONVERSION_TOLERANCE["float32"]
+
+
+def noisy_network() -> FeatureExtractor:
     """The same network with weights a thousandth larger."""
     extractor = built(TINY, SIDE)
     with torch.no_grad():
@@ -103,25 +134,60 @@ def noisy() -> FeatureExtractor:
     return extractor
 
 
-@pytest.mark.parametrize("damage", ["cut off", "no network"])
-def test_a_damaged_file_is_made_anew(
-    tiny: FeatureExtractor, model: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+def test_a_network_with_other_results_is_refused(tiny: FeatureExtractor, model: bytes) -> None:
+    """A conversion whose features are off, or of another shape, is refused, and so is one for another size."""
+    network, image = ConvertedExtractor(model), random_image(SIDE).numpy()
+    network.check(features(tiny, image), SIDE)
+    with pytest.raises(ConversionError, match="off by"):
+        network.check(features(noisy_network(), image), SIDE)
+    with pytest.raises(ConversionError, match="off by inf"):
+        network.check(features(tiny, image)[:, 1:], SIDE)
+    with pytest.raises(ConversionError, match="OpenVINO fails"):
+        network.check(features(tiny, image), 2 * SIDE)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "network cut off": lambda file: file.write_bytes(file.read_bytes()[:-1000]),
+    "network empty": lambda file: file.write_bytes(b""),
+    "network gone": lambda file: file.unlink(),
+    "network with other weights": lambda file: file.write_bytes(convert(noisy_network(), SIDE)),
+    "network of another size": lambda file: file.write_bytes(convert(built(TINY, 2 * SIDE), 2 * SIDE)),
+    "features cut off": lambda file: features_file(file).write_bytes(features_file(file).read_bytes()[:-1000]),
+    "features empty": lambda file: features_file(file).write_bytes(b""),
+    "features something else": lambda file: features_file(file).write_bytes(b"features" * 99),
+    "features gone": lambda file: features_file(file).unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_made_anew(
+    tiny: FeatureExtractor,
+    model: bytes,
+    kept: Path,
+    tiny_spec: EmbeddingSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: str,
 ) -> None:
-    """A file that is cut off or empty is replaced."""
-    file = tmp_path / "n.onnx"
-    file.write_bytes({"cut off": model[: len(model) // 2], "no network": b""}[damage])
-    monkeypatch.setattr("tasks.stores.networks.convert", lambda *_: model)
-    converted(file, tiny, SIDE, kept=kept_network(file, "float32"))
-    assert file.read_bytes() == model
+    """A network, or features to compare it with, that is not what was written is replaced and never used."""
+    DAMAGES[damage](kept)
+    assert kept_network(kept, tiny_spec) is None
+    monkeypatch.setattr(networks, "convert", lambda *_: model)
+    monkeypatch.setattr(embed_stage, "load_state_dict", lambda *_: {})
+    monkeypatch.setattr(embed_stage, "build_extractor", lambda *_: tiny)
+    assert chosen(kept, tiny_spec, engine="openvino").is_converted
+    assert kept.read_bytes() == model
+    assert kept_network(kept, tiny_spec)
 
 
-def test_a_file_with_other_weights_is_made_anew(noisy: FeatureExtractor, model: bytes, tmp_path: Path) -> None:
-    """A file that holds the network with other weights is replaced; its features are never used."""
-    file, images = tmp_path / "n.onnx", pictures(2, SIDE)
-    file.write_bytes(model)
-    found = converted(file, noisy, SIDE, kept=kept_network(file, "float32"))(torch.from_numpy(images))
-    assert largest_difference(found, features(noisy, images)) < CONVERSION_TOLERANCE["float32"]
-    assert file.read_bytes() != model
+def test_a_byte_that_flips_in_the_features_is_noticed(kept: Path, tiny_spec: EmbeddingSpec) -> None:
+    """Wherever it is, what it is compared with is what was written, or nothing."""
+    whole = features_file(kept).read_bytes()
+    written = kept_network(kept, tiny_spec)
+    assert written
+    for at in range(100, len(whole), len(whole) // 20):
+        features_file(kept).write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+        found = kept_network(kept, tiny_spec)
+        assert found is None or found.size == written.size
 
 
 class Unconvertible(nn.Module):
@@ -132,44 +198,37 @@ class Unconvertible(nn.Module):
 
 
 def test_a_network_that_cannot_be_converted_runs_in_torch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny_spec: EmbeddingSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What cannot be converted is a warning in the log that names the network, and torch computes it."""
     with pytest.raises(ConversionError, match="cannot be converted"):
         convert(Unconvertible(), SIDE)  # type: ignore[arg-type]
     monkeypatch.setattr(embed_stage, "get_run_logger", lambda: logging.getLogger("run"))
-    spec = describe(TINY, weights="test", layers=None, image_size=SIDE)
-    assert embed_stage._converted(tmp_path / "n.onnx", Unconvertible(), spec, None) is None  # type: ignore[arg-type]
+    monkeypatch.setattr(embed_stage, "load_state_dict", lambda *_: {})
+    monkeypatch.setattr(embed_stage, "build_extractor", lambda *_: Unconvertible())
+    found = chosen(tmp_path / "n.onnx", tiny_spec, engine="openvino")
+    assert not found.is_converted
+    assert isinstance(found.extractor, Unconvertible)
     assert f"{TINY} runs in torch and not in OpenVINO: it cannot be converted" in caplog.text
 
 
-def test_a_network_with_other_results_is_refused(noisy: FeatureExtractor, model: bytes) -> None:
-    """A conversion whose features are off is refused."""
-    with pytest.raises(ConversionError, match="off by"):
-        ConvertedExtractor(model).checked(noisy, SIDE)
-
-
 @pytest.mark.parametrize(
-    ("asked", "device", "n_images", "exists", "has_memory", "expected"),
+    ("asked", "device", "n_images", "has_memory", "expected"),
     [
-        ({}, "cpu", embed_stage.CONVERTED_FROM, False, True, True),
-        ({}, "cpu", embed_stage.CONVERTED_FROM - 1, False, True, False),
-        ({}, "cpu", 1, True, True, True),
-        ({}, "cpu", 10_000, True, False, False),
-        ({}, "cuda", 10_000, True, True, False),
-        ({"engine": "torch"}, "cpu", 10_000, True, True, False),
-        ({"engine": "openvino"}, "cpu", 1, False, True, True),
+        ({}, "cpu", embed_stage.CONVERTED_FROM, True, True),
+        ({}, "cpu", embed_stage.CONVERTED_FROM - 1, True, False),
+        ({}, "cpu", 10_000, False, False),
+        ({}, "cuda", 10_000, True, False),
+        ({"engine": "torch"}, "cpu", 10_000, True, False),
+        ({"engine": "openvino"}, "cpu", 1, True, True),
     ],
 )
 def test_when_a_network_is_converted(
-    tmp_path: Path, asked: dict[str, Any], device: str, n_images: int, exists: bool, has_memory: bool, expected: bool
+    asked: dict[str, Any], device: str, n_images: int, has_memory: bool, expected: bool
 ) -> None:
-    """On a CPU, in float32, for many images or where the file is there, unless memory is short or torch asked for."""
-    file = tmp_path / "n.onnx"
-    if exists:
-        file.write_bytes(b"")
+    """On a CPU, in float32, for many images, unless memory is short or torch asked for."""
     config = EmbedConfig.model_validate(asked)
-    wanted = embed_stage._is_converted(config, file, n_images=n_images, has_memory=has_memory)
+    wanted = embed_stage._converts(config, n_images=n_images, has_memory=has_memory)
     assert (embed_stage._may_convert(config, device) and wanted) is expected
 
 
@@ -184,15 +243,14 @@ def test_when_a_network_is_converted(
     ],
 )
 def test_bf16_is_computed_by_one_engine_however_few_images_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, engine: str, is_native: bool, expected: bool
+    monkeypatch: pytest.MonkeyPatch, device: str, engine: str, is_native: bool, expected: bool
 ) -> None:
     """Two engines agree to three digits: what one image is embedded with must not depend on how many there are."""
     monkeypatch.setattr(embed_stage, "has_native_bf16", lambda _: is_native)
     config = EmbedConfig.model_validate({"precision": "bf16", "engine": engine})
     assert embed_stage._may_convert(config, device) is expected
     for n_images, has_memory in ((1, False), (10_000, True)):
-        file = tmp_path / "n.onnx"
-        assert embed_stage._is_converted(config, file, n_images=n_images, has_memory=has_memory)
+        assert embed_stage._converts(config, n_images=n_images, has_memory=has_memory)
 
 
 def test_threads_share_a_converted_network(tiny: FeatureExtractor, model: bytes) -> None:
@@ -245,7 +303,9 @@ def test_bf16_is_near_float32(tiny: FeatureExtractor) -> None:
 @pytest.mark.skipif(not has_native_bf16("cpu"), reason="this processor has no bfloat16 of its own")
 def test_bf16_in_openvino_is_near_float32(tiny: FeatureExtractor, model: bytes) -> None:
     """Features in bf16 are off by less than the stated part of their norm, and by more than rounding to float32."""
-    found = ConvertedExtractor(model, precision="bf16").checked(tiny, SIDE)(torch.from_numpy(pictures(3, SIDE)))
+    network = ConvertedExtractor(model, precision="bf16")
+    network.check(features(tiny, random_image(SIDE).numpy()), SIDE)
+    found = network(torch.from_numpy(pictures(3, SIDE)))
     off = largest_difference(found, features(tiny, pictures(3, SIDE)))
     assert CONVERSION_TOLERANCE["float32"] < off < CONVERSION_TOLERANCE["bf16"]
 
