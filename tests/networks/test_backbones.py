@@ -470,6 +470,16 @@ def test_a_grey_image_is_prepared_as_a_coloured_one(interpolation: str, odd: tup
         np.testing.assert_array_equal(found[channel], prepare_image(coloured, spec)[channel])
 
 
+def test_a_grey_image_whose_channels_share_their_memory_is_prepared_as_a_copy_of_it() -> None:
+    """As images are read: bit for bit, and into the place of a batch that is given."""
+    spec = spec_for_pixels(16, "bicubic")
+    grey = np.random.default_rng(0).integers(0, 255, (40, 30, 1), dtype=np.uint8)
+    shared, batch = np.broadcast_to(grey, (40, 30, 3)), np.full((2, 3, 16, 16), np.nan, np.float32)
+    prepare_image(shared, spec, out=batch[1])
+    np.testing.assert_array_equal(batch[1], prepare_image(shared.copy(), spec))
+    assert np.isnan(batch[0]).all()
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 64), (64, 16), (20, 80)])
 def test_a_long_image_is_squashed_and_not_cut(height: int, width: int) -> None:
     """The whole of an oblong image is in the square: its bright end keeps its share and its place."""

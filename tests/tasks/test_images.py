@@ -54,9 +54,11 @@ def test_lossy_formats_keep_the_picture(kind):
 
 
 def test_grey_becomes_rgb():
-    """An 8-bit grey image has three equal channels with its own values."""
+    """An 8-bit grey image has three equal channels with its own values, which are there once."""
     grey = RGB[:, :, 0]
-    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(grey), "PNG")), np.stack([grey] * 3, axis=2))
+    pixels = decode_image(encoded(Image.fromarray(grey), "PNG"))
+    np.testing.assert_array_equal(pixels, np.stack([grey] * 3, axis=2))
+    assert np.shares_memory(pixels[:, :, 0], pixels[:, :, 2])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
