@@ -187,7 +187,7 @@ def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: i
         parts={
             "nearest distances": 2 * read + 4 * slab + 8 * n_reference * n_patches,
             "rarity and weights": 72 * n_images * n_patches,
-            "embeddings being pooled": min(bags, n_contents) * n_patches * dim * 38,
+            "embeddings being pooled": min(bags, n_contents) * n_patches * dim * 26,
             "descriptors": 16 * n_images * dim,
             "the rest": _FIXED,
         },

@@ -110,7 +110,7 @@ def _embed_new(
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
     device = choose_device(config.embed.device)
     chosen = _choose_network(config.embed, spec, network, device, n_images=len(new), memory=memory)
-    limits = _choose_limits(chosen, spec, device, memory)
+    limits = _choose_limits(chosen, spec, device, n_images=len(new), memory=memory)
     if spec.precision == "bf16" and not has_native_bf16(device):
         get_run_logger().warning("precision bf16: %s has no bfloat16 of its own, expect no gain over float32", device)
     segment = segment_images(spec.n_patches, spec.dim)
@@ -191,7 +191,7 @@ class _Limits:
     max_pixels: int
 
 
-def _choose_limits(network: _Network, spec: EmbeddingSpec, device: str, memory: int) -> _Limits:
+def _choose_limits(network: _Network, spec: EmbeddingSpec, device: str, *, n_images: int, memory: int) -> _Limits:
     """Plan the memory before any image is decoded: the largest batch that fits, and what is left for decoding.
 
     An image that is too large for what is left waits for a run with more memory; the others do not wait for it.
@@ -215,7 +215,7 @@ def _choose_limits(network: _Network, spec: EmbeddingSpec, device: str, memory: 
             batch=batch,
             images_at_once=CORES if is_converted else threads * batch,
             threads=threads,
-            segment_images=segment_images(spec.n_patches, spec.dim) + batch,
+            segment_images=min(n_images, segment_images(spec.n_patches, spec.dim) + batch),
             largest_pixels=largest_pixels,
         )
 

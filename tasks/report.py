@@ -108,7 +108,7 @@ def report(
     ).check(memory)
     run = _Run(
         category=category,
-        run_id=runs.new_run_id(key),
+        run_id=runs.new_run_id(Path(runs_folder), key),
         key=key,
         config=config,
         spec=spec,

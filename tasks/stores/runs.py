@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +27,12 @@ _RUN_ID: Final = re.compile(rf"(\d{{8}}T\d{{6}}Z)-[0-9a-f]{{{_KEY_DIGITS}}}")
 _WHEN: Final = "%Y%m%dT%H%M%SZ"
 
 
-def new_run_id(key: str) -> str:
-    """Name of a run: when it began (UTC) and the start of its key."""
-    return f"{datetime.now(UTC):{_WHEN}}-{key[:_KEY_DIGITS]}"
+def new_run_id(runs: Path, key: str) -> str:
+    """Name of a run: when it began (UTC) and the start of its key; the next second whose name is not taken."""
+    began = datetime.now(UTC)
+    while (runs / (run_id := f"{began:{_WHEN}}-{key[:_KEY_DIGITS]}")).exists():
+        began += timedelta(seconds=1)
+    return run_id
 
 
 def began_at(run_id: str) -> datetime | None:

@@ -89,7 +89,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
         images_at_once=CORES if is_converted else threads * batch,
         batch=batch,
         threads=threads,
-        segment_images=segment_images(spec.n_patches, spec.dim),
+        segment_images=min(n_images, segment_images(spec.n_patches, spec.dim)),
         largest_pixels=[pixels**2] * threads,
     )
     predicted = plan.total
