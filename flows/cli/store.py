@@ -54,7 +54,7 @@ def check(
         from anoclust_core.errors import StoreError
         from flows.console import StageBars
         from flows.tables import human_bytes
-        from tasks.stores.checking import check_store
+        from tasks.stores.checking.store import check_store
 
         settings = _settings(store, config)
         layout = _layout(settings)

@@ -22,7 +22,7 @@ from anoclust_core.config import RunConfig
 from flows.cli import app
 from flows.run import CategoryOutcome
 from tasks.stores import collecting, inventory, runs
-from tasks.stores.checking import Checked, check_store
+from tasks.stores.checking.store import Checked, check_store
 from tasks.stores.collecting import Collected, collect
 from tasks.stores.files import read_json, safe_name, write_json
 from tasks.stores.layout import StoreLayout
@@ -583,7 +583,7 @@ def test_show_of_nothing(tmp_path: Path, store: Store) -> None:
 def test_looking_back_is_quick() -> None:
     """Showing, checking, collecting and exporting import neither torch nor Prefect nor Dask."""
     code = (
-        "import sys, flows.tables, tasks.export, tasks.stores.checking, tasks.stores.collecting, tasks.stores.history\n"
+        "import sys, flows.tables, tasks.export, tasks.stores.checking.store, tasks.stores.collecting, tasks.stores.history\n"
         "sys.exit(bool({'torch', 'timm', 'prefect', 'dask', 'distributed'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
