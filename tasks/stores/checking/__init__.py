@@ -1,1 +1,1 @@
-"""Verify a store, and change nothing: `store` goes through all of it, the other modules each check one kind of thing."""
+"""Verify a store and change nothing: `store` goes through all of it, the other modules check one kind of thing each."""
