@@ -15,6 +15,7 @@ from anoclust_core.errors import StoreError
 from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.partitions import PartitionMatch
 from tasks.stores.catalog import clusters, decisions, images, nights, notices, opening
+from tasks.stores.catalog.changes import Changes
 from tasks.stores.catalog.facts import (
     AssignmentFact,
     ClusterFact,
@@ -347,7 +348,9 @@ class Catalog:
         engine = self._engine.execution_options(writes=True)
         with opening.told_as_ours(self._engine), Session(engine) as session, session.begin():
             opening.lock_category(session.connection(), category)
+            changes = Changes(session)
             yield session
+            changes.commit_to_outbox()
 
 
 def _now() -> datetime:

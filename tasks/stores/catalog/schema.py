@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, ForeignKeyConstraint, Index, MetaData, String, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from anoclust_core.nights import in_utc
@@ -190,3 +201,22 @@ class Notice(Base):
     event: Mapped[str]
     payload: Mapped[dict[str, Any]]
     sent_at: Mapped[datetime | None]
+
+
+class Identity(Base):
+    """The one row that says which store the catalog is of."""
+
+    __tablename__ = "identity"
+
+    only: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    identity: Mapped[str | None]
+    position: Mapped[int]
+
+
+class Outbox(Base):
+    """A change that was committed and that the store's journal may not have yet."""
+
+    __tablename__ = "outbox"
+
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    record: Mapped[str] = mapped_column(Text)
