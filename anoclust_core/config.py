@@ -76,6 +76,13 @@ def _valid_device(text: str) -> str:
     return text
 
 
+def _without_password(text: str) -> str:
+    """Refuse what Dask knows nothing of and reports would show: its addresses have neither user nor parameters."""
+    if re.search(r"[@?\s]", text):
+        raise ValueError("is an address such as tcp://host:8786")
+    return text
+
+
 def _none_if(word: str) -> BeforeValidator:
     """Read a word as no value: files and environment variables have no other way to say it."""
     return BeforeValidator(lambda value: None if value == word else value)
@@ -192,7 +199,7 @@ class PairConfig(_Section):
 
     reference: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("auto")] = None
     store_budget: Annotated[ByteSize, Field(gt=0)] = DEFAULT_STORE_BUDGET
-    dask: Annotated[str | None, _none_if("none")] = None
+    dask: Annotated[Annotated[str, AfterValidator(_without_password)] | None, _none_if("none")] = None
 
 
 class WeighConfig(_Section):

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import content_key
+from anoclust_core.masking import has_secret
 from flows.deploy_files import apply_files
+from flows.deploy_secrets import forget_passwords
 from flows.orchestrator import told_where_no_server_answers
 from tasks.stores.listing import list_categories
 
@@ -39,7 +41,6 @@ DEFAULT_AT: Final = "04:15"
 REAP_CRON: Final = "*/5 * * * *"
 """How often dead runs are looked for."""
 
-CATALOG: Final = "night.catalog"
 PATHS: Final = ("data.normals", "embed.checkpoint")
 """Settings that may be paths."""
 
@@ -66,6 +67,8 @@ class Nights:
         Folder of the files that declare limits and automations.
     notify
         Where messages go, see `apply_files`.
+    variables
+        What a worker of our own is given besides, see `worker_variables`.
     """
 
     data: Path
@@ -75,6 +78,7 @@ class Nights:
     timezone: str
     files: Path
     notify: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def apply(self, client: SyncPrefectClient) -> list[str]:
         """Make the server what these and the files say; gives what was made or changed, nothing the second time.
@@ -87,7 +91,7 @@ class Nights:
         self.store.mkdir(parents=True, exist_ok=True)
         categories = self.categories()
         changed = apply_files(client, self.files, notify=self.notify)
-        return [*changed, *self.register(client, categories)]
+        return [*changed, *self.register(client, categories), *forget_passwords(client)]
 
     def categories(self) -> list[str]:
         """Names of the categories that there are now.
@@ -207,17 +211,29 @@ def daily(at: str) -> str:
 
 
 def given_settings(settings: Settings) -> dict[str, object]:
-    """Pick what flags and the file set, which runs do not see; variables they inherit from the worker."""
-    from flows.settings import DEFAULT, PREFIX, STORE
+    """Pick what flags and the file set, which runs do not see; variables they inherit from the worker.
+
+    Parameters of a deployment are read by everybody who sees the UI: of a catalog's URL with a password they have only
+    what may be shown, and a run takes the whole from its worker's variable, see `worker_variables`.
+    """
+    from flows.settings import CATALOG, DEFAULT, PREFIX, STORE
 
     given = {
         name: value
         for name, value in settings.values().items()
         if name != STORE and settings.origins[name] != DEFAULT and not settings.origins[name].startswith(PREFIX)
     }
-    if CATALOG in given:  # shown with its password hidden
-        given[CATALOG] = str(settings.config.night.catalog)
+    if CATALOG not in given and has_secret(settings.config.night.catalog or ""):
+        given[CATALOG] = settings.values()[CATALOG]  # by a variable: a worker that lacks it must not begin another one
     return {name: _absolute(value) if name in PATHS else value for name, value in given.items()}
+
+
+def worker_variables(settings: Settings) -> dict[str, str]:
+    """Give what runs need and deployments do not tell: variables for the worker's process."""
+    from flows.settings import CATALOG, variable_of
+
+    catalog = settings.config.night.catalog
+    return {variable_of(CATALOG): catalog} if catalog is not None and has_secret(catalog) else {}
 
 
 def _absolute(value: object) -> object:

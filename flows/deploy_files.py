@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from anoclust_core.errors import ConfigError
+from anoclust_core.masking import HIDDEN
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -163,9 +164,14 @@ def _block(client: SyncPrefectClient, notify: str, changed: list[str]) -> UUID:
         return client.read_block_document_by_name(name, kind).id
     except ObjectNotFound:
         raise ConfigError(
-            f"--notify takes a web address or a block as KIND/NAME that Prefect knows; found {notify!r}; `prefect "
-            "block ls` lists them, the page Blocks of the UI makes one"
+            f"--notify takes a web address or a block as KIND/NAME that Prefect knows; found {_shown_block(notify)}; "
+            "`prefect block ls` lists them, the page Blocks of the UI makes one"
         ) from None
+
+
+def _shown_block(notify: str) -> str:
+    """What was given for a block; an address whose scheme was forgotten is a secret from end to end."""
+    return repr(notify) if re.fullmatch(r"[a-z0-9-]+(/[A-Za-z0-9_-]{1,40})?", notify) else HIDDEN
 
 
 def _webhook(url: str, changed: list[str]) -> UUID:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from anoclust_core.errors import DatasetError, ResourceError
+from anoclust_core.masking import masked, masked_text
 from flows.deploy import POOL, Nights, cancel_late
 from flows.guard import watch
 
@@ -164,7 +165,9 @@ def server(port: int, logs: Path) -> Iterator[tuple[str, list[Service]]]:
         yield url, [service] if service else []
 
 
-def worker(url: str, logs: Path, *, name: str = POOL) -> AbstractContextManager[Service]:
+def worker(
+    url: str, logs: Path, *, name: str = POOL, variables: Mapping[str, str] | None = None
+) -> AbstractContextManager[Service]:
     """Start a worker for the length of the block; runs that it has started end with it.
 
     Parameters
@@ -175,11 +178,15 @@ def worker(url: str, logs: Path, *, name: str = POOL) -> AbstractContextManager[
         Folder of its log.
     name
         Of the worker; the machine's is added, by which `flows.reaper` knows whose processes it can see.
+    variables
+        Of its environment, besides: what deployments do not tell.
     """
     named = f"{name}@{socket.gethostname()}"
     arguments = ["worker", "start", "--pool", POOL, "--type", "process", "--name", named]
     environment = {"PREFECT_API_URL": url, "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false", "DO_NOT_TRACK": "1"}
-    return running(Service("Prefect worker", arguments, environment, logs / "worker.log", signal.SIGINT))
+    return running(
+        Service("Prefect worker", arguments, {**environment, **(variables or {})}, logs / "worker.log", signal.SIGINT)
+    )
 
 
 @contextmanager
@@ -231,14 +238,14 @@ def serve(nights: Nights, *, port: int, tell: Callable[[str], None]) -> None:
         cancelled = cancel_late(client)
         if cancelled:
             tell(f"{len(cancelled)} late runs cancelled: one run of each category catches up")
-        services.append(stack.enter_context(worker(url, logs)))
-        tell(f"nights at {nights.cron} ({nights.timezone}); Ctrl-C ends it\n  {url.removesuffix('/api')}")
+        services.append(stack.enter_context(worker(url, logs, variables=nights.variables)))
+        tell(f"nights at {nights.cron} ({nights.timezone}); Ctrl-C ends it\n  {masked(url).removesuffix('/api')}")
 
         def look() -> None:
             try:
                 changed = nights.register(client, nights.categories())
             except (DatasetError, OSError, httpx.HTTPError) as error:
-                tell(f"cannot look for new categories, trying again: {error}")
+                tell(f"cannot look for new categories, trying again: {masked_text(str(error))}")
                 return
             for line in changed:
                 tell(f"registered {line}")
@@ -297,5 +304,5 @@ def _wait_for(url: str, service: Service | None) -> None:
             service.check()
         if time.monotonic() > until:
             where = f"; {service.log} says more" if service else "; start it, or unset PREFECT_API_URL to have one here"
-            raise ResourceError(f"no Prefect server answers at {url}{where}")
+            raise ResourceError(f"no Prefect server answers at {masked(url)}{where}")
         time.sleep(0.3)

@@ -18,7 +18,7 @@ from flows.cluster import cluster_category
 from flows.nights import NightOutcome, run_nights
 from flows.plan import embedding_keys, pair_key, plan_run, settings_key
 from flows.run import finished_run
-from flows.settings import STORE, resolve
+from flows.settings import STORE, resolve, with_secrets
 from flows.stages import EmbeddedImages, compare_images, embed_any
 from tasks import telemetry
 from tasks.adopt import adopt
@@ -78,7 +78,7 @@ def nightly(
     outcomes
         By category, see `NightOutcome`.
     """
-    resolved = resolve({**(settings or {}), STORE: store})
+    resolved = resolve({**with_secrets(settings or {}), STORE: store})
     outcomes = list(
         run_nights(
             Path(data),

@@ -93,7 +93,7 @@ class _Asked:
     layout: StoreLayout
     config: RunConfig
     spec: EmbeddingSpec
-    catalog: Path | str
+    catalog: Path | str = field(repr=False)  # a URL may hold a password
     only_until: bool
     recluster: bool
     debug: bool

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from anoclust_core.errors import ResourceError
+from anoclust_core.masking import masked_text
 from tasks import telemetry
 
 
@@ -70,8 +71,8 @@ def told_where_no_server_answers() -> Iterator[None]:
         if not str(error).startswith("Failed to reach API"):
             raise
         raise ResourceError(
-            f"no Prefect server answers ({error}); start one with `prefect server start`, or unset PREFECT_API_URL to "
-            "run without"
+            f"no Prefect server answers ({masked_text(str(error))}); start one with `prefect server start`, or unset "
+            "PREFECT_API_URL to run without"
         ) from error
 
 

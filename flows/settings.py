@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from anoclust_core.config import RunConfig, flatten, nest
 from anoclust_core.errors import ConfigError
+from anoclust_core.masking import HIDDEN, masked, masked_text
 from anoclust_core.setting_texts import SETTING_TEXTS, SETTING_VALUES
 
 FILE_NAME: Final = "anoclust.toml"
@@ -29,6 +30,9 @@ FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
 STORE: Final = "store"
 STORE_VALUES: Final = "a folder that this machine sees"
 STORE_TEXT: Final = "Folder that everything is kept in: embeddings, distances, runs."
+CATALOG: Final = "night.catalog"
+"""The setting whose value may hold a password."""
+
 DEFAULT_STORE: Final = "anoclust-store"
 DEFAULT: Final = "default"
 
@@ -70,7 +74,7 @@ class Settings:
     origins: Mapping[str, str]
 
     def values(self) -> dict[str, str | int | float]:
-        """Every value by dotted name, as a file or variable would write it."""
+        """Every value by dotted name, as a file or variable would write it, but for passwords."""
         return {STORE: str(self.store), **{name: as_text(name, value) for name, value in _flat(self.config).items()}}
 
 
@@ -96,8 +100,8 @@ def as_text(name: str, value: object) -> str | int | float:
         return str(value).lower()
     if value is None:
         return _WORD_FOR_NOTHING.get(name, "auto")
-    if name == "night.catalog":
-        return re.sub(r"(?<=://)([^/@]*):[^/@]*@", r"\1:***@", str(value))
+    if name == CATALOG:
+        return masked(str(value))
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
     if name in _BYTES:
@@ -183,6 +187,26 @@ def resolve(
     return Settings(Path(store), config, origins)
 
 
+def with_secrets(given: Mapping[str, object], environment: Mapping[str, str] | None = None) -> dict[str, object]:
+    """Settings as a deployment keeps them, less what it only shows: that is left to the variable of this process.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such variable: without it another catalog would be begun.
+    """
+    variables = os.environ if environment is None else environment
+    shown, variable = given.get(CATALOG), variable_of(CATALOG)
+    if HIDDEN not in str(shown):
+        return dict(given)
+    if not variables.get(variable):
+        raise ConfigError(
+            f"this deployment's catalog is {shown}, and its password is not kept in the deployment; start the worker "
+            f"with the variable {variable} set to the whole URL"
+        )
+    return {name: value for name, value in given.items() if name != CATALOG}
+
+
 _Source = dict[str, tuple[object, str]]
 """From dotted name to value and origin."""
 
@@ -230,7 +254,9 @@ def _check_names(path: Path, content: Mapping[str, object]) -> None:
     hint = "`anoclust config show` lists every setting"
     for name, value in content.items():
         if name in sections and not isinstance(value, dict):
-            raise ConfigError(f"{path}: {name} is a section, [{name}], not a value; found {value!r}; {hint}")
+            raise ConfigError(
+                f"{path}: {name} is a section, [{name}], not a value; found {masked_text(repr(value))}; {hint}"
+            )
         if name in known and isinstance(value, dict):
             raise ConfigError(f"{path}: {name} is a value, not a section; it takes {_values(name)}")
         if isinstance(value, dict) and name not in sections:
@@ -289,7 +315,8 @@ def _takes(name: str, found: object, origins: Mapping[str, str]) -> str:
     words = [word for word in re.split(r", | or ", values) if " " not in word]
     close = get_close_matches(str(found), words, n=1, cutoff=_ALIKE)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"{where} takes {values}; found {found!r}{hint}"
+    shown = HIDDEN if name == CATALOG else masked_text(repr(found))
+    return f"{where} takes {values}; found {shown}{hint}"
 
 
 def _values(name: str) -> str:

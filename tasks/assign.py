@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +59,7 @@ class Place:
     """
 
     layout: StoreLayout
-    catalog: Path | str
+    catalog: Path | str = field(repr=False)  # a URL may hold a password
     category: str
     night: date
 

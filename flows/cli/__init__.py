@@ -12,6 +12,7 @@ import gc
 import typer
 
 from flows.cli import benchmark, clusters, config, export, nights, prepare, run, show, store, up
+from flows.cli.arguments import hide_secrets
 from flows.cli.messages import OneParagraph
 
 __all__ = ["app", "main"]
@@ -42,6 +43,7 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Entry point of the installed command."""
+    hide_secrets()
     # a last collection over all that torch and Prefect are made of kept the prompt away for three seconds
     atexit.register(gc.freeze)
     app()

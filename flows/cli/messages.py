@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from anoclust_core.errors import AnoclustError, StoreError
+from anoclust_core.masking import masked_text
 
 _UsageError: Final[Any] = typer.BadParameter.__mro__[1]
 """A wrong command line, as Typer finds it."""
@@ -106,6 +107,6 @@ def _say_usage(error: Any) -> None:
 
 
 def say(message: str) -> None:
-    """One paragraph on standard error, whatever line breaks a cause has brought along."""
-    text = re.sub(r"\s*\n\s*", " ", message.strip())
+    """One paragraph on standard error, whatever line breaks and passwords a cause has brought along."""
+    text = masked_text(re.sub(r"\s*\n\s*", " ", message.strip()))
     typer.secho(f"anoclust: {text}", err=True, fg="red" if sys.stderr.isatty() else None)

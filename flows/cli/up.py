@@ -110,6 +110,8 @@ def apply(
             changed = nights.apply(client)
         for line in changed or ["nothing to change"]:
             typer.echo(line)
+        for name in nights.variables:
+            typer.echo(f"the catalog's password is not kept on the server: start every worker with {name} set")
 
 
 @app.command("catch-up")
@@ -126,7 +128,7 @@ def catch_up(debug: Debug = False) -> None:
 
 def _nights(data: Path, settings: Settings, at: str, notify: str | None, files: Path | None) -> Nights:
     """Collect what the commands register."""
-    from flows.deploy import Nights, daily, given_settings
+    from flows.deploy import Nights, daily, given_settings, worker_variables
     from flows.deploy_files import FOLDER
 
     return Nights(
@@ -137,4 +139,5 @@ def _nights(data: Path, settings: Settings, at: str, notify: str | None, files: 
         timezone=settings.config.night.timezone,
         files=files or FOLDER,
         notify=notify or None,
+        variables=worker_variables(settings),
     )

@@ -19,6 +19,7 @@ from distributed.system import MEMORY_LIMIT
 from threadpoolctl import threadpool_limits
 
 from anoclust_core.errors import AnoclustError, ResourceError
+from anoclust_core.masking import has_secret, masked_text, without
 
 Job = TypeVar("Job")
 
@@ -124,12 +125,17 @@ def _connected(address: str) -> Iterator[Client]:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ResourceError(
-            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler` and workers with "
-            "`dask worker`, or leave --dask out to compute on this machine"
+            f"no Dask scheduler answers at {masked_text(address)} ({_told(error, address)}); start one with "
+            "`dask scheduler` and workers with `dask worker`, or leave --dask out to compute on this machine"
         ) from error
     with client:
         client.register_plugin(OneBlasThread())
         yield client
+
+
+def _told(error: Exception, address: str) -> str:
+    """What a library says, which repeats an address without its beginning."""
+    return masked_text(without(str(error), address.partition("://")[2]) if has_secret(address) else str(error))
 
 
 def _run_there(

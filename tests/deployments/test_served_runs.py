@@ -214,3 +214,24 @@ def test_a_block_of_ones_own_is_taken(stack, client, webhook, tmp_path):
     assert apply_files(client, tmp_path, notify="custom-webhook/quality") == ["automation own"]
     with pytest.raises(ConfigError, match="custom-webhook/nobody"):
         apply_files(client, tmp_path, notify="custom-webhook/nobody")
+
+
+def test_passwords_that_an_earlier_version_kept_are_taken_out(client, folder):
+    """Deployments and their runs had the catalog's whole URL; applied anew they show it without the password."""
+    url = "postgresql://me:Zq7Zq7@host/x"
+    old = nightly_deployment(
+        "old", data=folder, store=folder, settings={"night.catalog": url, "seed": 3}, cron="0 4 1 1 *", timezone="UTC"
+    )
+    register(client, [old], folder=folder)
+    known = client.read_deployment_by_name(old.full_name)
+    later = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=30))
+    run = client.create_flow_run_from_deployment(known.id, state=later)
+    assert run.parameters["settings"]["night.catalog"] == url
+
+    changed = forget_passwords(client)
+
+    assert any(line.startswith("nightly/old") for line in changed)
+    shown = {"night.catalog": "postgresql://me:***@host/x", "seed": 3}
+    assert client.read_deployment_by_name(old.full_name).parameters["settings"] == shown
+    assert client.read_flow_run(run.id).parameters["settings"] == shown
+    assert forget_passwords(client) == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from alembic import command
 from alembic.config import Config
@@ -16,9 +18,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, StatementError
 
 from anoclust_core.errors import AnoclustError, BusyError, ConfigError, StoreError
+from anoclust_core.masking import HIDDEN, masked, masked_text, without
 
 BUSY_SECONDS: Final = 30.0
 """How long a writer waits for another one."""
+
+LAST_PORT: Final = 65535
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -73,15 +78,16 @@ def told_as_ours(engine: Engine) -> Iterator[None]:
         if any(words in str(error.orig) for words in ("database is locked", "lock timeout", "locked by another")):
             raise BusyError(f"somebody else is writing to the catalog {place}; try again in a moment") from error
         raise StoreError(
-            f"the catalog {place} cannot be used: {_first_line(error)}; see that it can be reached and written"
+            f"the catalog {place} cannot be used: {_first_line(error, engine.url)}; see that it can be "
+            "reached and written"
         ) from error
     except DatabaseError as error:
         if isinstance(error.orig, sqlite3.DatabaseError) and type(error.orig) is sqlite3.DatabaseError:
             raise StoreError(
-                f"the catalog {place} is damaged: {_first_line(error)}; put a copy from a backup in its place, or move "
-                "it away to begin anew: names and decisions are nowhere else"
+                f"the catalog {place} is damaged: {_first_line(error, engine.url)}; put a copy from a backup in its "
+                "place, or move it away to begin anew: names and decisions are nowhere else"
             ) from error
-        raise StoreError(f"the catalog {place} refused: {_first_line(error)}") from error
+        raise StoreError(f"the catalog {place} refused: {_first_line(error, engine.url)}") from error
     except StatementError as error:
         if isinstance(error.orig, AnoclustError):
             raise error.orig from None  # a value that was refused before the database saw it
@@ -90,7 +96,9 @@ def told_as_ours(engine: Engine) -> Iterator[None]:
 
 def shown(url: URL) -> str:
     """Where a catalog is, without the password."""
-    return url.database or "" if url.drivername.startswith("sqlite") else url.render_as_string(hide_password=True)
+    if url.drivername.startswith("sqlite"):
+        return url.database or ""
+    return masked(url.render_as_string(hide_password=True))
 
 
 def lock_category(connection: Connection, category: str) -> None:
@@ -101,21 +109,51 @@ def lock_category(connection: Connection, category: str) -> None:
 
 
 def _url_of(where: Path | str) -> URL:
+    """Read the URL of a catalog.
+
+    Errors do not repeat it, nor do they bring along an error that does: what is wrong may be the password.
+    """
     if isinstance(where, Path):
         return URL.create("sqlite", database=str(where))
     try:
         url = make_url(where)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
+        found = "a port that is no number" if isinstance(error, ValueError) else "neither"
         raise ConfigError(
-            "expected the path of a SQLite file or a URL like postgresql://user@host/name for the catalog, found "
-            "neither; see `anoclust config`"
-        ) from error
+            f"expected the path of a SQLite file or the URL of a database for the catalog, found {found}; write "
+            "postgresql://user@host:5432/name, or user:password in place of user, with %40, %2F and %3A in a password "
+            "for an at sign, / and :"
+        ) from None
     kind = url.get_backend_name()
     if kind in {"postgresql", "postgres"}:
+        _check_parts(url)
         return url.set(drivername="postgresql+psycopg")
     if kind == "sqlite" and url.database:
-        return url.set(drivername="sqlite")
+        if not (url.username or url.password or url.host or url.port):
+            return url.set(drivername="sqlite")
+        raise ConfigError("a SQLite file has neither user nor host; the catalog's URL is sqlite:////folder/file.sqlite")
     raise ConfigError(f"a catalog is kept in a SQLite file or in PostgreSQL, found {kind}; give a URL of one of them")
+
+
+def _check_parts(url: URL) -> None:
+    """Refuse a URL in which a password ends too early: its rest would be taken, and told, for a host or a name.
+
+    Raises
+    ------
+    ConfigError
+        If so, or if the port is none.
+    """
+    query = urlencode(url.query, doseq=True, safe="@")
+    rest = [url.host or "", url.database or "", query if url.username is not None else ""]
+    names = f"{url.username or ''}{url.host or ''}"
+    looks_like_parameters = re.search(r"\?\w+=", url.password or "")
+    if any("@" in part for part in rest) or re.search(r"[/?#=@\s]", names) or looks_like_parameters:
+        raise ConfigError(
+            "the catalog's URL can be read in more than one way; in names and passwords write %40 for @, %2F for /, "
+            "%3A for :, %3F for ?, %23 for #, %3D for = and %20 for a space"
+        )
+    if url.port is not None and not 1 <= url.port <= LAST_PORT:
+        raise ConfigError(f"the port of the catalog's URL is {url.port}; expected 1 to {LAST_PORT}")
 
 
 def _sqlite(url: URL, busy_seconds: float) -> Engine:
@@ -188,5 +226,13 @@ def _migrate(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
-def _first_line(error: DatabaseError) -> str:
-    return str(error.orig).strip().partition("\n")[0]
+def _first_line(error: DatabaseError, url: URL) -> str:
+    """What a driver says, which has the password and may repeat it."""
+    parameters = [part for value in url.query.values() for part in ([value] if isinstance(value, str) else value)]
+    harmless = masked(f"postgresql://{'?' + urlencode(url.query, doseq=True) if url.query else ''}")
+    secrets = [
+        str(url.password or ""),
+        quote(str(url.password or ""), safe=""),
+        *(parameters if HIDDEN in harmless else []),
+    ]
+    return masked_text(without(str(error.orig).strip().partition("\n")[0], *secrets))
