@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from deploying import registered
+from prefect.states import Scheduled
 from stack import eventually, seconds_of
 
 from flows import reaper
-from flows.deploy import EMBEDDING_QUEUE, SCHEDULED_TAG, cancel_late
+from flows.deploy import EMBEDDING_QUEUE, SCHEDULED_TAG, cancel_late, nightly_deployment, register
 from flows.deploy_files import FOLDER, apply_files
+from flows.deploy_secrets import forget_passwords
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]  # two cores may be busy
 
