@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
+from anoclust_core.cells import original
 from anoclust_core.config import RunConfig
 from flows.nights import NightOutcome, run_nights
 from flows.run import run_data
@@ -76,7 +77,7 @@ def from_scratch(manifest: Path, store: Path, config: RunConfig) -> dict[str, st
     if outcome.run is None:
         raise SystemExit(f"the run over everything failed: {outcome.error}")
     with (outcome.run / runs.ASSIGNMENTS_CSV).open(encoding="utf-8", newline="") as file:
-        return {row["path"]: row["cluster"] for row in csv.DictReader(file)}
+        return {original(row["path"]): row["cluster"] for row in csv.DictReader(file)}
 
 
 def one_night(manifest: Path, store: Path, config: RunConfig, night: date, *, recluster: bool = False) -> NightOutcome:

@@ -15,6 +15,7 @@ import pandas as pd
 from anoclust_core.errors import StoreError
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.files import write_bytes, write_json, write_text
+from tasks.stores.written_tables import csv_of_frame
 
 UNKNOWN: Final = "unknown"
 """Class of images without a cluster, where a program needs one."""
@@ -72,8 +73,8 @@ def cluster_table(catalog: Catalog, category: str) -> pd.DataFrame:
 
 
 def write_csv(table: pd.DataFrame, out: Path) -> ExportedClusters:
-    """Write one file of comma-separated values, UTF-8."""
-    write_text(out, table.to_csv(index=False, lineterminator="\n"))
+    """Write one file of comma-separated values, UTF-8, in which no cell is a formula."""
+    write_text(out, csv_of_frame(table))
     return ExportedClusters(out, len(table))
 
 

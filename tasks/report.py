@@ -36,6 +36,7 @@ from tasks.stores import arrays, runs
 from tasks.stores.files import with_digest, write_bytes, write_json, write_text
 from tasks.stores.images import UnreadableImageError, read_image
 from tasks.stores.manifests import load_manifest
+from tasks.stores.written_tables import csv_of_frame
 
 THUMBNAIL_SIDE: Final = 192
 DRAWN_PER_CLUSTER: Final = 24
@@ -132,7 +133,7 @@ def report(
     clusters = run.labels.tolist()
     with runs.publish_run(Path(runs_folder), run.run_id) as draft:
         assignments = _assignments(run, entries)
-        write_text(draft / runs.ASSIGNMENTS_CSV, assignments.to_csv(index=False, lineterminator="\n"))
+        write_text(draft / runs.ASSIGNMENTS_CSV, csv_of_frame(assignments))
         write_bytes(draft / runs.ASSIGNMENTS_PARQUET, _parquet(assignments))
         write_bytes(draft / "figures" / "clusters.jpg", sheet)
         tree_svg = dendrogram_svg(run.linkage, tree.n_clusters, clusters=clusters)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from anoclust_core.weights import mask_weights, soft_weights, temperature
 from tasks.measure import rows_of
 from tasks.stores.files import safe_name, write_bytes, write_text
 from tasks.stores.images import UnreadableImageError, read_image
+from tasks.stores.written_tables import csv_of_frame, csv_of_rows
 
 PAGE = "benchmark.md"
 SHEET_CLUSTERS = 16
@@ -112,13 +111,13 @@ def write_benchmark(out: Path, parts: Sequence[Part]) -> Path:
     pages, shown = ["# Benchmark", ""], []
     for part in parts:
         for table in part.tables:
-            write_text(out / f"{table.name}.csv", _csv([table.header, *table.rows]))
+            write_text(out / f"{table.name}.csv", csv_of_rows([table.header, *table.rows]))
             pages.append(table.markdown())
         for name, data in part.pictures.items():
             write_bytes(out / name, data)
             shown.append(f"![{name}]({name})\n")
     numbers = pd.DataFrame([row for part in parts for row in part.numbers])
-    write_text(out / "measurements.csv", numbers.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "measurements.csv", csv_of_frame(numbers))
     pages += shown
     write_text(out / PAGE, "\n".join(pages))
     return out / PAGE
@@ -226,9 +225,3 @@ def _figures(results: Results, by_backbone: Mapping[str, Results], figures: Sequ
         elif number in ("10", "11"):
             drawn[name] = plots.backbone_bars(by_backbone, "distances")
     return drawn
-
-
-def _csv(rows: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -18,6 +18,7 @@ from anoclust_core.errors import DatasetError
 from anoclust_core.records import GOOD
 from tasks.stores.files import write_text
 from tasks.stores.images import IMAGE_SUFFIXES
+from tasks.stores.written_tables import csv_of_frame
 
 COLUMNS: Final = ("path", "category", "split", "label", "mask")
 """In every manifest: image, product, ``train`` or ``test``, type (``good`` if free of defects), mask image."""
@@ -194,6 +195,8 @@ def mvtec_manifest(source: Path) -> PublicManifest:
 def write_manifest(frame: pd.DataFrame, out: Path) -> Path:
     """Write a manifest as CSV (UTF-8, a header line), whole or not at all; an earlier file of this name is replaced.
 
+    Cells that a spreadsheet would run get an apostrophe in front, which reading the manifest takes away.
+
     Parameters
     ----------
     frame
@@ -223,7 +226,7 @@ def write_manifest(frame: pd.DataFrame, out: Path) -> Path:
             f"expected absolute paths, found {len(relative)} others: {_first_few(relative)}; make them absolute"
         )
     out = out.absolute()
-    write_text(out, frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out, csv_of_frame(frame))
     return out
 
 

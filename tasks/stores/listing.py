@@ -12,8 +12,9 @@ from difflib import get_close_matches
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from anoclust_core.cells import original
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.records import GOOD, DatasetManifest, ImageRecord, Role, SetAside
@@ -240,8 +241,8 @@ def _read_manifest(path: Path) -> list[_Candidate]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restkey="", restval="", strict=True)
-            columns = list(reader.fieldnames or [])
-            lines = [(reader.line_num, row) for row in reader]
+            reader.fieldnames = columns = [original(name) for name in reader.fieldnames or []]
+            lines = [(reader.line_num, _originals(row)) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as a manifest: {error}") from error
     missing = [column for column in ("path", "category") if column not in columns]
@@ -274,6 +275,11 @@ def _read_manifest(path: Path) -> list[_Candidate]:
     if not found:
         raise DatasetError(f"{path} lists no image")
     return found
+
+
+def _originals(row: dict[str, Any]) -> dict[str, Any]:
+    """Cells as they were before an apostrophe kept spreadsheets from running them."""
+    return {name: original(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def _inside(root: Path, written: str, where: str) -> Path:

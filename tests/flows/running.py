@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from anoclust_core.cells import original
 from anoclust_core.config import RunConfig
 from flows.plan import embedding_keys, plan_run
 from flows.run import CategoryOutcome, run_data
@@ -41,9 +42,8 @@ def run_folder(outcome: CategoryOutcome) -> Path:
 
 def assignments(outcome: CategoryOutcome) -> pd.DataFrame:
     """Rows of assignments.csv by path."""
-    return pd.read_csv(run_folder(outcome) / "assignments.csv", dtype={"path": str}, keep_default_na=False).set_index(
-        "path"
-    )
+    rows = pd.read_csv(run_folder(outcome) / "assignments.csv", dtype={"path": str}, keep_default_na=False)
+    return rows.assign(path=rows["path"].map(original)).set_index("path")
 
 
 def cluster_by_content(outcome: CategoryOutcome) -> dict[str, int]:

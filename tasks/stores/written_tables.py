@@ -1,0 +1,34 @@
+"""Tables as CSV text: UTF-8, a header line, and no cell that a spreadsheet would run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from anoclust_core.cells import safe_cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def csv_of_frame(frame: pd.DataFrame) -> str:
+    """Text of a table: texts and names of columns are made safe, numbers stay numbers."""
+    safe = frame.rename(columns=_safe)
+    for at, kind in enumerate(frame.dtypes):
+        if kind.kind not in "iufcbmM":
+            safe.isetitem(at, frame.iloc[:, at].map(_safe, na_action="ignore"))
+    text: str = safe.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def csv_of_rows(rows: Sequence[Sequence[str]]) -> str:
+    """Text of rows of texts, the header first."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([[safe_cell(cell) for cell in row] for row in rows])
+    return text.getvalue()
+
+
+def _safe(cell: object) -> object:
+    return safe_cell(cell) if isinstance(cell, str) else cell
