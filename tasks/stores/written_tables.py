@@ -18,7 +18,7 @@ def csv_of_frame(frame: pd.DataFrame) -> str:
     safe = frame.rename(columns=_safe)
     for at, kind in enumerate(frame.dtypes):
         if kind.kind not in "iufcbmM":
-            safe.isetitem(at, frame.iloc[:, at].map(_safe, na_action="ignore"))
+            safe.isetitem(at, frame.iloc[:, at].map(_safe, na_action="ignore").array)
     text: str = safe.to_csv(index=False, lineterminator="\n")
     return text
 

@@ -73,3 +73,15 @@ def test_relative_paths_of_a_manifest_are_read_back(name: str, tmp_path: Path) -
     (tmp_path / "manifest.csv").write_text(csv_of_rows([["path", "category"], [name, "board"]]), encoding="utf-8")
     (manifest,) = list_datasets(tmp_path / "manifest.csv", config_of(settle_seconds=0))
     assert [image.path for image in manifest.images] == [name]
+
+
+def test_nothing_else_writes_csv() -> None:
+    """Every CSV file of the product goes through the two functions that make its cells safe."""
+    root = Path(__file__).parents[2]
+    writers = [
+        path.name
+        for layer in ("anoclust_core", "tasks", "flows")
+        for path in (root / layer).rglob("*.py")
+        if re.search(r"\.to_csv\(|csv\.writer\(|DictWriter\(|savetxt\(", path.read_text(encoding="utf-8"))
+    ]
+    assert writers == ["written_tables.py"]
