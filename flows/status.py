@@ -90,7 +90,7 @@ def status_of(layout: StoreLayout, where: Path | str, categories: Sequence[str] 
     ConfigError
         If a category is not known.
     """
-    with Catalog.open(where) as catalog:
+    with Catalog.open(where) as opened, opened.view() as catalog:
         return [_status(layout, catalog, known_category(catalog, name)) for name in categories or catalog.categories()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tasks.assign import UNTRACKED, Place
 from tasks.notify import cluster_notice
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import AssignmentFact, NoticeFact, SnapshotFact
+from tasks.stores.catalog.facts import AssignmentFact, NoticeFact, SnapshotFact, Standing
 from tasks.stores.manifests import load_manifest
 from tasks.stores.parts import parts_of
 from tasks.stores.snapshots import Frozen, pin
@@ -54,14 +54,6 @@ def adopt(*, place: Place, run: str, settings: str, reference: Reference | None,
     n_clusters = int(labels.max()) + 1
     height = merge_height(linkage.astype(np.float64), n_clusters=n_clusters)
     with Catalog.open(place.catalog) as catalog:
-        old = catalog.partition(place.category)
-        match = match_partitions(
-            old,
-            dict(zip(contents, (int(label) for label in labels), strict=True)),
-            taken=catalog.identities(place.category),
-            merged_into=catalog.merges(place.category),
-        )
-        ids = [match.ids[int(label)] for label in labels]
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
         snapshot = Frozen(
             key=parts.keys["group"],
@@ -76,28 +68,43 @@ def adopt(*, place: Place, run: str, settings: str, reference: Reference | None,
             n_usable=len(usable),
         )
         pin(place.layout, place.category, snapshot)
-        distances, confidence = memberships(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
-        catalog.record_snapshot(
-            SnapshotFact(
-                category=place.category,
-                key=snapshot.key,
-                made_at=datetime.now(UTC),
-                n_images=len(contents),
-                merge_height=height,
-                details={**snapshot.details, "reason": reason},
-            ),
-            night=place.night,
-            match=match,
-            assignments=[
-                AssignmentFact(content, name, float(distance), float(sure))
-                for content, name, distance, sure in zip(contents, ids, distances, confidence, strict=True)
-            ],
-            tell=_told(place, old, match, ids),
-        )
+
+        def matched(found: Standing) -> PartitionMatch:
+            """Match against how clusters stand, and record it where they still do."""
+            match = match_partitions(
+                found.partition,
+                dict(zip(contents, (int(label) for label in labels), strict=True)),
+                taken=found.identities,
+                merged_into=found.merged_into,
+                lasting=found.lasting,
+            )
+            ids = [match.ids[int(label)] for label in labels]
+            distances, confidence = memberships(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
+            catalog.record_snapshot(
+                SnapshotFact(
+                    category=place.category,
+                    key=snapshot.key,
+                    made_at=datetime.now(UTC),
+                    n_images=len(contents),
+                    merge_height=height,
+                    details={**snapshot.details, "reason": reason},
+                ),
+                night=place.night,
+                match=match,
+                assignments=[
+                    AssignmentFact(content, name, float(distance), float(sure))
+                    for content, name, distance, sure in zip(contents, ids, distances, confidence, strict=True)
+                ],
+                tell=_told(place, found, match, ids),
+                found=found,
+            )
+            return match
+
+        match = catalog.recording(place.category, matched)
     return {kind: list(match.clusters(kind)) for kind in ("kept", "born", "retired", "split", "merged")}
 
 
-def _told(place: Place, old: Mapping[str, str], match: PartitionMatch, ids: Sequence[str]) -> list[NoticeFact]:
+def _told(place: Place, found: Standing, match: PartitionMatch, ids: Sequence[str]) -> list[NoticeFact]:
     """Tell of clusters that are new; where there were none before, everything is new and nothing is told."""
-    born = match.clusters("born") if old else ()
+    born = match.clusters("born") if found.identities else ()
     return [cluster_notice(place.category, name, ids.count(name), place.night, place.report) for name in born]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.keys import content_key
 from anoclust_core.matching.assigning import Assignments, assign
 from anoclust_core.matching.births import NOT_BORN, births
-from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
+from anoclust_core.matching.identities import fresh_ids, id_order
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
 from anoclust_core.rarity import expected_rarity, rarity_against_normals
 from anoclust_core.records import DatasetManifest, NearestDistances
@@ -26,7 +26,7 @@ from tasks.notify import cluster_notice, quarantine_notice
 from tasks.orchestration import STAGE
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, NightFact, NoticeFact
+from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
@@ -136,47 +136,52 @@ def assign_images(
     rows = {content: at for at, content in enumerate(contents)}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
     with Catalog.open(place.catalog) as catalog:
-        into = catalog.merges(place.category)
-        gone = _gone(catalog.clusters(place.category), into)
-        where = {fact.content: fact.cluster for fact in catalog.assignments(place.category, follow_merges=False)}
-        prototypes = _prototypes(place.layout, was, snapshot, where, gone)
-        since = [c for c in contents if where.get(c) not in {None, *gone, *prototypes.ids}]
-        if since:
-            at = [rows[content] for content in since]
-            prototypes = extended(prototypes, pooled[at], [str(where[content]) for content in since])
-        found = assign(pooled[[rows[content] for content in fresh]], prototypes, merged_into=into)
-        placed = _facts(fresh, found)
-        unknown = sorted(
-            {content for content, fact in placed.items() if fact.cluster is None}
-            | {content for content in contents if content in where and where[content] is None}
-        )
-        born = _born(unknown, pooled[[rows[content] for content in unknown]], prototypes)
-        names = fresh_ids(catalog.identities(place.category), len(born))
-        evidence: dict[str, dict[str, object]] = {}
-        for name, group in zip(names, born, strict=True):
-            grown = extended(prototypes, pooled[[rows[c] for c in group]], [name] * len(group))
-            now = assign(pooled[[rows[c] for c in group]], grown)
-            placed |= {
-                content: AssignmentFact(content, name, float(distance), float(confidence))
-                for content, distance, confidence in zip(group, now.distances, now.confidence, strict=True)
-            }
-            evidence[name] = {"n_images": len(group), "images": list(group[:_EVIDENCE]), "snapshot": snapshot.key}
-        highest = rarity[[rows[content] for content in fresh]].max(axis=1) if fresh else np.empty(0)
-        kept = _keep_arrays(place, snapshot, contents, rarity, weights, pooled) if fresh else None
-        assigned = Assigned(
-            n_new=len(fresh),
-            n_assigned=sum(placed[content].cluster is not None for content in fresh),
-            n_unknown=sum(placed[content].cluster is None for content in fresh),
-            n_born=len(born),
-            n_quarantined=0,
-            rarity=float(np.median(highest)) if len(highest) else None,
-            weights=kept,
-        )
-        told = [
-            cluster_notice(place.category, name, len(group), place.night, place.report)
-            for name, group in zip(names, born, strict=True)
-        ]
-        return _record(place, catalog, given, compared, config, snapshot.key, began, placed, evidence, told, assigned)
+
+        def assigned_to(found: Standing) -> Assigned:
+            """Assign to the clusters as they stand, and record it where they still do."""
+            into, gone, where = found.merged_into, found.retired, found.assigned
+            prototypes = _prototypes(place.layout, was, snapshot, where, gone)
+            since = [c for c in contents if where.get(c) not in {None, *gone, *prototypes.ids}]
+            if since:
+                at = [rows[content] for content in since]
+                prototypes = extended(prototypes, pooled[at], [str(where[content]) for content in since])
+            best = assign(pooled[[rows[content] for content in fresh]], prototypes, merged_into=into)
+            placed = _facts(fresh, best)
+            unknown = sorted(
+                {content for content, fact in placed.items() if fact.cluster is None}
+                | {content for content in contents if content in where and where[content] is None}
+            )
+            born = _born(unknown, pooled[[rows[content] for content in unknown]], prototypes)
+            names = fresh_ids(found.identities, len(born))
+            evidence: dict[str, dict[str, object]] = {}
+            for name, group in zip(names, born, strict=True):
+                grown = extended(prototypes, pooled[[rows[c] for c in group]], [name] * len(group))
+                now = assign(pooled[[rows[c] for c in group]], grown)
+                placed |= {
+                    content: AssignmentFact(content, name, float(distance), float(confidence))
+                    for content, distance, confidence in zip(group, now.distances, now.confidence, strict=True)
+                }
+                evidence[name] = {"n_images": len(group), "images": list(group[:_EVIDENCE]), "snapshot": snapshot.key}
+            highest = rarity[[rows[content] for content in fresh]].max(axis=1) if fresh else np.empty(0)
+            kept = _keep_arrays(place, snapshot, contents, rarity, weights, pooled) if fresh else None
+            assigned = Assigned(
+                n_new=len(fresh),
+                n_assigned=sum(placed[content].cluster is not None for content in fresh),
+                n_unknown=sum(placed[content].cluster is None for content in fresh),
+                n_born=len(born),
+                n_quarantined=0,
+                rarity=float(np.median(highest)) if len(highest) else None,
+                weights=kept,
+            )
+            told = [
+                cluster_notice(place.category, name, len(group), place.night, place.report)
+                for name, group in zip(names, born, strict=True)
+            ]
+            return _record(
+                place, catalog, found, given, compared, config, snapshot.key, began, placed, evidence, told, assigned
+            )
+
+        return catalog.recording(place.category, assigned_to)
 
 
 @task(name="register", **UNTRACKED)
@@ -188,7 +193,12 @@ def register_images(*, place: Place, new: str, settled: str, config: RunConfig, 
     with Catalog.open(place.catalog) as catalog:
         placed = {content: AssignmentFact(content, None, 0.0, 0.0) for content in fresh}
         assigned = Assigned(len(fresh), 0, len(fresh), 0, 0)
-        return _record(place, catalog, given, settled_images, config, "", began, placed, {}, [], assigned)
+        return catalog.recording(
+            place.category,
+            lambda found: _record(
+                place, catalog, found, given, settled_images, config, "", began, placed, {}, [], assigned
+            ),
+        )
 
 
 def _rarity(slabs: NearestSlabs, contents: Sequence[str], against: FrozenReference) -> NDArray[np.float64]:
@@ -212,15 +222,8 @@ def _pooled(segments: EmbeddingSegments, contents: Sequence[str], weights: NDArr
     )
 
 
-def _gone(clusters: Iterable[ClusterFact], into: Mapping[str, str]) -> set[str]:
-    """Clusters that nothing is assigned to any more: retired ones, and what was merged into these."""
-    known = list(clusters)
-    retired = {cluster.cluster for cluster in known if cluster.state == "retired"}
-    return {cluster.cluster for cluster in known if owner_of(cluster.cluster, into) in retired}
-
-
 def _prototypes(
-    layout: StoreLayout, was: DatasetManifest, snapshot: Frozen, where: Mapping[str, str | None], gone: set[str]
+    layout: StoreLayout, was: DatasetManifest, snapshot: Frozen, where: Mapping[str, str | None], gone: Set[str]
 ) -> Prototypes:
     """Clusters of the snapshot's images, as they and people have placed them since."""
     kept = arrays.read(layout.weights(was.category, snapshot.keys["weigh"]), "descriptors")
@@ -268,6 +271,7 @@ def _keep_arrays(
 def _record(
     place: Place,
     catalog: Catalog,
+    found: Standing,
     given: DatasetManifest,
     settled: DatasetManifest,
     config: RunConfig,
@@ -316,5 +320,6 @@ def _record(
             *told,
             *([quarantine_notice(place.category, newly_bad, place.night, place.report)] if newly_bad else []),
         ],
+        found=found,
     )
     return assigned

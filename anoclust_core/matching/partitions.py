@@ -8,7 +8,7 @@ clustering cuts it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -91,6 +91,7 @@ def match_partitions(
     *,
     taken: Iterable[str] = (),
     merged_into: Mapping[str, str] | None = None,
+    lasting: Iterable[str] = (),
     heights: Mapping[tuple[str, int], float] | None = None,
     max_height: float = 0.0,
     min_overlap: float = MIN_OVERLAP,
@@ -122,6 +123,8 @@ def match_partitions(
         All identities that the category ever had; those of ``old`` and of the merges count too.
     merged_into
         Clusters that were merged into another one.
+    lasting
+        Clusters that a person made: they are neither retired nor merged.
     heights
         Ward's heights between prototypes, by old identity and new label; none where embeddings cannot be compared.
     max_height
@@ -151,7 +154,7 @@ def match_partitions(
     )
     ids = {label: found.get(label) or born[label] for label in overlaps.new}
     evidence = {ids[label]: distances[name, label] for label, name in by_prototype.items()}
-    return _told(overlaps, ids, owners, evidence)
+    return _told(overlaps, ids, owners, evidence, frozenset(lasting))
 
 
 def _overlaps(old: Mapping[str, str], new: Mapping[str, int], merges: Mapping[str, str]) -> _Overlaps:
@@ -238,7 +241,11 @@ def _give_owners_their_own(found: dict[int, str], overlaps: _Overlaps, owners: M
 
 
 def _told(
-    overlaps: _Overlaps, ids: Mapping[int, str], owners: Mapping[str, str], heights: Mapping[str, float]
+    overlaps: _Overlaps,
+    ids: Mapping[int, str],
+    owners: Mapping[str, str],
+    heights: Mapping[str, float],
+    lasting: Set[str],
 ) -> PartitionMatch:
     """Say what became of every cluster; parts of a merged cluster that lives on are no news."""
     names = [ids[label] for label in overlaps.new]
@@ -251,9 +258,10 @@ def _told(
     for owner in set(owners.values()):
         row = _of_owner(overlaps, owners, owner)
         most = np.flatnonzero(2 * row > row.sum()).tolist()  # one at most
-        if owner not in owner_by_column and most:
+        is_gone = owner not in owner_by_column and owner not in lasting
+        if is_gone and most:
             united.setdefault(owner_by_column[most[0]], {})[owner] = int(row[most[0]])
-        elif owner not in owner_by_column:
+        elif is_gone:
             changes.append(Change("retired", owner, (), _nonzero(names, row)))
         made_of_it = np.flatnonzero(2 * row > overlaps.counts.sum(axis=0)).tolist()
         if len({owner_by_column[j] for j in made_of_it}) > 1:

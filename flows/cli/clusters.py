@@ -40,7 +40,7 @@ def list_clusters(
     debug: Debug = False,
 ) -> None:
     """Print the clusters of a category: identity, name, images, state, when it was born."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.night_tables import clusters_table
         from flows.tables import print_table
 
@@ -62,7 +62,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Print one cluster: its images night by night, the surest first, and what happened to it."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.night_tables import clusters_table, history_lines
         from flows.tables import print_table
 
@@ -107,7 +107,7 @@ def history(
     debug: Debug = False,
 ) -> None:
     """Print what happened to clusters, the first first: births, re-clusterings with their evidence, decisions."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.night_tables import history_lines
 
         found = catalog.history(category, cluster)

@@ -11,7 +11,8 @@ import pytest
 from anoclust_core.errors import BusyError, ConfigError, StoreError
 from anoclust_core.matching.partitions import match_partitions
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightCount, NightFact, SnapshotFact
+from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightCount, NightFact, SnapshotFact, Standing
+from tasks.stores.catalog.schema import Cluster
 
 FIRST = date(2026, 11, 1)
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -43,8 +44,9 @@ def put(catalog: Catalog, number: int, into: Mapping[str, str | None], born: Seq
 
 def recluster(catalog: Catalog, key: str, labels: Mapping[str, int], *, number: int = 0) -> Mapping[int, str]:
     """Record a re-clustering the way that a flow does."""
+    found = catalog.standing("tile")
     match = match_partitions(
-        catalog.partition("tile"), labels, taken=catalog.identities("tile"), merged_into=catalog.merges("tile")
+        found.partition, labels, taken=found.identities, merged_into=found.merged_into, lasting=found.lasting
     )
     catalog.record_snapshot(
         SnapshotFact("tile", key, NOON + timedelta(days=number), len(labels), 0.7, {"weights": "w"}),
@@ -52,6 +54,7 @@ def recluster(catalog: Catalog, key: str, labels: Mapping[str, int], *, number: 
         match=match,
         assignments=[AssignmentFact(content, match.ids[label], 0.1, 1.0) for content, label in labels.items()],
         new=[image(content, number) for content in labels],
+        found=found,
     )
     return match.ids
 
@@ -236,6 +239,76 @@ def test_a_split_outlives_runs(catalog: Catalog) -> None:
     catalog.undo("tile", who=WHO)
     assert catalog.partition("tile") == {"a": "c1", "b": "c1", "c": "c1"}
     assert catalog.cluster("tile", "c2").merged_into == "c1"
+
+
+def test_a_split_outlives_reclusterings(catalog: Catalog) -> None:
+    """Found apart it keeps its identity; found as one with the rest it stays apart, and comes back by undo."""
+    recluster(catalog, "s1", dict.fromkeys("abcdef", 0))
+    assert catalog.split("tile", "c1", ["e", "f"], who=WHO) == "c2"
+    labels = dict.fromkeys("abcd", 0) | dict.fromkeys("ef", 1)
+    assert recluster(catalog, "s2", labels, number=1) == {0: "c1", 1: "c2"}
+    assert recluster(catalog, "s3", dict.fromkeys("abcdef", 0), number=2) == {0: "c1"}
+    assert states(catalog) == {"c1": "confirmed", "c2": "confirmed"}
+    assert catalog.partition("tile") == dict.fromkeys("abcd", "c1") | dict.fromkeys("ef", "c2")
+    catalog.undo("tile", who=WHO)
+    assert set(catalog.partition("tile").values()) == {"c1"}
+
+
+def test_what_a_person_retired_stays_so(catalog: Catalog) -> None:
+    """A re-clustering gives its images another identity; a cluster that a re-clustering retired may come back."""
+    recluster(catalog, "s1", dict.fromkeys("abc", 0) | dict.fromkeys("xyz", 1))
+    catalog.retire("tile", "c1", who=WHO)
+    assert recluster(catalog, "s2", dict.fromkeys("abc", 0), number=1) == {0: "c3"}
+    assert states(catalog) == {"c1": "retired", "c2": "retired", "c3": "confirmed"}
+    again = recluster(catalog, "s3", dict.fromkeys("abc", 0) | dict.fromkeys("xyz", 1), number=2)
+    assert again == {0: "c3", 1: "c2"}
+
+
+def test_a_split_that_was_united_otherwise_is_taken_back_without_a_circle(catalog: Catalog) -> None:
+    """Where the rest was merged into the split cluster since, undoing the split leaves one cluster, not a circle."""
+    recluster(catalog, "s1", dict.fromkeys("abcd", 0))
+    catalog.split("tile", "c1", ["d"], who=WHO)
+    split = catalog.history("tile", "c2")[-1].number
+    catalog.merge("tile", ["c1"], into="c2", who=WHO)
+    with pytest.raises(ConfigError, match="came after"):
+        catalog.undo("tile", split, who=WHO)
+    catalog.undo("tile", who=WHO)
+    with catalog._writing("tile") as session:  # a re-clustering of an earlier version did so
+        one = session.get(Cluster, ("tile", "c1"))
+        assert one is not None
+        one.state, one.merged_into = "merged", "c2"
+    catalog.undo("tile", split, who=WHO)
+    assert {fact.cluster for fact in catalog.assignments("tile")} == {"c2"}
+
+
+def test_what_was_matched_before_somebody_decided_is_not_recorded(catalog: Catalog) -> None:
+    """What was worked out from clusters that stand otherwise now is refused whole, then worked out again."""
+    recluster(catalog, "s1", dict.fromkeys("abc", 0) | dict.fromkeys("xyz", 1))
+    seen = []
+
+    def record(found: Standing) -> None:
+        seen.append(found)
+        if len(seen) == 1:
+            catalog.retire("tile", "c2", who=WHO)
+        catalog.record_night(night_fact(1), new=[image("n", 1)], found=found)
+
+    catalog.recording("tile", record)
+    assert [found.retired for found in seen] == [frozenset(), {"c2"}]
+    assert len(catalog.nights("tile")) == 1
+
+
+def test_a_view_stays_as_it_was(catalog: Catalog) -> None:
+    """What is read in a view is of one moment, whatever is written beside it."""
+    recluster(catalog, "s1", {"a": 0, "b": 1})
+    with catalog.view() as view:
+        before = view.clusters("tile")
+        catalog.rename("tile", "c1", "scratch", who=WHO)
+        recluster(catalog, "s2", {"a": 0, "b": 1, "n": 2}, number=1)
+        assert view.clusters("tile") == before
+        assert set(view.partition("tile")) == {"a", "b"}
+        with pytest.raises(AssertionError, match="for reading"):
+            view.retire("tile", "c1", who=WHO)
+    assert set(catalog.partition("tile")) == {"a", "b", "n"}
 
 
 @pytest.mark.parametrize("contents", [[], ["a", "b"], ["x"], ["a", "unknown"]])

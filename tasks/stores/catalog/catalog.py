@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
-from anoclust_core.errors import StoreError
+from anoclust_core.errors import BusyError, StoreError
 from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.partitions import PartitionMatch
-from tasks.stores.catalog import clusters, decisions, images, nights, notices, opening
+from tasks.stores.catalog import clusters, decisions, images, nights, notices, opening, standing
 from tasks.stores.catalog.changes import Changes
 from tasks.stores.catalog.facts import (
     AssignmentFact,
@@ -25,11 +25,17 @@ from tasks.stores.catalog.facts import (
     NightFact,
     NoticeFact,
     SnapshotFact,
+    Standing,
 )
 from tasks.stores.catalog.schema import Image
 
 FILE_NAME: Final = "catalog.sqlite"
 """The catalog in a store, where no URL is given."""
+
+ATTEMPTS: Final = 20
+"""How often something is worked out again because somebody decided about clusters meanwhile."""
+
+Recorded = TypeVar("Recorded")
 
 
 class Catalog:
@@ -41,8 +47,8 @@ class Catalog:
     too long by a `BusyError`; that the database cannot be used by a `StoreError`.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, view: Session | None = None) -> None:
+        self._engine, self._view = engine, view
 
     @classmethod
     def open(cls, where: Path | str, *, busy_seconds: float = opening.BUSY_SECONDS) -> Self:
@@ -77,6 +83,38 @@ class Catalog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @contextmanager
+    def view(self) -> Iterator[Self]:
+        """Give a catalog to read from that stays as it is now, whatever others write meanwhile."""
+        with self._reading() as session:
+            yield type(self)(self._engine, session)
+
+    def recording(self, category: str, record: Callable[[Standing], Recorded]) -> Recorded:
+        """Work out something from how clusters stand and record it; again, where somebody changed them meanwhile.
+
+        Parameters
+        ----------
+        category
+            Whose clusters.
+        record
+            Takes how they stand, and hands that on to `record_night` or `record_snapshot`, which refuse it where it is
+            no longer so. What it gives is given back.
+
+        Raises
+        ------
+        BusyError
+            If they change all the time.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                return record(self.standing(category))
+            except standing.OvertakenError:
+                continue
+        raise BusyError(
+            f"clusters of {category} were changed {ATTEMPTS} times while a night was to be recorded; wait until "
+            "whoever decides about them is done, and run the same command again"
+        )
+
     # -- images and nights ------------------------------------------------------------------------------------------
 
     def record_images(self, category: str, new: Iterable[ImageFact]) -> None:
@@ -107,6 +145,7 @@ class Catalog:
         assignments: Iterable[AssignmentFact] = (),
         born: Mapping[str, Mapping[str, object]] | None = None,
         tell: Iterable[NoticeFact] = (),
+        found: Standing | None = None,
     ) -> None:
         """Record a night whole, in the place of what was recorded for the same night before.
 
@@ -122,8 +161,12 @@ class Catalog:
             Identities of provisional clusters, `fresh_ids` beyond `identities`, each with its evidence as JSON values.
         tell
             What others are told because of it; what they were told before is not told again.
+        found
+            How clusters stood when this was worked out, see `recording`; None where it does not depend on them.
         """
         with self._writing(night.category) as session:
+            if found is not None:
+                standing.check_unchanged(session, night.category, found)
             images.record_images(session, night.category, new, now=_now())
             nights.record_night(session, night, assignments, born or {})
             notices.add(session, tell)
@@ -166,6 +209,7 @@ class Catalog:
         assignments: Iterable[AssignmentFact],
         new: Iterable[ImageFact] = (),
         tell: Iterable[NoticeFact] = (),
+        found: Standing | None = None,
     ) -> bool:
         """Record a re-clustering: what became of every cluster, with evidence, and where each image is now.
 
@@ -183,6 +227,8 @@ class Catalog:
             Images that were not known.
         tell
             What others are told because of it, if it is recorded.
+        found
+            How clusters stood when they were matched, see `recording`; None where there were none.
 
         Returns
         -------
@@ -190,6 +236,8 @@ class Catalog:
             False if it is the latest one already; nothing is done then.
         """
         with self._writing(snapshot.category) as session:
+            if found is not None:
+                standing.check_unchanged(session, snapshot.category, found)
             images.record_images(session, snapshot.category, new, now=_now())
             recorded = nights.record_snapshot(session, snapshot, night, match, assignments)
             if recorded:
@@ -228,10 +276,14 @@ class Catalog:
         with self._reading() as session:
             return images.cluster_sizes(session, category).get(None, 0)
 
+    def standing(self, category: str) -> Standing:
+        """How clusters stand now: what a night or a re-clustering starts from."""
+        with self._reading() as session:
+            return standing.standing(session, category)
+
     def partition(self, category: str) -> dict[str, str]:
         """Cluster of every image that has one, merges not followed: what `match_partitions` takes as ``old``."""
-        found = self.assignments(category, follow_merges=False)
-        return {fact.content: fact.cluster for fact in found if fact.cluster is not None}
+        return self.standing(category).partition
 
     def merges(self, category: str) -> dict[str, str]:
         """Clusters that were merged into another one, and that one."""
@@ -340,11 +392,17 @@ class Catalog:
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
-        with opening.told_as_ours(self._engine), Session(self._engine) as session, session.begin():
-            yield session
+        with opening.told_as_ours(self._engine):
+            if self._view is not None:
+                yield self._view
+                return
+            with Session(opening.of_one_moment(self._engine)) as session, session.begin():
+                yield session
 
     @contextmanager
     def _writing(self, category: str) -> Iterator[Session]:
+        if self._view is not None:
+            raise AssertionError("a view is for reading")
         engine = self._engine.execution_options(writes=True)
         with opening.told_as_ours(self._engine), Session(engine) as session, session.begin():
             opening.lock_category(session.connection(), category)

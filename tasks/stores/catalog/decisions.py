@@ -113,7 +113,9 @@ def undo(session: Session, category: str, number: int | None, *, who: str, when:
 def _reunite(session: Session, category: str, decision: Decision) -> None:
     """Put split images back; the new cluster goes into the old one, so that what was assigned to it since does too."""
     part = clusters.find(session, category, decision.after["cluster"])
-    part.state, part.merged_into = "merged", decision.cluster
+    merges = clusters.merges(session, category)
+    if owner_of(decision.cluster, merges) != owner_of(part.cluster, merges):  # else something united the two since
+        part.state, part.merged_into = "merged", decision.cluster
     for contents in images.batches(decision.after["contents"]):
         session.execute(
             delete(Placement).where(

@@ -190,6 +190,46 @@ class DecisionFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How the clusters of a category stand at one moment: what a night or a re-clustering starts from.
+
+    Attributes
+    ----------
+    assigned
+        Cluster of every image, by content, as assigned: merges are not followed; None where it is unknown.
+    merged_into
+        Clusters that were merged into another one, and that one.
+    retired
+        Clusters that are gone, those merged into them too.
+    dismissed
+        Those of them that a person retired: no re-clustering brings them back.
+    lasting
+        Clusters that a person put images into: no re-clustering takes them away.
+    identities
+        Every identity that there ever was.
+    revision
+        Another one as soon as anything of it, or of what nights recorded, was changed.
+    """
+
+    assigned: Mapping[str, str | None]
+    merged_into: Mapping[str, str]
+    retired: frozenset[str]
+    dismissed: frozenset[str]
+    lasting: frozenset[str]
+    identities: frozenset[str]
+    revision: tuple[Any, ...]
+
+    @property
+    def partition(self) -> dict[str, str]:
+        """Cluster of every image that has one: what `match_partitions` takes as ``old``."""
+        return {
+            content: cluster
+            for content, cluster in self.assigned.items()
+            if cluster is not None and cluster not in self.dismissed
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class NightCount:
     """Images of one night in one cluster, as they are clustered now; ``cluster`` None are the unknown."""
 

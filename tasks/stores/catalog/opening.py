@@ -101,6 +101,13 @@ def shown(url: URL) -> str:
     return masked(url.render_as_string(hide_password=True))
 
 
+def of_one_moment(engine: Engine) -> Engine:
+    """Let all that one transaction reads be of one moment; SQLite does so by itself."""
+    return (
+        engine.execution_options(isolation_level="REPEATABLE READ") if engine.dialect.name == "postgresql" else engine
+    )
+
+
 def lock_category(connection: Connection, category: str) -> None:
     """Be the only writer of a category until the transaction ends; SQLite has one writer at a time anyway."""
     if connection.dialect.name == "postgresql":

@@ -1,0 +1,66 @@
+"""How clusters stand, read at one moment; and whether they still do when what follows from it is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from anoclust_core.errors import BusyError
+from anoclust_core.matching.identities import owner_of
+from tasks.stores.catalog import clusters, images
+from tasks.stores.catalog.facts import Standing
+from tasks.stores.catalog.schema import Cluster, Decision, Night, Placement, Run
+
+
+class OvertakenError(BusyError):
+    """Somebody decided about clusters of a category between reading them and writing what follows."""
+
+
+def standing(session: Session, category: str) -> Standing:
+    """Read how the clusters of a category stand, within one transaction."""
+    states = select(Cluster.cluster, Cluster.state).where(Cluster.category == category)
+    by_person = select(Decision.cluster).where(
+        Decision.category == category, Decision.kind == "retire", Decision.undone_by.is_(None)
+    )
+    placed_in = select(Placement.cluster).where(Placement.category == category).distinct()
+    into = clusters.merges(session, category)
+    owners = {cluster: owner_of(cluster, into) for cluster in clusters.identities(session, category)}
+    gone = {cluster for cluster, state in session.execute(states) if state == "retired"}
+    dismissed = gone & set(session.scalars(by_person))
+    return Standing(
+        assigned={fact.content: fact.cluster for fact in images.current_assignments(session, category)},
+        merged_into=into,
+        retired=frozenset(cluster for cluster, owner in owners.items() if owner in gone),
+        dismissed=frozenset(cluster for cluster, owner in owners.items() if owner in dismissed),
+        lasting=frozenset(session.scalars(placed_in)),
+        identities=frozenset(owners),
+        revision=revision(session, category),
+    )
+
+
+def check_unchanged(session: Session, category: str, found: Standing) -> None:
+    """See that nobody changed how clusters stand since it was read; the category is held by the transaction.
+
+    Raises
+    ------
+    OvertakenError
+        If somebody did.
+    """
+    if revision(session, category) != found.revision:
+        raise OvertakenError(f"somebody changed clusters of {category} meanwhile; try again in a moment")
+
+
+def revision(session: Session, category: str) -> tuple[Any, ...]:
+    """Tell one state of a category from every later one.
+
+    Every decision and every new night or re-clustering has a number that is never given again, and a night that is
+    recorded again has another end.
+    """
+    asked = (
+        select(func.max(Run.number)).where(Run.category == category).scalar_subquery(),
+        select(func.max(Decision.number)).where(Decision.category == category).scalar_subquery(),
+        select(func.max(Night.ended)).where(Night.category == category).scalar_subquery(),
+    )
+    return tuple(session.execute(select(*asked)).one())
