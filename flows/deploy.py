@@ -310,7 +310,9 @@ def _register_one(client: SyncPrefectClient, deployment: Deployment, folder: Pat
     schema = parameter_schema_from_entrypoint(deployment.entrypoint).model_dump_for_openapi()
     version = content_key("deployment", {**asdict(deployment), "start": start, "schema": schema})[:16]
     try:
-        if client.read_deployment_by_name(deployment.full_name).version == version:
+        known = client.read_deployment_by_name(deployment.full_name)
+        runs = (known.entrypoint, known.pull_steps, known.job_variables or {})
+        if known.version == version and runs == (deployment.entrypoint, [start], {}):
             return False
     except ObjectNotFound:
         pass
@@ -327,6 +329,7 @@ def _register_one(client: SyncPrefectClient, deployment: Deployment, folder: Pat
         work_pool_name=POOL,
         work_queue_name=deployment.queue,
         pull_steps=[start],
+        job_variables={},
         concurrency_limit=1,
         concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
         schedules=[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.masking import HIDDEN
+from flows.server.closed import NOTIFY_KEY
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -24,6 +26,19 @@ AUTOMATIONS: Final = "automations.yaml"
 
 OWN_BLOCK: Final = "anoclust"
 """Name of the notification block that is made from an address."""
+
+PROCESS: Final = "process"
+"""Type of a work pool whose runs are processes of the worker's machine."""
+
+CLOSED_TEMPLATE: Final = {
+    "job_configuration": {},
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+}
+"""What a run may say about the process that it becomes: nothing.
+
+Prefect's own template lets whoever creates a run choose its command, environment and folder. Without them the worker
+starts Prefect's engine with its own environment.
+"""
 
 _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
@@ -106,18 +121,27 @@ def apply_files(client: SyncPrefectClient, folder: Path, *, notify: str | None =
 def _apply_pool(client: SyncPrefectClient, wanted: Mapping[str, Any]) -> list[str]:
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
-    from prefect.workers.process import ProcessWorker
 
-    name, limit = wanted["name"], wanted.get("concurrency_limit")
+    name, kind, limit = wanted["name"], wanted["type"], wanted.get("concurrency_limit")
+    if kind != PROCESS:
+        raise ConfigError(f"work pool {name} of {LIMITS} should be of the type {PROCESS}; found {kind!r}")
     changed = []
     try:
-        if client.read_work_pool(name).concurrency_limit != limit:
+        known = client.read_work_pool(name)
+        if known.type != PROCESS:
+            raise ConfigError(
+                f"the server has a work pool {name} of the type {known.type}, and {PROCESS} is needed; delete it, or "
+                f"give the one of {LIMITS} another name"
+            )
+        if known.concurrency_limit != limit:
             client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
             changed.append(f"work pool {name}: at most {limit} runs")
+        if known.base_job_template != CLOSED_TEMPLATE:
+            client.update_work_pool(name, WorkPoolUpdate(base_job_template=CLOSED_TEMPLATE))
+            changed.append(f"work pool {name}: runs no longer choose their command, environment or folder")
     except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(
-            WorkPoolCreate(name=name, type=wanted["type"], concurrency_limit=limit, base_job_template=template)
+            WorkPoolCreate(name=name, type=kind, concurrency_limit=limit, base_job_template=CLOSED_TEMPLATE)
         )
         changed.append(f"work pool {name}")
     for queue in wanted.get("queues", []):
@@ -175,17 +199,24 @@ def _shown_block(notify: str) -> str:
 
 
 def _webhook(url: str, changed: list[str]) -> UUID:
+    """Make the block that sends to an address, which stands in it as a secret.
+
+    Its name holds a fingerprint of the address: a server of `anoclust up` does not give the address out again.
+    """
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
     wanted = CustomWebhookNotificationBlock(
-        name="Anoclust", url=url, json_data={"subject": "{{subject}}", "body": "{{body}}"}
+        name=f"Anoclust {hashlib.sha256(url.encode()).hexdigest()[:16]}",
+        url=f"{{{{{NOTIFY_KEY}}}}}",
+        secrets={NOTIFY_KEY: url},
+        json_data={"subject": "{{subject}}", "body": "{{body}}"},
     )
     try:
         known = CustomWebhookNotificationBlock.load(OWN_BLOCK)
     except ValueError:
         known = None
     identity = getattr(known, "_block_document_id", None)
-    if identity is not None and known.url == url:  # type: ignore[union-attr]
+    if identity is not None and (known.name, known.url) == (wanted.name, wanted.url):  # type: ignore[union-attr]
         return identity  # type: ignore[no-any-return]
     changed.append(f"block custom-webhook/{OWN_BLOCK}")
     saved: UUID = wanted.save(OWN_BLOCK, overwrite=True)  # type: ignore[assignment]  # asynchronous only in a loop

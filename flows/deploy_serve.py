@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,9 @@ from anoclust_core.errors import DatasetError, ResourceError
 from anoclust_core.masking import masked, masked_text
 from flows.deploy import POOL, Nights, cancel_late
 from flows.guard import watch
-
-HOST: Final = "127.0.0.1"
-"""Whoever reaches the server can run what the deployments run, so that it stays on this machine."""
+from flows.orchestrator import told_where_no_server_answers
+from flows.server.closed import HOST, closed_settings
+from flows.server.secret import FILE, kept_secret, own_folder
 
 DEFAULT_PORT: Final = 4200
 
@@ -54,21 +54,31 @@ class Service:
     name
         For messages.
     arguments
-        Of ``python -m prefect``.
+        Of ``python -m``.
     environment
         Besides that of this process.
     log
         File that its output goes to.
     stop
         Signal to end it by.
+    sockets
+        Numbers of those that it gets.
     """
 
-    def __init__(self, name: str, arguments: list[str], environment: dict[str, str], log: Path, stop: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        log: Path,
+        stop: int,
+        sockets: Sequence[int] = (),
+    ) -> None:
         self.name, self.log, self._stop = name, log, stop
-        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "prefect", *arguments],
+                [sys.executable, "-m", *arguments],
+                pass_fds=sockets,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -144,25 +154,34 @@ def server(port: int, logs: Path) -> Iterator[tuple[str, list[Service]]]:
     ResourceError
         If it does not answer, or the port is taken.
     """
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_SERVER_API_AUTH_STRING,
+        temporary_settings,
+    )
 
     configured = PREFECT_API_URL.value()
-    with ExitStack() as stack:
-        url = configured or f"http://{HOST}:{port}/api"
-        service = None
-        if not configured:
-            _check_free(port)
-            service = Service(
-                "Prefect server",
-                ["server", "start"],
-                {**_SERVER, "PREFECT_SERVER_API_HOST": HOST, "PREFECT_SERVER_API_PORT": str(port)},
-                logs / "server.log",
-                signal.SIGTERM,
-            )
-            stack.enter_context(running(service))
+    if configured:
+        _wait_for(configured, None)
+        yield configured, []
+        return
+    secret = PREFECT_SERVER_API_AUTH_STRING.value() or kept_secret(PREFECT_HOME.value())
+    url = f"http://{HOST}:{port}/api"
+    with _listening(port) as listening:
+        service = Service(
+            "Prefect server",
+            ["flows.server.closed", str(listening.fileno())],
+            {**_SERVER, **closed_settings(secret, port)},
+            logs / "server.log",
+            signal.SIGTERM,
+            [listening.fileno()],
+        )
+    with running(service):
         _wait_for(url, service)
-        stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
-        yield url, [service] if service else []
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret}):
+            yield url, [service]
 
 
 def worker(
@@ -181,9 +200,13 @@ def worker(
     variables
         Of its environment, besides: what deployments do not tell.
     """
+    from prefect.settings import PREFECT_API_AUTH_STRING
+
     named = f"{name}@{socket.gethostname()}"
-    arguments = ["worker", "start", "--pool", POOL, "--type", "process", "--name", named]
+    arguments = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", named]
     environment = {"PREFECT_API_URL": url, "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false", "DO_NOT_TRACK": "1"}
+    if secret := PREFECT_API_AUTH_STRING.value():
+        environment["PREFECT_API_AUTH_STRING"] = secret
     return running(
         Service("Prefect worker", arguments, {**environment, **(variables or {})}, logs / "worker.log", signal.SIGINT)
     )
@@ -229,8 +252,8 @@ def serve(nights: Nights, *, port: int, tell: Callable[[str], None]) -> None:
     from prefect.settings import PREFECT_HOME
 
     nights.categories()  # what is wrong with the data is told before a server starts
-    logs = PREFECT_HOME.value() / "anoclust"
-    with suppress(KeyboardInterrupt), ended_by_signals(), ExitStack() as stack:
+    logs = own_folder(PREFECT_HOME.value())
+    with suppress(KeyboardInterrupt), ended_by_signals(), told_where_no_server_answers(), ExitStack() as stack:
         url, services = stack.enter_context(server(port, logs))
         client = stack.enter_context(get_client(sync_client=True))
         for line in nights.apply(client):
@@ -238,8 +261,9 @@ def serve(nights: Nights, *, port: int, tell: Callable[[str], None]) -> None:
         cancelled = cancel_late(client)
         if cancelled:
             tell(f"{len(cancelled)} late runs cancelled: one run of each category catches up")
+        asks = f", which asks once for what is in {logs / FILE}" if services else ""
         services.append(stack.enter_context(worker(url, logs, variables=nights.variables)))
-        tell(f"nights at {nights.cron} ({nights.timezone}); Ctrl-C ends it\n  {masked(url).removesuffix('/api')}")
+        tell(f"nights at {nights.cron} ({nights.timezone}); Ctrl-C ends it\n  {masked(url).removesuffix('/api')}{asks}")
 
         def look() -> None:
             try:
@@ -281,16 +305,15 @@ def wait(services: list[Service], every: float, look: Callable[[], None]) -> Non
         time.sleep(LOOK_SECONDS)
 
 
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ResourceError(
-                f"port {port} is taken ({error.strerror}); if that is your Prefect server, say so with "
-                f"PREFECT_API_URL=http://{HOST}:{port}/api, otherwise take another one with --port"
-            ) from error
+def _listening(port: int) -> socket.socket:
+    """Take the port; from here on nobody else can, and get what is meant for the server."""
+    try:
+        return socket.create_server((HOST, port), backlog=128)
+    except OSError as error:
+        raise ResourceError(
+            f"port {port} is taken ({error.strerror}); if that is your Prefect server, say so with "
+            f"PREFECT_API_URL=http://{HOST}:{port}/api, otherwise take another one with --port"
+        ) from error
 
 
 def _wait_for(url: str, service: Service | None) -> None:

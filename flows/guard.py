@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Lock, Thread
 from typing import Any, Final
+
+from flows.server.closed import HOST, closed_settings, start_closed
+from flows.server.secret import new_secret
 
 _WATCH: Final = """
 import contextlib, os, signal, sys
@@ -29,24 +34,45 @@ def watch(pid: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
 
 
-def start_own_server() -> None:
+def start_own_server() -> str:
     """Start the server that Prefect would start where it is given none, and let a watcher end it.
 
     This returns at once; whoever then asks Prefect for its server waits until that answers. Prefect ends it at exit; a
     killed process does not get there, and every one left a server of 250 MB behind.
+
+    Returns
+    -------
+    secret
+        What clients of this process show it; it answers nobody else.
     """
+    from prefect.context import refresh_global_settings_context
     from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
 
     server: Any = SubprocessASGIServer()  # the one that Prefect's clients share
     if hasattr(server, "anoclust_watchers"):
-        return
-    server.anoclust_watchers = []
-    # there is no public place between its start and the wait for its answer
-    start, start_process = server.start, server._run_uvicorn_command
+        return str(server.anoclust_secret)
+    server.anoclust_watchers, server.anoclust_secret = [], new_secret()
+    # Prefect's threads, which have no settings of their own, read those of the environment
+    os.environ["PREFECT_API_AUTH_STRING"] = server.anoclust_secret
+    refresh_global_settings_context()
+    start = server.start
     starting = Lock()
 
     def start_watched() -> Any:
-        process = start_process()
+        """In place of Prefect's own start of the process, which is open to everybody."""
+        listening = socket.socket()
+        listening.bind((HOST, 0))
+        server.port = listening.getsockname()[1]
+        environment = {
+            **os.environ,
+            **get_current_settings().to_environment_variables(exclude_unset=True),
+            **closed_settings(server.anoclust_secret, server.port),
+            "PREFECT_UI_ENABLED": "0",
+            "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+            "PREFECT__SERVER_EPHEMERAL": "1",
+        }
+        process = start_closed(listening, environment)
         server.anoclust_watchers.append(watch(process.pid))
         return process
 
@@ -60,3 +86,4 @@ def start_own_server() -> None:
 
     server._run_uvicorn_command, server.start = start_watched, start_once
     Thread(target=copy_context().run, args=(start_ahead,), daemon=True).start()
+    return str(server.anoclust_secret)

@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from anoclust_core.errors import ResourceError
+from anoclust_core.errors import ConfigError, ResourceError
 from anoclust_core.masking import masked_text
 from tasks import telemetry
+
+_UNKNOWN_TO_IT: Final = (401, 403)
+"""Status of an answer to those who do not show the server's secret."""
 
 
 def prepare_prefect(debug: bool) -> None:
@@ -64,9 +67,18 @@ def with_prefect(debug: bool) -> Iterator[None]:
 
 @contextmanager
 def told_where_no_server_answers() -> Iterator[None]:
-    """Say what to do where ``PREFECT_API_URL`` leads nowhere; Prefect has no error of its own for that."""
+    """Say what to do where ``PREFECT_API_URL`` leads nowhere, or to a server that does not know us."""
+    from httpx import HTTPStatusError
+
     try:
         yield
+    except HTTPStatusError as error:
+        if error.response.status_code not in _UNKNOWN_TO_IT:
+            raise
+        raise ConfigError(
+            f"the Prefect server at {error.request.url.host} does not know us (status {error.response.status_code}); "
+            "set PREFECT_API_AUTH_STRING to its secret: that of `anoclust up` is in PREFECT_HOME/anoclust/secret"
+        ) from error
     except RuntimeError as error:
         if not str(error).startswith("Failed to reach API"):
             raise
@@ -81,11 +93,15 @@ def _own_server() -> AbstractContextManager[Any]:
 
     Nobody watches the heartbeat there, whose thread holds up the end of every flow for a second.
     """
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
 
     if PREFECT_API_URL.value():
         return nullcontext()
     from flows.guard import start_own_server
 
-    start_own_server()
-    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    return temporary_settings({PREFECT_API_AUTH_STRING: start_own_server(), PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
