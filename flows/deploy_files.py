@@ -31,7 +31,7 @@ PROCESS: Final = "process"
 """Type of a work pool whose runs are processes of the worker's machine."""
 
 CLOSED_TEMPLATE: Final = {
-    "job_configuration": {},
+    "job_configuration": {"stream_output": True},  # Prefect wants something here; this is its default
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
 }
 """What a run may say about the process that it becomes: nothing.

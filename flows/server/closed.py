@@ -44,6 +44,7 @@ def closed_settings(secret: str, port: int) -> dict[str, str]:
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",  # nothing would mean everybody
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_API_URL": "/api",  # by whichever name the page was asked
     }
 
 
@@ -141,7 +142,7 @@ def why_refused(scope: Mapping[str, Any]) -> str | None:
     if any(origin != f"http://{hosts[0]}" for origin in origins):
         return "This server answers no page of another address."
     if scope["path"].rstrip("/").startswith(_UNUSED):
-        return "There is no such page here."
+        return "This page is closed."
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -89,6 +90,27 @@ def end(process: subprocess.Popen[bytes], *, kill: bool = False) -> None:
     psutil.wait_procs(members, timeout=20)
 
 
+@contextmanager
+def running_command(
+    arguments: list[str], environment: dict[str, str], log: Path, cwd: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``anoclust`` in a session of its own; whatever it left behind is ended afterwards."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        end(process, kill=True)
+
+
 class Webhook:
     """A web address on this machine that keeps what is sent to it."""
 
@@ -129,12 +151,33 @@ class Stack:
         For processes that use it.
     workers
         That run now.
+    secret
+        File of what the server has to be shown; None where it answers everybody.
+    process
+        Of the command that has started the server.
     """
 
     url: str
     root: Path
     environment: dict[str, str]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    secret: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def headers(self, method: str) -> dict[str, str]:
+        """What a request has to say to be answered."""
+        if self.secret is None:
+            return {}
+        token = base64.b64encode(self.secret.read_bytes().strip()).decode()
+        headers = {"Authorization": f"Basic {token}"}
+        if method != "GET":
+            given = httpx.get(f"{self.url}/csrf-token?client=tests", headers=headers, timeout=90).json()
+            headers |= {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": given["token"]}
+        return headers
+
+    def ask(self, method: str, path: str, content: Any = None, *, timeout: float = 90) -> httpx.Response:
+        """Ask the server as one of those it is meant for."""
+        return httpx.request(method, f"{self.url}/{path}", json=content, headers=self.headers(method), timeout=timeout)
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """Start a worker, named as `anoclust up` names it."""
@@ -151,7 +194,7 @@ class Stack:
 
     def find(self, what: str, **wanted: Any) -> list[dict[str, Any]]:
         """Ask the server."""
-        answer = httpx.post(f"{self.url}/{what}/filter", json=wanted, timeout=90)
+        answer = self.ask("POST", f"{what}/filter", wanted)
         answer.raise_for_status()
         content = answer.json()
         found: list[dict[str, Any]] = content["events"] if what == "events" else content
@@ -168,26 +211,26 @@ class Stack:
 
     def run(self, identity: UUID | str) -> dict[str, Any]:
         """One run."""
-        found: dict[str, Any] = httpx.get(f"{self.url}/flow_runs/{identity}", timeout=30).json()
+        found: dict[str, Any] = self.ask("GET", f"flow_runs/{identity}").json()
         return found
 
     def deployment(self, name: str) -> dict[str, Any]:
         """Find a deployment by its full name."""
-        answer = httpx.get(f"{self.url}/deployments/name/{name}", timeout=30)
+        answer = self.ask("GET", f"deployments/name/{name}")
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
 
     def create_run(self, deployment: UUID | str) -> str:
         """Ask for a run of a deployment."""
-        answer = httpx.post(f"{self.url}/deployments/{deployment}/create_flow_run", json={}, timeout=30)
+        answer = self.ask("POST", f"deployments/{deployment}/create_flow_run", {})
         answer.raise_for_status()
         return str(answer.json()["id"])
 
     def delete_deployment(self, deployment: UUID | str) -> None:
         """Delete a deployment and what it has scheduled."""
-        address = f"{self.url}/deployments/{deployment}"  # a busy SQLite answers 503 now and then
-        assert eventually(lambda: httpx.delete(address, timeout=60).status_code in {204, 404})
+        # a busy SQLite answers 503 now and then
+        assert eventually(lambda: self.ask("DELETE", f"deployments/{deployment}").status_code in {204, 404})
 
 
 def seconds_of(run: dict[str, Any]) -> tuple[float, float]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import httpx
 import psutil
 import pytest
 from builders import TINY_BACKBONE, TINY_SIDE, flat_folder
-from stack import Stack, end, eventually, free_port, own_environment
+from stack import Stack, end, eventually, free_port, own_environment, running_command
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]  # two cores may be busy
 
@@ -23,25 +22,6 @@ def data(tmp_path_factory):
     for at, category in enumerate(("bolt", "nut")):
         flat_folder(root / category, range(100 * at, 100 * at + 12))
     return root
-
-
-@contextmanager
-def command(arguments, environment, log, cwd):
-    """Start ``anoclust`` in a session of its own; whatever it left behind is ended afterwards."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            env=environment,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        end(process, kill=True)
 
 
 def below(process):
@@ -64,9 +44,9 @@ def test_up_serves_a_night_and_ends_with_ctrl_c(tmp_path, checkpoint, data):
     port, log = free_port(), tmp_path / "up.log"
     environment = environment_of(tmp_path, checkpoint)
     url = f"http://127.0.0.1:{port}"
-    stack = Stack(f"{url}/api", tmp_path, environment)
+    stack = Stack(f"{url}/api", tmp_path, environment, secret=tmp_path / "prefect" / "anoclust" / "secret")
     arguments = ["up", "--data", str(data), "--store", "store", "--port", str(port), "--timezone", "Europe/Berlin"]
-    with command(arguments, environment, log, tmp_path) as process:
+    with running_command(arguments, environment, log, tmp_path) as process:
         assert eventually(lambda: "Ctrl-C ends it" in log.read_text(), seconds=250), log.read_text()
         assert url in log.read_text()
         assert httpx.get(url, follow_redirects=True).text.startswith("<!")
@@ -103,7 +83,7 @@ def test_a_killed_up_leaves_nothing_running(tmp_path, data):
     port, log = free_port(), tmp_path / "up.log"
     environment = own_environment(tmp_path / "prefect")
     arguments = ["up", "--data", str(data), "--store", "store", "--port", str(port)]
-    with command(arguments, environment, log, tmp_path) as process:
+    with running_command(arguments, environment, log, tmp_path) as process:
         assert eventually(lambda: "Ctrl-C ends it" in log.read_text(), seconds=250), log.read_text()
         members = below(process)
         process.kill()
