@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError
@@ -22,13 +22,12 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NightFact
 from tasks.stores.due import due
 from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.inventory import NIGHT_REPORT
 from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import list_datasets
 from tasks.stores.manifests import save_manifest
+from tasks.stores.snapshots import frozen, keep_pinned
 from tasks.stores.tonight import NightRules, Tonight, survey
-
-REPORT: Final = "report.html"
-SUMMARY: Final = "summary.json"
 
 Listener = Callable[[str, str, int, int], None]
 
@@ -233,7 +232,7 @@ def _guarded(
             return NightOutcome(category, night, error=error)
         except OSError as error:
             return NightOutcome(category, night, error=disk_error(asked.layout, error))
-    report = asked.layout.night(category, night) / REPORT
+    report = asked.layout.night(category, night) / NIGHT_REPORT
     return NightOutcome(
         category,
         night,
@@ -265,6 +264,9 @@ def _one_night(
         )
         if found.moved:
             catalog.record_images(category, found.moved)
+        latest = catalog.latest_snapshot(category)
+        if latest is not None:
+            keep_pinned(layout, category, frozen(latest))
         before = catalog.night(category, night)
         reason = due(
             layout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,13 +34,13 @@ from tasks.orchestration import artifact_key
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ClusterFact, ImageFact, NightCount
-from tasks.stores.files import with_digest, write_json, write_text
+from tasks.stores.files import FILES, with_digest, write_json, write_text
 from tasks.stores.images import UnreadableImageError, read_image
+from tasks.stores.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 from tasks.stores.manifests import load_manifest
+from tasks.stores.recovery import clear_place
 from tasks.watch import HISTORY_NIGHTS, Watched
 
-REPORT: Final = "report.html"
-SUMMARY: Final = "summary.json"
 SUMMARY_VERSION: Final = 1
 
 DRAWN: Final = 12
@@ -81,8 +82,13 @@ def write_night_report(
     """
     record = _record(place, load_manifest(Path(given)), watched, weights, spec, reclustered, changes)
     folder = place.layout.night(place.category, place.night)
-    write_text(folder / REPORT, render_night(record, max_drawn=DRAWN))
-    write_json(folder / SUMMARY, with_digest(_summary(record)))
+    page = render_night(record, max_drawn=DRAWN)
+    clear_place(place.layout, folder / NIGHT_REPORT)
+    clear_place(place.layout, folder / NIGHT_SUMMARY)
+    (folder / NIGHT_SUMMARY).unlink(missing_ok=True)  # killed on the way, a night has no summary: it is written again
+    write_text(folder / NIGHT_REPORT, page)
+    digests = {NIGHT_REPORT: hashlib.sha256(page.encode()).hexdigest()}
+    write_json(folder / NIGHT_SUMMARY, with_digest({**_summary(record), FILES: digests}))
     _publish(folder, record)
     return str(folder)
 
@@ -276,7 +282,7 @@ def _publish(folder: Path, record: NightReport) -> None:
     )
     create_table_artifact(rows, key=artifact_key("night", category), description=description)
     create_link_artifact(
-        (folder / REPORT).as_uri(),
+        (folder / NIGHT_REPORT).as_uri(),
         key=artifact_key("night-report", category),
         link_text=f"Night report of {category}, {record.night}",
         description="Open it on the machine that holds the store",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 import time
 from pathlib import Path
@@ -19,9 +18,13 @@ from prefect.serializers import JSONSerializer
 from prefect.tasks import exponential_backoff
 from pydantic import Field
 
+from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from tasks import telemetry
-from tasks.stores.files import read_json, safe_name
+from tasks.stores.files import safe_name
+from tasks.stores.layout import StoreLayout
+from tasks.stores.recovery import clear_place
+from tasks.stores.results import SERIALIZER, read_result, with_checksum, without_checksum
 
 Result = TypeVar("Result")
 
@@ -66,31 +69,17 @@ def _is_transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 
 
 class CheckedJSONSerializer(JSONSerializer[Any]):
-    """Results as JSON behind a checksum: a handle with one digit changed must not be taken for a result."""
+    """Results as JSON behind a checksum, as `tasks.stores.results` reads them."""
 
-    type: str = Field(default="anoclust-checked-json", frozen=True)
+    type: str = Field(default=SERIALIZER, frozen=True)
 
     def dumps(self, obj: Any) -> bytes:
         """Encode a result."""
-        text = super().dumps(obj)
-        return hashlib.sha256(text).hexdigest().encode() + b" " + text
+        return with_checksum(super().dumps(obj))
 
     def loads(self, blob: bytes) -> Any:
         """Decode a result, which `StageRunner` has checked."""
-        return super().loads(blob.partition(b" ")[2])
-
-
-def _is_intact(blob: bytes) -> bool:
-    digest, _, text = blob.partition(b" ")
-    return digest == hashlib.sha256(text).hexdigest().encode()
-
-
-_INFORMATIVE: Final = frozenset({"storage_key", "prefect_version"})
-_RECORD: Final[dict[str, Any]] = {
-    "expiration": None,
-    "serializer": CheckedJSONSerializer().model_dump(),
-    "storage_block_id": None,
-}
+        return super().loads(without_checksum(blob))
 
 
 STAGE: Final[dict[str, Any]] = {
@@ -146,22 +135,16 @@ class StageRunner:
             return result
 
     def _readable(self, stage: str, key: str, work: dict[str, Any]) -> bool:
-        """Whether a cached result, if there is one, is what was written.
-
-        Prefect writes in place, so that a kill or a full disk cuts it off, and without a checksum.
-        """
-        path = self._results / _result_name(stage, self._category, key, work.get("folder"))
+        """Whether a cached result, if there is one, is what was written; a folder in its place is put aside."""
+        name = _result_name(stage, self._category, key, work.get("folder"))
         try:
-            record = read_json(path)
-            metadata = record["metadata"]
-            blob = record["result"].encode()
+            read_result(self._results / name, name)
         except FileNotFoundError:
             return True
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (OSError, DamagedError):
+            clear_place(StoreLayout(self._results.parent), self._results / name)
             return False
-        # everything that Prefect goes by when it reads the record
-        goes_by = {name: value for name, value in metadata.items() if name not in _INFORMATIVE}
-        return goes_by == _RECORD and _is_intact(blob)
+        return True
 
 
 def artifact_key(*parts: str) -> str:

@@ -33,7 +33,7 @@ from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress, artifact_key
 from tasks.stores import arrays, runs
-from tasks.stores.files import with_digest, write_bytes, write_json, write_text
+from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
 from tasks.stores.images import UnreadableImageError, read_image
 from tasks.stores.manifests import load_manifest
 from tasks.stores.written_tables import csv_of_frame
@@ -140,7 +140,7 @@ def report(
         write_text(draft / "figures" / "dendrogram.svg", tree_svg)
         write_text(draft / "figures" / "map.svg", descriptor_map_svg(run.descriptors, clusters))
         write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
-        write_json(draft / runs.SUMMARY, with_digest(_summary(run)))
+        write_json(draft / runs.SUMMARY, with_digest({**_summary(run), FILES: file_digests(draft)}))
     folder = Path(runs_folder) / run.run_id
     _publish_artifacts(folder, record, sheet)
     return str(folder)

@@ -45,8 +45,8 @@ def check(
 ) -> None:
     """Read everything in the store once: every checksum, and every reference from one thing to another.
 
-    Nothing is changed. Ends with exit code 4 if something is damaged or missing, and says what to do about it; what
-    killed runs left behind is listed and does no harm.
+    Nothing is changed. What is found is told by kind of fault, with what to do about it. Ends with exit code 4 if
+    something is damaged or missing; what killed runs left behind is listed and does no harm.
     """
     with Messages(debug):
         from rich.console import Console
@@ -67,16 +67,23 @@ def check(
             )
         damage = checked.damage
         if as_json:
-            rows = [asdict(finding) for finding in checked.findings]
+            rows = [{**asdict(finding), "is_harmless": finding.is_harmless} for finding in checked.findings]
             typer.echo(json.dumps({"folders": checked.folders, "bytes": checked.bytes, "findings": rows}, indent=2))
         else:
-            for finding in checked.findings:
-                mark = "-" if finding.is_harmless else "!"
-                typer.echo(f"{mark} {finding.path}\n    {finding.what}; {finding.advice}")
+            for kind, findings in checked.by_kind.items():
+                typer.echo(f"{kind}: {len(findings):,}")
+                for finding in findings:
+                    mark = "-" if finding.is_harmless else "!"
+                    typer.echo(f"{mark} {finding.path}\n    {finding.what}; {finding.advice}")
         read = f"{checked.folders:,} folders, {human_bytes(checked.bytes)}"
         if damage:
+            counts = ", ".join(
+                f"{len(found):,} {kind}" for kind, found in checked.by_kind.items() if not found[0].is_harmless
+            )
             fail(
-                StoreError(f"{len(damage)} of what {layout.root} holds is damaged or missing, see above ({read} read)")
+                StoreError(
+                    f"{len(damage):,} of what {layout.root} holds is damaged or missing ({counts}), see above; {read} read"
+                )
             )
         if not as_json:
             typer.echo(f"all {read} fine in {layout.root}")

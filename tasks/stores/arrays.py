@@ -20,7 +20,7 @@ from zarr.codecs import Crc32cCodec
 
 from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
-from tasks.stores.files import read_json, with_digest, without_digest, write_json
+from tasks.stores.files import read_checked, with_digest, write_json
 
 MARKER: Final = "complete.json"
 """Written last; a folder without it is the leftover of a killed run and is written anew."""
@@ -175,6 +175,8 @@ def _told_as_damage(folder: Path, name: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DamagedError(f"{folder / name} is missing", folder) from error
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise DamagedError(f"{folder / name} is damaged ({error})", folder) from error
     except (OSError, MemoryError):
         raise  # the disk, the network or the machine, not the data
     except Exception as error:
@@ -204,11 +206,9 @@ def describe(folder: Path) -> dict[str, Any] | None:
         If it is not what was written.
     """
     try:
-        return without_digest(read_json(folder / MARKER))
+        return read_checked(folder / MARKER, blamed=folder)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise DamagedError(f"{folder / MARKER} is damaged: {error}", folder) from error
 
 
 def is_complete(folder: Path) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 
 from anoclust_core.config import RunConfig
+from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from anoclust_core.records import EmbeddingSpec
 from anoclust_core.versions import ALGORITHM_VERSIONS
-from tasks.stores.files import read_json, with_digest, without_digest, write_json
+from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
 from tasks.stores.layout import StoreLayout
+from tasks.stores.recovery import clear_place
 from tasks.stores.weights import weights_identity
 
 
@@ -37,8 +40,8 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         asked["precision"] = config.embed.precision
     path = store.backbone(content_key("backbone", asked))
     try:
-        return _from_json(without_digest(read_json(path)))
-    except (OSError, ValueError, TypeError):
+        return read_card(path)
+    except (OSError, DamagedError):
         pass  # no card yet, or one that is damaged or of another version: it is made anew
     from anoclust_core.backbones import describe
 
@@ -50,12 +53,24 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         as_maps=config.method == "blind",
         precision=config.embed.precision,
     )
+    clear_place(store, path)
     write_json(path, with_digest(asdict(spec)))
     return spec
 
 
-def _from_json(card: dict[str, object]) -> EmbeddingSpec:
-    return EmbeddingSpec(**{name: tuple(v) if isinstance(v, list) else v for name, v in card.items()})  # type: ignore[arg-type]
+def read_card(path: Path) -> EmbeddingSpec:
+    """Read a card.
+
+    Raises
+    ------
+    OSError
+        If there is none, or it cannot be read.
+    DamagedError
+        If it is not what was written.
+    """
+    card = read_checked(path)
+    with told_as_damage(path):
+        return EmbeddingSpec(**{name: tuple(v) if isinstance(v, list) else v for name, v in card.items()})  # type: ignore[arg-type]
 
 
 def last_layer_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:

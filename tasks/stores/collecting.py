@@ -19,6 +19,7 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.parts import parts_of
+from tasks.stores.recovery import SHARED_SECONDS
 from tasks.stores.snapshots import pinned
 
 _UNITS: Final = {"h": 3600, "d": 86400, "w": 7 * 86400}
@@ -142,10 +143,10 @@ def collect(
             continue
         removed += removals
         notes += why
-    damage = removable_damage(layout, keep, now)
+    shared = [*removable_damage(layout, keep, now), *_removable_strays(layout, keep, now)]
     if not dry_run:
-        remove(layout, damage)
-    return Collected((*removed, *damage), tuple(notes))
+        remove(layout, shared)
+    return Collected((*removed, *shared), tuple(notes))
 
 
 def removable(
@@ -205,6 +206,16 @@ def removable_damage(layout: StoreLayout, keep: timedelta, now: datetime | None 
         Removal("", DAMAGED, path, inventory.tree_bytes(path))
         for path, since in inventory.damaged(layout)
         if since < before
+    ]
+
+
+def _removable_strays(layout: StoreLayout, keep: timedelta, now: datetime | None) -> list[Removal]:
+    """List what killed runs left where no category has a place; no lock says whether a run is still writing it."""
+    before = (now or datetime.now(UTC)) - max(keep, timedelta(seconds=SHARED_SECONDS))
+    return [
+        Removal("", LEFTOVERS, path, inventory.tree_bytes(path))
+        for path in inventory.shared_strays(layout)
+        if inventory.newest_change(path) < before.timestamp()
     ]
 
 

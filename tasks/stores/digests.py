@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.stores.files import DIGEST, read_json, with_digest, without_digest, write_json
+from anoclust_core.errors import DamagedError
+from tasks.stores.files import DIGEST, read_json, told_as_damage, with_digest, without_digest, write_json
 
 SETTLED_SECONDS: Final = 10.0
 """Age of a file's last change from which on it is remembered; file systems tell times at least every two seconds."""
@@ -34,12 +35,19 @@ class RememberedDigests:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._before: dict[str, Any] = _read(path) if path else {}
+        self._before: dict[str, Any] | None = {}
+        if path:
+            try:
+                self._before = read_memory(path)
+            except DamagedError:
+                self._before = None  # written anew, whatever is found
+            except OSError:
+                self._before = {}
         self._now: dict[str, Any] = {}
 
     def find(self, file: Path, status: os.stat_result) -> str | None:
         """Hex digest of a file that is as it was when it was read, or None."""
-        entry = self._before.get(str(file))
+        entry = self._before.get(str(file)) if self._before else None
         if entry is None or entry[:-1] != _stamp(status):
             return None
         self._now[str(file)] = entry
@@ -53,7 +61,7 @@ class RememberedDigests:
     def save(self) -> None:
         """Write what was found and kept; files that were not asked about are forgotten."""
         if self._path is not None and self._now != self._before:
-            with suppress(OSError):
+            with suppress(OSError, DamagedError):
                 write_json(self._path, with_digest({_FILES: self._now}))
 
 
@@ -61,9 +69,19 @@ def _stamp(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
+def read_memory(path: Path) -> dict[str, Any]:
+    """What is remembered of each file, as it is kept.
+
+    Raises
+    ------
+    OSError
+        If the file is not there or cannot be read.
+    DamagedError
+        If it is not what was written.
+    """
+    with told_as_damage(path):
         content = read_json(path)
-        return dict(without_digest(content)[_FILES]) if DIGEST in content else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        found = dict(without_digest(content)[_FILES])
+        if DIGEST not in content:
+            raise ValueError("it has no checksum")
+        return found

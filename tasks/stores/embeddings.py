@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.bags import normalize_patches
-from anoclust_core.errors import DamagedError, StoreError
+from anoclust_core.errors import StoreError
 from anoclust_core.keys import content_key
 from anoclust_core.records import ImageRecord
 from tasks.stores import arrays
-from tasks.stores.files import read_json, with_digest, without_digest, write_json
+from tasks.stores.files import read_checked, with_digest, write_json
 
 CHUNK_IMAGES: Final = 16
 """Images in one chunk, the unit of reading."""
@@ -122,13 +122,10 @@ class EmbeddingSegments:
         write_json(self.folder / _UNREADABLE, with_digest(written))
 
     def _remembered(self) -> dict[str, _Unreadable]:
-        path = self.folder / _UNREADABLE
         try:
-            entries = without_digest(read_json(path))
+            entries = read_checked(self.folder / _UNREADABLE)
         except FileNotFoundError:
             return {}
-        except ValueError as error:
-            raise DamagedError(f"{path} is damaged: {error}", path) from error
         return {
             sha256: _Unreadable(entry["reason"], frozenset(entry["mtimes_ns"]))
             for sha256, entry in entries.items()

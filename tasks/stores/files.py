@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,15 +14,28 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from anoclust_core.errors import DamagedError
+
 MAX_NAME: Final = 160
 """Longest folder name that is the text itself; file systems take 255 bytes, and temporary names are longer."""
 
 DIGEST: Final = "digest"
 """Field of a JSON file that holds the checksum of the others."""
 
+FILES: Final = "files"
+"""Field of a JSON file that holds the checksums of files beside it, see `file_digests`."""
+
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it: readers see the old one or the new one, never a part."""
+    """Write a file under a temporary name and rename it: readers see the old one or the new one, never a part.
+
+    Raises
+    ------
+    DamagedError
+        If a folder stands in its place.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -30,6 +44,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except IsADirectoryError as error:
+        raise DamagedError(f"{path} is a folder where a file belongs", path) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
@@ -50,6 +66,38 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_checked(path: Path, *, blamed: Path | None = None) -> dict[str, Any]:
+    """Read a JSON file that was made by `with_digest`; without its checksum.
+
+    Parameters
+    ----------
+    path
+        The file.
+    blamed
+        What is damaged if the file is; the file itself by default.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    DamagedError
+        If it is not what was written.
+    """
+    with told_as_damage(path, blamed=blamed):
+        return without_digest(read_json(path))
+
+
+@contextmanager
+def told_as_damage(path: Path, *, blamed: Path | None = None) -> Iterator[None]:
+    """Raise `DamagedError` where a file that is read in the block is a folder, or is not what was written."""
+    try:
+        yield
+    except IsADirectoryError as error:
+        raise DamagedError(f"{path} is a folder where a file belongs", blamed or path) from error
+    except (ValueError, TypeError, LookupError) as error:
+        raise DamagedError(f"{path} is damaged: {error}", blamed or path) from error
+
+
 def with_digest(content: Mapping[str, object]) -> dict[str, Any]:
     """Content of a JSON file and, last, the SHA-256 of it as compact ASCII JSON, keys sorted."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(content), allow_nan=False))
@@ -62,14 +110,39 @@ def without_digest(content: Any) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not what was written. Files of versions before there were digests pass.
+        If it is not what was written. Files of versions before there were digests pass; they end in no checksum under
+        another name, as one whose name was damaged does.
     """
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")  # noqa: TRY004 - like every other damage of a JSON file
     plain = {name: value for name, value in content.items() if name != DIGEST}
     if DIGEST in content and content[DIGEST] != _digest(plain):
         raise ValueError("its checksum does not match")
+    last = next(reversed(content.values()), None)
+    if DIGEST not in content and isinstance(last, str) and _SHA256.fullmatch(last):
+        raise ValueError("the name of its checksum is damaged")
     return plain
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder by its path in there, for the field `FILES` of a JSON file in it."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def changed_files(folder: Path, digests: Mapping[str, str]) -> dict[str, str]:
+    """Files that are not what `file_digests` found: what became of each, by its path in the folder."""
+    found = {}
+    for name, digest in digests.items():
+        try:
+            if sha256_file(folder / name) != digest:
+                found[name] = "fails its checksum"
+        except FileNotFoundError:
+            found[name] = "is gone"
+        except (IsADirectoryError, NotADirectoryError):
+            found[name] = "is no file"
+    return found
 
 
 def _digest(plain: Mapping[str, Any]) -> str:

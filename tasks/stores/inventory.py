@@ -37,6 +37,13 @@ KINDS: Final = (*ARRAYS, "manifests", "runs", "nights")
 UNREADABLE: Final = "unreadable.json"
 """Beside segments: which images could not be decoded."""
 
+NIGHT_REPORT: Final = "report.html"
+NIGHT_SUMMARY: Final = "summary.json"
+"""What the folder of a night holds."""
+
+CHECKSUMS: Final = ".files.json"
+"""Ends the name of the file that has the checksums of a converted network and of the features beside it."""
+
 RESULTS: Final = "results"
 SHARED: Final = ("backbones", "digests", "locks")
 """Folders that belong to no category."""
@@ -49,6 +56,11 @@ _PART: Final = re.compile(r"[0-9a-f]{16}")
 _MANIFEST: Final = re.compile(r"[0-9a-f]{32}\.json")
 _PUT_ASIDE: Final = re.compile(r"[a-z]+-.+-(\d{8}T\d{12}Z)")
 _RESULT: Final = re.compile(r"([0-9a-f]{32})-[0-9a-f]{8}")
+_LOST_RESULT: Final = _KEY
+"""Name that Prefect gives to the error of a stage, which it keeps like a result and nobody reads again."""
+
+_NIGHT: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NETWORK: Final = re.compile(rf"([0-9a-f]{{32}})(?:\.onnx|\.npz|{re.escape(CHECKSUMS)})")
 
 
 @dataclass
@@ -127,6 +139,8 @@ def store_size(layout: StoreLayout) -> StoreSize:
             found.damaged += tree_bytes(top)
         elif top.name in (*KINDS, RESULTS):
             inner = [path for stage in _children(top) for path in _children(stage)]
+            if top.name == RESULTS:
+                found.shared += sum(tree_bytes(path) for path in _children(top) if not _is_folder(path))
             for path in inner if top.name == RESULTS else _children(top):
                 if path.name in by_folder:
                     by_folder[path.name].add(_COUNTED_AS[top.name], tree_bytes(path))
@@ -143,6 +157,11 @@ def category_folders(layout: StoreLayout) -> list[str]:
     found = {path.name for kind in KINDS for path in _children(layout.root / kind) if _is_folder(path)}
     found |= {path.name for stage in _children(layout.root / RESULTS) for path in _children(stage) if _is_folder(path)}
     return sorted(name for name in found if not name.startswith("."))
+
+
+def shared_names(layout: StoreLayout) -> set[str]:
+    """Names of categories' folders that have a file among what all share, whether or not there is such a folder."""
+    return {path.stem for name in ("digests", "locks") for path in _children(layout.root / name)}
 
 
 def category_name(layout: StoreLayout, folder: str) -> str:
@@ -206,9 +225,34 @@ def results(layout: StoreLayout, category: str) -> list[tuple[str, Path]]:
     ]
 
 
+def nights(layout: StoreLayout, category: str) -> list[Path]:
+    """Folders of a category's nights."""
+    return [path for path in _children(layout.root / "nights" / category) if _named(path, _NIGHT) and _is_folder(path)]
+
+
+def backbone_cards(layout: StoreLayout) -> list[Path]:
+    """What names of backbones resolve to, a JSON file each."""
+    return [path for path in _children(layout.root / "backbones") if _named(path, _MANIFEST)]
+
+
+def networks(layout: StoreLayout) -> list[Path]:
+    """Converted networks: the paths of their files without what these end in."""
+    names = {match[1] for path in _children(layout.root / "backbones") if (match := _NETWORK.fullmatch(path.name))}
+    return [layout.root / "backbones" / name for name in sorted(names)]
+
+
+def shared_strays(layout: StoreLayout) -> list[Path]:
+    """What killed runs left where no category has a place: files on the way, and errors that Prefect has kept."""
+    places = [layout.root, *(layout.root / name for name in SHARED)]
+    found = [path for place in places for path in _children(place) if is_temporary(path)]
+    found += [path for path in _children(layout.results) if _named(path, _LOST_RESULT) and path.is_file()]
+    return [path for path in found if not path.is_symlink()]
+
+
 def temporary(layout: StoreLayout, category: str) -> list[Path]:
     """What processes that were killed left behind under names of the way, wherever a category may have some."""
     places = [layout.root / kind / category for kind in KINDS]
+    places += nights(layout, category)
     places += [group for kind in _GROUPED for group in groups(layout, kind, category)]
     places += [stage / category for stage in _children(layout.results)]
     return [path for place in places for path in _children(place) if is_temporary(path) and not path.is_symlink()]

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from anoclust_core.errors import BusyError, StoreError
-from tasks.stores.files import read_json, write_json
+from anoclust_core.errors import BusyError, DamagedError, StoreError
+from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
 from tasks.stores.layout import StoreLayout
+from tasks.stores.recovery import clear_place
 
 POLL_SECONDS: Final = 0.1
 """How often a waiting run tries to get the lock."""
@@ -56,13 +57,15 @@ def category_lock(
         If the store's file system has no locks.
     """
     path = store.lock(category)
+    clear_place(store, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_suffix(".json")
     # never a file in place of a lock: it would outlive its holder and block for good
     lock = FileLock(path, fallback_to_soft=False)
     try:
         _acquire(lock, path, category, holder, wait_seconds, on_wait)
-        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+        clear_place(store, holder)
+        write_json(holder, with_digest({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
         yield
     finally:
         lock.release()
@@ -100,9 +103,9 @@ def _acquire(
 
 def _busy(category: str, holder: Path, waited: float) -> str:
     try:
-        found = read_json(holder)
+        found = read_holder(holder)
         who = f" (process {found['pid']} on {found['host']} since {found['since']})"
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, DamagedError):
         who = ""  # it has only just begun
     if waited:
         return f"another run of category {category} is still going on after {waited:.0f} s{who}; try again later"
@@ -110,6 +113,21 @@ def _busy(category: str, holder: Path, waited: float) -> str:
         f"another run of category {category} is going on{who}; wait for it to end, or give --wait-seconds 600 to wait "
         "here"
     )
+
+
+def read_holder(path: Path) -> dict[str, Any]:
+    """Who holds a lock, or did last: process, host, and since when.
+
+    Raises
+    ------
+    OSError
+        If nothing was noted.
+    DamagedError
+        If the note is not what was written.
+    """
+    found = read_checked(path)
+    with told_as_damage(path):
+        return {"pid": int(found["pid"]), "host": str(found["host"]), "since": str(found["since"])}
 
 
 def _now() -> str:

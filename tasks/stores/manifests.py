@@ -10,7 +10,7 @@ from typing import Any
 from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from anoclust_core.records import DatasetManifest, ImageRecord, SetAside
-from tasks.stores.files import read_json, write_json
+from tasks.stores.files import read_json, told_as_damage, write_json
 from tasks.stores.layout import StoreLayout
 
 
@@ -52,11 +52,8 @@ def _loaded(path: Path, _: tuple[int, ...]) -> DatasetManifest:
 
 
 def _read_content(path: Path) -> dict[str, Any]:
-    try:
+    with told_as_damage(path):
         content: dict[str, Any] = read_json(path)
-        key = content_key("manifest", content)
-    except (ValueError, TypeError) as error:
-        raise DamagedError(f"{path} is damaged: {error}", path) from error
-    if key != path.stem:
-        raise DamagedError(f"{path} is damaged: its checksum does not match", path)
+        if content_key("manifest", content) != path.stem:
+            raise ValueError("its checksum does not match")
     return content

@@ -1,11 +1,13 @@
 """Networks converted for OpenVINO, kept in the store: converting takes seconds, once for every backbone.
 
 Beside each lies what torch made of one random image, with which its features are compared whenever it is taken up: on
-this machine, by this OpenVINO, and without building torch's network again.
+this machine, by this OpenVINO, and without building torch's network again. A third file has the checksums of both: one
+bit of a weight may be too little for that comparison to notice, and changes every embedding all the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zlib
 from dataclasses import dataclass
@@ -18,14 +20,16 @@ import torch
 
 from anoclust_core.backbones import FeatureExtractor, NetworkSize, fold_batch_norms, network_size, random_image
 from anoclust_core.conversion import ConversionError, ConvertedExtractor, convert
+from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from anoclust_core.records import EmbeddingSpec
 from tasks.stores.engine import CORES
-from tasks.stores.files import write_bytes
+from tasks.stores.files import FILES, read_checked, with_digest, write_bytes, write_json
+from tasks.stores.inventory import CHECKSUMS
 from tasks.stores.layout import StoreLayout
 
-_DAMAGES = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
-"""What NumPy raises on a file that is missing, cut off or something else."""
+_DAMAGES = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, DamagedError)
+"""What NumPy raises on a file that is missing, cut off or something else, and a checksum that does not match."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,21 @@ def features_file(network: Path) -> Path:
     return network.with_suffix(".npz")
 
 
+def checksums_file(network: Path) -> Path:
+    """Where the checksums of both lie: JSON. Networks of versions before there were any have none."""
+    return network.with_suffix(CHECKSUMS)
+
+
 def kept_network(file: Path, spec: EmbeddingSpec) -> ConvertedNetwork | None:
     """The network of a file; None where there is none that gives torch's features."""
     try:
-        with np.load(io.BytesIO(features_file(file).read_bytes())) as kept:
+        model, features = file.read_bytes(), features_file(file).read_bytes()
+        if _checksums(file) not in (None, _digests(file, model, features)):
+            return None
+        with np.load(io.BytesIO(features)) as kept:
             expected = torch.from_numpy(kept["features"])
             size = NetworkSize(int(kept["weight_bytes"]), int(kept["activation_bytes"]))
-        extractor = ConvertedExtractor(file.read_bytes(), threads=CORES, precision=spec.precision)
+        extractor = ConvertedExtractor(model, threads=CORES, precision=spec.precision)
         extractor.check(expected, spec.image_size)
     except (ConversionError, *_DAMAGES):
         return None
@@ -76,6 +88,22 @@ def converted(file: Path, built: FeatureExtractor, spec: EmbeddingSpec) -> Conve
     size = network_size(built, spec.image_size)
     beside = io.BytesIO()
     np.savez(beside, features=expected.numpy(), weight_bytes=size.weight_bytes, activation_bytes=size.activation_bytes)
+    checksums_file(file).unlink(missing_ok=True)  # killed before the last line, two whole files without checksums stay
     write_bytes(features_file(file), beside.getvalue())
     write_bytes(file, model)
+    write_json(checksums_file(file), with_digest({FILES: _digests(file, model, beside.getvalue())}))
     return ConvertedNetwork(extractor, size)
+
+
+def _digests(file: Path, model: bytes, features: bytes) -> dict[str, str]:
+    """What stands in the file of checksums."""
+    found = {file.name: model, features_file(file).name: features}
+    return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
+
+
+def _checksums(file: Path) -> object:
+    """What was written of a network's files; None where nothing was."""
+    try:
+        return read_checked(checksums_file(file)).get(FILES, {})
+    except FileNotFoundError:
+        return None

@@ -19,7 +19,7 @@ from tasks.stores.files import safe_name
 from tasks.stores.layout import StoreLayout
 
 SHARED_SECONDS: Final = 3600.0
-"""Age from which a temporary file beside others' is a leftover: they are written in no time."""
+"""Age from which what lies beside others' is a leftover: it is written and read in no time."""
 
 
 def sweep(store: StoreLayout, category: str) -> None:
@@ -40,7 +40,7 @@ def _leftovers(store: StoreLayout, category: str) -> Iterator[Path]:
     for path in (store.lock(category).with_suffix(".json"), store.digests(category)):
         yield from path.parent.glob(f".{glob.escape(path.name)}.*.partial")
     long_ago = time.time() - SHARED_SECONDS
-    yield from (path for path in (store.root / "backbones").glob(".*.partial") if path.stat().st_mtime < long_ago)
+    yield from (path for path in inventory.shared_strays(store) if inventory.newest_change(path) < long_ago)
 
 
 def put_aside(store: StoreLayout, error: DamagedError) -> str:
@@ -58,11 +58,18 @@ def put_aside(store: StoreLayout, error: DamagedError) -> str:
     """
     if not error.folder.is_relative_to(store.root):
         raise error
-    kind, category, *_, name = error.folder.relative_to(store.root).parts
+    kind, *inner = error.folder.relative_to(store.root).parts
+    name = "-".join([kind, *inner[:1], *inner[1:][-1:]])
     note = f"rebuilt: {error.found}"
     if not error.folder.exists():
         return note
     store.damaged.mkdir(parents=True, exist_ok=True)
-    kept = store.damaged / f"{kind}-{category}-{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    kept = store.damaged / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     error.folder.rename(kept)
     return f"{note}; what was damaged is kept in {kept}"
+
+
+def clear_place(store: StoreLayout, path: Path) -> None:
+    """Put aside a folder that stands where a file of a store belongs: no file can be renamed over it."""
+    if path.is_dir():
+        put_aside(store, DamagedError(f"{path} is a folder where a file belongs", path))

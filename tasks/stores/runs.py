@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from anoclust_core.errors import DamagedError, StoreError
-from tasks.stores.files import new_folder, read_json, without_digest, write_json
+from tasks.stores.files import (
+    new_folder,
+    read_checked,
+    read_json,
+    told_as_damage,
+    with_digest,
+    without_digest,
+    write_json,
+)
 
 LATEST: Final = "latest.json"
 SUMMARY: Final = "summary.json"
@@ -67,11 +75,15 @@ def latest_run(runs: Path) -> str | None:
         If the file is damaged.
     """
     try:
-        return str(read_json(runs / LATEST)["run_id"])
+        found = read_checked(runs / LATEST).get("run_id")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{runs / LATEST} cannot be read ({error}); delete it, the next run writes it") from error
+    except (OSError, DamagedError) as error:
+        told = error.found if isinstance(error, DamagedError) else f"{runs / LATEST} cannot be read ({error})"
+        raise StoreError(f"{told}; delete it, the next run writes it") from error
+    if not isinstance(found, str):
+        raise StoreError(f"{runs / LATEST} names no run; delete it, the next run writes it")
+    return found
 
 
 def find_run(runs: Path, key: str) -> Path | None:
@@ -103,7 +115,7 @@ def point_latest(runs: Path, run_id: str) -> None:
     except StoreError:
         named = None
     if named != run_id:
-        write_json(runs / LATEST, {"run_id": run_id})
+        write_json(runs / LATEST, with_digest({"run_id": run_id}))
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -115,10 +127,9 @@ def read_summary(run: Path) -> dict[str, Any]:
         If it is missing; `DamagedError` if it is not what was written.
     """
     try:
-        summary: dict[str, Any] = read_json(run / SUMMARY)
-        without_digest(summary)
+        with told_as_damage(run / SUMMARY, blamed=run):
+            summary: dict[str, Any] = read_json(run / SUMMARY)
+            without_digest(summary)
     except OSError as error:
         raise StoreError(f"{run / SUMMARY} cannot be read ({error}); delete {run} and run again") from error
-    except ValueError as error:
-        raise DamagedError(f"{run / SUMMARY} is damaged: {error}", run) from error
     return summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -13,9 +14,10 @@ from anoclust_core.records import DatasetManifest, ImageRecord, Reference
 from anoclust_core.reference import reference_contents
 from tasks.stores import arrays
 from tasks.stores.catalog.facts import SnapshotFact
-from tasks.stores.files import read_json, with_digest, without_digest, write_json
+from tasks.stores.files import read_checked, with_digest, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
+from tasks.stores.recovery import clear_place
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,16 @@ def pin(layout: StoreLayout, category: str, snapshot: Frozen) -> None:
     write_json(layout.snapshot(category), with_digest({"key": snapshot.key, **snapshot.details}))
 
 
+def keep_pinned(layout: StoreLayout, category: str, snapshot: Frozen) -> None:
+    """Note it again where the note is gone, damaged, or of an earlier snapshot."""
+    noted = None
+    with suppress(StoreError):
+        noted = pinned(layout, layout.nights(category))
+    if noted != {"key": snapshot.key, **snapshot.details}:
+        clear_place(layout, layout.snapshot(category))
+        pin(layout, category, snapshot)
+
+
 def pinned(layout: StoreLayout, folder: Path) -> dict[str, Any] | None:
     """What was noted; ``folder`` is that of the category's nights. None where nothing was.
 
@@ -156,8 +168,8 @@ def pinned(layout: StoreLayout, folder: Path) -> dict[str, Any] | None:
     """
     path = folder / layout.snapshot("").name
     try:
-        return without_digest(read_json(path))
+        return read_checked(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); `anoclust nightly --recluster` writes it again") from error
+    except DamagedError as error:
+        raise StoreError(f"{error.found}; the next night of the category writes it again") from error

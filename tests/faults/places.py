@@ -23,7 +23,7 @@ DONE = "done"
 """Snapshot of the store after the undisturbed run; the others are named after the stage that came next."""
 
 _KILLED = -9
-_MEASURED = {"run_id", "created_at", "seconds", "work", "peak_memory_bytes", "digest", "notes"}
+_MEASURED = {"run_id", "created_at", "seconds", "work", "peak_memory_bytes", "digest", "notes", "files"}
 """Fields of summary.json that differ between two runs of the same thing; notes are looked at one by one."""
 
 Job = TypeVar("Job")

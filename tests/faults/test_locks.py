@@ -160,7 +160,7 @@ def test_finished_run_needs_no_lock(tmp_path, checkpoint, prefect_db):
     finally:
         holder.kill()
     assert (again.run, again.is_new) == (first.run, False)
-    assert read_json(latest) == {"run_id": first.run.name}
+    assert read_json(latest)["run_id"] == first.run.name
 
 
 def test_run_that_was_waited_for_is_the_answer(tmp_path, checkpoint, prefect_db):

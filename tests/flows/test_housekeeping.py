@@ -136,7 +136,7 @@ def test_a_store_that_runs_have_left_is_whole(store: Store) -> None:
     assert checked.findings == ()
     sealed = list(store.root.rglob("complete.json"))
     assert checked.folders == len(sealed) > 10
-    assert checked.bytes == sum(inventory.tree_bytes(path.parent) for path in sealed)
+    assert checked.bytes > sum(inventory.tree_bytes(path.parent) for path in sealed)
     result = anoclust("store", "check", "--store", store.root)
     assert result.exit_code == 0, result.output
     assert f"all {len(sealed)} folders" in result.stdout
@@ -237,10 +237,10 @@ def spoil_unreadable(store: Store) -> None:
         (spoil_summary, ["runs/", "summary.json cannot be read", "same command again makes it anew"]),
         (newer_summary, ["runs/", "newer Anoclust (summary version 99"]),
         (lose_latest, ["latest.json", "which is gone"]),
-        (spoil_latest, ["latest.json", "cannot be read", "delete it"]),
-        (lose_report, ["runs/", "has lost report.html"]),
-        (cut_assignments, ["runs/", "assignments.csv has not the 8 rows of its summary"]),
-        (spoil_unreadable, ["unreadable.json", "delete it"]),
+        (spoil_latest, ["latest.json", "holds no JSON object", "writes it again"]),
+        (lose_report, ["runs/", "its report.html is gone"]),
+        (cut_assignments, ["runs/", "its assignments.csv fails its checksum"]),
+        (spoil_unreadable, ["unreadable.json", "puts it aside"]),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

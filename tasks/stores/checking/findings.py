@@ -6,12 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from anoclust_core.errors import DamagedError
 from tasks.stores.layout import StoreLayout
 
-REBUILD: Final = "the next run that needs it puts it aside and computes it anew"
-LEFTOVER: Final = "a run that was killed, or still goes on, left it; the next run of the category removes it"
-PUT_ASIDE: Final = "a run has put it aside and computed it anew; `anoclust store gc` removes it in time"
-IGNORED: Final = "it is computed anew where it is needed; `anoclust store gc` removes it in time"
+DAMAGED: Final = "damaged"
+MISSING: Final = "missing"
+OTHER_VERSION: Final = "of another version"
+LEFTOVER: Final = "left by killed runs"
+UNUSED: Final = "no longer used"
+PUT_ASIDE: Final = "put aside"
+
+KINDS: Final = (DAMAGED, MISSING, OTHER_VERSION, LEFTOVER, UNUSED, PUT_ASIDE)
+"""Kinds of fault, the worst first."""
+
+HARMLESS: Final = frozenset({LEFTOVER, UNUSED, PUT_ASIDE})
+"""Kinds that no result depends on."""
+
+REBUILT: Final = "the next run that needs it puts it aside and computes it anew"
+SWEPT: Final = "a run that was killed, or still goes on, left it; the next run of the category removes it"
+COLLECTED: Final = "a run that was killed, or still goes on, left it; `anoclust store gc` removes it in time"
+GONE_ROUND: Final = "it is computed anew where it is needed; `anoclust store gc` removes it in time"
+KEPT: Final = "a run has put it aside and computed it anew; `anoclust store gc` removes it in time"
 
 
 @dataclass(frozen=True)
@@ -26,22 +41,28 @@ class Finding:
         What was found.
     advice
         What to do.
-    is_harmless
-        Whether no result depends on it: what killed runs leave behind, cached results of a store that was moved.
+    kind
+        One of `KINDS`.
     """
 
     path: str
     what: str
     advice: str
-    is_harmless: bool = False
+    kind: str = DAMAGED
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether no result depends on it: what killed runs leave behind, cached results of a store that was moved."""
+        return self.kind in HARMLESS
 
 
-def finding(layout: StoreLayout, path: Path, what: str, advice: str, *, is_harmless: bool = False) -> Finding:
+def finding(layout: StoreLayout, path: Path, what: str, advice: str, kind: str = DAMAGED) -> Finding:
     """Say what was found at a path of a store."""
-    return Finding(path.relative_to(layout.root).as_posix(), what, advice, is_harmless)
+    return Finding(path.relative_to(layout.root).as_posix(), what, advice, kind)
 
 
 def told(path: Path, error: Exception) -> str:
     """An error's words without the path that stands before them anyway."""
-    text = str(error) or type(error).__name__
+    damage = error if isinstance(error, DamagedError) else error.__cause__
+    text = damage.found if isinstance(damage, DamagedError) else str(error) or type(error).__name__
     return text.replace(f"{path}/", "").removeprefix(f"{path} ")

@@ -1,22 +1,24 @@
-"""Verify a store: every checksum of every array, and every reference from one thing to another; nothing is changed."""
+"""Verify a store: every checksum, and every reference from one thing to another; nothing is changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tasks.stores import arrays, inventory
 from tasks.stores.checking.catalog import check_catalog
-from tasks.stores.checking.findings import LEFTOVER, PUT_ASIDE, Finding, finding
+from tasks.stores.checking.findings import KEPT, KINDS, PUT_ASIDE, Finding, finding
 from tasks.stores.checking.parts import check_arrays, check_leftovers, check_manifests, check_results
 from tasks.stores.checking.runs import check_nights, check_runs
+from tasks.stores.checking.shared import check_backbones, check_digests, check_locks, check_strays
 from tasks.stores.layout import StoreLayout
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Outcome of a check: folders and bytes that were read, and what was found."""
+    """Outcome of a check: complete folders of arrays and bytes that were read, and what was found."""
 
     folders: int
     bytes: int
@@ -26,6 +28,12 @@ class Checked:
     def damage(self) -> list[Finding]:
         """Findings that matter."""
         return [finding for finding in self.findings if not finding.is_harmless]
+
+    @property
+    def by_kind(self) -> dict[str, list[Finding]]:
+        """Findings by kind of fault, the worst first."""
+        found = {kind: [one for one in self.findings if one.kind == kind] for kind in KINDS}
+        return {kind: findings for kind, findings in found.items() if findings}
 
 
 def check_store(
@@ -60,28 +68,37 @@ def check_store(
         for kind in inventory.ARRAYS
         for path in inventory.array_folders(layout, kind, name)
     ]
-    sealed = [(kind, path, inventory.tree_bytes(path)) for kind, path in folders if arrays.is_complete(path)]
-    total, done = sum(size for _, _, size in sealed), 0
-    findings = [
-        finding(layout, path, "is incomplete", LEFTOVER, is_harmless=True)
-        for _, path in folders
-        if not arrays.is_complete(path)
+    jobs: list[tuple[list[Path], Callable[[], list[Finding]]]] = [
+        ([path], partial(check_arrays, layout, kind, path)) for kind, path in folders
     ]
-    for kind, path, size in sealed:
-        findings += check_arrays(layout, kind, path)
+    for name in names:
+        jobs += [
+            ([], partial(check_leftovers, layout, name)),
+            (inventory.manifests(layout, name), partial(check_manifests, layout, name)),
+            ([layout.root / "runs" / name], partial(check_runs, layout, name)),
+            ([path for _, path in inventory.results(layout, name)], partial(check_results, layout, name)),
+            ([layout.root / "nights" / name], partial(check_nights, layout, name)),
+        ]
+    of_categories = names if categories else inventory.shared_names(layout)
+    jobs += [
+        ([layout.root / "backbones"], partial(check_backbones, layout)),
+        ([layout.root / "digests"], partial(check_digests, layout, of_categories)),
+        ([layout.root / "locks"], partial(check_locks, layout, of_categories)),
+    ]
+    if not categories:
+        jobs.append(([], partial(check_strays, layout)))
+    sizes = [sum(map(inventory.tree_bytes, paths)) for paths, _ in jobs]
+    findings: list[Finding] = []
+    done = 0
+    for (_, check), size in zip(jobs, sizes, strict=True):
+        findings += check()
         done += size
         if progress:
-            progress(done, total)
-    for name in names:
-        findings += check_leftovers(layout, name)
-        findings += check_manifests(layout, name)
-        findings += check_runs(layout, name)
-        findings += check_results(layout, name)
-        findings += check_nights(layout, name)
+            progress(done, sum(sizes))
     if catalog is not None:
         findings += check_catalog(catalog)
     if not categories:
-        findings += [
-            finding(layout, path, "was damaged", PUT_ASIDE, is_harmless=True) for path, _ in inventory.damaged(layout)
-        ]
-    return Checked(len(sealed), total, tuple(sorted(findings, key=lambda finding: (finding.is_harmless, finding.path))))
+        findings += [finding(layout, path, "was damaged", KEPT, PUT_ASIDE) for path, _ in inventory.damaged(layout)]
+    n_sealed = sum(arrays.is_complete(path) for _, path in folders)
+    findings.sort(key=lambda found: (KINDS.index(found.kind), found.path))
+    return Checked(n_sealed, sum(sizes), tuple(findings))
