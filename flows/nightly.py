@@ -198,7 +198,9 @@ def category_night(
                 reason=why.reason,
             )
 
-        measured: dict[str, float] = {"seen": n_seen, "reclustered": 1 if why else 0}
+        measured: dict[str, float] = {"seen": n_seen}
+        if why or given.clustered or given.quarantine:  # else only what is told of the night is written again
+            measured["reclustered"] = 1 if why else 0
         latest = _snapshot(place)
         measured["pair_products"] = telemetry.current().work["pair_products"]
         watched = _run_task(

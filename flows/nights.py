@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError
@@ -26,8 +26,12 @@ from tasks.stores.inventory import NIGHT_REPORT
 from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import list_datasets
 from tasks.stores.manifests import save_manifest
+from tasks.stores.night_folders import spoiled_files
 from tasks.stores.snapshots import frozen, keep_pinned
 from tasks.stores.tonight import NightRules, Tonight, survey
+
+_SEEN: Final = "seen"
+"""Counter that only nights have whose flow was run."""
 
 Listener = Callable[[str, str, int, int], None]
 
@@ -278,13 +282,26 @@ def _one_night(
             n_new=len(found.new.images),
             requested=asked.recluster,
         )
-        is_open = before is not None and before.state != "done"
+        is_open = before is not None and (
+            before.state != "done"
+            or (latest is not None and before.key == latest.key and _has_lost_report(layout, category, before))
+        )
         if found.is_empty and reason is None and not is_open and not catalog.notices(category, only_unsent=True):
             if before is None:
                 _conclude_empty(catalog, category, night)
             return _counted(found), None
     done = _night_flow(found, asked, requested=asked.recluster)
     return _counted(found) | done["counters"], done
+
+
+def _has_lost_report(layout: StoreLayout, category: str, night: NightFact) -> bool:
+    """Whether the flow of a night has written a report that is gone or damaged, be it that a kill came before it."""
+    if _SEEN not in night.counters:
+        return False  # nothing came: there is no report
+    try:
+        return bool(spoiled_files(layout.night(category, night.night)))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
 
 
 def _conclude_empty(catalog: Catalog, category: str, night: date) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -34,11 +33,10 @@ from tasks.orchestration import artifact_key
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ClusterFact, ImageFact, NightCount
-from tasks.stores.files import FILES, with_digest, write_json, write_text
 from tasks.stores.images import UnreadableImageError, read_image
-from tasks.stores.inventory import NIGHT_REPORT, NIGHT_SUMMARY
+from tasks.stores.inventory import NIGHT_REPORT
 from tasks.stores.manifests import load_manifest
-from tasks.stores.recovery import clear_place
+from tasks.stores.night_folders import write_night
 from tasks.watch import HISTORY_NIGHTS, Watched
 
 SUMMARY_VERSION: Final = 1
@@ -82,13 +80,7 @@ def write_night_report(
     """
     record = _record(place, load_manifest(Path(given)), watched, weights, spec, reclustered, changes)
     folder = place.layout.night(place.category, place.night)
-    page = render_night(record, max_drawn=DRAWN)
-    clear_place(place.layout, folder / NIGHT_REPORT)
-    clear_place(place.layout, folder / NIGHT_SUMMARY)
-    (folder / NIGHT_SUMMARY).unlink(missing_ok=True)  # killed on the way, a night has no summary: it is written again
-    write_text(folder / NIGHT_REPORT, page)
-    digests = {NIGHT_REPORT: hashlib.sha256(page.encode()).hexdigest()}
-    write_json(folder / NIGHT_SUMMARY, with_digest({**_summary(record), FILES: digests}))
+    write_night(folder, render_night(record, max_drawn=DRAWN), _summary(record))
     _publish(folder, record)
     return str(folder)
 

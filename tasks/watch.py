@@ -63,6 +63,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, began: datet
         born = {cluster.cluster: cluster.born for cluster in catalog.clusters(place.category)}
         earlier = dict(tonight.counters) if tonight else {}
         counters = {
+            "reclustered": 0,
             **earlier,
             **measured,
             "pair_products": earlier.get("pair_products", 0) + measured.get("pair_products", 0),

@@ -82,7 +82,7 @@ def check(
             )
             fail(
                 StoreError(
-                    f"{len(damage):,} of what {layout.root} holds is damaged or missing ({counts}), see above; {read} read"
+                    f"{len(damage):,} of what {layout.root} holds is damaged or missing ({counts}), see above ({read})"
                 )
             )
         if not as_json:

@@ -25,6 +25,7 @@ POLL_SECONDS: Final = 0.1
 TELL_SECONDS: Final = 1.0
 """How often a waiting run tells that it waits."""
 
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 
 
@@ -54,21 +55,36 @@ def category_lock(
     BusyError
         If another run has the lock for that long; the message says which.
     StoreError
-        If the store's file system has no locks.
+        If the store's file system has no locks, or the store is read-only.
     """
     path = store.lock(category)
-    clear_place(store, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_suffix(".json")
     # never a file in place of a lock: it would outlive its holder and block for good
     lock = FileLock(path, fallback_to_soft=False)
     try:
-        _acquire(lock, path, category, holder, wait_seconds, on_wait)
-        clear_place(store, holder)
-        write_json(holder, with_digest({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
+        with _told_where_read_only(store, path):
+            clear_place(store, path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _acquire(lock, path, category, holder, wait_seconds, on_wait)
+            clear_place(store, holder)
+            write_json(holder, with_digest({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}))
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _told_where_read_only(store: StoreLayout, path: Path) -> Iterator[None]:
+    """Say of a store that this process may not write into that it is read-only."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        raise StoreError(
+            f"the store {store.root} is read-only: {path} cannot be written ({error.strerror}); this command writes "
+            "into the store, so mount it for writing, see to whom it belongs, or name another with --store"
+        ) from error
 
 
 def _acquire(

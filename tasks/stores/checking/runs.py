@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from anoclust_core.errors import DamagedError, StoreError
+from anoclust_core.errors import StoreError
 from tasks.stores import arrays, inventory, runs
 from tasks.stores.checking.findings import LEFTOVER, MISSING, OTHER_VERSION, UNUSED, Finding, finding, told
-from tasks.stores.files import FILES, changed_files, read_checked
+from tasks.stores.files import FILES, changed_files
 from tasks.stores.layout import StoreLayout
+from tasks.stores.night_folders import is_whole_page, spoiled_files
 from tasks.stores.parts import parts_of
 from tasks.stores.snapshots import pinned
 
 _RUN_AGAIN: Final = "delete the run's folder, and the same command again makes it anew"
 _WRITTEN_AGAIN: Final = "the next run of the category writes it again"
 _PINNED_AGAIN: Final = "the next night of the category writes it again"
+_FOR_READING: Final = (
+    "nothing depends on it; `anoclust nightly --as-of` writes those since the last re-clustering again"
+)
 _CLUSTER_ANEW: Final = "the next night clusters everything anew"
 
 
@@ -68,20 +72,13 @@ def _spoiled(run: Path, summary: Mapping[str, Any], n_images: int) -> list[tuple
     found = [(name, "is gone") for name in names if not (run / name).is_file()]
     # of a version before there were checksums: looked at as far as can be
     if not found:
-        if not _is_whole_page(run / runs.REPORT):
+        if not is_whole_page(run / runs.REPORT):
             found.append((runs.REPORT, "is cut off"))
         if _count_rows(run / runs.ASSIGNMENTS_CSV) != n_images:
             found.append((runs.ASSIGNMENTS_CSV, f"has not the {n_images} rows of its summary"))
         if _count_parquet_rows(run / runs.ASSIGNMENTS_PARQUET) != n_images:
             found.append((runs.ASSIGNMENTS_PARQUET, f"has not the {n_images} rows of its summary"))
     return found
-
-
-def _is_whole_page(page: Path) -> bool:
-    try:
-        return page.read_bytes().rstrip().endswith(b"</html>")
-    except OSError:
-        return False
 
 
 def _count_rows(assignments: Path) -> int | None:
@@ -129,18 +126,8 @@ def check_nights(layout: StoreLayout, category: str) -> list[Finding]:
 
 
 def _check_night(layout: StoreLayout, night: Path) -> list[Finding]:
-    advice = f"`anoclust nightly DATA --as-of {night.name}` writes it again"
-    summary, page = night / inventory.NIGHT_SUMMARY, night / inventory.NIGHT_REPORT
     try:
-        content = read_checked(summary)
-        if content["night"] != night.name:
-            return [finding(layout, summary, f"is of the night {content['night']}", advice)]
-        if FILES in content:
-            spoiled = changed_files(night, content[FILES])
-        else:  # of a version before there were checksums
-            spoiled = {} if _is_whole_page(page) else {page.name: "is gone or cut off"}
+        spoiled = spoiled_files(night)
     except FileNotFoundError:
-        return [finding(layout, night, "was never finished", advice, LEFTOVER)]
-    except (DamagedError, OSError, KeyError, TypeError) as error:
-        return [finding(layout, summary, told(summary, error), advice)]
-    return [finding(layout, night / name, what, advice) for name, what in spoiled.items()]
+        return [finding(layout, night, "was never finished", _FOR_READING, LEFTOVER)]
+    return [finding(layout, night / name, what, _FOR_READING) for name, what in spoiled.items()]
