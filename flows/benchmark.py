@@ -15,7 +15,7 @@ from anoclust_core.keys import content_key
 from anoclust_core.protocols import ARDELEAN, Protocol, protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.versions import ALGORITHM_VERSIONS
-from flows.orchestrator import with_prefect
+from flows.orchestrator import kept_if_complete, with_prefect
 from tasks import telemetry
 from tasks.stores.cards import embedding_spec, last_layer_spec
 from tasks.stores.layout import StoreLayout
@@ -272,7 +272,13 @@ def run_benchmark(
         stack.enter_context(with_prefect(debug))
         from flows.measure import benchmark
 
-        return Path(benchmark(paths, str(layout.root), jobs, blind, request, str(out.absolute())))
+        return Path(
+            kept_if_complete(
+                "benchmark",
+                "the benchmark",
+                lambda: benchmark(paths, str(layout.root), jobs, blind, request, str(out.absolute())),
+            )
+        )
 
 
 def measure_key(experiment: str, **parts: object) -> str:

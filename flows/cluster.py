@@ -129,7 +129,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             protocol=config.protocol,
         )
 
-        return run_stage(
+        run = run_stage(
             report,
             key=plan.run,
             detail=f"{tree.n_clusters} clusters",
@@ -145,3 +145,4 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             runs_folder=str(layout.runs(category)),
             memory=memory,
         )
+        return telemetry.finished("cluster", run)

@@ -16,6 +16,7 @@ from anoclust_core.masking import has_secret
 from flows.deploy_files import apply_files
 from flows.deploy_secrets import forget_passwords
 from flows.orchestrator import told_where_no_server_answers
+from tasks.prefect_server import make_patient
 from tasks.stores.listing import list_categories
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def connected() -> Iterator[SyncPrefectClient]:
         raise ConfigError(
             "no Prefect server is named; set PREFECT_API_URL, or use `anoclust up`, which starts one on this machine"
         )
+    make_patient()
     with told_where_no_server_answers(), get_client(sync_client=True) as client:
         yield client
 

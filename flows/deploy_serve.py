@@ -23,6 +23,8 @@ from flows.guard import watch
 from flows.orchestrator import told_where_no_server_answers
 from flows.server.closed import HOST, closed_settings
 from flows.server.secret import FILE, kept_secret, own_folder
+from tasks.prefect_server import LINK, ServerGoneError, make_patient
+from tasks.proxies import proxy_note
 
 DEFAULT_PORT: Final = 4200
 
@@ -179,6 +181,7 @@ def server(port: int, logs: Path) -> Iterator[tuple[str, list[Service]]]:
             [listening.fileno()],
         )
     with running(service):
+        LINK.has_died = lambda: service.process.poll() is not None
         _wait_for(url, service)
         with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret}):
             yield url, [service]
@@ -253,6 +256,7 @@ def serve(nights: Nights, *, port: int, tell: Callable[[str], None]) -> None:
 
     nights.categories()  # what is wrong with the data is told before a server starts
     logs = own_folder(PREFECT_HOME.value())
+    make_patient()
     with suppress(KeyboardInterrupt), ended_by_signals(), told_where_no_server_answers(), ExitStack() as stack:
         url, services = stack.enter_context(server(port, logs))
         client = stack.enter_context(get_client(sync_client=True))
@@ -268,7 +272,7 @@ def serve(nights: Nights, *, port: int, tell: Callable[[str], None]) -> None:
         def look() -> None:
             try:
                 changed = nights.register(client, nights.categories())
-            except (DatasetError, OSError, httpx.HTTPError) as error:
+            except (DatasetError, ServerGoneError, OSError, httpx.HTTPError) as error:
                 tell(f"cannot look for new categories, trying again: {masked_text(str(error))}")
                 return
             for line in changed:
@@ -327,5 +331,5 @@ def _wait_for(url: str, service: Service | None) -> None:
             service.check()
         if time.monotonic() > until:
             where = f"; {service.log} says more" if service else "; start it, or unset PREFECT_API_URL to have one here"
-            raise ResourceError(f"no Prefect server answers at {masked(url)}{where}")
+            raise ResourceError(f"no Prefect server answers at {masked(url)}{where}{proxy_note(url)}")
         time.sleep(0.3)

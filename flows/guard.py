@@ -49,6 +49,9 @@ def start_own_server() -> str:
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings
 
+    from flows.starting import start_and_wait
+    from tasks.prefect_server import LINK
+
     server: Any = SubprocessASGIServer()  # the one that Prefect's clients share
     if hasattr(server, "anoclust_watchers"):
         return str(server.anoclust_secret)
@@ -56,7 +59,6 @@ def start_own_server() -> str:
     # Prefect's threads, which have no settings of their own, read those of the environment
     os.environ["PREFECT_API_AUTH_STRING"] = server.anoclust_secret
     refresh_global_settings_context()
-    start = server.start
     starting = Lock()
 
     def start_watched() -> Any:
@@ -78,12 +80,16 @@ def start_own_server() -> str:
 
     def start_once(timeout: int | None = None) -> None:
         with starting:  # without it a second caller would take a server that is starting for one that answers
-            start(timeout)
+            start_and_wait(server, timeout)
+
+    def has_died() -> bool:
+        return server.server_process is not None and server.server_process.poll() is not None
 
     def start_ahead() -> None:
         with suppress(Exception):  # the client tries again, and tells
             start_once()
 
     server._run_uvicorn_command, server.start = start_watched, start_once
+    LINK.is_own, LINK.has_died = True, has_died
     Thread(target=copy_context().run, args=(start_ahead,), daemon=True).start()
     return str(server.anoclust_secret)

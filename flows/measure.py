@@ -11,6 +11,8 @@ from anoclust_core.protocols import protocol_named
 from flows.benchmark import BackboneJob, BenchmarkRequest, BlindJob
 from flows.measure_blind import measure_blind
 from flows.measure_sohn import draw, measure_pairwise
+from tasks import telemetry
+from tasks.prefect_server import complete_anyway
 from tasks.stores.engine import memory_budget
 from tasks.stores.layout import StoreLayout
 from tasks.tabulate import publish_benchmark, sohn_part, write_benchmark
@@ -70,5 +72,7 @@ def benchmark(
         results, blind_setting = measure_blind(layout, blind)
         parts.append(blind_part(results, blind_setting, *request.of_ardelean))
     page = write_benchmark(Path(out), parts)
-    publish_benchmark(page)
+    telemetry.finished("benchmark", str(page))
+    with complete_anyway("the benchmark"):
+        publish_benchmark(page)
     return str(page)

@@ -16,6 +16,7 @@ from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
 from flows.cluster import cluster_category
 from flows.nights import NightOutcome, run_nights
+from flows.orchestrator import kept_if_complete
 from flows.plan import embedding_keys, pair_key, plan_run, settings_key
 from flows.run import finished_run
 from flows.settings import STORE, resolve, with_secrets
@@ -117,10 +118,13 @@ def call_night(
 ) -> dict[str, Any]:
     """Run the flow of one night of one category, tagged with its name."""
     with tags("night", category):
-        done: dict[str, Any] = category_night(
-            category, night.isoformat(), n_new, n_seen, manifest, store, catalog, config, spec, recluster
+        return kept_if_complete(
+            "night",
+            f"{category}: the night {night}",
+            lambda: category_night(
+                category, night.isoformat(), n_new, n_seen, manifest, store, catalog, config, spec, recluster
+            ),
         )
-    return done
 
 
 @flow(name="night", flow_run_name="{category} {night} ({n_new} new)")
@@ -224,13 +228,14 @@ def category_night(
             reclustered=why.reason if why else None,
             changes=changes,
         )
-        told = _run_task(notify, place, "events", catalog=where, category=category)
-        return {
+        done: dict[str, Any] = {
             "counters": _counters(place, assigned, changes, given),
             "reclustered": why.reason if why else None,
             "changes": changes,
-            "told": told,
+            "told": [],
         }
+        telemetry.finished("night", done)  # what cannot be told now is told by the next night
+        return {**done, "told": _run_task(notify, place, "events", catalog=where, category=category)}
 
 
 def _take_up(

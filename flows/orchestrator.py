@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from anoclust_core.errors import ConfigError, ResourceError
+from anoclust_core.errors import AnoclustError, ConfigError, ResourceError
 from anoclust_core.masking import masked_text
 from tasks import telemetry
+from tasks.prefect_server import LINK, ServerGoneError, is_of_server, make_patient, shown
+from tasks.proxies import keep_proxies_from_loopback, proxy_note
+
+Result = TypeVar("Result")
+
+_PROXY_REFUSES: Final = 407
+"""Status of a proxy's answer to those whom it does not know."""
+
+_OUR_FAULT: Final = 500
+"""Below it a server finds fault with what it was asked."""
 
 _UNKNOWN_TO_IT: Final = (401, 403)
 """Status of an answer to those who do not show the server's secret."""
@@ -25,8 +35,10 @@ def prepare_prefect(debug: bool) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    keep_proxies_from_loopback(os.environ.get("PREFECT_API_URL"))
     if not debug:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
 
 
 @contextmanager
@@ -62,30 +74,83 @@ def with_prefect(debug: bool) -> Iterator[None]:
     """
     prepare_prefect(debug)
     with _own_server(), told_where_no_server_answers():
+        make_patient()
         yield
 
 
 @contextmanager
 def told_where_no_server_answers() -> Iterator[None]:
-    """Say what to do where ``PREFECT_API_URL`` leads nowhere, or to a server that does not know us."""
-    from httpx import HTTPStatusError
-
+    """Say what to do where a Prefect server cannot be reached, goes away or fails; whatever Prefect makes of that."""
     try:
         yield
-    except HTTPStatusError as error:
-        if error.response.status_code not in _UNKNOWN_TO_IT:
+    except AnoclustError:
+        raise
+    except Exception as error:
+        told = _told(error)
+        if told is None:
             raise
-        raise ConfigError(
-            f"the Prefect server at {error.request.url.host} does not know us (status {error.response.status_code}); "
-            "set PREFECT_API_AUTH_STRING to its secret: that of `anoclust up` is in PREFECT_HOME/anoclust/secret"
-        ) from error
-    except RuntimeError as error:
-        if not str(error).startswith("Failed to reach API"):
+        raise told from error
+
+
+def kept_if_complete(name: str, what: str, flow: Callable[[], Result]) -> Result:
+    """Call a flow; where its result is complete, a server that goes away over the end of it is no reason to fail.
+
+    Parameters
+    ----------
+    name
+        That the flow notes its result under, as its last step, see `telemetry.Telemetry.results`.
+    what
+        It makes, for the line that says that the server could not be told.
+    flow
+        Calls it.
+    """
+    results = telemetry.current().results
+    results.pop(name, None)
+    try:
+        return flow()
+    except Exception as error:
+        if name not in results or not (is_of_server(error) or _told(error)):
             raise
-        raise ResourceError(
-            f"no Prefect server answers ({masked_text(str(error))}); start one with `prefect server start`, or unset "
-            "PREFECT_API_URL to run without"
-        ) from error
+        LINK.tell_complete(what, _told(error) or error)
+        result: Result = results[name]
+        return result
+
+
+def _told(error: BaseException) -> AnoclustError | None:
+    """Our words for an error of Prefect's, or None where no server is at fault."""
+    from httpx import HTTPStatusError, TransportError
+
+    cause: BaseException | None = error
+    while cause is not None:  # Prefect hides what happened behind errors of its own
+        if isinstance(cause, ServerGoneError):
+            return cause
+        if isinstance(cause, HTTPStatusError):
+            status, url = cause.response.status_code, cause.request.url
+            if status in _UNKNOWN_TO_IT:
+                return ConfigError(
+                    f"the Prefect server at {url.host} does not know us (status {status}); set PREFECT_API_AUTH_STRING "
+                    "to its secret: that of `anoclust up` is in PREFECT_HOME/anoclust/secret"
+                    f"{proxy_note(str(url))}"
+                )
+            if status < _OUR_FAULT and status != _PROXY_REFUSES:
+                return None
+            return ResourceError(
+                f"the Prefect server at {shown(url)} answered with status {status}; see what its log says of it"
+                f"{proxy_note(str(url))}"
+            )
+        if isinstance(cause, TransportError) or str(cause).startswith("Failed to reach API"):
+            return _unreachable(error)
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _unreachable(error: BaseException) -> ResourceError:
+    from prefect.settings import PREFECT_API_URL
+
+    return ResourceError(
+        f"no Prefect server answers ({masked_text(str(error))}); start one with `prefect server start`, or unset PREFECT_API_URL to run "
+        f"without{proxy_note(PREFECT_API_URL.value() or '')}"
+    )
 
 
 def _own_server() -> AbstractContextManager[Any]:

@@ -12,7 +12,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.holding import category_held, disk_error, repairing
-from flows.orchestrator import importing, with_prefect
+from flows.orchestrator import importing, kept_if_complete, with_prefect
 from flows.plan import embedding_keys, plan_run
 from tasks import telemetry
 from tasks.stores import runs
@@ -158,7 +158,11 @@ def _unguarded_run(
         with importing():
             stack.enter_context(with_prefect(debug))
             from flows.cluster import cluster_category
-        run = cluster_category(manifest.category, str(path), str(layout.root), config.for_runs, spec)
+        run = kept_if_complete(
+            "cluster",
+            f"{manifest.category}: the run",
+            lambda: cluster_category(manifest.category, str(path), str(layout.root), config.for_runs, spec),
+        )
     return Path(run), True
 
 

@@ -30,6 +30,7 @@ from anoclust_core.reporting.record import Picture
 from tasks import telemetry
 from tasks.assign import UNTRACKED, Place
 from tasks.orchestration import artifact_key
+from tasks.prefect_server import complete_anyway
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ClusterFact, ImageFact, NightCount
@@ -81,7 +82,8 @@ def write_night_report(
     record = _record(place, load_manifest(Path(given)), watched, weights, spec, reclustered, changes)
     folder = place.layout.night(place.category, place.night)
     write_night(folder, render_night(record, max_drawn=DRAWN), _summary(record))
-    _publish(folder, record)
+    with complete_anyway(f"{place.category}: the night {place.night}"):
+        _publish(folder, record)
     return str(folder)
 
 

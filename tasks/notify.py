@@ -12,6 +12,7 @@ from prefect import task
 from prefect.events import emit_event
 
 from anoclust_core.keys import content_key
+from tasks.prefect_server import wait_for_events
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ImageFact, NoticeFact
 
@@ -73,5 +74,7 @@ def notify(*, catalog: Path | str, category: str) -> list[str]:
                 payload=dict(notice.payload),
                 id=uuid5(_NAMESPACE, f"{category}\n{notice.notice}"),
             )
+        if waiting:
+            wait_for_events()
         opened.mark_sent(category, [notice.notice for notice in waiting])
     return [notice.event for notice in waiting]

@@ -32,6 +32,7 @@ from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
 from tasks import telemetry
 from tasks.orchestration import STAGE, Progress, artifact_key
+from tasks.prefect_server import complete_anyway
 from tasks.stores import arrays, runs
 from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
 from tasks.stores.images import UnreadableImageError, read_image
@@ -142,7 +143,8 @@ def report(
         write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
         write_json(draft / runs.SUMMARY, with_digest({**_summary(run), FILES: file_digests(draft)}))
     folder = Path(runs_folder) / run.run_id
-    _publish_artifacts(folder, record, sheet)
+    with complete_anyway(f"{category}: the run"):
+        _publish_artifacts(folder, record, sheet)
     return str(folder)
 
 

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 Listener = Callable[[str, str, int, int], None]
 """Takes the category, the stage's name, what is done and how much there is in all."""
@@ -30,6 +33,8 @@ class Telemetry:
         Counts of what was really computed.
     notes
         What a reader of the result must know about how it came about, like damage that was repaired.
+    results
+        Of flows by name, noted by each of them once everything that it makes is in the store.
     """
 
     listener: Listener | None = None
@@ -37,6 +42,7 @@ class Telemetry:
     seconds: dict[str, float] = field(default_factory=dict)
     work: dict[str, int] = field(default_factory=lambda: {"images_embedded": 0, "pair_products": 0})
     notes: list[str] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
 
 
 _current: ContextVar[Telemetry | None] = ContextVar("anoclust_telemetry", default=None)
@@ -72,6 +78,12 @@ def flow_started() -> Iterator[None]:
 def current() -> Telemetry:
     """Notes of the run that this code is part of; notes that nobody reads outside of one."""
     return _current.get() or Telemetry()
+
+
+def finished(flow: str, result: Result) -> Result:
+    """Note that a flow's result is complete; gives the result. Whatever the orchestrator does after it, it stays so."""
+    current().results[flow] = result
+    return result
 
 
 @contextmanager

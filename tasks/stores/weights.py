@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from anoclust_core.errors import ConfigError, StoreError
+from tasks.proxies import proxy_note
 from tasks.stores.files import sha256_file
 
 if TYPE_CHECKING:
@@ -180,15 +182,16 @@ def _download(backbone: str, timm_model: str) -> dict[str, Tensor]:
     )
     if not (repository or url):
         raise StoreError(hint.format(reason="timm knows no place to download them from"))
+    hub = constants.ENDPOINT if repository else str(url)
     if not cached:
-        unreachable = _probe(constants.ENDPOINT if repository else str(url))
+        unreachable = _probe(hub)
         if unreachable:
-            raise StoreError(hint.format(reason=f"the model hub does not answer ({unreachable})"))
+            raise StoreError(hint.format(reason=f"the model hub does not answer ({unreachable}{proxy_note(hub)})"))
         _log.warning("downloading the weights of %s into %s", backbone, cache)
     try:
         model = timm.create_model(timm_model, pretrained=True)
     except (OSError, RuntimeError) as error:
-        raise StoreError(hint.format(reason=f"the download failed: {_first_line(error)}")) from error
+        raise StoreError(hint.format(reason=f"the download failed: {_first_line(error)}{proxy_note(hub)}")) from error
     state: dict[str, Tensor] = model.state_dict()
     return state
 
@@ -205,5 +208,5 @@ def _probe(url: str) -> str | None:
             return None
     except urllib.error.HTTPError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return str(getattr(error, "reason", error))
