@@ -52,7 +52,7 @@ class DamagedError(StoreError):
 
 
 class ResourceError(AnoclustError):
-    """Something to work with is lacking: memory, or a Dask scheduler or Prefect server that answers."""
+    """Something to work with is lacking: memory, or a Dask scheduler or Prefect server that answers to the end."""
 
     exit_code = 5
 

@@ -460,7 +460,8 @@ was expected, what was found, what to do. `--debug` shows the traceback instead.
 |---|---|
 {codes}
 
-Where some categories of a run fail, the others are finished, and the code is that of the first failure.
+A result that is complete is code 0, whatever a Prefect server does after it. Where some categories of a run fail, the
+others are finished, and the code is that of the first failure.
 
 ## Messages
 
