@@ -148,8 +148,8 @@ def _unreachable(error: BaseException) -> ResourceError:
     from prefect.settings import PREFECT_API_URL
 
     return ResourceError(
-        f"no Prefect server answers ({masked_text(str(error))}); start one with `prefect server start`, or unset PREFECT_API_URL to run "
-        f"without{proxy_note(PREFECT_API_URL.value() or '')}"
+        f"no Prefect server answers ({masked_text(str(error))}); start one with `prefect server start`, or unset "
+        f"PREFECT_API_URL to run without{proxy_note(PREFECT_API_URL.value() or '')}"
     )
 
 

@@ -17,6 +17,7 @@ from threading import Timer
 from typing import TYPE_CHECKING, Any, Final
 
 from anoclust_core.errors import ResourceError
+from anoclust_core.masking import masked_text
 from tasks import patience
 from tasks.proxies import proxy_note
 
@@ -115,7 +116,7 @@ class Link:
             if what in self._told_complete:
                 return
             self._told_complete.add(what)
-        reason = str(error).partition(";")[0] or type(error).__name__
+        reason = masked_text(str(error).partition(";")[0]) or type(error).__name__
         patience.tell(f"{what} is complete, but the Prefect server could not be told: {' '.join(reason.split())}")
 
     def _name(self, url: httpx.URL) -> str:

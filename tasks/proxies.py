@@ -56,9 +56,10 @@ def proxy_note(url: str) -> str:
     proxy = proxies.get(kind)
     if not proxy or not parts.hostname or _is_here(parts.hostname) or proxy_bypass(parts.hostname):
         return ""
+    shown = masked(proxy if "://" in proxy else f"http://{proxy}")
     return (
-        f"; the environment sends this through the proxy {masked(proxy if '://' in proxy else f'http://{proxy}')} ({kind.upper()}_PROXY): if it is in the way, "
-        f"add {parts.hostname} to NO_PROXY"
+        f"; the environment sends this through the proxy {shown} ({kind.upper()}_PROXY): if it is in the way, add "
+        f"{parts.hostname} to NO_PROXY"
     )
 
 
