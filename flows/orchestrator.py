@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from anoclust_core.errors import AnoclustError, ConfigError, ResourceError
 from anoclust_core.masking import masked_text
 from tasks import telemetry
+from tasks.patience import hear_services
 from tasks.prefect_server import LINK, ServerGoneError, is_of_server, make_patient, shown
 from tasks.proxies import keep_proxies_from_loopback, proxy_note
 
@@ -35,6 +36,7 @@ def prepare_prefect(debug: bool) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    hear_services()
     keep_proxies_from_loopback(os.environ.get("PREFECT_API_URL"))
     if not debug:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread, Timer
@@ -17,10 +17,22 @@ PATIENCE_SECONDS: Final = 20.0
 """How long a service may be silent before a run gives up; one that is restarted is back long before."""
 
 
+_log: Final = logging.getLogger("anoclust.services")
+
+
+def hear_services() -> None:
+    """Let what `tell` says reach standard error, whatever Prefect makes of the root logger.
+
+    A handler that somebody gave the logger stays.
+    """
+    if not _log.handlers and logging.lastResort is not None:
+        _log.addHandler(logging.lastResort)
+        _log.propagate = False
+
+
 def tell(line: str) -> None:
-    """Say something at once on standard error, also from a process or a thread that no progress bar belongs to."""
-    sys.stderr.write(f"anoclust: {line}\n")
-    sys.stderr.flush()
+    """Say something at once, also from a process or a thread that no progress bar belongs to."""
+    _log.warning("anoclust: %s", line)
 
 
 def tell_waiting(what: str) -> None:

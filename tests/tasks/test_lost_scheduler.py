@@ -27,6 +27,7 @@ LONGEST_SILENCE = 30.0
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """Scheduler with one worker, both of them processes."""
+    patience.hear_services()
     made = Cluster(tmp_path, 1)
     yield made
     made.close()

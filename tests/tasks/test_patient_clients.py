@@ -81,6 +81,7 @@ def link(monkeypatch: pytest.MonkeyPatch) -> Link:
     fresh = Link()
     monkeypatch.setattr(prefect_server, "LINK", fresh)
     make_patient()
+    patience.hear_services()
     return fresh
 
 
