@@ -40,8 +40,6 @@ def start_and_wait(server: Any, timeout: int | None = None) -> None:
     if server.running:
         return
     seconds = timeout or PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
-    if server.port is None:
-        server.port = server.find_available_port()
     server.server_process = process = server._run_uvicorn_command()
     atexit.register(server.stop)
     began, is_told = time.monotonic(), False
@@ -53,7 +51,6 @@ def start_and_wait(server: Any, timeout: int | None = None) -> None:
                     return
             took = time.monotonic() - began
             if process.poll() is not None:
-                server.port = None  # somebody else may have taken it; whoever asks next starts another server
                 raise ResourceError(
                     f"the Prefect server that this command starts for itself has ended with code {process.returncode} "
                     "before it answered; give the same command again, with --debug to see what the server says"
