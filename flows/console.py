@@ -39,6 +39,7 @@ _STAGES: Final = {
     "demo": "making images",
     "heat": "drawing maps",
     "check": "checking, MiB",
+    "rebuild": "reading the journal, bytes",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from flows.nights import NightOutcome
     from flows.status import CategoryStatus
     from tasks.stores.catalog.facts import ClusterFact, DecisionFact
+    from tasks.stores.catalog.rebuild import Rebuilt
 
 _COUNTED: Final = {
     "seen": "seen",
@@ -105,3 +107,22 @@ def _table(*texts: str, **columns: str) -> Table:
     for column, side in columns.items():
         table.add_column(column, justify="right" if side == "right" else "left", overflow="fold")
     return table
+
+
+def rebuilt_lines(found: Rebuilt, root: Path) -> list[str]:
+    """What a rebuild gave back, by number, and what it could not."""
+    given = {name: count - found.before.get(name, 0) for name, count in found.after.items()}
+    changed = ", ".join(f"{count:+,} {name}" for name, count in given.items() if count)
+    lines = [
+        f"{found.n_changes:,} changes of the journal and the pages of {found.n_nights:,} nights were read into the "
+        f"catalog of {root}"
+        if found.n_changes or found.n_nights
+        else f"the catalog of {root} has everything that its journal and its nights have"
+    ]
+    if changed:
+        lines.append(f"given back: {changed}")
+    lines.append("it holds now: " + ", ".join(f"{count:,} {name}" for name, count in found.after.items()))
+    lines += [f"not given back: {what}" for what in found.lacks]
+    if found.aside is not None:
+        lines.append(f"what was damaged or of another store is kept in {found.aside}")
+    return lines

@@ -235,7 +235,7 @@ def category_night(
             "told": [],
         }
         telemetry.finished("night", done)  # what cannot be told now is told by the next night
-        return {**done, "told": _run_task(notify, place, "events", catalog=where, category=category)}
+        return {**done, "told": _run_task(notify, place, "events", layout=layout, catalog=where, category=category)}
 
 
 def _take_up(
@@ -320,7 +320,7 @@ def _cluster_anew(
 ) -> tuple[str, Reference | None]:
     """Run over every image that the catalog has; gives the run's folder and its reference. A finished run is taken."""
     layout = place.layout
-    with Catalog.open(place.catalog) as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
         latest = catalog.latest_snapshot(place.category)
         normals = {image.sha256: image for image in given.normals}
         if latest is not None:
@@ -348,7 +348,7 @@ def _normals_of(layout: StoreLayout, snapshot: Frozen) -> dict[str, Any]:
 
 
 def _due(place: Place, config: RunConfig, *, settings: str, requested: bool, n_new: int = 0) -> Due | None:
-    with Catalog.open(place.catalog) as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
         return due(
             place.layout,
             catalog,
@@ -362,7 +362,7 @@ def _due(place: Place, config: RunConfig, *, settings: str, requested: bool, n_n
 
 
 def _snapshot(place: Place) -> Frozen | None:
-    with Catalog.open(place.catalog) as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
         latest = catalog.latest_snapshot(place.category)
     return frozen(latest) if latest else None
 
@@ -371,7 +371,7 @@ def _counters(
     place: Place, assigned: Assigned, changes: dict[str, list[str]], given: DatasetManifest
 ) -> dict[str, int]:
     """What this call did; where everything was clustered anew, that says where the new images are."""
-    with Catalog.open(place.catalog) as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
         fresh = [
             fact.cluster for fact in catalog.assignments(place.category, [image.sha256 for image in given.clustered])
         ]

@@ -20,6 +20,7 @@ from tasks import telemetry
 from tasks.stores.cards import embedding_spec
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NightFact
+from tasks.stores.catalog.identity import is_begun
 from tasks.stores.due import due
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.inventory import NIGHT_REPORT
@@ -192,7 +193,7 @@ def run_many_nights(
     layout = StoreLayout(store.absolute())
     catalog = config.night.catalog or layout.catalog
     rules = NightRules.of(config.night)
-    known = _known_categories(catalog)
+    known = _known_categories(layout, catalog)
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
     listed = {
         manifest.category: manifest.without_normals() if config.method == "blind" else manifest
@@ -213,11 +214,11 @@ def run_many_nights(
                 break
 
 
-def _known_categories(catalog: Path | str) -> list[str]:
+def _known_categories(layout: StoreLayout, catalog: Path | str) -> list[str]:
     """Categories that there have been nights of; none where there is no catalog yet."""
-    if isinstance(catalog, Path) and not catalog.exists():
+    if not is_begun(layout, catalog):
         return []
-    with Catalog.open(catalog) as opened:
+    with Catalog.open(catalog, store=layout) as opened:
         return opened.categories()
 
 
@@ -257,7 +258,7 @@ def _one_night(
     layout, config, category = asked.layout, asked.config, listed.category
     settings = settings_key(config, asked.spec)
     segments = EmbeddingSegments(layout.embeddings(category, embedding_keys(listed, asked.spec).embedding))
-    with Catalog.open(asked.catalog) as catalog:
+    with Catalog.open(asked.catalog, store=layout) as catalog:
         found = survey(
             listed,
             catalog,

@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from anoclust_core.config import RunConfig
-from anoclust_core.errors import ConfigError, StoreError
+from anoclust_core.errors import ConfigError
 from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.identity import is_begun, no_nights
 from tasks.stores.layout import StoreLayout
 from tasks.stores.snapshots import frozen
 
@@ -56,14 +57,12 @@ def catalog_of(layout: StoreLayout, config: RunConfig) -> Path | str:
     Raises
     ------
     StoreError
-        If there has not been a night yet.
+        If there has not been a night yet, or the catalog is lost.
     """
-    if config.night.catalog is None and not layout.catalog.is_file():
-        raise StoreError(
-            f"there have been no nights in {layout.root} yet; `anoclust nightly DATA --store {layout.root}` makes the "
-            "first"
-        )
-    return config.night.catalog or layout.catalog
+    where = config.night.catalog or layout.catalog
+    if not is_begun(layout, where):
+        raise no_nights(layout)
+    return where
 
 
 def known_category(catalog: Catalog, category: str) -> str:
@@ -90,7 +89,7 @@ def status_of(layout: StoreLayout, where: Path | str, categories: Sequence[str] 
     ConfigError
         If a category is not known.
     """
-    with Catalog.open(where) as opened, opened.view() as catalog:
+    with Catalog.open(where, store=layout, create=False) as opened, opened.view() as catalog:
         return [_status(layout, catalog, known_category(catalog, name)) for name in categories or catalog.categories()]
 
 

@@ -53,7 +53,7 @@ def adopt(*, place: Place, run: str, settings: str, reference: Reference | None,
     pooled = arrays.read(parts.weights, "descriptors")
     n_clusters = int(labels.max()) + 1
     height = merge_height(linkage.astype(np.float64), n_clusters=n_clusters)
-    with Catalog.open(place.catalog) as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
         snapshot = Frozen(
             key=parts.keys["group"],

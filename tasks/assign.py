@@ -135,7 +135,7 @@ def assign_images(
     pooled = _pooled(EmbeddingSegments(Path(embeddings)), contents, weights)
     rows = {content: at for at, content in enumerate(contents)}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
-    with Catalog.open(place.catalog) as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
 
         def assigned_to(found: Standing) -> Assigned:
             """Assign to the clusters as they stand, and record it where they still do."""
@@ -190,7 +190,7 @@ def register_images(*, place: Place, new: str, settled: str, config: RunConfig, 
     given, settled_images = load_manifest(Path(new)), load_manifest(Path(settled))
     usable = {image.sha256 for image in settled_images.clustered}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in usable]
-    with Catalog.open(place.catalog) as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
         placed = {content: AssignmentFact(content, None, 0.0, 0.0) for content in fresh}
         assigned = Assigned(len(fresh), 0, len(fresh), 0, 0)
         return catalog.recording(

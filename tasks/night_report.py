@@ -96,7 +96,7 @@ def _record(
     reclustered: str | None,
     changes: Mapping[str, Sequence[str]],
 ) -> NightReport:
-    with Catalog.open(place.catalog) as opened, opened.view() as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as opened, opened.view() as catalog:
         since = place.night - timedelta(days=HISTORY_NIGHTS)
         counts = catalog.counts(place.category, since=since, until=place.night)
         clusters = {cluster.cluster: cluster for cluster in catalog.clusters(place.category)}

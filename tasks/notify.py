@@ -15,6 +15,7 @@ from anoclust_core.keys import content_key
 from tasks.prefect_server import wait_for_events
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ImageFact, NoticeFact
+from tasks.stores.layout import StoreLayout
 
 NEW: Final = "anoclust.cluster.new"
 GROWING: Final = "anoclust.cluster.growing"
@@ -60,12 +61,12 @@ def quarantine_notice(category: str, bad: Sequence[ImageFact], night: date, repo
 
 
 @task(name="notify")
-def notify(*, catalog: Path | str, category: str) -> list[str]:
+def notify(*, layout: StoreLayout, catalog: Path | str, category: str) -> list[str]:
     """Emit an event for every fact that was recorded and not told yet; gives their names.
 
     A fact has one event id for good: told again after a kill between sending and noting it, it is the same event.
     """
-    with Catalog.open(catalog) as opened:
+    with Catalog.open(catalog, store=layout) as opened:
         waiting = opened.notices(category, only_unsent=True)
         for notice in waiting:
             emit_event(

@@ -50,7 +50,7 @@ class Watched:
 @task(name="watch", **UNTRACKED)
 def watch(*, place: Place, measured: Mapping[str, float], key: str, began: datetime) -> Watched:
     """Compare tonight's counts with those of the nights before, record the night as done, and what is to be told."""
-    with Catalog.open(place.catalog) as catalog:
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
         counts = catalog.counts(place.category, since=place.night - timedelta(days=HISTORY_NIGHTS), until=place.night)
         past = [
             night

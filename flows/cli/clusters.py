@@ -229,7 +229,8 @@ def _catalog(store: str | None, config: Path | None, category: str) -> Iterator[
     from tasks.stores.layout import existing_store
 
     settings = resolve({"store": store}, file=config)
-    with Catalog.open(catalog_of(existing_store(settings.store), settings.config)) as catalog:
+    layout = existing_store(settings.store)
+    with Catalog.open(catalog_of(layout, settings.config), store=layout, create=False) as catalog:
         known_category(catalog, category)
         yield catalog
 

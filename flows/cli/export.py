@@ -84,8 +84,9 @@ def clusters(
         if kind not in FORMATS:
             raise ConfigError(f"--format takes {', '.join(FORMATS)}; found {kind!r}")
         settings = resolve({"store": store}, file=config)
-        where = catalog_of(existing_store(settings.store), settings.config)
-        with Catalog.open(where) as opened, opened.view() as catalog:
+        layout = existing_store(settings.store)
+        where = catalog_of(layout, settings.config)
+        with Catalog.open(where, store=layout, create=False) as opened, opened.view() as catalog:
             table = cluster_table(catalog, known_category(catalog, category))
         write, ending = FORMATS[kind]
         made = write(table, out or Path(f"{safe_name(category)}-clusters{ending}"))

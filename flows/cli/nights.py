@@ -57,6 +57,14 @@ Captured = Annotated[str | None, setting("night.captured", "file")]
 ReclusterEvery = Annotated[str | None, setting("night.recluster_every", "7")]
 ReclusterUnknown = Annotated[str | None, setting("night.recluster_unknown", "0.2")]
 CatalogUrl = Annotated[str | None, setting("night.catalog", "auto")]
+NewCatalog = Annotated[
+    bool,
+    typer.Option(
+        "--new-catalog",
+        help="Start over where the catalog of the store is lost: clusters are numbered from c1 again, and "
+        "the old nights are kept in STORE/aside.",
+    ),
+]
 
 
 def nightly(
@@ -101,6 +109,7 @@ def nightly(
     recluster_every: ReclusterEvery = None,
     recluster_unknown: ReclusterUnknown = None,
     catalog: CatalogUrl = None,
+    new_catalog: NewCatalog = False,
     config: ConfigFile = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -129,6 +138,8 @@ def nightly(
         from flows.settings import resolve
 
         settings = resolve(flags, file=config)
+        if new_catalog:
+            _start_over(settings)
         _run(data, settings, category or [], as_of=as_of, recluster=recluster, as_json=as_json, debug=debug)
 
 
@@ -153,6 +164,7 @@ def backfill(
     wait_seconds: WaitSeconds = None,
     captured: Captured = None,
     catalog: CatalogUrl = None,
+    new_catalog: NewCatalog = False,
     config: ConfigFile = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -180,6 +192,8 @@ def backfill(
         names = category or list_categories(data, exclude=settings.store)
         if not names:
             raise DatasetError(f"no image in {data}; name the categories with --category if they were moved away")
+        if new_catalog:
+            _start_over(settings)
         with StageBars(Console(stderr=True)) as bars:
             found = run_backfill(
                 data,
@@ -218,6 +232,17 @@ def status(
             typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str, ensure_ascii=False))
         else:
             print_table(status_table(found))
+
+
+def _start_over(settings: Settings) -> None:
+    """Make room for a new catalog, and say where the old nights are."""
+    from tasks.stores.catalog.rebuild import start_over
+    from tasks.stores.layout import StoreLayout
+
+    layout = StoreLayout(settings.store.absolute())
+    aside = start_over(layout, settings.config.night.catalog or layout.catalog)
+    if aside is not None:
+        say(f"starting over with a new catalog; the nights of before are kept in {aside}")
 
 
 def _run(

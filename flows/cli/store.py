@@ -1,4 +1,4 @@
-"""``anoclust store``: how large a store is, whether it is whole, and how it gets smaller."""
+"""``anoclust store``: how large a store is, whether it is whole, how it gets smaller, and its catalog made again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from flows.settings import Settings
     from tasks.stores.layout import StoreLayout
 
-app = typer.Typer(help="Look after a store: its size, its checksums, what it no longer needs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look after a store: its size, its checksums, what it no longer needs, a lost catalog.", no_args_is_help=True
+)
 
 
 @app.command("size")
@@ -126,6 +128,47 @@ def gc(
             print_table(removals_table(found.removals))
         verb = "would be freed" if dry_run else "freed"
         typer.echo(f"{human_bytes(found.bytes)} {verb} in {layout.root}")
+
+
+@app.command("rebuild-catalog")
+def rebuild_catalog(
+    store: Store = None,
+    catalog: Annotated[str | None, setting("night.catalog", "auto")] = None,
+    wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make a lost catalog again, or complete an older copy of it, from the store's journal and nights.
+
+    The journal has every change of the catalog since this version first opened it: images, nights, clusters, names,
+    every decision. Of nights before that only what their pages tell can be given back. Done again, nothing changes.
+    What is damaged is kept in `STORE/aside`.
+    """
+    with Messages(debug):
+        from rich.console import Console
+
+        from flows.console import StageBars
+        from flows.night_tables import rebuilt_lines
+        from tasks.stores.catalog.rebuild import rebuild_catalog as rebuild
+        from tasks.stores.tonight import NightRules
+
+        settings = _settings(store, config, wait_seconds=wait_seconds, **{"night.catalog": catalog})
+        layout = _layout(settings)
+        with StageBars(Console(stderr=True)) as bars:
+            found = rebuild(
+                layout,
+                settings.config.night.catalog or layout.catalog,
+                NightRules.of(settings.config.night),
+                wait_seconds=settings.config.wait_seconds,
+                progress=lambda done, total: bars("", "rebuild", done, total),
+            )
+        if as_json:
+            content = {**asdict(found), "aside": str(found.aside) if found.aside else None}
+            typer.echo(json.dumps(content, indent=2))
+            return
+        for line in rebuilt_lines(found, layout.root):
+            typer.echo(line)
 
 
 def _settings(store: object, config: object, **flags: object) -> Settings:

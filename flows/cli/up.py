@@ -73,8 +73,12 @@ def up(
     with Messages(debug):
         from flows.orchestrator import prepare_prefect
         from flows.settings import resolve
+        from tasks.stores.catalog.identity import is_begun
+        from tasks.stores.layout import StoreLayout
 
         settings = resolve({"store": store, "night.timezone": timezone}, file=config)
+        layout = StoreLayout(settings.store.absolute())
+        is_begun(layout, settings.config.night.catalog or layout.catalog)  # a lost one is told now, not every night
         prepare_prefect(debug)
         from flows.deploy_serve import serve
 

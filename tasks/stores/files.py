@@ -48,7 +48,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise DamagedError(f"{path} is a folder where a file belongs", path) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -150,6 +150,27 @@ def _digest(plain: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def write_once(path: Path, data: bytes) -> None:
+    """Write a file whole unless it is there: of several processes at once one does, and readers never see a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Fill a folder under a temporary name; it gets its own name when the block ends well, and is removed otherwise.
@@ -165,7 +186,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def is_temporary(path: Path) -> bool:
@@ -173,7 +194,7 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".partial")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Let a rename survive a power cut, where the file system takes this wish: some refuse it for folders."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -133,9 +133,10 @@ def store_size(layout: StoreLayout) -> StoreSize:
     found = StoreSize()
     by_folder = {folder: CategorySize(category_name(layout, folder)) for folder in category_folders(layout)}
     for top in _children(layout.root):
-        if top.name in SHARED or top.name.startswith(layout.catalog.name):  # SQLite keeps two files beside it
+        is_catalog = top == layout.identity.parent or top.name.startswith(layout.catalog.name)  # SQLite keeps two more
+        if top.name in SHARED or is_catalog:
             found.shared += tree_bytes(top)
-        elif top == layout.damaged:
+        elif top in {layout.damaged, layout.aside}:
             found.damaged += tree_bytes(top)
         elif top.name in (*KINDS, RESULTS):
             inner = [path for stage in _children(top) for path in _children(stage)]
@@ -243,7 +244,7 @@ def networks(layout: StoreLayout) -> list[Path]:
 
 def shared_strays(layout: StoreLayout) -> list[Path]:
     """What killed runs left where no category has a place: files on the way, and errors that Prefect has kept."""
-    places = [layout.root, *(layout.root / name for name in SHARED)]
+    places = [layout.root, layout.identity.parent, *(layout.root / name for name in SHARED)]
     found = [path for place in places for path in _children(place) if is_temporary(path)]
     found += [path for path in _children(layout.results) if _named(path, _LOST_RESULT) and path.is_file()]
     return [path for path in found if not path.is_symlink()]

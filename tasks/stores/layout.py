@@ -16,6 +16,9 @@
       nights/<category>/<night>/                    report and summary of a night
       nights/<category>/snapshot.json               what nights are assigned to is made of: `store gc` keeps it
       catalog.sqlite                                facts: images, nights, clusters, decisions
+      catalog/identity.json                         which catalog the store has, be it a file or in a database
+      catalog/journal.jsonl                         every change of the catalog, in order
+      aside/<time>/                                 catalog, journal and nights of before a start over
       digests/<category>.json                       content hashes of files, told by size and times
       locks/<category>.lock                         held by the one run of a category that may write
       damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was made anew
@@ -107,6 +110,21 @@ class StoreLayout:
     def catalog(self) -> Path:
         """File of the catalog, where no other database is named."""
         return self.root / "catalog.sqlite"
+
+    @property
+    def identity(self) -> Path:
+        """Marker of the catalog that the store has, a JSON file that is written once."""
+        return self.root / "catalog" / "identity.json"
+
+    @property
+    def journal(self) -> Path:
+        """Every change of the catalog, a file that only grows."""
+        return self.root / "catalog" / "journal.jsonl"
+
+    @property
+    def aside(self) -> Path:
+        """Folder of what was kept when somebody started over."""
+        return self.root / "aside"
 
     def lock(self, category: str) -> Path:
         """File that the run of a category holds a lock on; a ``.json`` beside it says who does, or did last."""

@@ -25,7 +25,7 @@ def compared_with(
         return replace(given.blind(), n_normals_given=0)
     was = members(layout, snapshot)
     reference = frozen_reference(was, snapshot.reference)
-    with Catalog.open(catalog) as opened:
+    with Catalog.open(catalog, store=layout) as opened:
         where = {fact.content: fact.cluster for fact in opened.assignments(given.category, follow_merges=False)}
         of_snapshot = {image.sha256 for image in was.clustered}
         old = {where[content] for content in of_snapshot & where.keys()} - {None}

@@ -14,6 +14,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.synthesis import draw_defect, draw_normal
 from flows.nights import NightOutcome, run_nights
 from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.layout import StoreLayout
 
 FIRST = date(2026, 11, 1)
 CATEGORY = "board"
@@ -92,7 +93,7 @@ class Stream:
         return outcome
 
     def catalog(self) -> Catalog:
-        return Catalog.open(self.config.night.catalog or self.store / "catalog.sqlite")
+        return Catalog.open(self.config.night.catalog or self.store / "catalog.sqlite", store=StoreLayout(self.store))
 
     def partition(self) -> dict[str, str]:
         """Cluster of every image by path, merges followed."""

@@ -27,7 +27,10 @@ from tasks.stores.catalog.facts import (
     SnapshotFact,
     Standing,
 )
+from tasks.stores.catalog.identity import open_catalog
+from tasks.stores.catalog.journal import Journal, write_out
 from tasks.stores.catalog.schema import Image
+from tasks.stores.layout import StoreLayout
 
 FILE_NAME: Final = "catalog.sqlite"
 """The catalog in a store, where no URL is given."""
@@ -47,11 +50,18 @@ class Catalog:
     too long by a `BusyError`; that the database cannot be used by a `StoreError`.
     """
 
-    def __init__(self, engine: Engine, view: Session | None = None) -> None:
-        self._engine, self._view = engine, view
+    def __init__(self, engine: Engine, journal: Journal | None = None, view: Session | None = None) -> None:
+        self._engine, self._journal, self._view = engine, journal, view
 
     @classmethod
-    def open(cls, where: Path | str, *, busy_seconds: float = opening.BUSY_SECONDS) -> Self:
+    def open(
+        cls,
+        where: Path | str,
+        *,
+        store: StoreLayout | None = None,
+        create: bool = True,
+        busy_seconds: float = opening.BUSY_SECONDS,
+    ) -> Self:
         """Open a catalog, make one if there is none, and bring an older one up to date.
 
         Parameters
@@ -59,6 +69,11 @@ class Catalog:
         where
             A SQLite file (`pathlib.Path`), usually ``STORE/catalog.sqlite``, or a URL such as
             ``postgresql://user:password@host/name``.
+        store
+            The store that it belongs to, whose journal gets every change. Without one the catalog is taken by itself,
+            as it is, and the changes wait in it for the next who opens it with its store.
+        create
+            Whether to begin a catalog for a store that has never had one.
         busy_seconds
             How long to wait for somebody else who writes.
 
@@ -67,11 +82,15 @@ class Catalog:
         ConfigError
             If the URL is none of SQLite or PostgreSQL, or the driver of PostgreSQL is not installed.
         StoreError
-            If the database cannot be reached, is damaged, or is of a newer version of Anoclust.
+            If the database cannot be reached, is damaged, or is of a newer version of Anoclust; or if it is missing,
+            empty or older although its store has had nights, or of another store.
         BusyError
             If somebody else writes all the time.
         """
-        return cls(opening.open_engine(where, busy_seconds=busy_seconds))
+        if store is None:
+            return cls(opening.open_engine(where, busy_seconds=busy_seconds))
+        engine = open_catalog(store, where, create=create, busy_seconds=busy_seconds)
+        return cls(engine, Journal(store.journal))
 
     def close(self) -> None:
         """End all connections."""
@@ -87,7 +106,7 @@ class Catalog:
     def view(self) -> Iterator[Self]:
         """Give a catalog to read from that stays as it is now, whatever others write meanwhile."""
         with self._reading() as session:
-            yield type(self)(self._engine, session)
+            yield type(self)(self._engine, view=session)
 
     def recording(self, category: str, record: Callable[[Standing], Recorded]) -> Recorded:
         """Work out something from how clusters stand and record it; again, where somebody changed them meanwhile.
@@ -409,6 +428,9 @@ class Catalog:
             changes = Changes(session)
             yield session
             changes.commit_to_outbox()
+        if self._journal is not None:
+            with opening.told_as_ours(self._engine):
+                write_out(self._engine, self._journal)
 
 
 def _now() -> datetime:

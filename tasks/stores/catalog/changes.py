@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Date,
     RowMapping,
     Table,
     bindparam,
@@ -26,7 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session
 
 from anoclust_core.errors import StoreError
-from tasks.stores.catalog.schema import Base, Identity, Outbox
+from tasks.stores.catalog.schema import Base, Identity, Outbox, UtcDateTime
 
 TABLES: Final[tuple[Table, ...]] = tuple(
     table for table in Base.metadata.sorted_tables if table.name not in {Identity.__tablename__, Outbox.__tablename__}
@@ -125,6 +126,14 @@ def everything(connection: Connection) -> dict[str, Any]:
     return {"base": True, "changes": changes}
 
 
+def clear(connection: Connection) -> None:
+    """Take everything out of a catalog."""
+    for table in reversed(TABLES):
+        if own := _OWN.get(table.name):
+            connection.execute(update(table).values({own: None}))
+        connection.execute(delete(table))
+
+
 def apply(connection: Connection, record: Mapping[str, Any]) -> None:
     """Write what a change says into a catalog, whatever of it is there already.
 
@@ -134,10 +143,7 @@ def apply(connection: Connection, record: Mapping[str, Any]) -> None:
         If it has a table or column that this version does not know.
     """
     if record.get("base"):
-        for table in reversed(TABLES):
-            if own := _OWN.get(table.name):
-                connection.execute(update(table).values({own: None}))
-            connection.execute(delete(table))
+        clear(connection)
     unknown = record["changes"].keys() - _BY_NAME.keys()
     changed = {table: record["changes"][table.name] for table in TABLES if table.name in record["changes"]}
     for table, told in changed.items():
@@ -220,5 +226,8 @@ def _decoded(table: Table, names: Sequence[str], values: Sequence[Any]) -> dict[
 
 
 def _value(column: ColumnElement[Any], value: Any) -> Any:
-    kind = column.type.python_type
-    return kind.fromisoformat(value) if value is not None and issubclass(kind, date) else value
+    if value is None:
+        return None
+    if isinstance(column.type, UtcDateTime):
+        return datetime.fromisoformat(value)
+    return date.fromisoformat(value) if isinstance(column.type, Date) else value

@@ -46,7 +46,7 @@ def record_night(
             after={"night": fact.night.isoformat(), **evidence},
             run=run.number,
         )
-    _assign(session, run, assignments)
+    put_assignments(session, run, assignments)
     put_night(session, fact)
 
 
@@ -112,7 +112,7 @@ def record_snapshot(
             clusters.write_down(
                 session, category, name, kind, who=clusters.MACHINE, when=fact.made_at, after=after, run=run.number
             )
-    _assign(session, run, assignments)
+    put_assignments(session, run, assignments)
     return True
 
 
@@ -171,7 +171,8 @@ def identities_without(session: Session, category: str, night: date) -> set[str]
     return taken - _only_of(session, run) if run is not None else taken
 
 
-def _assign(session: Session, run: Run, assignments: Iterable[AssignmentFact]) -> None:
+def put_assignments(session: Session, run: Run, assignments: Iterable[AssignmentFact]) -> None:
+    """Say where a run puts images."""
     rows = [
         {
             "run": run.number,

@@ -27,6 +27,11 @@ LAST_PORT: Final = 65535
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
+
+class DamagedCatalogError(StoreError):
+    """The file of a catalog is no longer one that can be read."""
+
+
 _MIGRATION_LOCK: Final = 0x616E6F63
 """Number of PostgreSQL's advisory lock that one process at a time migrates under."""
 
@@ -52,20 +57,47 @@ def open_engine(where: Path | str, *, busy_seconds: float = BUSY_SECONDS) -> Eng
     BusyError
         If somebody else writes all the time.
     """
-    url = _url_of(where)
-    connect = _sqlite if url.drivername.startswith("sqlite") else _postgresql
-    engine = connect(url, busy_seconds)
+    engine = connect(where, busy_seconds=busy_seconds)
     try:
-        with told_as_ours(engine):
-            with engine.connect() as connection:
-                is_current = _is_current(connection)
-            if not is_current:  # only then wait for those who write
-                with engine.execution_options(writes=True).begin() as connection:
-                    _migrate(connection)
+        bring_up_to_date(engine)
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def connect(where: Path | str, *, busy_seconds: float = BUSY_SECONDS, schema: str | None = None) -> Engine:
+    """Connect to a catalog as it is; ``schema`` is that of PostgreSQL, where it is not the user's own.
+
+    Raises
+    ------
+    ConfigError
+        If the URL is none, or of a database that is not supported.
+    StoreError
+        If a SQLite file cannot be there.
+    """
+    url = _url_of(where)
+    if url.drivername.startswith("sqlite"):
+        return _sqlite(url, busy_seconds)
+    return _postgresql(url, busy_seconds, schema)
+
+
+def bring_up_to_date(engine: Engine, *, schema: str | None = None) -> None:
+    """Make the tables of this version, and the schema that they are in.
+
+    Raises
+    ------
+    StoreError
+        If the catalog cannot be reached or read, or is of a newer version.
+    BusyError
+        If somebody else writes all the time.
+    """
+    with told_as_ours(engine):
+        with engine.connect() as connection:
+            is_done = is_current(connection)
+        if not is_done:  # only then wait for those who write
+            with engine.execution_options(writes=True).begin() as connection:
+                _migrate(connection, schema)
 
 
 @contextmanager
@@ -83,15 +115,26 @@ def told_as_ours(engine: Engine) -> Iterator[None]:
         ) from error
     except DatabaseError as error:
         if isinstance(error.orig, sqlite3.DatabaseError) and type(error.orig) is sqlite3.DatabaseError:
-            raise StoreError(
+            raise DamagedCatalogError(
                 f"the catalog {place} is damaged: {_first_line(error, engine.url)}; put a copy from a backup in its "
-                "place, or move it away to begin anew: names and decisions are nowhere else"
+                "place, or make it again with `anoclust store rebuild-catalog`"
             ) from error
         raise StoreError(f"the catalog {place} refused: {_first_line(error, engine.url)}") from error
     except StatementError as error:
         if isinstance(error.orig, AnoclustError):
             raise error.orig from None  # a value that was refused before the database saw it
         raise
+
+
+def place_of(where: Path | str) -> str:
+    """Where a catalog is, without the password."""
+    return shown(_url_of(where))
+
+
+def file_of(where: Path | str) -> Path | None:
+    """File of a catalog in SQLite; None of one in PostgreSQL."""
+    url = _url_of(where)
+    return Path(str(url.database)) if url.drivername.startswith("sqlite") else None
 
 
 def shown(url: URL) -> str:
@@ -112,7 +155,8 @@ def lock_category(connection: Connection, category: str) -> None:
     """Be the only writer of a category until the transaction ends; SQLite has one writer at a time anyway."""
     if connection.dialect.name == "postgresql":
         key = f"anoclust:{category}"
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
+        locked = "SELECT pg_advisory_xact_lock(hashtextextended(coalesce(current_schema(), '') || :key, 0))"
+        connection.execute(text(locked), {"key": key})
 
 
 def _url_of(where: Path | str) -> URL:
@@ -195,15 +239,17 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
     return engine
 
 
-def _postgresql(url: URL, busy_seconds: float) -> Engine:
+def _postgresql(url: URL, busy_seconds: float, schema: str | None) -> Engine:
     options = f"-c lock_timeout={int(busy_seconds * 1000)} -c timezone=UTC"
+    if schema is not None:
+        options += f" -c search_path={schema}"
     try:
         return create_engine(url, connect_args={"options": options}, pool_pre_ping=True)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise ConfigError(_NO_DRIVER) from error
 
 
-def _is_current(connection: Connection) -> bool:
+def is_current(connection: Connection) -> bool:
     """Whether the tables are those of this version.
 
     Raises
@@ -221,11 +267,13 @@ def _is_current(connection: Connection) -> bool:
     return found == head
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, schema: str | None) -> None:
     """Bring the tables up to date, in the connection's transaction: all of it or nothing."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    if not _is_current(connection):  # somebody else may have been faster
+        if schema is not None:
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+    if not is_current(connection):  # somebody else may have been faster
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.set_main_option("path_separator", "os")

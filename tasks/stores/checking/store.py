@@ -96,7 +96,7 @@ def check_store(
         if progress:
             progress(done, sum(sizes))
     if catalog is not None:
-        findings += check_catalog(catalog)
+        findings += check_catalog(layout, catalog)
     if not categories:
         findings += [finding(layout, path, "was damaged", KEPT, PUT_ASIDE) for path, _ in inventory.damaged(layout)]
     n_sealed = sum(arrays.is_complete(path) for _, path in folders)
