@@ -120,6 +120,15 @@ def nights_of_board() -> dict[str, Any]:
     return {"prepare": prepare, "said": "there has been a night of board, with the cluster c1"}
 
 
+def lost_catalog() -> dict[str, Any]:
+    """Store that has pages of nights and no catalog."""
+
+    def prepare() -> None:
+        Path("anoclust-store/nights/board/2026-11-01").mkdir(parents=True)
+
+    return {"prepare": prepare, "said": "there have been nights, and their catalog is gone"}
+
+
 @contextmanager
 def ctrl_c() -> Iterator[None]:
     def interrupted(*_: object, **__: object) -> None:
@@ -215,6 +224,10 @@ CASES = [
     Case("anoclust status bord", 2, ("no nights of a category bord", "did you mean board?"), **nights_of_board()),
     Case("anoclust clusters mrge board c1", 2, ("no such command 'mrge'", "did you mean merge?")),
     Case("anoclust clusters list", 2, ("missing argument 'category'", "`anoclust clusters list --help`")),
+    Case("anoclust status", 4, ("is gone", "backup", "rebuild-catalog", "--new-catalog"), **lost_catalog()),
+    Case("anoclust nightly board", 4, ("is gone", "backup", "rebuild-catalog", "--new-catalog"), **lost_catalog()),
+    Case("anoclust nightly board --new-catalog", 2, ("leave the flag out",), **nights_of_board()),
+    Case("anoclust store rebuild-catalog", 4, ("no store at anoclust-store",)),
     Case("anoclust clusters list bord", 2, ("no nights of a category bord",), **nights_of_board()),
     Case("anoclust clusters show board c9", 2, ("there is no cluster c9 of board",), **nights_of_board()),
     Case("anoclust clusters merge board c1 --into c1", 2, ("c1",), **nights_of_board()),
