@@ -48,10 +48,21 @@ print(*answers, len(server.anoclust_watchers))
 """Several clients ask for it at once while it starts."""
 
 
+USED = """
+from prefect.client.orchestration import get_client
+from tasks.prefect_server import make_patient
+make_patient()
+server.start()
+with get_client(sync_client=True) as client:
+    print(client.hello().status_code, flush=True)
+"""
+"""What a flow does first."""
+
+
 @contextmanager
-def program(code: str) -> Iterator[subprocess.Popen[str]]:
+def program(code: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
         try:
             yield process
         finally:
@@ -87,3 +98,12 @@ def test_it_ends_with_a_program_that_is_killed_over_its_start():
         pid = int(read_line(process))
         os.kill(process.pid, signal.SIGKILL)
         assert ends(pid)
+
+
+def test_no_proxy_comes_between_a_program_and_its_server():
+    """Dead proxies of every kind in the environment, one that no client understands among them: the server is used."""
+    dead = "http://user:secret@127.0.0.1:9"
+    proxies = {"HTTP_PROXY": dead, "https_proxy": dead, "ALL_PROXY": "socks://127.0.0.1:9", "NO_PROXY": "corp.example"}
+    with program(STARTED + USED, **proxies) as process:
+        read_line(process)
+        assert read_line(process).split() == ["200"]

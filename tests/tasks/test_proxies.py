@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import httpx
 import pytest
 
@@ -88,3 +92,24 @@ def test_no_note_where_no_proxy_is_used(monkeypatch, url):
     monkeypatch.setenv("HTTP_PROXY", DEAD)
     monkeypatch.setenv("NO_PROXY", "corp.example")
     assert proxy_note(url) == ""
+
+
+@pytest.mark.slow
+def test_command_names_the_proxy_before_another_server(tmp_path):
+    """A team's server behind a proxy that is dead: exit 5, one paragraph with the proxy's name and no password."""
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_API_URL": "http://prefect.example/api",
+        "HTTP_PROXY": "http://user:secret@127.0.0.1:9",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "deploy", "catch-up"],
+        env=environment, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("anoclust: no Prefect server answers (")
+    assert "through the proxy http://user:***@127.0.0.1:9 (HTTP_PROXY)" in told
+    assert "add prefect.example to NO_PROXY" in told
+    assert "secret" not in told

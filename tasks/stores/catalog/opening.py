@@ -25,6 +25,9 @@ BUSY_SECONDS: Final = 30.0
 
 LAST_PORT: Final = 65535
 
+CONNECT_SECONDS: Final = 20
+"""How long a database server may take to let somebody in; the URL may say otherwise."""
+
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -243,8 +246,9 @@ def _postgresql(url: URL, busy_seconds: float, schema: str | None) -> Engine:
     options = f"-c lock_timeout={int(busy_seconds * 1000)} -c timezone=UTC"
     if schema is not None:
         options += f" -c search_path={schema}"
+    limit = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
     try:
-        return create_engine(url, connect_args={"options": options}, pool_pre_ping=True)
+        return create_engine(url, connect_args={"options": options, **limit}, pool_pre_ping=True)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise ConfigError(_NO_DRIVER) from error
 
