@@ -14,6 +14,9 @@ from typing import Any, Self
 LIMIT_SECONDS = 240
 """How long a command, or the way to its halt, may take on a busy machine."""
 
+PATIENCE = "HALTED_PATIENCE"
+"""Variable with the seconds that the command waits for a server; by default as many as for a user."""
+
 COMPLETE = "complete"
 """Moment at which a flow has everything in the store, and Prefect does not know yet."""
 
@@ -99,7 +102,7 @@ def _main(halt: str, folder: Path, arguments: list[str]) -> None:
 
     def prepare() -> None:
         prepared()
-        from tasks import telemetry
+        from tasks import patience, telemetry
         from tasks.orchestration import StageRunner
 
         run_stage, finished = StageRunner.__call__, telemetry.finished
@@ -115,6 +118,7 @@ def _main(halt: str, folder: Path, arguments: list[str]) -> None:
                 wait()
             return result
 
+        patience.PATIENCE_SECONDS = float(os.environ.get(PATIENCE, patience.PATIENCE_SECONDS))  # type: ignore[misc]
         StageRunner.__call__ = run_halted_stage  # type: ignore[method-assign]
         telemetry.finished = finish_halted
 

@@ -96,7 +96,7 @@ def test_own_server_killed_when_all_is_done(start, tmp_path):
 def test_restarted_server_is_survived(start, server):
     """A server that is restarted in mid-run is waited for, and hears of the end."""
     server.wait()
-    with start("report", PREFECT_API_URL=server.url) as command:
+    with start("report", PREFECT_API_URL=server.url, HALTED_PATIENCE="200") as command:  # a busy machine is slow
         server.kill()
         server.start()
         code, _, _ = command.go_on()
@@ -131,7 +131,7 @@ def test_hanging_server(start, server, tmp_path):
 def test_server_killed_for_good_in_a_night(start, server, tmp_path):
     """The same for a night; the last test with this server."""
     server.wait()
-    with start("report", "nightly", PREFECT_API_URL=server.url) as command:
+    with start("report", "nightly", PREFECT_API_URL=server.url, HALTED_PATIENCE="5") as command:
         server.kill()
         code, took, silence = command.go_on()
         assert code == 5, command.told
