@@ -40,11 +40,11 @@ Prefect's own template lets whoever creates a run choose its command, environmen
 starts Prefect's engine with its own environment.
 """
 
-_VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+_VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*)|:\?[^}]*)?\}")
 
 
 def read_file(path: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Read a file with ``${NAME:-default}`` in it, as Compose files have them.
+    """Read a file with ``${NAME:-default}`` and ``${NAME:?needed}`` in it, as Compose files have them.
 
     Parameters
     ----------

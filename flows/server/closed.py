@@ -41,7 +41,7 @@ def closed_settings(secret: str, port: int) -> dict[str, str]:
     return {
         "PREFECT_SERVER_API_AUTH_STRING": secret,
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",  # nothing would mean everybody
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": "",
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_UI_API_URL": "/api",  # by whichever name the page was asked

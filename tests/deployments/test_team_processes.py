@@ -18,13 +18,24 @@ def test_a_night_on_everything_that_compose_starts(tmp_path, checkpoint, new_pos
     """Two databases, server, scheduler and worker of Dask, `apply`, Prefect's worker: a night completes on them."""
     import psycopg
 
-    services = read_file(FOLDER / "compose.yaml", {})["services"]
+    secret = tmp_path / "secret"
+    secret.write_text("team:a-secret")
+    passwords = {"DEPLOY_SECRET": secret.read_text(), "DEPLOY_DB_PASSWORD": "a-password"}
+    services = read_file(FOLDER / "compose.yaml", passwords)["services"]
+    asked = (
+        "PREFECT_SERVER_API_AUTH_STRING",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS",
+    )
+    closed = {name: services["server"]["environment"][name] for name in asked}
     data = flat_folder(tmp_path / "data" / "bolt", range(12)).parent
     database, catalog = new_postgresql_url(), new_postgresql_url()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     asynchronous = database.replace("postgresql://", "postgresql+asyncpg://")
-    with prefect_server(tmp_path, PREFECT_SERVER_DATABASE_CONNECTION_URL=asynchronous) as stack:
+    with prefect_server(tmp_path, PREFECT_SERVER_DATABASE_CONNECTION_URL=asynchronous, **closed) as stack:
+        stack.secret = secret
+        stack.environment["PREFECT_API_AUTH_STRING"] = services["worker"]["environment"]["PREFECT_API_AUTH_STRING"]
         processes = []
         try:
             address = f"tcp://127.0.0.1:{free_port()}"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import psutil
 import pytest
 
@@ -46,6 +47,18 @@ for thread in threads:
 print(*answers, len(server.anoclust_watchers))
 """
 """Several clients ask for it at once while it starts."""
+
+CLIENT = """
+from prefect.client.orchestration import get_client
+with get_client(sync_client=True) as client:
+    print(server.api_url, flush=True)
+    assert client.read_flow_runs() == []
+    assert client.create_flow_from_name("a flow")
+    print("known", flush=True)
+import time
+time.sleep(600)
+"""
+"""A client of the program uses the server, and lets others try."""
 
 
 USED = """
@@ -107,3 +120,32 @@ def test_no_proxy_comes_between_a_program_and_its_server():
     with program(STARTED + USED, **proxies) as process:
         read_line(process)
         assert read_line(process).split() == ["200"]
+
+
+def test_it_answers_nobody_but_its_program():
+    """Another program of this machine reads nothing and changes nothing; the program's own clients do."""
+    with program(STARTED + CLIENT) as process:
+        pid, url = int(read_line(process)), read_line(process).strip()
+        assert read_line(process) == "known\n"
+        for path in ("flow_runs/filter", "deployments/filter", "block_documents/filter", "logs/filter"):
+            assert httpx.post(f"{url}/{path}", json={}).status_code in {401, 403}
+        assert httpx.get(f"{url}/admin/version").status_code == 401
+        for headers in ({"Host": "evil.example"}, {"Origin": "http://127.0.0.1:1"}, {"Origin": "null"}):
+            assert httpx.get(f"{url}/health", headers=headers).status_code == 403
+        server = psutil.Process(pid)
+        secret = server.environ()["PREFECT_SERVER_API_AUTH_STRING"].partition(":")[2]
+        assert len(secret) >= 32
+        assert all(secret not in " ".join(one.cmdline()) for one in (server, psutil.Process(process.pid)))
+        assert {one.laddr.ip for one in server.net_connections("inet") if one.status == psutil.CONN_LISTEN} == {
+            "127.0.0.1"
+        }
+
+
+def test_every_program_has_a_secret_of_its_own():
+    """What one run's server is shown means nothing to another's."""
+    secrets = set()
+    for _ in range(2):
+        with program(STARTED + "import time; time.sleep(600)") as process:
+            environment = psutil.Process(int(read_line(process))).environ()
+            secrets.add(environment["PREFECT_SERVER_API_AUTH_STRING"])
+    assert len(secrets) == 2
