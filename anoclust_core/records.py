@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from anoclust_core.keys import KEY_LENGTH
 
@@ -52,10 +53,78 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """One input file that takes no part in a run, and why, in words for a person."""
+    """One input file that takes no part in a run, and why, in words for a person.
+
+    Attributes
+    ----------
+    path
+        As of `ImageRecord`.
+    reason
+        Why.
+    line
+        Line of the manifest that names it, where one does and the row was looked at.
+    """
 
     path: str
     reason: str
+    line: int | None = None
+
+    @property
+    def told(self) -> str:
+        """Reason as summaries and the catalog have it, with the line."""
+        return self.reason if self.line is None else f"line {self.line}: {self.reason}"
+
+    @classmethod
+    def from_told(cls, path: str, told: str) -> SetAside:
+        """Read what `told` has written.
+
+        Examples
+        --------
+        >>> SetAside.from_told("a.png", "line 2: is a folder")
+        SetAside(path='a.png', reason='is a folder', line=2)
+        """
+        found = _LINE.match(told)
+        return cls(path, told[found.end() :], int(found[1])) if found else cls(path, told)
+
+
+_LINE: Final = re.compile(r"line (\d+): ")
+
+
+@dataclass(frozen=True, slots=True)
+class SameReason:
+    """Files that are set aside for one reason, in the order that they were given in."""
+
+    reason: str
+    entries: tuple[SetAside, ...]
+
+    def sentence(self, shown: Callable[[str], str] = str) -> str:
+        """Say the reason once, with the number of files and the first of them; ``shown`` writes paths and reasons.
+
+        Examples
+        --------
+        >>> by_reason([SetAside("a.png", "is a folder", 2), SetAside("b.png", "is a folder", 3)])[0].sentence()
+        '2 rows: is a folder (first: line 2, a.png)'
+        >>> by_reason([SetAside("a.png", "is empty"), SetAside("b.png", "is empty")])[0].sentence()
+        'a.png and 1 more: is empty'
+        """
+        first, n_more = self.entries[0], len(self.entries) - 1
+        where = shown(first.path) if first.line is None else f"line {first.line}, {shown(first.path)}"
+        if not n_more:
+            return f"{where}: {shown(self.reason)}"
+        if first.line is None:
+            return f"{where} and {n_more:,} more: {shown(self.reason)}"
+        return f"{n_more + 1:,} rows: {shown(self.reason)} (first: {where})"
+
+
+def by_reason(entries: Iterable[SetAside]) -> list[SameReason]:
+    """Group what is set aside by its reason, the commonest first; of manifests' rows the first line comes first."""
+    groups: dict[str, list[SetAside]] = {}
+    for entry in entries:
+        groups.setdefault(entry.reason, []).append(entry)
+    in_order = (
+        SameReason(reason, tuple(sorted(found, key=lambda entry: entry.line or 0))) for reason, found in groups.items()
+    )
+    return sorted(in_order, key=lambda group: -len(group.entries))
 
 
 @dataclass(frozen=True)
@@ -84,6 +153,15 @@ class DatasetManifest:
     notes: tuple[str, ...] = ()
     n_normals_given: int = 0
     deferred: tuple[SetAside, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as JSON values; what came later only where it is there, so that keys stay."""
+        content = asdict(self)
+        for name in ("quarantine", "deferred"):
+            content[name] = [
+                {key: value for key, value in entry.items() if value is not None} for entry in content[name]
+            ]
+        return content
 
     @property
     def clustered(self) -> tuple[ImageRecord, ...]:

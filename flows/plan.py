@@ -227,7 +227,7 @@ def _reference(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec
 def _shown(manifest: DatasetManifest) -> dict[str, object]:
     """What a report shows of its images; where their files lie and how old they are is not part of it."""
     images = [{**asdict(image), "file": None, "mask": None, "mtime_ns": None} for image in manifest.images]
-    return {**asdict(manifest), "images": images}
+    return {**manifest.as_json(), "images": images}
 
 
 def _number_of_clusters(labels: list[str | None], config: RunConfig) -> tuple[int | None, str]:

@@ -12,7 +12,7 @@ from typing import Final
 from tasks.stores.digests import RememberedDigests
 from tasks.stores.files import sha256_file
 from tasks.stores.images import MAX_BYTES
-from tasks.stores.walking import one_line, printable
+from tasks.stores.walking import is_link, one_line, printable
 
 MAY_BE_WRITTEN: Final = "may still be written"
 """In the reason of every file that is too young; of no other."""
@@ -31,6 +31,8 @@ class Examined:
     mtime_ns: int = 0
     bad: str = ""
     later: str = ""
+    settles_in: float = 0.0
+    """Seconds until a file that is too young is old enough, if nobody changes it; else 0."""
 
 
 def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | None = None) -> Examined:
@@ -58,7 +60,8 @@ def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | N
             return Examined(bad=f"has {before.st_size / 1e9:.1f} GB; the limit is {MAX_BYTES / 1e9:.1f} GB")
         if abs(now() - before.st_mtime) < settle_seconds:
             age = f"changed less than {settle_seconds:g} s ago"
-            return Examined(later=f"{age} and {MAY_BE_WRITTEN}; the next run takes it up")
+            settles_in = before.st_mtime + settle_seconds - now()
+            return Examined(later=f"{age} and {MAY_BE_WRITTEN}; the next run takes it up", settles_in=settles_in)
         known = digests.find(file, before) if digests else None
         if known:
             return Examined(sha256=known, mtime_ns=before.st_mtime_ns)
@@ -74,7 +77,7 @@ def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | N
 
 
 def _why_not_read(file: Path, error: OSError) -> str:
-    if not file.is_symlink():
+    if not is_link(file):
         return f"cannot be read: {error.strerror or error}"
     if error.errno == errno.ELOOP:
         return "is a symbolic link that leads back to itself"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from tasks.stores.layout import StoreLayout
 
 def save_manifest(store: StoreLayout, manifest: DatasetManifest) -> Path:
     """Write a manifest under its own digest and say where it is."""
-    content = asdict(manifest)
+    content = manifest.as_json()
     path = store.manifest(manifest.category, content_key("manifest", content))
     try:
         _read_content(path)

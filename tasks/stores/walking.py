@@ -87,7 +87,7 @@ class Walk:
 
     def leads_out(self, path: Path) -> str | None:
         """Say that a path is a symbolic link out of the roots, if it is one."""
-        if not path.is_symlink():
+        if not is_link(path):
             return None
         return leads_out(path, self.roots, "copy what it leads to, or list it in a manifest")
 
@@ -111,12 +111,17 @@ def may_be_file(path: Path) -> bool:
         return True
 
 
+def is_link(path: Path) -> bool:
+    """Whether a path is a symbolic link; one that cannot be looked at, as its name is too long, is none."""
+    return os.path.islink(path)  # noqa: PTH114 - never raises
+
+
 def leads_out(path: Path, roots: Sequence[Path], advice: str) -> str | None:
     """Say where a path really leads if that is outside of all roots; a broken link leads nowhere and is told later."""
     real = Path(os.path.realpath(path))
     if any(real.is_relative_to(root) for root in roots) or not os.path.exists(real):  # noqa: PTH110 - never raises
         return None
-    kind = "is a symbolic link" if path.is_symlink() else "leads through a symbolic link"
+    kind = "is a symbolic link" if is_link(path) else "leads through a symbolic link"
     return f"{kind} to {one_line(str(real))}, outside of {one_line(str(roots[0]))}; {advice}"
 
 

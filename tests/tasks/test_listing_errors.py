@@ -5,7 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders import config_of, digest, flat_folder, manifest_of, mvtec_category, write_manifest_csv
+from builders import (
+    config_of,
+    digest,
+    flat_folder,
+    manifest_of,
+    mvtec_category,
+    save_image,
+    surface,
+    write_manifest_csv,
+)
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
@@ -67,19 +76,23 @@ def test_manifest_lacks_a_column(tmp_path, missing):
 @pytest.mark.parametrize("column", ["path", "mask"])
 @pytest.mark.parametrize("written", ["../secret.png", "a/../../secret.png", "./../secret.png"])
 def test_path_out_of_the_folder(tmp_path, column, written):
-    """A relative path that climbs out of the manifest's folder is refused with its line."""
+    """A relative path that climbs out of the manifest's folder is quarantined with its line; the file is not read."""
     flat_folder(tmp_path / "lists", range(2))
+    save_image(tmp_path / "secret.png", surface(7))
     rows = [{"path": "000.png", "category": "nut", "mask": ""}, {"path": "001.png", "category": "nut", "mask": ""}]
     rows[1][column] = written
-    with pytest.raises(DatasetError, match=r"m\.csv, line 3: .*secret\.png' leads out of .*absolute path"):
-        list_datasets(write_manifest_csv(tmp_path / "lists" / "m.csv", rows), RunConfig())
+    (manifest,) = list_datasets(write_manifest_csv(tmp_path / "lists" / "m.csv", rows), RunConfig())
+    assert [image.path for image in manifest.images] == ["000.png"]
+    (entry,) = manifest.quarantine
+    assert (entry.path, entry.line) == (rows[1]["path"], 3)
+    assert f"leads out of {tmp_path / 'lists'}; write an absolute path" in entry.reason
 
 
 def test_sibling_of_a_like_name_is_outside(tmp_path):
     """A folder whose name only begins like the manifest's folder is outside of it."""
     rows = [{"path": "../lists-2/000.png", "category": "nut"}]
     (tmp_path / "lists").mkdir()
-    with pytest.raises(DatasetError, match="leads out of"):
+    with pytest.raises(DatasetError, match=r"m\.csv lists no image that can be used: line 2, .* leads out of"):
         list_datasets(write_manifest_csv(tmp_path / "lists" / "m.csv", rows), RunConfig())
 
 
@@ -88,12 +101,32 @@ def test_sibling_of_a_like_name_is_outside(tmp_path):
     [
         ("", "lacks the column path and category; found nothing"),
         ("path,category\n", "lists no image"),
-        ("path,category\n000.png,\n", "line 2: path and category must not be empty"),
-        ('path,category\n"unclosed,nut\n', "cannot be read as a manifest"),
-        ("path,category\na.png,nut\nb.png,nut,too,many\n", "line 3: has more cells than the header has columns"),
-        ("path,category\na.png,nut\nb\0.png,nut\n", "line 3: holds a zero byte, which no file name has"),
+        (
+            "path,category\n000.png,\n",
+            "no image that can be used: line 2, 000.png: path and category must not be empty",
+        ),
+        ('path,category\n"unclosed,nut\n', "no image that can be used: line 2, row 2: has a quote that is not closed"),
+        ("path,category\nb.png,nut,too,many\n", "line 2, b.png: has more cells than the header has columns"),
+        ("path,category\nb\0.png,nut\n", r"line 2, b\\x00\.png: holds a zero byte in the column path"),
+        ("path,category,Path\n000.png,nut,001.png\n", "line 1: the column path is there 2 times, as columns 1 and 3"),
+        ("path,category,note,note\n000.png,nut,a,b\n", "line 1: the column note is there 2 times, as columns 3 and 4"),
+        ("path:category\n000.png:nut\n", "lacks the column path and category; found path:category; put a comma"),
+        ("\0\1\2binary\n", "its header is no text"),
+        ("PK\x03\x04 and more\n", "it is a workbook or ZIP archive; save the table as CSV UTF-8"),
     ],
-    ids=["empty", "header only", "empty cell", "open quote", "too many cells", "zero byte"],
+    ids=[
+        "empty",
+        "header only",
+        "empty cell",
+        "open quote",
+        "too many cells",
+        "zero byte",
+        "path twice",
+        "extra column twice",
+        "unknown separator",
+        "binary",
+        "workbook",
+    ],
 )
 def test_broken_manifest(tmp_path, text, reason):
     """A broken manifest is told from a missing image, with the file named."""
