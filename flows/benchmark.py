@@ -19,7 +19,7 @@ from flows.orchestrator import kept_if_complete, with_prefect
 from tasks import telemetry
 from tasks.stores.cards import embedding_spec, last_layer_spec
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import check_enough, list_datasets
+from tasks.stores.listing import check_enough, is_enough, list_datasets
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import save_manifest
 from tasks.stores.recovery import sweep
@@ -294,9 +294,18 @@ def _listed(
 ) -> list[DatasetManifest]:
     """Images of every category; categories of two data sets need two names."""
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
+    waiting = (lambda done, total: listener("", "settle", done, total)) if listener else None
     found: dict[str, DatasetManifest] = {}
     for path in data:
-        for manifest in list_datasets(path, config, exclude=store, progress=hashing):
+        listed = list_datasets(
+            path,
+            config,
+            exclude=store,
+            progress=hashing,
+            waits=lambda manifest: not is_enough(manifest, max_bad_share=config.data.max_bad_share),
+            waiting=waiting,
+        )
+        for manifest in listed:
             if manifest.category in found:
                 raise DatasetError(f"category {manifest.category} is in two of the data sets; rename one of them")
             found[manifest.category] = manifest

@@ -24,9 +24,11 @@ from rich.table import Table
 
 from anoclust_core.protocols import protocol_named
 from flows.run import CategoryOutcome
+from flows.tables import aside_lines
 
 _STAGES: Final = {
     "list": "reading files",
+    "settle": "files were changed just now; waiting until they have settled, seconds",
     "wait": "waiting for another run, seconds",
     "embed": "embedding images",
     "pair": "pairs of images",
@@ -123,6 +125,8 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
     bad = outcome.summary["images"]["quarantined"]
     later = outcome.summary["images"].get("deferred", 0)  # a run of an earlier version counts none
     warning = f"\n  {bad:,} files could not be used; the report says which and why" if bad else ""
+    aside = [(entry["path"], entry["reason"]) for entry in outcome.summary.get("quarantine", ())]
+    warning += "".join(f"\n{line}" for line in aside_lines(aside, outcome.notes))
     warning += f"\n  {later:,} files deferred to the next run" if later else ""
     warning += "".join(f"\n  {repair}" for repair in outcome.repairs)
     report, here = outcome.run / "report.html", Path.cwd()

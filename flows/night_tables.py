@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from flows.tables import short_path
+from flows.tables import aside_lines, short_path
 
 if TYPE_CHECKING:
     from flows.nights import NightOutcome
@@ -51,6 +51,7 @@ def night_lines(outcome: NightOutcome) -> str:
         lines.append(f"  clustered anew: {outcome.reclustered}")
     if outcome.counters.get("quarantined"):
         lines.append(f"  {outcome.counters['quarantined']:,} files could not be used; the report says which and why")
+    lines += aside_lines(outcome.quarantine if outcome.counters.get("quarantined") else (), outcome.notes)
     if outcome.counters.get("deferred"):
         lines.append(f"  {outcome.counters['deferred']:,} files deferred to the next night")
     lines += [f"  {repair}" for repair in outcome.repairs]

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
-from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference, by_reason
 from flows.cluster import cluster_category
 from flows.nights import NightOutcome, run_nights
 from flows.orchestrator import kept_if_complete
@@ -37,6 +37,7 @@ from tasks.stores.parts import parts_of
 from tasks.stores.snapshots import Frozen, frozen
 from tasks.stores.tonight import everything
 from tasks.stores.waiting import compared_with
+from tasks.stores.walking import one_line
 from tasks.watch import watch
 
 Result = TypeVar("Result")
@@ -307,10 +308,10 @@ def _check_share(given: DatasetManifest, embedded: EmbeddedImages, config: RunCo
     bad = [image for image in given.clustered if image.sha256 not in usable and image.path not in later]
     n_bad, n_files = len(bad) + len(given.quarantine), len(given.clustered) + len(given.quarantine)
     if n_bad >= MIN_BAD and n_bad > config.data.max_bad_share * n_files:
-        reasons = [entry.reason for entry in embedded.images.quarantine]
+        commonest = by_reason(embedded.images.quarantine)[0].sentence(one_line)
         raise DatasetError(
             f"{n_bad} of the {n_files} new files of category {given.category} cannot be used, at most "
-            f"{config.data.max_bad_share:.0%} may be (the first: {reasons[0]}); mend or remove them, or raise "
+            f"{config.data.max_bad_share:.0%} may be ({commonest}); mend or remove them, or raise "
             "--max-bad-share; nothing of this night is recorded"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from tasks.stores.catalog.facts import NightFact
 from tasks.stores.catalog.identity import is_begun
 from tasks.stores.due import due
 from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.files import read_json
 from tasks.stores.inventory import NIGHT_REPORT
 from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import list_datasets
@@ -60,6 +61,10 @@ class NightOutcome:
         What was damaged and made anew.
     error
         Why it failed.
+    quarantine
+        Path and reason of every file of the night that cannot be used, where the night was new.
+    notes
+        What is to be told of how the images were found and chosen; of several nights the first one has it.
     """
 
     category: str
@@ -72,6 +77,8 @@ class NightOutcome:
     work: Mapping[str, int] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
     error: AnoclustError | None = None
+    quarantine: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -85,6 +92,7 @@ class NightOutcome:
             "seconds": self.seconds,
             "work": dict(self.work),
             "repairs": list(self.repairs),
+            "notes": list(self.notes),
             "error": str(self.error) if self.error else None,
             "exit_code": self.error.exit_code if self.error else 0,
         }
@@ -195,10 +203,19 @@ def run_many_nights(
     rules = NightRules.of(config.night)
     known = _known_categories(layout, catalog)
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
+    waiting = (lambda done, total: listener("", "settle", done, total)) if listener else None
     listed = {
         manifest.category: manifest.without_normals() if config.method == "blind" else manifest
         for manifest in list_datasets(
-            data, config, categories=categories, exclude=store, known=known, memory=layout.digests, progress=hashing
+            data,
+            config,
+            categories=categories,
+            exclude=store,
+            known=known,
+            memory=layout.digests,
+            progress=hashing,
+            waits=lambda manifest: not manifest.clustered,
+            waiting=waiting,
         )
     }
     wanted = categories or sorted({*listed, *known})
@@ -209,7 +226,7 @@ def run_many_nights(
             asked = _Asked(layout, config, spec, catalog, night is not None, recluster, debug)
             files = listed.get(category, DatasetManifest(category, ()))
             outcome = _guarded(files, night or tonight, asked, rules, listener)
-            yield position, outcome
+            yield position, outcome if position else replace(outcome, notes=files.notes)
             if outcome.error is not None:
                 break
 
@@ -233,6 +250,7 @@ def _guarded(
             with category_held(asked.layout, category, wait_seconds=asked.config.wait_seconds):
                 started = notes.started
                 counters, done = repairing(asked.layout, lambda: _one_night(listed, night, asked, rules))
+            quarantine = _quarantine(asked.layout.night(category, night) / SUMMARY) if done else ()
         except AnoclustError as error:
             return NightOutcome(category, night, error=error)
         except OSError as error:
@@ -248,7 +266,13 @@ def _guarded(
         seconds=round(datetime.now(UTC).timestamp() - started, 1) if done else 0.0,
         work=dict(notes.work),
         repairs=tuple(notes.notes),
+        quarantine=quarantine,
     )
+
+
+def _quarantine(summary: Path) -> tuple[tuple[str, str], ...]:
+    """Path and reason of every file that a night's summary says cannot be used."""
+    return tuple((entry["path"], entry["reason"]) for entry in read_json(summary)["quarantine"])
 
 
 def _one_night(

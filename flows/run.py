@@ -19,7 +19,7 @@ from tasks.stores import runs
 from tasks.stores.cards import embedding_spec
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import check_enough, list_datasets
+from tasks.stores.listing import check_enough, is_enough, list_datasets
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import save_manifest
 from tasks.stores.recovery import sweep
@@ -45,6 +45,8 @@ class CategoryOutcome:
         What was damaged and made anew.
     error
         Why it failed.
+    notes
+        What is to be told of how the images were found and chosen.
     """
 
     category: str
@@ -55,6 +57,7 @@ class CategoryOutcome:
     work: dict[str, int] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
     error: AnoclustError | None = None
+    notes: tuple[str, ...] = ()
 
 
 def run_data(
@@ -95,11 +98,18 @@ def run_data(
     """
     layout = StoreLayout(store.absolute())
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
+    waiting = (lambda done, total: listener("", "settle", done, total)) if listener else None
     manifests = list_datasets(
-        data, config, categories=categories, exclude=store, memory=layout.digests, progress=hashing
+        data,
+        config,
+        categories=categories,
+        exclude=store,
+        memory=layout.digests,
+        progress=hashing,
+        waits=lambda manifest: not is_enough(_used(manifest, config), max_bad_share=config.data.max_bad_share),
+        waiting=waiting,
     )
-    if config.method == "blind":
-        manifests = [manifest.without_normals() for manifest in manifests]
+    manifests = [_used(manifest, config) for manifest in manifests]
     spec = embedding_spec(layout, config)
     for manifest in manifests:
         with telemetry.recording(listener) as notes:
@@ -114,8 +124,20 @@ def run_data(
                 continue
         seconds = summary["seconds"]["total"] if is_new else 0.0
         yield CategoryOutcome(
-            manifest.category, run, is_new, summary, seconds, dict(notes.work), repairs=tuple(notes.notes)
+            manifest.category,
+            run,
+            is_new,
+            summary,
+            seconds,
+            dict(notes.work),
+            repairs=tuple(notes.notes),
+            notes=manifest.notes,
         )
+
+
+def _used(manifest: DatasetManifest, config: RunConfig) -> DatasetManifest:
+    """Images that the recipe uses."""
+    return manifest.without_normals() if config.method == "blind" else manifest
 
 
 def _run_category(

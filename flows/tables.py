@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,9 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from anoclust_core.records import SetAside, by_reason
 from tasks.stores.runs import REPORT
+from tasks.stores.walking import one_line
 
 if TYPE_CHECKING:
     from tasks.stores.collecting import Removal
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from tasks.stores.inventory import StoreSize
 
 _DEFAULT: Final = "default"
+_REASONS_TOLD: Final = 3
+"""Most reasons of unusable files that are printed; the report has all."""
 _WIDEST: Final = 10_000
 _NUMBERS: Final = frozenset({"embeddings", "distances", "weights", "runs", "total", "number", "bytes"})
 
@@ -82,6 +86,25 @@ def run_lines(run: PastRun) -> str:
     when = datetime.fromisoformat(summary["created_at"])
     mark = " (latest)" if run.is_latest else ""
     return f"  {when:%Y-%m-%d %H:%M} UTC  {', '.join(facts)}{mark}\n    {short_path(run.folder / REPORT)}"
+
+
+def aside_lines(files: Iterable[tuple[str, str]], notes: Iterable[str]) -> list[str]:
+    """Why files could not be used, each reason once with their number, and what else is to be told of the images.
+
+    Parameters
+    ----------
+    files
+        Path and reason of each, as summaries have them.
+    notes
+        Sentences; one that only says such a reason again is left out.
+    """
+    groups = by_reason(SetAside.from_told(path, told) for path, told in files)
+    said = [group.sentence(one_line) for group in groups]
+    more = sum(len(group.entries) for group in groups[_REASONS_TOLD:])
+    lines = [f"    {reason}" for reason in said[:_REASONS_TOLD]]
+    lines += [f"    {more:,} for other reasons"] if more else []
+    repeated = {f"{reason}." for reason in said}
+    return lines + [f"  {note}" for note in notes if note not in repeated]
 
 
 def short_path(path: Path) -> Path:

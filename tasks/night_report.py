@@ -132,8 +132,8 @@ def _record(
         reclustered=reclustered,
         changes=changes,
         quarantine=sorted((fact.path, str(fact.quarantined)) for fact in bad),
-        deferred=[(entry.path, entry.reason) for entry in given.deferred],
-        notes=telemetry.current().notes,
+        deferred=[(entry.path, entry.told) for entry in given.deferred],
+        notes=[*given.notes, *telemetry.current().notes],
     )
 
 

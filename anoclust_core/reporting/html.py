@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -17,6 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from anoclust_core.errors import ConfigError
+from anoclust_core.records import SameReason, SetAside, by_reason
 from anoclust_core.reporting.contingency import contingency, trust_sentence
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, rarity_scale
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
@@ -138,7 +139,13 @@ def environment() -> Environment:
     )
     made.filters["score"] = _score
     made.filters["percent"] = _percent
+    made.filters["alike"] = _alike
     return made
+
+
+def _alike(rows: Iterable[tuple[str, str]]) -> list[SameReason]:
+    """Files that are set aside, by reason."""
+    return by_reason(SetAside.from_told(path, told) for path, told in rows)
 
 
 def read_style() -> str:

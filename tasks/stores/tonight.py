@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time, tzinfo
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,15 @@ from tasks.stores.catalog.facts import ImageFact
 
 _NO_BYTES: Final = "path:"
 """Begins the content of a file that could not be hashed."""
+
+
+_LONGEST_KEY: Final = 600
+"""Most characters of a path in the catalog's key; PostgreSQL's index takes 2,704 bytes."""
+
+
+def content_of_path(path: str) -> str:
+    """Content that a file without bytes has in the catalog: its path, or the digest of a long one."""
+    return f"{_NO_BYTES}{path if len(path) <= _LONGEST_KEY else sha256(path.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ class NightRules:
             day_starts=self.day_starts,
         )
         day = night_of(taken, timezone=self.timezone, day_starts=self.day_starts)
-        return ImageFact(f"{_NO_BYTES}{entry.path}", entry.path, taken, day, quarantined=entry.reason)
+        return ImageFact(content_of_path(entry.path), entry.path, taken, day, quarantined=entry.told)
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,7 @@ def survey(
     by_content: dict[str, list[ImageRecord]] = {}
     for image in listed.clustered:
         by_content.setdefault(image.sha256, []).append(image)
-    lost = {f"{_NO_BYTES}{entry.path}": entry for entry in listed.quarantine}
+    lost = {content_of_path(entry.path): entry for entry in listed.quarantine}
     known = catalog.known_images(category, [*by_content, *lost])
     hopeless = unreadable(listed.images) if any(fact.quarantined for fact in known.values()) else {}
     new: list[ImageRecord] = []
