@@ -19,6 +19,7 @@ from anoclust_core.config import RunConfig, flatten, nest
 from anoclust_core.errors import ConfigError
 from anoclust_core.masking import HIDDEN, masked, masked_text
 from anoclust_core.setting_texts import SETTING_TEXTS, SETTING_VALUES
+from tasks.stores.places import on_this_machine, path_of_url, shown_address, why_no_path
 
 FILE_NAME: Final = "anoclust.toml"
 """Read from the current folder where no other file is named."""
@@ -39,11 +40,11 @@ DEFAULT: Final = "default"
 _PATHS: Final = {STORE: (), "data.normals": ("auto", "none"), "embed.checkpoint": ("none",)}
 """Settings that are paths, and the words that are none; in a file they start at the file's folder."""
 
+_MAPS: Final = "weigh.weights"
+"""Setting that may name a folder behind a word."""
+
 _WORD_FOR_NOTHING: Final = {"embed.checkpoint": "none", "pair.dask": "none", "night.recluster_every": "none"}
 """How a file writes the value None; ``auto`` elsewhere."""
-
-_ADDRESS: Final = r"[A-Za-z][A-Za-z0-9+.-]+:/"
-"""How a URL begins; a Path has taken one of its slashes away."""
 
 _WIDTH: Final = 110
 
@@ -166,7 +167,7 @@ def resolve(
     origins = dict.fromkeys(defaults(), DEFAULT)
     for source in (_from_file(file, variables), _from_environment(variables), _from_flags(flags or {})):
         for name, (value, origin) in source.items():
-            values[name] = _home_expanded(name, value)
+            values[name] = _on_this_machine(name, _home_expanded(name, value), origin)
             origins[name] = origin
     for name, value in values.items():
         if value == "" or (isinstance(value, bool) and name not in _SWITCHES):
@@ -174,10 +175,6 @@ def resolve(
     store = values.pop(STORE)
     if not isinstance(store, (str, Path)):
         raise ConfigError(_takes(STORE, store, origins))
-    if re.match(_ADDRESS, str(store)):
-        raise ConfigError(
-            f"{_takes(STORE, str(store), origins)}; object stores cannot be used yet, mount it as a folder"
-        )
     if Path(store).is_file():
         raise ConfigError(f"{_takes(STORE, str(store), origins)}, which is a file")
     try:
@@ -232,9 +229,11 @@ def _from_environment(variables: Mapping[str, str]) -> _Source:
 
 def _from_file(file: Path | None, variables: Mapping[str, str]) -> _Source:
     named = file or (Path(variables[FILE_VARIABLE]).expanduser() if variables.get(FILE_VARIABLE) else None)
+    if named:
+        named = on_this_machine(named, "--config" if file else FILE_VARIABLE, ConfigError)
     path = named or Path(FILE_NAME)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         if named:
             raise ConfigError(f"there is no configuration file {path}; `anoclust config init` writes one") from None
@@ -270,9 +269,30 @@ def _beside(file: Path, name: str, value: object) -> object:
     """Let a relative path in a file start at the file's folder."""
     if name not in _PATHS or not isinstance(value, str) or not value or value in _PATHS[name]:
         return value
-    if re.match(_ADDRESS, value) or value.startswith("~"):
+    if path_of_url(value) or why_no_path(value) or value.startswith("~"):
         return value
     return str(file.parent / value)
+
+
+def _on_this_machine(name: str, value: object, origin: str) -> object:
+    """Path that a setting means; an address that is none is refused.
+
+    Raises
+    ------
+    ConfigError
+        If it is one; the message says what it is and what to do.
+    """
+    text, maps = str(value), "maps:" if name == _MAPS and str(value).startswith("maps:") else ""
+    if not maps and name not in _PATHS:
+        return value
+    path = text.removeprefix(maps)
+    url = path_of_url(path)
+    why = why_no_path(path)
+    if os.path.lexists(path) or (url is None and why is None):
+        return value
+    if why is None:
+        return f"{maps}{url}"
+    raise ConfigError(f"{_takes(name, maps + shown_address(path), {name: origin})}, which {why}")
 
 
 def _home_expanded(name: str, value: object) -> object:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from anoclust_core.errors import ConfigError
 from flows.cli.messages import Messages
 from flows.cli.options import ConfigFile, Debug, Store, setting
 
@@ -103,7 +104,9 @@ def benchmark(
         )
         from flows.console import StageBars
         from flows.settings import resolve
+        from tasks.stores.places import on_this_machine
 
+        out = on_this_machine(out, "--out", ConfigError)
         settings = resolve(flags, file=config)
         figures = _numbers(figure or (), {"all": tuple(EXPERIMENT_OF_FIGURE)})
         groups = {"all": tuple(EXPERIMENT_OF_TABLE), "ardelean-all": tuple(ARDELEAN_TABLES)}

@@ -243,24 +243,50 @@ def _contents(catalog: Catalog, category: str, named: list[str]) -> list[str]:
     ConfigError
         If there is no such image, or more than one.
     """
-    names = [
-        line.strip()
-        for name in named
-        for line in (Path(name[1:]).read_text(encoding="utf-8").splitlines() if name.startswith("@") else [name])
-        if line.strip()
-    ]
+    from tasks.stores.walking import one_line
+
+    names = [name for given in named for name in (_listed(given[1:]) if given.startswith("@") else [given])]
     images = catalog.images(category)
     by_path = {image.path: image.content for image in images}
-    found = []
+    found, wrong = [], []
     for name in names:
-        matches = [by_path[name]] if name in by_path else [i.content for i in images if i.content.startswith(name)]
-        if len(matches) != 1:
-            raise ConfigError(
-                f"{len(matches)} images of {category} are named {name}; `anoclust clusters show {category} CLUSTER` "
-                "lists paths"
-            )
-        found += matches
-    return found
+        path = name if name in by_path else name.replace("\\", "/")
+        matches = [by_path[path]] if path in by_path else [i.content for i in images if i.content.startswith(name)]
+        if len(matches) == 1:
+            found += matches
+        else:
+            wrong.append((name, len(matches)))
+    if wrong:
+        first, count = wrong[0]
+        others = (
+            f", and {len(wrong) - 1:,} more of the {len(names):,} names fit no image or several" if wrong[1:] else ""
+        )
+        raise ConfigError(
+            f"{count} images of {category} are named {one_line(first)}{others}; `anoclust clusters show {category} "
+            "CLUSTER` lists paths"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _listed(file: str) -> list[str]:
+    """Names in a text file, one a line.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read.
+    """
+    from tasks.stores.places import on_this_machine
+    from tasks.stores.texts import read_given_text
+
+    try:
+        lines = read_given_text(on_this_machine(file, "@FILE", ConfigError)).lines
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(
+            f"@{file} is no list of images, one a line: {why}; check its path, save it as UTF-8"
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _who(given: str | None) -> str:

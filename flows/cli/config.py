@@ -47,7 +47,9 @@ def init(
     with Messages(debug):
         from flows.settings import commented_file
         from tasks.stores.files import write_text
+        from tasks.stores.places import on_this_machine
 
+        out = on_this_machine(out, "--out", ConfigError)
         if out.exists() and not force:
             raise ConfigError(f"{out} is there already; --force replaces it, --out names another file")
         write_text(out, commented_file())

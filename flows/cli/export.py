@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from anoclust_core.errors import ConfigError
 from flows.cli.messages import Messages
 from flows.cli.options import ConfigFile, Debug, Store
 from flows.cli.run import maps_line
@@ -37,7 +38,9 @@ def maps(
         from tasks.export import export_maps
         from tasks.stores.history import chosen_runs
         from tasks.stores.layout import existing_store
+        from tasks.stores.places import on_this_machine
 
+        out = on_this_machine(out, "--out", ConfigError)
         layout = existing_store(resolve({"store": store}, file=config).store)
         made = []
         with StageBars(Console(stderr=True)) as bars:
@@ -73,14 +76,16 @@ def clusters(
 ) -> None:
     """Write where every image of a category is now: the lasting clusters of its nights, with names and confidence."""
     with Messages(debug):
-        from anoclust_core.errors import ConfigError
         from flows.settings import resolve
         from flows.status import catalog_of, known_category
         from tasks.export_clusters import FORMATS, cluster_table
         from tasks.stores.catalog.catalog import Catalog
         from tasks.stores.files import safe_name
         from tasks.stores.layout import existing_store
+        from tasks.stores.places import on_this_machine
 
+        if out is not None:
+            out = on_this_machine(out, "--out", ConfigError)
         if kind not in FORMATS:
             raise ConfigError(f"--format takes {', '.join(FORMATS)}; found {kind!r}")
         settings = resolve({"store": store}, file=config)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from anoclust_core.errors import ConfigError
 from flows.cli.messages import Messages
 from flows.cli.options import Debug, DemoSeed
 
@@ -24,7 +25,9 @@ def prepare_demo(
 ) -> None:
     """Make the demo images: three surfaces with normals and four types of defect, in the MVTec layout with masks."""
     with Messages(debug):
-        make_demo(out, seed)
+        from tasks.stores.places import on_this_machine
+
+        make_demo(on_this_machine(out, "OUT", ConfigError), seed)
 
 
 @app.command("mtd")
@@ -78,7 +81,9 @@ def make_demo(out: Path, seed: int) -> None:
 
 def _save_manifest(made: Any, out: Path) -> None:
     from tasks.datasets.public import write_manifest
+    from tasks.stores.places import on_this_machine
 
+    out = on_this_machine(out, "--out", ConfigError)
     write_manifest(made.frame, out)
     counts = made.frame.groupby(["category", "split"]).size()
     typer.echo(f"{out}: {len(made.frame)} images")

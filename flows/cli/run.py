@@ -120,7 +120,9 @@ def demo(
     """
     with Messages(debug):
         from flows.settings import resolve
+        from tasks.stores.places import on_this_machine
 
+        out = on_this_machine(out, "--out", ConfigError)
         # nobody else writes these images, so there is nothing to wait for
         settings = resolve({"store": store}, file=config, overrides={"data.settle_seconds": 0})
         make_demo(out, seed)
@@ -136,7 +138,11 @@ def _cluster(
 
     from flows.console import StageBars, outcome_lines, outcomes_json, results_table
     from flows.run import run_data
+    from tasks.stores.places import on_this_machine
 
+    data = on_this_machine(data, "DATA")
+    if maps is not None:
+        maps = on_this_machine(maps, "--export-maps", ConfigError)
     if maps is not None and maps.resolve().is_relative_to(data.resolve()):
         raise ConfigError(
             f"--export-maps {maps} is inside {data}, where the next run would take maps for images; name a folder "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anoclust_core.errors import ConfigError
 from flows.cli.messages import Messages
 from flows.cli.options import ConfigFile, Debug, Store, setting
 
@@ -134,14 +135,15 @@ def _nights(data: Path, settings: Settings, at: str, notify: str | None, files: 
     """Collect what the commands register."""
     from flows.deploy import Nights, daily, given_settings, worker_variables
     from flows.deploy_files import FOLDER
+    from tasks.stores.places import on_this_machine
 
     return Nights(
-        data=data,
+        data=on_this_machine(data, "--data"),
         store=settings.store,
         settings=given_settings(settings),
         cron=daily(at),
         timezone=settings.config.night.timezone,
-        files=files or FOLDER,
+        files=on_this_machine(files, "--files", ConfigError) if files else FOLDER,
         notify=notify or None,
         variables=worker_variables(settings),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Final
 
 import pandas as pd
@@ -18,6 +18,8 @@ from anoclust_core.errors import DatasetError
 from anoclust_core.records import GOOD
 from tasks.stores.files import write_text
 from tasks.stores.images import IMAGE_SUFFIXES
+from tasks.stores.places import on_this_machine
+from tasks.stores.texts import read_given_text
 from tasks.stores.written_tables import csv_of_frame
 
 COLUMNS: Final = ("path", "category", "split", "label", "mask")
@@ -231,7 +233,7 @@ def write_manifest(frame: pd.DataFrame, out: Path) -> Path:
 
 
 def _existing_folder(folder: Path, wanted: str) -> Path:
-    folder = folder.resolve()
+    folder = on_this_machine(folder, "SOURCE").resolve()
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "nothing"
         raise DatasetError(f"expected {wanted} at {folder}, found {found}; check the path")
@@ -253,13 +255,13 @@ def _is_category(folder: Path) -> bool:
 
 def _listed_names(train_list: Path) -> set[str]:
     try:
-        lines = train_list.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_given_text(on_this_machine(train_list, "--train-list")).lines
+    except (OSError, ValueError) as error:
         raise DatasetError(
             f"expected a text file with one image name a line at {train_list}, found none that can be read ({error}); "
             "check the path"
         ) from error
-    return {name for line in lines if (name := line.strip())}
+    return {name for line in lines if (name := PureWindowsPath(line.strip()).name)}
 
 
 def _leaf_table(file: Path) -> pd.DataFrame:

@@ -106,7 +106,9 @@ def shown_address(text: str) -> str:
     ('s3://key:***@bucket/a', 'https://host/a?***', '//a')
     """
     found = _SCHEME.match(text)
-    return masked(f"{found[1]}://{text[found.end() :].lstrip('/')}") if found else text
+    if found is None or _OTHER_MACHINE.match(text):
+        return text
+    return masked(f"{found[1]}://{text[found.end() :].lstrip('/')}")
 
 
 def on_this_machine(given: Path | str, name: str, error: type[AnoclustError] = DatasetError) -> Path:

@@ -259,6 +259,11 @@ CASES = [
     Case(
         "anoclust run board --store s3://bucket", 2, ("--store takes a folder", "s3://bucket", "mount it as a folder")
     ),
+    Case("anoclust run board --normals s3://b/n", 2, ("--normals takes auto, none or a folder", "an object store")),
+    Case("anoclust run board --checkpoint https://example.org/w.pth", 2, ("--checkpoint takes", "download it")),
+    Case("anoclust run board --weights maps:s3://b/m", 2, ("--weights takes", "'maps:s3://b/m'", "an object store")),
+    Case("anoclust run board --export-maps s3://b/m", 2, ("--export-maps takes a path", "an object store")),
+    Case("anoclust benchmark board --out gs://b/out", 2, ("--out takes a path", "an object store")),
     Case("anoclust run board --splits all --normals none", 2, ("--splits all", "--normals none", "one of the two")),
     Case("anoclust run board --normals golden", 2, ("--normals takes auto, none or a folder", "golden")),
     Case("anoclust run board --category bord", 2, ("no category bord in board", "board")),
@@ -296,6 +301,7 @@ CASES = [
     Case("ANOCLUST_GROUP__N_CLUSTERS=many anoclust run board", 2, ("ANOCLUST_GROUP__N_CLUSTERS takes auto", "'many'")),
     Case("ANOCLUST_STORE= anoclust run board", 2, ("ANOCLUST_STORE takes a folder", "found ''")),
     Case("ANOCLUST_CONFIG=gone.toml anoclust run board", 2, ("no configuration file gone.toml", "config init")),
+    Case("ANOCLUST_STORE=s3://b anoclust run board", 2, ("ANOCLUST_STORE takes a folder", "'s3://b'", "mount it")),
     # the file
     Case("anoclust run board --config gone.toml", 2, ("no configuration file gone.toml", "`anoclust config init`")),
     Case("anoclust config show", 2, ("unknown setting n_clusters", "group.n_clusters?"), **toml("n_clusters = 6")),
@@ -310,6 +316,7 @@ CASES = [
     Case(
         "anoclust run board", 2, ("cannot be read as TOML", "line 1"), **toml("tau 0.1"), varies=r"(?<=TOML: ).*(?=; m)"
     ),
+    Case("anoclust run board", 2, ("anoclust.toml: store takes a folder", "az://c/x"), **toml("store = 'az://c/x'")),
     Case("anoclust config init", 2, ("anoclust.toml is there already", "--force"), **toml("seed = 1")),
     # the data
     Case("anoclust run gone", 3, ("gone is neither a folder nor a manifest",)),
@@ -323,6 +330,24 @@ CASES = [
         **manifest("path,category\n../a.png,board"),
     ),
     Case("anoclust run images.csv", 3, ("line 2", "must not be empty"), **manifest("path,category\nboard/000.png,")),
+    Case(
+        "anoclust run images.csv",
+        3,
+        ("line 1", "the column path is there 2 times", "rename or remove"),
+        **manifest("path,category,Path\nboard/000.png,board,board/001.png"),
+    ),
+    Case(
+        "anoclust run images.csv",
+        3,
+        ("lacks the column path and category", "found path:category", "put a comma"),
+        **manifest("path:category\nboard/000.png:board"),
+    ),
+    Case("anoclust run s3://bucket/board", 3, ("'s3://bucket/board'", "an object store", "mount it", "copy it")),
+    Case("anoclust nightly https://example.org/board", 3, ("an address on the web", "download it")),
+    Case("anoclust backfill gs://b/x --from 2026-01-01 --to 2026-01-02", 3, ("'gs://b/x'", "an object store")),
+    Case("anoclust up --data sftp://host/board", 3, ("an address on another machine", "mount it")),
+    Case("anoclust prepare mvtec az://c/board", 3, ("SOURCE", "an object store", "mount it")),
+    Case("anoclust run '\\\\server\\board'", 3, ("is a share of another machine", "mount it")),
     Case(
         "anoclust run single",
         3,

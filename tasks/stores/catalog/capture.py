@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,6 +21,13 @@ _TAKEN: Final = (
     (ExifTags.Base.DateTimeDigitized, ExifTags.Base.OffsetTimeDigitized),
 )
 """EXIF's time of the picture and the zone of it."""
+
+_FIRST_YEAR, _LAST_YEAR = 1800, 9000
+"""Years that an image may be of: nights around them can be reckoned with in every time zone."""
+
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST: Final = datetime(_LAST_YEAR, 1, 1, tzinfo=UTC) - _NEVER
+"""What a file's time is at most: a broken clock may put it where no calendar goes."""
 
 _EXIF_ERRORS: Final = (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, EOFError)
 """What Pillow raises on headers that are damaged."""
@@ -101,9 +108,9 @@ def captured_at(
             found = _time_in_exif(file, timezone)
         else:
             break
-        if found is not None:
+        if found is not None and _FIRST_YEAR <= found.year <= _LAST_YEAR:
             return found
-    return datetime.fromtimestamp(mtime_ns / 1e9, UTC)
+    return _NEVER + min(max(timedelta(microseconds=mtime_ns // 1000), timedelta(0)), _LONGEST)
 
 
 def _parse(text: str) -> CaptureRule:
