@@ -19,7 +19,7 @@ SETTING_TEXTS: Final = MappingProxyType(
         "there is one; `none` leaves split train out and runs blind; or a folder of normal images.",
         "data.splits": "`test` clusters split test where there are splits; `all` clusters every image.",
         "data.settle_seconds": "Files changed less than this many seconds ago may still be written: they are left to "
-        "the next run.",
+        "the next run. Where there are too few others, the command waits for them once.",
         "data.max_bad_share": "Largest share of unusable files that a run puts up with, from 0 to 1.",
         "data.trust_times": "Take a file whose size and times are those of an earlier run as unchanged (`true`), or "
         "read every file again (`false`), where a file system keeps no reliable times.",

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from prefect import Task, flow, tags
+from prefect import Task, flow, get_run_logger, tags
 from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from pydantic import SecretStr
@@ -88,11 +88,18 @@ def nightly(
             resolved.config,
             categories=categories or (),
             as_of=date.fromisoformat(as_of) if as_of else None,
+            listener=_log_waiting,
             debug=True,
         )
     )
     _raise_first_error(outcomes)
     return {outcome.category: outcome.as_json() for outcome in outcomes}
+
+
+def _log_waiting(category: str, stage: str, done: int, total: int) -> None:  # noqa: ARG001 - a listener's
+    """Say in the log of the run that a night waits for files."""
+    if stage == "settle" and done == 0:
+        get_run_logger().info("files were changed just now; waiting %d s until they have settled", total)
 
 
 def _raise_first_error(outcomes: list[NightOutcome]) -> None:

@@ -135,5 +135,5 @@ def on_this_machine(given: Path | str, name: str, error: type[AnoclustError] = D
             return Path(url)
         why = why_no_path(text)
         if why is not None:
-            raise error(f"{name} takes a path on this machine; {shown_address(text)!r} {why}")
+            raise error(f"{name} takes a path on this machine; found '{shown_address(text)}', which {why}")
     return Path(given)

@@ -129,6 +129,24 @@ def test_clusters_are_named_merged_and_put_back(stream: Stream, typed: Typed) ->
     assert "there is no cluster c9 of board" in wrong.stderr
 
 
+def test_a_list_of_images_to_split_off(stream: Stream, typed: Typed, tmp_path: Path) -> None:
+    """The list may come from Windows; names that fit nothing are counted, and a file that is no list is refused."""
+    with stream.catalog() as catalog:
+        placed = {fact.content: fact.cluster for fact in catalog.assignments(CATEGORY)}
+        paths = [image.path for image in catalog.images(CATEGORY) if placed[image.content] == "c1"][:2]
+    names = tmp_path / "names.txt"
+    names.write_bytes("\r\n".join([*paths, "gone.png", "also.png"]).replace("/", "\\").encode("utf-16"))
+    refused = typed("clusters", "split", CATEGORY, "c1", f"@{names}")
+    assert refused.exit_code == 2
+    assert "0 images of board are named gone.png, and 1 more of the 4 names fit no image" in refused.stderr
+    names.write_bytes("\r\n".join([*paths, paths[0]]).replace("/", "\\").encode("utf-8-sig"))
+    assert "is made of images of c1" in typed("clusters", "split", CATEGORY, "c1", f"@{names}").stdout
+    for file in (tmp_path / "absent.txt", tmp_path):
+        refused = typed("clusters", "split", CATEGORY, "c1", f"@{file}")
+        assert refused.exit_code == 2
+        assert "is no list of images, one a line" in refused.stderr
+
+
 def test_clusters_are_exported(stream: Stream, typed: Typed, tmp_path: Path) -> None:
     """Tables have a row an image; FiftyOne's folder and Label Studio's tasks have those whose files are there."""
     for kind in ("csv", "parquet", "fiftyone", "labelstudio"):

@@ -85,6 +85,18 @@ def test_tiles_of_the_list_are_for_training(tiles, tmp_path):
     assert list(frame.loc[frame["split"] == "train", "path"]) == [str(tiles / "MT_Free" / "Imgs" / "f2.JPG")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_a_list_as_windows_writes_it(tiles, tmp_path, encoding):
+    """The list may be in any usual encoding, with lines of any system, and with folders in front of the names."""
+    image = tiles / "MT_Free" / "Imgs" / "f2.JPG"
+    image.rename(image.with_name("früh2.jpg"))
+    names = tmp_path / "train.txt"
+    names.write_bytes("MT_Free\\Imgs\\früh2.jpg\r\nMT_Free/Imgs/f1.jpg\r".encode(encoding))
+    frame = mtd_manifest(tiles, train_list=names).frame
+    training = [Path(path).name for path in frame.loc[frame["split"] == "train", "path"]]
+    assert training == ["f1.jpg", "früh2.jpg"]
+
+
 def test_unknown_names_in_the_list_are_refused(tiles, tmp_path):
     """Names of no defect-free tile are an error that says how many and which."""
     names = tmp_path / "train.txt"
