@@ -24,7 +24,7 @@ from tasks.stores.catalog.identity import is_begun
 from tasks.stores.due import due
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.files import read_json
-from tasks.stores.inventory import NIGHT_REPORT
+from tasks.stores.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 from tasks.stores.layout import StoreLayout
 from tasks.stores.listing import list_datasets
 from tasks.stores.manifests import save_manifest
@@ -250,7 +250,7 @@ def _guarded(
             with category_held(asked.layout, category, wait_seconds=asked.config.wait_seconds):
                 started = notes.started
                 counters, done = repairing(asked.layout, lambda: _one_night(listed, night, asked, rules))
-            quarantine = _quarantine(asked.layout.night(category, night) / SUMMARY) if done else ()
+            quarantine = _quarantine(asked.layout.night(category, night) / NIGHT_SUMMARY) if done else ()
         except AnoclustError as error:
             return NightOutcome(category, night, error=error)
         except OSError as error:
