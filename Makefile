@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Where else torch is looked for. Without a GPU https://download.pytorch.org/whl/cpu saves 4.5 GB: docs/installing.md
+TORCH_INDEX ?=
+
 .PHONY: help install demo test test-long check bench bench-large format clean
 
 help:
@@ -23,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { echo "Anoclust needs Python 3.11 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11"; exit 1; }
 	@echo "Installing into $(VENV): several GB with torch, a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)

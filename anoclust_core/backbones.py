@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from anoclust_core.arrays import checked_tensor
 from anoclust_core.errors import ConfigError, StoreError
 from anoclust_core.records import EmbeddingSpec, Precision
 
@@ -260,6 +261,8 @@ def largest_difference(found: Tensor, expected: Tensor) -> float:
 
     Both have shape ``(n, n_patches, dim)``.
     """
+    found = checked_tensor("found", found, "(n_images, n_patches, dim)")
+    expected = checked_tensor("expected", expected, "(n_images, n_patches, dim)")
     smallest = torch.finfo(torch.float32).tiny
     return float(((found - expected).norm(dim=2) / expected.norm(dim=2).clamp_min(smallest)).max())
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array, told
 from anoclust_core.errors import ArrayContractError
 
 UNIT_NORM_TOLERANCE: Final = 1e-3
@@ -42,6 +43,9 @@ def normalize_patches(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     ArrayContractError
         If a value is not finite.
     """
+    bags = checked_array("bags", bags, "(..., dim)")
+    if bags.shape[-1] == 0:
+        raise ArrayContractError(f"expected patches of at least one value, found {told(bags)}")
     values = np.asarray(bags, dtype=np.float32)
     with np.errstate(all="ignore"):
         squares = np.einsum("...d,...d->...", values, values)
@@ -81,6 +85,7 @@ def check_bags(bags: NDArray[np.floating[Any]], *, name: str = "bags") -> NDArra
     ArrayContractError
         If the array is not three-dimensional, is empty along patches or features, or a patch is not of unit norm.
     """
+    bags = checked_array(name, bags, "(n_images, n_patches, dim)")
     values = np.ascontiguousarray(bags, dtype=np.float32)
     if values.ndim != 3 or 0 in values.shape[1:]:
         raise ArrayContractError(f"{name} must have shape (n_images, n_patches, dim); found {values.shape}")
@@ -88,7 +93,7 @@ def check_bags(bags: NDArray[np.floating[Any]], *, name: str = "bags") -> NDArra
     worst = float(np.abs(norms - 1).max(initial=0)) if np.isfinite(norms).all() else float("nan")
     if not worst <= UNIT_NORM_TOLERANCE:
         raise ArrayContractError(
-            f"every patch of {name} must have unit L2 norm; the worst is off by {worst:.3g}: "
+            f"every patch of {name} must have unit L2 norm; found one that is off by {worst:.3g}: "
             "use normalize_patches first"
         )
     return values if worst <= _ROUNDING else values / norms[..., None]
@@ -116,6 +121,8 @@ def descriptors(bags: NDArray[np.floating[Any]], weights: NDArray[np.floating[An
     ArrayContractError
         If the shapes do not match.
     """
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)")
+    weights = checked_array("weights", weights, "(n_images, n_patches)")
     if bags.ndim != 3 or weights.shape != bags.shape[:2]:
         raise ArrayContractError(
             f"weights must have one row per bag and one value per patch; found {weights.shape} for bags {bags.shape}"

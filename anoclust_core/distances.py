@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
+from anoclust_core.arrays import checked_array, checked_iterable, told
 from anoclust_core.bags import check_bags, descriptors
 from anoclust_core.errors import ArrayContractError, ConfigError
 
@@ -70,6 +71,7 @@ def weighted_average_distances(descriptors: NDArray[np.floating[Any]]) -> NDArra
     ArrayContractError
         If ``descriptors`` is not two-dimensional, has no image or no feature, or is not finite.
     """
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
     values = np.asarray(descriptors, dtype=np.float64)
     if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
         raise ArrayContractError(f"descriptors must be finite with shape (n_images, dim); found shape {values.shape}")
@@ -100,6 +102,7 @@ def weighted_average_distances_of_bags(
     ArrayContractError
         If the bags are not three-dimensional or not of unit norm, or the weights do not fit them.
     """
+    weights = checked_array("weights", weights, "(n_images, n_patches)")
     checked = check_bags(bags)
     if weights.shape != checked.shape[:2]:
         raise ArrayContractError(f"weights need one value per patch; found {weights.shape} for bags {checked.shape}")
@@ -144,7 +147,8 @@ def pair_statistics(
         raise ArrayContractError(f"distances need at least 1 image; found {n_images}")
     smallest, largest, mean = (np.empty((n_images, n_images), np.float32) for _ in range(3))
     is_given = np.zeros(n_images, np.bool_)
-    for start, block in blocks:
+    for part in checked_iterable("blocks", blocks):
+        start, block = _checked_block(part)
         rows = slice(start, start + len(block))
         if (
             block.ndim != 3
@@ -164,11 +168,21 @@ def pair_statistics(
             smallest[at], largest[at] = values.min(axis=1), values.max(axis=1)
             mean[at] = values.mean(axis=1, dtype=np.float64)
     if not is_given.all():
-        raise ArrayContractError(f"nearest distances of {int((~is_given).sum())} of {n_images} rows are missing")
+        n_missing = int((~is_given).sum())
+        raise ArrayContractError(
+            f"nearest distances of {n_missing} of {n_images} rows are missing; found {n_images - n_missing}"
+        )
     # NaN fails every comparison, so this finds it too
     if not ((smallest >= 0).all() and (largest < np.inf).all()):
         raise ArrayContractError("nearest distances must be finite and not negative: compute them again")
     return PairStatistics(smallest, largest, mean, _check_mean_distances(mean_distances, n_images))
+
+
+def _checked_block(part: object) -> tuple[int, NDArray[Any]]:
+    """First row and distances of some rows."""
+    if not isinstance(part, (tuple, list)) or len(part) != 2 or not isinstance(part[0], (int, np.integer)):
+        raise ArrayContractError(f"expected every block to be its first row and an array, found {told(part)}")
+    return int(part[0]), checked_array("a block", part[1], "(n_rows, n_images, n_patches)")
 
 
 def hausdorff_distances(statistics: PairStatistics, *, variant: HausdorffVariant) -> NDArray[np.float64]:
@@ -252,6 +266,7 @@ def _check_mean_distances(
 ) -> NDArray[np.float64] | None:
     if mean_distances is None:
         return None
+    mean_distances = checked_array("mean_distances", mean_distances, "(n_images, n_images)")
     values = np.asarray(mean_distances, dtype=np.float64)
     if values.shape != (n_images, n_images) or not ((values >= 0) & (values < np.inf)).all():
         raise ArrayContractError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.backbones import FeatureExtractor
 from anoclust_core.bags import normalize_patches
 from anoclust_core.errors import ArrayContractError, ConfigError
@@ -48,9 +49,14 @@ def prepare_image(
     ArrayContractError
         If the pixels are not RGB bytes.
     """
+    pixels = checked_array("pixels", pixels, "(height, width, 3)", dtype=np.uint8, least=1)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ArrayContractError(f"an image is (height, width, 3) uint8; found {pixels.shape} {pixels.dtype}")
     size = (spec.image_size, spec.image_size)
+    if out is not None:
+        out = checked_array("out", out, "(3, height, width)", dtype=np.float32, lists=False)
+        if out.shape != (3, *size):
+            raise ArrayContractError(f"expected out of shape {(3, *size)}, found {out.shape}")
     source = pixels[..., 0] if _is_grey(pixels) else pixels  # one channel for three: most cameras on a line are grey
     square = np.asarray(Image.fromarray(source).resize(size, _RESAMPLING[spec.interpolation]))
     mean, std = np.array(spec.mean, np.float32)[:, None, None], np.array(spec.std, np.float32)[:, None, None]
@@ -102,6 +108,7 @@ def embed_images(
     ArrayContractError
         If the backbone gives NaN or infinity.
     """
+    images = checked_array("images", images, "(n_images, 3, height, width)", dtype=np.float32, least=1)
     batch = torch.from_numpy(images)
     if isinstance(extractor, nn.Module):
         batch = batch.to(device, memory_format=torch.channels_last)
@@ -145,6 +152,7 @@ def embed_holistically(extractor: FeatureExtractor, images: NDArray[np.float32],
     ConfigError
         If the backbone does not pool its last layer.
     """
+    images = checked_array("images", images, "(n_images, 3, height, width)", dtype=np.float32, least=1)
     batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
     model: Any = extractor.model
     with torch.inference_mode():

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import LABELS, checked_sequence
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.metrics import Scores, score_partition
 from anoclust_core.protocols import Protocol
@@ -72,6 +73,8 @@ def evaluate(
     ArrayContractError
         If ``labels`` and ``clusters`` differ in length.
     """
+    labels = checked_sequence("labels", labels, LABELS)
+    clusters = checked_sequence("clusters", clusters, (int, np.integer))
     if len(labels) != len(clusters):
         raise ArrayContractError(
             f"expected one cluster per image, found {len(labels)} labels and {len(clusters)} clusters; "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.checks import check_linkage
 from anoclust_core.errors import ArrayContractError, ConfigError
 
@@ -163,6 +164,7 @@ def purity_curve(labels: Sequence[str | int | None], linkage: NDArray[np.float64
         If ``linkage`` is no tree, there is not one label per image of it, no image is evaluated, or a label is neither
         a string nor an integer.
     """
+    labels = checked_sequence("labels", labels, (str, int, np.integer, type(None)))
     check_linkage(linkage)
     n_images = len(linkage) + 1
     if len(labels) != n_images:
@@ -266,6 +268,7 @@ def score_partition(labels: Names, clusters: Names) -> Scores:
 
 
 def _checked_curve(curve: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    curve = checked_array("curve", curve, "(n_numbers_of_clusters,)", lists=False)
     if curve.ndim != 1 or len(curve) == 0 or not ((curve >= 0) & (curve <= 1)).all():
         raise ArrayContractError(
             f"expected a curve of purities in [0, 1], one per number of clusters, found shape {curve.shape}"
@@ -287,6 +290,7 @@ def _checked_codes(labels: Names, clusters: Names) -> tuple[NDArray[np.int64], N
 
 def _codes(names: Names, what: str) -> NDArray[np.int64]:
     """Numbers 0, 1, ... for the names, by first appearance."""
+    names = checked_sequence(what, names, (str, int, np.integer))
     values = names.tolist() if isinstance(names, np.ndarray) else names
     if len(values) == 0:
         raise ArrayContractError(f"expected at least one image, found no {what}; leave the score out instead")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
+from anoclust_core.arrays import checked_array, checked_grid
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 GEM_POWER: Final = 20.0
@@ -151,9 +152,11 @@ def spoc_pool(
     if not 0 < sigma < np.inf:
         raise ConfigError(f"the width of the centre prior must be a positive number of cells; found {sigma}")
     checked = _check_features(bags)
-    height, width = grid
-    if height < 1 or width < 1 or height * width != checked.shape[1]:
-        raise ArrayContractError(f"a grid of {height} x {width} does not have the {checked.shape[1]} patches of a bag")
+    height, width = checked_grid("the patch grid", grid)
+    if height * width != checked.shape[1]:
+        raise ArrayContractError(
+            f"a grid of {height} x {width} does not have the {checked.shape[1]} patches of a bag; found {checked.shape}"
+        )
     rows, columns = np.indices((height, width), dtype=np.float64).reshape(2, -1)
     squared = (rows - (height - 1) / 2) ** 2 + (columns - (width - 1) / 2) ** 2
     with np.errstate(over="ignore", under="ignore"):
@@ -220,6 +223,7 @@ def bag_of_words(
 
 def _check_features(bags: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Features in single precision, whatever they came in."""
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)")
     with np.errstate(over="ignore"):
         values = np.asarray(bags, dtype=np.float32)
     if values.ndim != 3 or 0 in values.shape[1:]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from anoclust_core.arrays import LABELS, checked_sequence
 from anoclust_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -100,4 +101,5 @@ def n_classes(protocol: Protocol, labels: Sequence[str | None]) -> int:
     n_classes
         0 where no image has a label that counts.
     """
+    labels = checked_sequence("labels", labels, LABELS)
     return len({label for label in labels if protocol.scores_label(label)})

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 MAX_FALSE_POSITIVE_RATE: Final = 0.3
@@ -194,6 +195,9 @@ def _normal_pixels(maps: NDArray[np.floating[Any]], masks: NDArray[np.bool_]) ->
 
 
 def _check(values: NDArray[np.floating[Any]], is_anomalous: NDArray[np.bool_], *, ndim: int, what: str) -> None:
+    shape = "(n_images,)" if ndim == 1 else "(n_images, height, width)"
+    values = checked_array("scores", values, shape, lists=False)
+    is_anomalous = checked_array("labels", is_anomalous, shape, lists=False)
     if values.ndim != ndim or values.shape != is_anomalous.shape or not np.issubdtype(values.dtype, np.floating):
         raise ArrayContractError(
             f"expected floating scores of {ndim} dimensions and as many labels, found {values.dtype} of shape "

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import TRUTHS, checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 
@@ -194,6 +195,7 @@ def rarity_against_normals(nearest: NDArray[np.floating[Any]]) -> NDArray[np.flo
     ArrayContractError
         If there is no normal image or a distance is not finite.
     """
+    nearest = checked_array("nearest", nearest, "(n_images, n_normals, n_patches)", lists=False)
     if nearest.ndim != 3 or nearest.shape[1] == 0:
         raise ArrayContractError(f"rarity against normals needs at least one normal image; found shape {nearest.shape}")
     return _by_row(nearest, lambda _, row: row.min(axis=0))
@@ -203,6 +205,10 @@ def _check(
     nearest: NDArray[np.floating[Any]], counts: NDArray[np.integer[Any]], is_reference: NDArray[np.bool_] | None
 ) -> list[int]:
     """Check all but the distances themselves; tell of each row whether its image is in the reference, as 1 or 0."""
+    nearest = checked_array("nearest", nearest, "(n_images, n_references, n_patches)", lists=False)
+    counts = checked_array("counts", counts, "(n_references,)", lists=False)
+    if is_reference is not None:
+        is_reference = checked_array("is_reference", is_reference, "(n_images,)", kinds=TRUTHS, lists=False)
     if nearest.ndim != 3 or counts.shape != (nearest.shape[1],):
         raise ArrayContractError(f"one count per reference content is needed; found {counts.shape} for {nearest.shape}")
     own = np.ones(len(nearest), np.bool_) if is_reference is None else is_reference

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+from anoclust_core.arrays import checked_sequence
 from anoclust_core.errors import ConfigError, ResourceError
 from anoclust_core.memory import readable_bytes
 from anoclust_core.records import DatasetManifest, Reference, Role, unique_contents
@@ -55,6 +56,7 @@ def draw(hashes: Sequence[str], size: int, *, seed: int) -> list[str]:
     >>> draw(["a", "b", "c"], 2, seed=0) == draw(["c", "a", "b"], 2, seed=0)
     True
     """
+    hashes = checked_sequence("hashes", hashes, (str,))
     ranked = sorted(hashes, key=lambda sha256: hashlib.sha256(f"{seed} {sha256}".encode()).digest())
     return sorted(ranked[:size])
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 SUBSET_SHARE: Final = 0.9
@@ -81,6 +82,7 @@ def mean_and_standard_error(values: NDArray[np.floating[Any]]) -> tuple[float, f
     >>> mean_and_standard_error(np.array([0.25, 0.75]))
     (0.5, 0.25)
     """
+    values = checked_array("values", values, "(n_subsets,)")
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ArrayContractError(
             f"expected at least two finite scores in one dimension, found shape {values.shape}; draw more subsets"

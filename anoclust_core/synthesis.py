@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter, shift
 from scipy.spatial import cKDTree
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 _Float = NDArray[np.float64]
@@ -220,6 +221,7 @@ DEFECT_TYPES: Final = tuple(_DRAW)
 
 
 def _check_surface(surface: NDArray[np.uint8]) -> None:
+    surface = checked_array("surface", surface, "(height, width)", dtype=np.uint8, lists=False)
     if surface.ndim != 2 or surface.dtype != np.uint8 or min(surface.shape) < MIN_SIDE:
         raise ArrayContractError(
             f"expected a grey uint8 image of shape (height, width) with a shorter side of at least {MIN_SIDE} px, "

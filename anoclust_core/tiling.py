@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import TRUTHS, checked_array
 from anoclust_core.errors import ResourceError
 from anoclust_core.kernels import integers, single_precision
 from anoclust_core.memory import readable_bytes
@@ -112,6 +113,7 @@ def missing_squares(covered: NDArray[np.bool_]) -> list[Rectangle]:
     rectangles
         Disjoint, together exactly the pairs that are not covered. Where ``rows`` equals ``columns``, the pairs within.
     """
+    covered = checked_array("covered", covered, "(n_images, n_images)", kinds=TRUTHS)
     groups = _equal_rows(~covered)
     pieces = [piece for group in groups for piece in blocks(group, MAX_SLAB_IMAGES)]
     within = [Rectangle(p, p) for p in pieces if not covered[p[0], p[0]]]
@@ -132,6 +134,7 @@ def missing_rectangles(covered: NDArray[np.bool_]) -> list[Rectangle]:
     rectangles
         Disjoint, together exactly the pairs that are not covered.
     """
+    covered = checked_array("covered", covered, "(n_images, n_references)", kinds=TRUTHS)
     rectangles = []
     for group in _equal_rows(~covered):
         columns = np.flatnonzero(~covered[group[0]]).tolist()

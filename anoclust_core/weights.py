@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array, checked_grid, checked_sequence
 from anoclust_core.config import parse_tau
 from anoclust_core.errors import ArrayContractError, ConfigError
 
@@ -34,6 +35,7 @@ def temperature(tau: str, rarity: NDArray[np.floating[Any]]) -> float:
     ArrayContractError
         If a score is not finite, or the scores are so large that their spread is not.
     """
+    rarity = checked_array("rarity", rarity, "(n_images, n_patches)")
     value, relative = parse_tau(tau)
     if not np.isfinite(rarity).all():
         raise ArrayContractError("rarity must be finite; found NaN or infinity")
@@ -191,6 +193,7 @@ def mask_weights(masks: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArra
     ConfigError
         If the grid has no patches.
     """
+    masks = checked_sequence("masks", masks)
     areas = map_scores([_check_map(mask) != 0 for mask in masks], grid)
     areas[areas.sum(axis=1) == 0] = 1
     weights: NDArray[np.float64] = areas / areas.sum(axis=1, keepdims=True)
@@ -222,9 +225,8 @@ def map_scores(maps: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArray[n
     ConfigError
         If the grid has no patches.
     """
-    height, width = grid
-    if height < 1 or width < 1:
-        raise ConfigError(f"a patch grid has at least 1 x 1 patches; found {height} x {width}")
+    maps = checked_sequence("maps", maps)
+    height, width = checked_grid("the patch grid", grid)
     scores = np.empty((len(maps), height * width))
     for at, values in enumerate(maps):
         checked = _check_map(values).astype(np.float64)
@@ -263,6 +265,7 @@ def map_weights(maps: Sequence[NDArray[Any]], grid: tuple[int, int], *, tau: str
 
 
 def _check_rarity(rarity: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    rarity = checked_array("rarity", rarity, "(n_images, n_patches)")
     scores = np.asarray(rarity, dtype=np.float64)
     if scores.ndim != 2 or scores.shape[1] == 0 or not np.isfinite(scores).all():
         raise ArrayContractError(f"rarity must be finite with shape (n_images, n_patches); found shape {scores.shape}")
@@ -270,6 +273,7 @@ def _check_rarity(rarity: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 
 def _check_map(values: NDArray[Any]) -> NDArray[Any]:
+    values = checked_array("a map", values, "(height, width)", least=1)
     found = np.asarray(values)
     if found.ndim != 2 or found.size == 0 or not np.isfinite(found).all():
         raise ArrayContractError(f"a map must be finite with shape (height, width); found shape {found.shape}")

@@ -9,9 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_sequence
 from anoclust_core.benchmark.geometry import Geometry
 from anoclust_core.benchmark.published_ardelean import OURS, WITHOUT_BOTH, WITHOUT_HEAD, WITHOUT_VAE
 from anoclust_core.benchmark.scoring import Measurement, score, trivial
+from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.protocols import ARDELEAN
 
 CLUSTERING: Final = "ardelean_clustering"
@@ -81,7 +83,8 @@ def score_descriptors(
     extra
         Numbers that stand beside the scores.
     """
-    geometry = Geometry(descriptors=descriptors)
+    clusterings = checked_sequence("clusterings", clusterings, (str,))
+    geometry = Geometry(descriptors=checked_descriptors(descriptors))
     rows = [
         score(
             geometry,

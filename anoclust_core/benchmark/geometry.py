@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from anoclust_core.arrays import WHOLE, checked_array, checked_sequence
 from anoclust_core.bags import check_bags
 from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
 from anoclust_core.distances import HausdorffVariant, PairStatistics, hausdorff_distances
@@ -157,12 +158,17 @@ def pooled(bags: Floats, weights: Floats) -> NDArray[np.float32]:
     descriptors
         Shape ``(n_settings, n_images, dim)``, float32; sums of at most 1 in single precision.
     """
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)")
+    weights = checked_array("weights", weights, "(n_settings, n_images, n_patches)")
+    if weights.shape[1:] != bags.shape[:2]:
+        raise ArrayContractError(f"expected a weight per patch of bags {bags.shape}, found weights {weights.shape}")
     by_image = np.ascontiguousarray(weights.transpose(1, 0, 2), dtype=np.float32)
     return np.ascontiguousarray(np.matmul(by_image, bags).transpose(1, 0, 2))
 
 
 def weighted(category: CategoryArrays, rarity: NDArray[np.float64], taus: Sequence[str]) -> list[Geometry]:
     """Soft weights at every temperature, [SOHN23] eq. (5), (6)."""
+    taus = checked_sequence("taus", taus, (str,), least=1)
     weights = np.stack([soft_weights(rarity, tau=temperature(tau, rarity)) for tau in taus])
     return [Geometry(descriptors=found) for found in pooled(category.bags, weights)]
 
@@ -171,6 +177,7 @@ def top_weighted(
     category: CategoryArrays, rarity: NDArray[np.float64], top_ks: Sequence[int], tau: str | None
 ) -> list[Geometry]:
     """Hard weights on the top k patches, [SOHN23] eq. (8); with a temperature soft ones on them, eq. (9)."""
+    top_ks = checked_sequence("top_ks", top_ks, (int, np.integer), least=1)
     weights = [
         hard_weights(rarity, top_k=k) if tau is None else hybrid_weights(rarity, tau=temperature(tau, rarity), top_k=k)
         for k in top_ks
@@ -224,6 +231,7 @@ def main_methods(category: CategoryArrays, tau: str, tau_normals: str) -> dict[s
 
 def enlarged(maps: Floats, side: int) -> NDArray[np.float32]:
     """Enlarge maps on the patch grid, ``(n_images, height, width)``, to ``(n_images, side, side)``, bilinearly."""
+    maps = checked_array("maps", maps, "(n_images, height, width)", least=1)
     return np.stack(
         [
             np.asarray(Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR))
@@ -247,6 +255,7 @@ def subset_rarities(category: CategoryArrays, subsets: NDArray[np.int64]) -> NDA
     rarity
         Shape ``(n_subsets, n_images, n_patches)``, float32; rows of images outside of a subset mean nothing.
     """
+    subsets = checked_array("subsets", subsets, "(n_subsets, n_kept)", kinds=WHOLE, least=1)
     n_subsets, n_kept = subsets.shape
     shares = np.zeros((n_subsets, category.n_images), np.float32)
     np.put_along_axis(shares, subsets, np.float32(1 / (n_kept - 1)), axis=1)

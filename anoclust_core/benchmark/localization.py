@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import LABELS, TRUTHS, checked_array, checked_sequence
 from anoclust_core.benchmark.geometry import enlarged
+from anoclust_core.errors import ArrayContractError
 from anoclust_core.protocols import Protocol
 from anoclust_core.ranking import image_auroc, per_region_overlap, pixel_auroc
 from anoclust_core.records import GOOD
@@ -40,6 +42,13 @@ def localization_scores(
     scores
         ``image_auroc`` where there are good and defective images; ``pixel_auroc`` and ``pro`` where there are masks.
     """
+    maps = checked_array("maps", maps, "(n_images, height, width)", least=1)
+    labels = checked_sequence("labels", labels, LABELS)
+    if masks is not None:
+        masks = checked_array("masks", masks, "(n_images, side, side)", kinds=TRUTHS, least=1)
+    if len(maps) != len(labels) or (masks is not None and len(masks) != len(maps)):
+        n_masks = "" if masks is None else f" and {len(masks)} masks"
+        raise ArrayContractError(f"expected a map per label, found {len(maps)} maps, {len(labels)} labels{n_masks}")
     rows = np.array([row for row, label in enumerate(labels) if protocol.scores_label(label)], np.int64)
     is_defect = np.array([labels[row] != GOOD for row in rows], np.bool_)
     found = {}
@@ -52,6 +61,8 @@ def localization_scores(
 
 def pixel_scores(maps: NDArray[np.floating[Any]], masks: NDArray[np.bool_]) -> dict[str, float]:
     """``pixel_auroc`` and ``pro`` of maps, enlarged bilinearly to the side of the masks; none without both kinds."""
+    maps = checked_array("maps", maps, "(n_images, height, width)", least=1)
+    masks = checked_array("masks", masks, "(n_images, side, side)", kinds=TRUTHS, least=1)
     if not masks.any() or masks.all():
         return {}
     large = enlarged(maps, masks.shape[1])

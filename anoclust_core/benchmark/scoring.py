@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import LABELS, checked_sequence
 from anoclust_core.benchmark.geometry import Geometry
 from anoclust_core.clustering.methods import CLUSTERINGS, cluster_descriptors, cluster_distances
 from anoclust_core.evaluation import evaluate
@@ -87,6 +88,7 @@ def cluster(
     geometry: Geometry, clustering: str, labels: Sequence[str | None], *, protocol: Protocol, seed: int
 ) -> NDArray[np.int64]:
     """Cluster images into as many clusters as there are classes, shape ``(n_images,)``; see `score`."""
+    labels = checked_sequence("labels", labels, LABELS)
     k = n_classes(protocol, labels)
     draws = generator(seed, clustering)
     if geometry.descriptors is not None:
@@ -105,5 +107,6 @@ def scores_of(
 
 def trivial(labels: Sequence[str | None], protocol: Protocol) -> list[Measurement]:
     """Rows of the two partitions that need no method: all in one cluster, and good against defect."""
+    labels = checked_sequence("labels", labels, LABELS)
     found = evaluate(protocol, labels, [0] * len(labels))
     return [Measurement(name, TRIVIAL, scores=vars(scores)) for name, scores in found.trivial.items()]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 
@@ -26,6 +27,7 @@ def checked_descriptors(descriptors: NDArray[np.floating[Any]], *, min_rows: int
         If the array is not two-dimensional, has too few rows or no columns, is not finite, or is so large that sums of
         its squares overflow.
     """
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
     if descriptors.ndim != 2 or len(descriptors) < min_rows or descriptors.shape[1] < 1:
         raise ArrayContractError(
             f"expected descriptors of shape (n_images >= {min_rows}, dim >= 1), found {descriptors.shape}; "
@@ -55,6 +57,7 @@ def checked_distances(distances: NDArray[np.floating[Any]]) -> NDArray[np.float6
     ArrayContractError
         If the array is anything else, or so large that sums of its squares overflow.
     """
+    distances = checked_array("distances", distances, "(n_images, n_images)")
     if distances.ndim != 2 or len(distances) < 2 or distances.shape[0] != distances.shape[1]:
         raise ArrayContractError(
             f"expected distances of shape (n_images >= 2, n_images), found {distances.shape}; "
@@ -96,6 +99,7 @@ def check_linkage(linkage: NDArray[np.float64]) -> None:
     ArrayContractError
         If ``linkage`` is no tree.
     """
+    linkage = checked_array("linkage", linkage, "(n_images - 1, 4)", lists=False)
     if not _is_tree(linkage):
         raise ArrayContractError(
             f"expected a float64 linkage of shape (n_images - 1, 4) in SciPy's layout, found {linkage.dtype} of shape "

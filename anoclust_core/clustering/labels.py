@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import WHOLE, checked_array
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.errors import ArrayContractError
 
@@ -29,6 +30,7 @@ def numbered_by_size(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     >>> numbered_by_size(np.array([7, 3, 3, 9])).tolist()
     [1, 0, 0, 2]
     """
+    labels = checked_array("labels", labels, "(n_images,)", kinds=WHOLE)
     _, first_rows, codes, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     order = np.lexsort((first_rows, -sizes))
     numbers = np.empty(len(order), dtype=np.int64)
@@ -58,6 +60,7 @@ def distances_to_cluster_means(
     ArrayContractError
         If ``descriptors`` is not two-dimensional, finite and filled, or ``labels`` is not one integer per row.
     """
+    labels = checked_array("labels", labels, "(n_images,)", kinds=WHOLE)
     values = checked_descriptors(descriptors, min_rows=1)
     if labels.shape != (len(values),) or not np.issubdtype(labels.dtype, np.integer):
         raise ArrayContractError(

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.memory import WARD_VALUES
 
 _COMPACT_BELOW: Final = 0.75
@@ -33,6 +34,7 @@ def ward_in_rounds(descriptors: NDArray[np.float64]) -> NDArray[np.float64]:
         Shape ``(n_images - 1, 4)``, float64, SciPy's layout. Equal to that of any other algorithm but for the order of
         heights that are equal up to rounding. Memory is linear in the images.
     """
+    descriptors = checked_descriptors(descriptors)
     merges = _Merges(len(descriptors))
     different, first, which = np.unique(descriptors, axis=0, return_index=True, return_inverse=True)
     ids = first.astype(np.int64)

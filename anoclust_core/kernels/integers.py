@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.kernels.integer_tiles import PRODUCTS_OF_TWO, first_bit_code, reaching_code, tile_code
 from anoclust_core.kernels.tiles import UNROLLED, WIDEST, TileShape, processor_features, tile_shape
 
@@ -89,6 +90,8 @@ def nearest_squares(bags: NDArray[np.float32], others: NDArray[np.float32]) -> N
     others
         Shape ``(n_others, n_other_patches, dim)``.
     """
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
+    others = checked_array("others", others, "(n_others, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
     forward = np.empty((len(bags), len(others), bags.shape[1]), np.float32)
     backward = np.empty((len(others), len(bags), others.shape[1]), np.float32)
     _fill(bags, others, forward, backward, after_own=False)
@@ -108,6 +111,7 @@ def nearest_squares_within(bags: NDArray[np.float32]) -> NDArray[np.float32]:
     squares
         Shape ``(n_bags, n_bags, n_patches)``, float32: 0 from an image to itself, NaN as in `NearestSquares`.
     """
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
     squares = np.zeros((len(bags), len(bags), bags.shape[1]), np.float32)
     _fill(bags, bags, squares, squares, after_own=True)
     return squares

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.kernels.tiles import UNROLLED, VECTORS, WIDEST, TileShape, VectorCode, tile_shape
 
 SUMMED_AT_ONCE: Final = 128
@@ -55,6 +56,8 @@ def largest_products(
     with_roots
         Whether the mean root distances are wanted too; a tenth more time.
     """
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
+    others = checked_array("others", others, "(n_others, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
     forward = np.empty((len(bags), len(others), bags.shape[1]), np.float32)
     backward = np.empty((len(others), len(bags), others.shape[1]), np.float32)
     roots = np.empty_like(forward) if with_roots else None
@@ -77,6 +80,7 @@ def largest_products_within(bags: NDArray[np.float32], *, with_roots: bool = Fal
     products
         ``forward`` and ``backward`` are one array, 1 from an image to itself; ``roots`` above the diagonal, else 0.
     """
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
     largest = np.ones((len(bags), len(bags), bags.shape[1]), np.float32)
     roots = np.zeros_like(largest) if with_roots else None
     _fill(bags, bags, largest, largest, roots, after_own=True)

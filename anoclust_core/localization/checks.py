@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import NUMBERS, checked_array, told
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 
@@ -32,10 +33,12 @@ def check_stack(features: FeatureStack, *, at_least: int = 1) -> tuple[int, int,
     ArrayContractError
         If it is not four-dimensional, is empty along an axis or has too few images.
     """
-    shape = tuple(features.shape)
-    if len(shape) != 4 or 0 in shape or shape[0] < at_least:
+    shape = tuple(getattr(features, "shape", ()))
+    kind = getattr(getattr(features, "dtype", None), "kind", "f")  # a stack need not tell it
+    if kind not in NUMBERS or len(shape) != 4 or 0 in shape or shape[0] < at_least:
         raise ArrayContractError(
-            f"feature maps must be (n_images, dim, height, width) with at least {at_least} images; found {shape}"
+            f"feature maps must be (n_images, dim, height, width) with at least {at_least} images; found "
+            f"{told(features)}"
         )
     return shape[0], shape[1], shape[2], shape[3]
 
@@ -48,7 +51,7 @@ def check_feature_map(features: NDArray[np.floating[Any]]) -> NDArray[np.float32
     ArrayContractError
         If it is not three-dimensional, is empty, or a value is not finite in float32.
     """
-    return _check(features, 3, "a feature map must be (dim, height, width)")
+    return _check(features, "a feature map", "(dim, height, width)")
 
 
 def check_map(anomaly_map: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -59,7 +62,7 @@ def check_map(anomaly_map: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     ArrayContractError
         If it is not two-dimensional, is empty, or a value is not finite in float32.
     """
-    return _check(anomaly_map, 2, "an anomaly map must be (height, width)")
+    return _check(anomaly_map, "an anomaly map", "(height, width)")
 
 
 def check_maps(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -70,7 +73,7 @@ def check_maps(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     ArrayContractError
         If they are not three-dimensional, are empty, or a value is not finite in float32.
     """
-    return _check(maps, 3, "anomaly maps must be (n_images, height, width)")
+    return _check(maps, "anomaly maps", "(n_images, height, width)")
 
 
 def check_positive(value: float, name: str) -> float:
@@ -99,11 +102,10 @@ def check_count(value: int, name: str, *, at_least: int = 1) -> int:
     return value
 
 
-def _check(values: NDArray[np.floating[Any]], ndim: int, contract: str) -> NDArray[np.float32]:
-    if values.ndim != ndim or values.size == 0:
-        raise ArrayContractError(f"{contract}, none of them 0; found {values.shape}")
+def _check(values: NDArray[np.floating[Any]], name: str, shape: str) -> NDArray[np.float32]:
+    values = checked_array(name, values, shape, least=1)
     with np.errstate(over="ignore"):
         checked = np.ascontiguousarray(values, np.float32)
     if not np.isfinite(checked).all():
-        raise ArrayContractError(f"{contract} and finite; found NaN or infinity")
+        raise ArrayContractError(f"expected {name} to be finite, found NaN or infinity")
     return checked

@@ -7,6 +7,7 @@ every cell of the images that take part, for a hundredth of the work.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anoclust_core.arrays import TRUTHS, checked_array, checked_sequence, checked_tensor, told
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.localization.checks import FeatureStack, check_count, check_stack
 from anoclust_core.localization.relations import Draw, by_distance, counterparts, draw_cells, neighbours
@@ -82,7 +84,11 @@ def pair_loss(parts: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], *, variant: 
     loss
         A number, >= 0.
     """
-    anomalous, normal, near_anomalous, near_normal, far_anomalous = parts
+    if len(checked_sequence("parts", parts)) != len(fields(Draw)):
+        raise ArrayContractError(f"expected a tensor for every part of a draw, found {told(parts)}")
+    anomalous, normal, near_anomalous, near_normal, far_anomalous = (
+        checked_tensor(f"parts[{at}]", part, "(n_cells, dim)", least=0) for at, part in enumerate(parts)
+    )
     positive = _squared_distances((anomalous, near_anomalous), (normal, near_normal))
     negative = _squared_distances((anomalous, near_normal), (near_anomalous, far_anomalous))
     if variant.loss == "squared":
@@ -148,6 +154,7 @@ def train_head(
     TrainingError
         If the loss becomes NaN or infinite.
     """
+    is_anomalous = checked_array("is_anomalous", is_anomalous, "(n_images, height, width)", kinds=TRUTHS)
     n_images, dim, height, width = check_stack(features, at_least=2)
     check_count(epochs, "epochs")
     if is_anomalous.shape != (n_images, height, width) or is_anomalous.dtype != np.bool_:
@@ -216,6 +223,9 @@ def step_loss(
     loss
         A number, with gradients.
     """
+    n_images, *_ = check_stack(features)
+    if len(checked_sequence("ranges", ranges)) != n_images:
+        raise ArrayContractError(f"expected the ranges of {n_images} images, found those of {len(ranges)}")
     images = np.concatenate([part.images for part in draw.parts])
     places = np.concatenate([part.places for part in draw.parts])
     cells = np.empty((len(images), features.shape[1]), np.float32)

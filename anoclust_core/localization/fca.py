@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.localization.blur import blur_matrix, gaussian_window
 from anoclust_core.localization.checks import FeatureStack, check_count, check_feature_map, check_stack
@@ -168,6 +169,7 @@ def usual_values(features: NDArray[np.float32], *, tile: int) -> NDArray[np.floa
     ArrayContractError
         If the map is smaller than a window.
     """
+    features = checked_array("features", features, "(dim, height, width)")
     dim, height, width = features.shape
     down, across = height // tile, width // tile
     if not down or not across:

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from anoclust_core.arrays import checked_tensor
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.localization.fca import SIGMA_P, SIGMA_S, TILE, patch_matrix
 
@@ -41,6 +42,7 @@ def anomaly_map_on_device(
     ConfigError
         If ``tile`` or a standard deviation is out of range.
     """
+    features = checked_tensor("features", features, "(dim, height, width)")
     patches = torch.from_numpy(patch_matrix(tile, sigma_p, sigma_s)).to(features.device, torch.float32)
     if features.ndim != 3 or min(features.shape[1:]) < tile or features.shape[0] == 0:
         raise ArrayContractError(

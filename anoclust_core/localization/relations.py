@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from anoclust_core.arrays import TRUTHS, WHOLE, checked_array
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.localization.checks import check_count
 
@@ -48,6 +49,7 @@ def by_distance(descriptors: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     ArrayContractError
         If the descriptors are not two-dimensional and finite, have no features, or are of one image only.
     """
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
     if descriptors.ndim != 2 or descriptors.shape[0] < 2 or descriptors.shape[1] == 0:
         raise ArrayContractError(f"descriptors of at least two images are needed; found shape {descriptors.shape}")
     if not np.isfinite(descriptors).all():
@@ -79,6 +81,7 @@ def neighbours(others: NDArray[np.int64], *, count: int = N_NEIGHBOURS) -> NDArr
     ConfigError
         If ``count`` is less than 1.
     """
+    others = checked_array("others", others, "(n_images, n_others)", kinds=WHOLE)
     return others[:, : check_count(count, "the number of neighbours")]
 
 
@@ -119,6 +122,7 @@ def counterparts(
     ConfigError
         If ``count`` is less than 1.
     """
+    others = checked_array("others", others, "(n_images, n_others)", kinds=WHOLE)
     check_count(count, "the number of counterparts")
     n_images, n_others = others.shape
     farther = others[:, max((n_others + 1) // 2, n_neighbours) :]
@@ -198,6 +202,9 @@ def draw_cells(
     draw
         None if the image has no anomalous cell: then it gives no pairs.
     """
+    neighbours = checked_array("neighbours", neighbours, "(n_neighbours,)", kinds=WHOLE)
+    counterparts = checked_array("counterparts", counterparts, "(n_counterparts,)", kinds=WHOLE)
+    is_anomalous = checked_array("is_anomalous", is_anomalous, "(n_images, n_cells)", kinds=TRUTHS, least=1)
     if not is_anomalous[image].any():
         return None
 

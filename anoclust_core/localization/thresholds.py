@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.clustering.partition import k_means
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.localization.checks import check_maps, check_positive
@@ -131,6 +132,7 @@ def kmeans_quantile_threshold(
     ConfigError
         If there are fewer images than classes, or fewer than 2 classes.
     """
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
     checked = check_maps(maps)
     if descriptors.ndim != 2 or len(descriptors) != len(checked) or not np.isfinite(descriptors).all():
         raise ArrayContractError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anoclust_core.arrays import checked_tensor
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.localization.checks import FeatureStack, check_count, check_feature_map, check_stack
 from anoclust_core.localization.training import TrainingState, check_loss, linear, torch_generator
@@ -101,6 +102,8 @@ def vae_loss(vae: FeatureVae, cells: Tensor, noise: Tensor) -> Tensor:
     loss
         A number, float32.
     """
+    cells = checked_tensor("cells", cells, "(n_cells, dim)")
+    noise = checked_tensor("noise", noise, "(n_cells, latent)")
     mean, log_sigma = vae.encode(cells)
     sigma = log_sigma.exp()
     divergence = (sigma.square() + mean.square() - log_sigma - 0.5).mean()

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.checks import checked_descriptors
+from anoclust_core.errors import ArrayContractError
 from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.prototypes import Prototypes, check_dim
 
@@ -71,6 +73,7 @@ def assign(
     ConfigError
         If the merges lead back to where they began.
     """
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
     values = checked_descriptors(descriptors, min_rows=0) if len(descriptors) else np.zeros((0, descriptors.shape[-1]))
     check_dim(values, prototypes)
     owners = np.array([owner_of(name, merged_into or {}) for name in prototypes.ids])
@@ -116,10 +119,17 @@ def memberships(
     ArrayContractError
         If ``descriptors`` is not two-dimensional or not finite, or of another length than the prototypes.
     """
+    ids = checked_sequence("ids", ids, (str,))
     values = checked_descriptors(descriptors, min_rows=1)
     check_dim(values, prototypes)
     heights = _heights(values, prototypes)
     position = {name: at for at, name in enumerate(prototypes.ids)}
+    unknown = [name for name in ids if name not in position]
+    if unknown or len(ids) != len(values):
+        raise ArrayContractError(
+            f"expected one of the snapshot's clusters for each of {len(values)} descriptors, found {len(ids)} ids"
+            + (f", among them {unknown[0]!r}" if unknown else "")
+        )
     chosen = np.array([position[name] for name in ids], dtype=np.int64)
     owners = np.array(prototypes.ids)
     return heights[np.arange(len(values)), chosen], _confidence(heights, chosen, owners, prototypes)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.clustering.labels import numbered_by_size
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
@@ -57,6 +58,7 @@ def births(
     ConfigError
         If ``min_images`` is too small.
     """
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
     if min_images < 2:
         raise ConfigError(f"expected min_images of at least 2, found {min_images}; {MIN_BIRTH} is a good number")
     labels = np.full(len(descriptors), NOT_BORN, dtype=np.int64)

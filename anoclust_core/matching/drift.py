@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import hypergeom, t
 
+from anoclust_core.arrays import checked_array, checked_arrays, checked_sequence
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 FALSE_ALARMS: Final = 0.00135
@@ -93,6 +94,8 @@ def grown_share(
     ConfigError
         If ``false_alarms`` or ``min_nights`` is out of its range.
     """
+    past_counts = checked_sequence("past_counts", past_counts, (int, np.integer))
+    past_totals = checked_sequence("past_totals", past_totals, (int, np.integer))
     _check_settings(false_alarms, min_nights)
     counts, totals = _checked_counts([*past_counts, count], [*past_totals, total])
     seen = totals[:-1] > 0
@@ -149,6 +152,8 @@ def rarity_shift(
     ConfigError
         If ``false_alarms`` or ``min_nights`` is out of its range.
     """
+    tonight = checked_array("tonight", tonight, "(n_images,)")
+    past = checked_arrays("past", past, "(n_images,)")
     _check_settings(false_alarms, min_nights)
     values, *nights = [_checked_rarity(array) for array in (tonight, *past)]
     medians = np.array([np.median(night) for night in nights if len(night)])

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.stats import norm, t
 
+from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.checks import check_linkage, check_n_clusters, checked_descriptors
 from anoclust_core.clustering.order import by_content
 from anoclust_core.errors import ArrayContractError, ConfigError
@@ -215,6 +216,7 @@ def heights_between(old: Prototypes, new: Prototypes) -> dict[tuple[str, str], f
 
 def check_dim(descriptors: NDArray[np.float64], prototypes: Prototypes) -> None:
     """Refuse descriptors that are of another length than the prototypes."""
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)", lists=False)
     if descriptors.shape[1] != prototypes.means.shape[1]:
         raise ArrayContractError(
             f"expected descriptors of length {prototypes.means.shape[1]} like the snapshot's, found "
@@ -229,6 +231,7 @@ def _check_height(height: float) -> None:
 
 def _grouped(descriptors: NDArray[np.floating[Any]], ids: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Members of every cluster, clusters by identity, members by content: no sum depends on the row order."""
+    ids = checked_sequence("ids", ids, (str,))
     values = checked_descriptors(descriptors, min_rows=1)
     if len(ids) != len(values):
         raise ArrayContractError(f"expected {len(values)} identities, one per descriptor, found {len(ids)}")

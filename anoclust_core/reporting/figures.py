@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.cluster import hierarchy
 
+from anoclust_core.arrays import checked_array, checked_iterable, checked_sequence
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.reporting.record import Picture, RunReport
 from anoclust_core.reporting.summary import ClusterSummary, cluster_colour, summarise_clusters
@@ -73,7 +74,8 @@ def rarity_scale(maps: Iterable[FloatArray]) -> tuple[float, float]:
     vmin, vmax
         Median and 99.5th percentile of all patches, ``vmin < vmax`` always; ``(0, 1)`` without a finite patch.
     """
-    patches = np.concatenate([np.empty(0), *(np.ravel(grid) for grid in maps)])
+    grids = (checked_array("a map", grid, "(..., width)") for grid in checked_iterable("maps", maps))
+    patches = np.concatenate([np.empty(0), *(np.ravel(grid) for grid in grids)])
     patches = patches[np.isfinite(patches)]
     if not patches.size:
         return 0.0, 1.0
@@ -102,6 +104,7 @@ def rarity_overlay_png(rarity: FloatArray, *, vmin: float, vmax: float) -> bytes
     ArrayContractError
         If ``rarity`` is not a non-empty grid or the scale is empty.
     """
+    rarity = checked_array("rarity", rarity, "(height, width)")
     grid = np.asarray(rarity, dtype=np.float64)
     if grid.ndim != 2 or not grid.size:
         raise ArrayContractError(f"rarity must be a grid (height, width) with patches, found shape {grid.shape}")
@@ -143,6 +146,8 @@ def dendrogram_svg(linkage: ArrayLike, n_clusters: int, *, clusters: Sequence[in
     ArrayContractError
         If ``linkage`` has another shape, holds no merge or is not finite.
     """
+    clusters = checked_sequence("clusters", clusters, (int, np.integer))
+    linkage = checked_array("linkage", linkage, "(n_images - 1, 4)")
     tree = np.asarray(linkage, dtype=np.float64)
     if tree.shape != (len(clusters) - 1, 4) or not len(tree) or not np.isfinite(tree).all():
         raise ArrayContractError(
@@ -194,6 +199,8 @@ def descriptor_map_svg(descriptors: ArrayLike, clusters: Sequence[int]) -> str:
     ArrayContractError
         If ``descriptors`` is empty, not two-dimensional, not finite or not as long as ``clusters``.
     """
+    clusters = checked_sequence("clusters", clusters, (int, np.integer))
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
     points = np.asarray(descriptors, dtype=np.float64)
     if points.ndim != 2 or not points.size or len(points) != len(clusters) or not np.isfinite(points).all():
         raise ArrayContractError(

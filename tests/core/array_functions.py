@@ -1,0 +1,320 @@
+"""Every public function of the library that takes arrays, with arguments that it takes."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+import anoclust_core
+from anoclust_core.benchmark.geometry import CategoryArrays, Geometry
+from anoclust_core.clustering.linkage import linkage_tree
+from anoclust_core.distances import pair_statistics
+from anoclust_core.localization.contrastive import ProjectionHead
+from anoclust_core.localization.relations import draw_cells
+from anoclust_core.localization.vae import FeatureVae, channel_ranges
+from anoclust_core.matching.prototypes import fit_prototypes
+from anoclust_core.pairwise import nearest_distances_within
+from anoclust_core.protocols import ARDELEAN, SOHN
+from anoclust_core.records import EmbeddingSpec
+
+ARRAYS: Final = ("NDArray", "ArrayLike", "Tensor", "Floats", "FloatArray", "FeatureStack")
+"""Names that annotations have for arrays."""
+
+SEQUENCES: Final = ("Sequence[int]", "Sequence[str]", "Sequence[str | None]", "Names")
+"""Annotations of labels and counts, a value an image or night."""
+
+NO_CONTRACT: Final = {
+    "benchmark.cells": "texts of tables",
+    "benchmark.columns": "names of columns",
+    "benchmark.plots": "draws what was measured; its arrays stand in records",
+    "memory": "sizes of images, for a prediction",
+    "reporting.night": "draws counts of the catalog",
+    "reporting.contingency": "counts the records of a report",
+    "tiling.blocks": "cuts what `missing_squares` found",
+}
+"""Modules and functions whose sequences are no arrays, and why."""
+
+RANDOM: Final = np.random.default_rng(0)
+
+
+def _unit(*shape: int) -> Any:
+    values = RANDOM.normal(size=shape)
+    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
+
+
+BAGS = _unit(4, 4, 3)
+WEIGHTS = np.full((4, 4), 0.25)
+NEAREST = nearest_distances_within(BAGS)
+RARITY = RANDOM.random((4, 4))
+DESCRIPTORS = RANDOM.random((6, 3))
+DISTANCES = np.linalg.norm(DESCRIPTORS[:, None] - DESCRIPTORS[None], axis=2)
+DISTANCES = (DISTANCES + DISTANCES.T) / 2
+TREE = linkage_tree(DESCRIPTORS, method="ward")
+IDS = ["c1", "c1", "c1", "c2", "c2", "c2"]
+PROTOTYPES = fit_prototypes(DESCRIPTORS, IDS, merge_height=1.0)
+LABELS = ["good", "good", "hole", "hole"]
+SIX_LABELS = [*LABELS, "scratch", "scratch"]
+MASKS = np.zeros((4, 8, 8), np.bool_)
+MASKS[2:, 2:5, 2:5] = True
+MAPS = RANDOM.random((4, 8, 8)).astype(np.float32)
+FEATURES = RANDOM.random((3, 8, 8)).astype(np.float32)
+STACK = RANDOM.random((4, 3, 8, 8)).astype(np.float32)
+OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+CELLS = MASKS.reshape(4, -1)
+SURFACE = RANDOM.integers(0, 255, (200, 200)).astype(np.uint8)
+CATEGORY = CategoryArrays(
+    "board", LABELS, BAGS, (2, 2), NEAREST, None, pair_statistics([(0, NEAREST)], n_images=4), masks=MASKS
+)
+SPEC = EmbeddingSpec("x", "x", "0", (2,), 8, "bilinear", (0.5,) * 3, (0.5,) * 3, 1, (2, 2), 3)
+
+
+def rng() -> np.random.Generator:
+    """Give a generator that no other call has drawn from."""
+    return np.random.default_rng(0)
+
+
+def torch_rng() -> torch.Generator:
+    """Give one of torch."""
+    return torch.Generator().manual_seed(0)
+
+
+def _images(_: torch.Tensor) -> torch.Tensor:
+    return torch.ones(2, 4, 3)
+
+
+IMAGES = RANDOM.random((2, 3, 8, 8)).astype(np.float32)
+CLUSTERED = {"n_clusters": 2, "generator": rng()}
+COUNTS = {"nearest": NEAREST, "counts": np.ones(4, np.int64), "is_reference": np.ones(4, np.bool_)}
+
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "backbones.largest_difference": {"found": torch.ones(2, 3, 4), "expected": torch.ones(2, 3, 4)},
+    "bags.normalize_patches": {"bags": BAGS},
+    "bags.check_bags": {"bags": BAGS},
+    "bags.descriptors": {"bags": BAGS, "weights": WEIGHTS},
+    "benchmark.blind.score_descriptors": {
+        "descriptors": DESCRIPTORS,
+        "labels": SIX_LABELS,
+        "method": "x",
+        "setting": "",
+        "clusterings": ["ward"],
+        "seed": 0,
+        "extra": {},
+    },
+    "benchmark.geometry.pooled": {"bags": BAGS, "weights": WEIGHTS[None]},
+    "benchmark.geometry.weighted": {"category": CATEGORY, "rarity": RARITY, "taus": ["0.1"]},
+    "benchmark.geometry.top_weighted": {"category": CATEGORY, "rarity": RARITY, "top_ks": [1], "tau": None},
+    "benchmark.geometry.enlarged": {"maps": MAPS, "side": 16},
+    "benchmark.geometry.subset_rarities": {"category": CATEGORY, "subsets": np.array([[0, 1], [1, 2]])},
+    "benchmark.localization.localization_scores": {
+        "maps": MAPS,
+        "labels": LABELS,
+        "masks": MASKS,
+        "protocol": ARDELEAN,
+    },
+    "benchmark.localization.pixel_scores": {"maps": MAPS, "masks": MASKS},
+    "benchmark.scoring.score": {
+        "geometry": Geometry(descriptors=DESCRIPTORS),
+        "labels": SIX_LABELS,
+        "protocol": SOHN,
+        "seed": 0,
+        "method": "x",
+        "clustering": "ward",
+    },
+    "benchmark.scoring.cluster": {
+        "geometry": Geometry(descriptors=DESCRIPTORS),
+        "clustering": "ward",
+        "labels": SIX_LABELS,
+        "protocol": SOHN,
+        "seed": 0,
+    },
+    "benchmark.scoring.scores_of": {"protocol": SOHN, "labels": LABELS, "clusters": np.array([0, 0, 1, 1])},
+    "benchmark.scoring.trivial": {"labels": LABELS, "protocol": SOHN},
+    "clustering.checks.checked_descriptors": {"descriptors": DESCRIPTORS},
+    "clustering.checks.checked_distances": {"distances": DISTANCES},
+    "clustering.checks.check_linkage": {"linkage": TREE},
+    "clustering.labels.numbered_by_size": {"labels": np.array([3, 3, 1])},
+    "clustering.labels.distances_to_cluster_means": {
+        "descriptors": DESCRIPTORS,
+        "labels": np.array([0, 0, 0, 1, 1, 1]),
+    },
+    "clustering.linkage.linkage_tree": {"descriptors": DESCRIPTORS, "method": "ward"},
+    "clustering.linkage.linkage_from_distances": {"distances": DISTANCES, "method": "average"},
+    "clustering.linkage.cut_tree": {"linkage": TREE, "n_clusters": 2},
+    "clustering.linkage.suggest_n_clusters": {"linkage": TREE},
+    "clustering.medoids.k_medoids": {"distances": DISTANCES, "n_clusters": 2},
+    "clustering.methods.cluster_descriptors": {"descriptors": DESCRIPTORS, "method": "ward", **CLUSTERED},
+    "clustering.methods.cluster_distances": {"distances": DISTANCES, "method": "ward", **CLUSTERED},
+    "clustering.order.by_content": {"descriptors": DESCRIPTORS},
+    "clustering.order.by_centrality": {"distances": DISTANCES},
+    "clustering.partition.k_means": {"descriptors": DESCRIPTORS, **CLUSTERED},
+    "clustering.partition.gaussian_mixture": {"descriptors": DESCRIPTORS, **CLUSTERED},
+    "clustering.partition.spectral": {"distances": DISTANCES, **CLUSTERED},
+    "clustering.rounds.ward_in_rounds": {"descriptors": DESCRIPTORS},
+    "distances.weighted_average_distances": {"descriptors": DESCRIPTORS},
+    "distances.weighted_average_distances_of_bags": {"bags": BAGS, "weights": WEIGHTS},
+    "distances.pair_statistics": {
+        "blocks": [(0, NEAREST)],
+        "n_images": 4,
+        "mean_distances": np.ones((4, 4)) - np.eye(4),
+    },
+    "embedding.prepare_image": {"pixels": np.zeros((9, 9, 3), np.uint8), "spec": SPEC, "out": None},
+    "embedding.embed_images": {"extractor": _images, "images": IMAGES, "device": "cpu"},
+    "embedding.embed_holistically": {"extractor": None, "images": IMAGES, "device": "cpu"},
+    "evaluation.evaluate": {"protocol": SOHN, "labels": LABELS, "clusters": [0, 0, 1, 1]},
+    "kernels.integers.nearest_squares": {"bags": BAGS, "others": BAGS},
+    "kernels.integers.nearest_squares_within": {"bags": BAGS},
+    "kernels.single_precision.largest_products": {"bags": BAGS, "others": BAGS},
+    "kernels.single_precision.largest_products_within": {"bags": BAGS},
+    "localization.checks.check_stack": {"features": STACK},
+    "localization.checks.check_feature_map": {"features": FEATURES},
+    "localization.checks.check_map": {"anomaly_map": MAPS[0]},
+    "localization.checks.check_maps": {"maps": MAPS},
+    "localization.contrastive.pair_loss": {"parts": tuple(torch.ones(2, 3) for _ in range(5))},
+    "localization.contrastive.train_head": {
+        "features": STACK,
+        "is_anomalous": MASKS,
+        "descriptors": DESCRIPTORS[:4],
+        "seed": 0,
+        "epochs": 1,
+    },
+    "localization.contrastive.step_loss": {
+        "head": ProjectionHead(3, 4, 2, random=torch_rng()),
+        "features": STACK,
+        "draw": draw_cells(
+            2, neighbours=np.array([3]), counterparts=np.array([2, 3]), is_anomalous=CELLS, generator=rng()
+        ),
+        "ranges": [channel_ranges(image) for image in STACK],
+    },
+    "localization.contrastive.project": {"head": ProjectionHead(3, 4, 2, random=torch_rng()), "features": FEATURES},
+    "localization.fca.anomaly_map": {"features": FEATURES, "tile": 3},
+    "localization.fca.anomaly_maps": {"features": STACK, "tile": 3},
+    "localization.fca.usual_values": {"features": FEATURES, "tile": 3},
+    "localization.fca_torch.anomaly_map_on_device": {"features": torch.from_numpy(FEATURES), "tile": 3},
+    "localization.maps.flat_field": {"maps": MAPS},
+    "localization.maps.finish_maps": {"maps": MAPS},
+    "localization.maps.descriptor": {"features": FEATURES, "anomaly_map": MAPS[0]},
+    "localization.relations.by_distance": {"descriptors": DESCRIPTORS},
+    "localization.relations.neighbours": {"others": OTHERS},
+    "localization.relations.counterparts": {"others": OTHERS, "count": 1, "repeat": True, "generator": rng()},
+    "localization.relations.draw_cells": {
+        "image": 2,
+        "neighbours": np.array([3]),
+        "counterparts": np.array([2, 3]),
+        "is_anomalous": CELLS,
+        "generator": rng(),
+    },
+    "localization.thresholds.robust_threshold": {"maps": MAPS},
+    "localization.thresholds.otsu_threshold": {"maps": MAPS},
+    "localization.thresholds.kmeans_quantile_threshold": {
+        "maps": MAPS,
+        "descriptors": DESCRIPTORS[:4],
+        "n_classes": 2,
+        "generator": rng(),
+    },
+    "localization.vae.vae_loss": {
+        "vae": FeatureVae(3, 2, latent_relu=False, random=torch_rng()),
+        "cells": torch.ones(5, 3),
+        "noise": torch.ones(5, 2),
+    },
+    "localization.vae.train_vae": {"features": STACK, "seed": 0, "steps": 1, "latent": 2, "batch": 2},
+    "localization.vae.residual_maps": {
+        "vae": FeatureVae(3, 2, latent_relu=False, random=torch_rng()),
+        "features": STACK,
+    },
+    "localization.vae.channel_ranges": {"features": FEATURES},
+    "localization.vae.scale_channels": {"features": FEATURES},
+    "matching.assigning.assign": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
+    "matching.assigning.memberships": {"descriptors": DESCRIPTORS, "ids": IDS, "prototypes": PROTOTYPES},
+    "matching.births.births": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
+    "matching.drift.grown_share": {"count": 1, "total": 5, "past_counts": [1, 2], "past_totals": [5, 5]},
+    "matching.drift.rarity_shift": {"tonight": RARITY[0], "past": [RARITY[1], RARITY[2]]},
+    "matching.prototypes.merge_height": {"linkage": TREE, "n_clusters": 2},
+    "matching.prototypes.fit_prototypes": {"descriptors": DESCRIPTORS, "ids": IDS, "merge_height": 1.0},
+    "matching.prototypes.extended": {
+        "prototypes": PROTOTYPES,
+        "descriptors": DESCRIPTORS,
+        "ids": ["c3", "c3", "c3", "c4", "c4", "c4"],
+    },
+    "matching.prototypes.check_dim": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
+    **{
+        f"metrics.{name}": {"labels": LABELS, "clusters": np.array([0, 0, 1, 1])}
+        for name in ("normalized_mutual_information", "adjusted_rand_index", "purity", "score_partition")
+    },
+    "metrics.matched_f1": {"labels": LABELS, "clusters": [0, 0, 1, 1], "average": "weighted"},
+    "metrics.purity_curve": {"labels": SIX_LABELS, "linkage": TREE},
+    "metrics.purity_auc": {"curve": np.array([0.5, 1.0])},
+    "metrics.reduction_at_purity": {"curve": np.array([0.5, 1.0]), "purity": 0.95},
+    **{
+        f"pairwise.{name}": {"bags": BAGS, "others": BAGS}
+        for name in ("mutual_nearest_distances", "mutual_nearest_and_mean_distances", "check_pair")
+    },
+    "pairwise.nearest_distances_within": {"bags": BAGS},
+    "pairwise.nearest_and_mean_distances_within": {"bags": BAGS},
+    "pairwise.nearest_distances": {"bags": BAGS, "references": BAGS},
+    "pairwise_torch.mutual_nearest_distances": {"bags": BAGS, "others": BAGS, "device": "cpu"},
+    "pairwise_torch.nearest_distances_within": {"bags": BAGS, "device": "cpu"},
+    "pairwise_torch.nearest_distances": {"bags": BAGS, "references": BAGS, "device": "cpu"},
+    "pooling.average_pool": {"bags": BAGS},
+    "pooling.max_pool": {"bags": BAGS},
+    "pooling.gem_pool": {"bags": BAGS},
+    "pooling.spoc_pool": {"bags": BAGS, "grid": (2, 2)},
+    "pooling.bag_of_words": {"bags": BAGS, "generator": rng(), "n_words": 2},
+    "protocols.n_classes": {"protocol": SOHN, "labels": LABELS},
+    "ranking.image_auroc": {"scores": np.arange(4.0), "is_anomalous": np.array([False, False, True, True])},
+    "ranking.pixel_auroc": {"maps": MAPS, "masks": MASKS},
+    "ranking.per_region_overlap": {"maps": MAPS, "masks": MASKS},
+    "rarity.expected_rarity": COUNTS,
+    "rarity.maximum_rarity": COUNTS,
+    "rarity.minimum_rarity": COUNTS,
+    "rarity.trimmed_rarity": {**COUNTS, "share": 0.5},
+    "rarity.rarity_against_normals": {"nearest": NEAREST},
+    "reference.draw": {"hashes": ["a", "b"], "size": 1, "seed": 0},
+    "reporting.figures.rarity_scale": {"maps": list(MAPS)},
+    "reporting.figures.rarity_overlay_png": {"rarity": MAPS[0], "vmin": 0.0, "vmax": 1.0},
+    "reporting.figures.dendrogram_svg": {"linkage": TREE, "n_clusters": 2, "clusters": [0, 0, 0, 1, 1, 1]},
+    "reporting.figures.descriptor_map_svg": {"descriptors": DESCRIPTORS, "clusters": [0, 0, 0, 1, 1, 1]},
+    "resampling.mean_and_standard_error": {"values": np.arange(3.0)},
+    "synthesis.draw_normal": {"photograph": SURFACE, "rng": rng(), "size": 128},
+    "synthesis.draw_defect": {"surface": SURFACE, "rng": rng(), "defect": "scratch"},
+    "tiling.missing_squares": {"covered": np.eye(4, dtype=np.bool_)},
+    "tiling.missing_rectangles": {"covered": np.zeros((2, 3), np.bool_)},
+    "weights.temperature": {"tau": "0.3sd", "rarity": RARITY},
+    "weights.soft_weights": {"rarity": RARITY, "tau": 0.1},
+    "weights.hard_weights": {"rarity": RARITY, "top_k": 2},
+    "weights.hybrid_weights": {"rarity": RARITY, "tau": 0.1, "top_k": 2},
+    "weights.mask_weights": {"masks": list(MASKS), "grid": (2, 2)},
+    "weights.map_scores": {"maps": list(MAPS), "grid": (2, 2)},
+    "weights.map_weights": {"maps": list(MAPS), "grid": (2, 2), "tau": "0.1"},
+}
+"""Arguments that each function takes, by the function's name below ``anoclust_core``."""
+
+NEED_MORE: Final = {"embedding.embed_holistically"}
+"""Functions whose examples do for their arrays only: the rest would be a network."""
+
+
+def function(name: str) -> Callable[..., Any]:
+    """Give the function of a name."""
+    module, _, attribute = name.rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"anoclust_core.{module}"), attribute)
+    return found
+
+
+def parameters() -> Iterator[tuple[str, str, str]]:
+    """Function, parameter and annotation of everything public that takes an array or a sequence of labels."""
+    root = Path(str(anoclust_core.__file__)).parent
+    for path in sorted(root.rglob("*.py")):
+        module = ".".join(path.relative_to(root).with_suffix("").parts)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or module == "arrays":
+                continue
+            for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
+                told = ast.unparse(argument.annotation) if argument.annotation else ""
+                is_array = any(name in told for name in ARRAYS) and "Mapping" not in told and "Callable" not in told
+                if (is_array or told in SEQUENCES) and not {module, f"{module}.{node.name}"} & NO_CONTRACT.keys():
+                    yield f"{module}.{node.name}", argument.arg, told
