@@ -120,7 +120,7 @@ unit = random_bags(np.random.default_rng(0), 2, 3, 4)
 )
 def test_something_else_than_descriptors_is_refused(bad: Floats) -> None:
     """Descriptors of the wrong shape, of no image, or with NaN or infinity are an error."""
-    with pytest.raises(ArrayContractError, match="descriptors (must be finite|to be an array)"):
+    with pytest.raises(ArrayContractError, match=r"descriptors (must be finite|to be an array)"):
         weighted_average_distances(bad)
 
 

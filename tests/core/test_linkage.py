@@ -307,5 +307,5 @@ def test_distances_are_to_the_mean_of_the_own_cluster(points, data) -> None:
 @pytest.mark.parametrize("labels", [np.zeros(2, dtype=int), np.zeros((3, 1), dtype=int), np.zeros(3)])
 def test_distances_need_one_integer_label_per_image(labels) -> None:
     """Labels of another length, shape or kind are refused."""
-    with pytest.raises(ArrayContractError, match="integer labels of shape|labels to be an array of whole numbers"):
+    with pytest.raises(ArrayContractError, match=r"integer labels of shape|labels to be an array of whole numbers"):
         distances_to_cluster_means(np.ones((3, 2)), labels)

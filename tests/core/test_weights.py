@@ -174,7 +174,7 @@ def test_the_order_of_patches_does_not_matter(weigh: Callable[[Floats], Floats])
 )
 def test_weights_of_something_else_than_rarity_are_refused(weigh: Callable[[Floats], Floats], rarity: Floats) -> None:
     """Rarity of the wrong shape, without patches, or with NaN or infinity gives an error and not NaN weights."""
-    with pytest.raises(ArrayContractError, match="rarity (must be finite|to be an array)"):
+    with pytest.raises(ArrayContractError, match=r"rarity (must be finite|to be an array)"):
         weigh(rarity)
 
 
@@ -273,7 +273,7 @@ def test_no_maps_have_no_weights() -> None:
 )
 def test_something_else_than_maps_is_refused(weigh: Callable[[Maps, tuple[int, int]], Floats], bad: Floats) -> None:
     """A map that is not two-dimensional, empty or not finite is an error, also beside a good one."""
-    with pytest.raises(ArrayContractError, match="a map (must be finite|to be an array)"):
+    with pytest.raises(ArrayContractError, match=r"a map (must be finite|to be an array)"):
         weigh([np.ones((2, 2)), bad], (2, 2))
     for grid in [(0, 2), (2, 0), (-1, 2)]:
         with pytest.raises(ConfigError, match=f"found {grid[0]} x {grid[1]}"):

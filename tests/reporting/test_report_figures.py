@@ -101,7 +101,7 @@ def test_a_map_of_thousands_of_images_stays_small() -> None:
 @pytest.mark.parametrize("shape", [(0, 4), (3, 4), (1, 3)])
 def test_a_tree_of_another_size_is_refused(shape: tuple[int, int]) -> None:
     """A linkage that does not belong to the leaves is named as such."""
-    with pytest.raises(ArrayContractError, match="linkage (must be finite|to be an array)"):
+    with pytest.raises(ArrayContractError, match=r"linkage (must be finite|to be an array)"):
         dendrogram_svg(np.zeros(shape), 1, clusters=[0, 0])
 
 
