@@ -154,7 +154,7 @@ def checked_tensor(name: str, value: object, shape: str, *, least: int = 1) -> T
 
 
 def checked_grid(name: str, value: object) -> tuple[int, int]:
-    """Two whole numbers, rows and columns of patches, each at least 1.
+    """Two whole numbers, rows and columns of patches.
 
     Raises
     ------
@@ -164,9 +164,9 @@ def checked_grid(name: str, value: object) -> tuple[int, int]:
     if (
         not isinstance(value, (tuple, list))
         or len(value) != 2
-        or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in value)
+        or not all(isinstance(side, (int, np.integer)) for side in value)
     ):
-        raise ConfigError(f"expected {name} to be two whole numbers from 1, rows and columns; found {told(value)}")
+        raise ConfigError(f"expected {name} to be two whole numbers, rows and columns; found {told(value)}")
     return int(value[0]), int(value[1])
 
 

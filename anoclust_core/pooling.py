@@ -153,7 +153,7 @@ def spoc_pool(
         raise ConfigError(f"the width of the centre prior must be a positive number of cells; found {sigma}")
     checked = _check_features(bags)
     height, width = checked_grid("the patch grid", grid)
-    if height * width != checked.shape[1]:
+    if height < 1 or width < 1 or height * width != checked.shape[1]:
         raise ArrayContractError(
             f"a grid of {height} x {width} does not have the {checked.shape[1]} patches of a bag; found {checked.shape}"
         )

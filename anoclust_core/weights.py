@@ -227,6 +227,8 @@ def map_scores(maps: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArray[n
     """
     maps = checked_sequence("maps", maps)
     height, width = checked_grid("the patch grid", grid)
+    if height < 1 or width < 1:
+        raise ConfigError(f"a patch grid has at least 1 x 1 patches; found {height} x {width}")
     scores = np.empty((len(maps), height * width))
     for at, values in enumerate(maps):
         checked = _check_map(values).astype(np.float64)

@@ -159,9 +159,9 @@ def test_laid_surfaces_are_not_turned():
 )
 def test_wrong_surface_is_refused(wrong):
     """An array that is not a grey 8-bit image of sufficient size is refused in words, for a crop and for a defect."""
-    with pytest.raises(ArrayContractError, match="expected a grey uint8 image"):
+    with pytest.raises(ArrayContractError, match=r"expected a grey uint8 image|to be an array"):
         draw_normal(wrong, np.random.default_rng(0))
-    with pytest.raises(ArrayContractError, match="expected a grey uint8 image"):
+    with pytest.raises(ArrayContractError, match=r"expected a grey uint8 image|to be an array"):
         draw_defect(wrong, np.random.default_rng(0), defect="hole")
 
 
