@@ -80,5 +80,7 @@ def _write_once(path: Path, secret: str) -> None:
         os.link(draft, path)
     except FileExistsError:
         pass
+    except OSError:  # a file system without hard links
+        draft.replace(path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)

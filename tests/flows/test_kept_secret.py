@@ -34,6 +34,18 @@ def test_many_at_once_get_the_same(tmp_path):
     assert len(set(found)) == 1
 
 
+def test_a_file_system_without_hard_links_will_do(tmp_path, monkeypatch):
+    """The secret is kept there too, and nothing is left beside it."""
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    secret = kept_secret(tmp_path)
+    assert kept_secret(tmp_path) == secret
+    assert [child.name for child in (tmp_path / "anoclust").iterdir()] == ["secret"]
+
+
 def test_two_users_have_two(tmp_path):
     """Nobody can guess another's."""
     assert kept_secret(tmp_path / "a") != kept_secret(tmp_path / "b")
