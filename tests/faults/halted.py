@@ -20,9 +20,12 @@ PATIENCE = "HALTED_PATIENCE"
 COMPLETE = "complete"
 """Moment at which a flow has everything in the store, and Prefect does not know yet."""
 
+BLOCK = "block"
+"""Moment at which the first block of image pairs has come back from a worker, and others are still to come."""
+
 
 class HaltedCommand:
-    """A command in a process of its own that stops before a stage, or at `COMPLETE`.
+    """A command in a process of its own that stops before a stage, or at `COMPLETE` or `BLOCK`.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def _main(halt: str, folder: Path, arguments: list[str]) -> None:
 
     def prepare() -> None:
         prepared()
-        from tasks import patience, telemetry
+        from tasks import pair, patience, telemetry
         from tasks.orchestration import StageRunner
 
         run_stage, finished = StageRunner.__call__, telemetry.finished
@@ -118,6 +121,19 @@ def _main(halt: str, folder: Path, arguments: list[str]) -> None:
                 wait()
             return result
 
+        run_jobs = pair.run_jobs
+
+        def run_halted_jobs(function: Any, jobs: Any, *, address: Any, on_done: Any) -> None:
+            def done(at: int, count: int) -> None:
+                on_done(at, count)
+                if not (folder / "halted").exists():
+                    wait()
+
+            run_jobs(function, jobs, address=address, on_done=done)
+
+        if halt == BLOCK:
+            pair.tiling.adapted_block_images = lambda *_, **__: 2
+            pair.run_jobs = run_halted_jobs
         patience.PATIENCE_SECONDS = float(os.environ.get(PATIENCE, patience.PATIENCE_SECONDS))  # type: ignore[misc]
         StageRunner.__call__ = run_halted_stage  # type: ignore[method-assign]
         telemetry.finished = finish_halted

@@ -1,4 +1,4 @@
-"""A Prefect server that dies, hangs or comes back while real commands need it."""
+"""A Prefect server or a Dask scheduler that dies, hangs or comes back while real commands need it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 from builders import TINY_BACKBONE, TINY_SIDE, flat_folder
-from halted import COMPLETE, HaltedCommand
+from dask_processes import Cluster
+from halted import BLOCK, COMPLETE, HaltedCommand
 from prefect_processes import PrefectServer
 
 from tasks import patience
@@ -35,13 +36,13 @@ def start(tmp_path: Path, checkpoint: Path) -> Start:
     """Start a command on eight images that halts somewhere."""
     data = flat_folder(tmp_path / "board", range(8))
 
-    def make(halt: str, command: str = "run", **environment: str) -> HaltedCommand:
+    def make(halt: str, command: str = "run", *flags: str, **environment: str) -> HaltedCommand:
         options = ["--backbone", TINY_BACKBONE, "--checkpoint", str(checkpoint), "--image-size", str(TINY_SIDE)]
         arguments = [command, str(data), "--store", str(tmp_path / "store"), "--n-clusters", "2", *options]
         return HaltedCommand(
             tmp_path / f"{command}-{halt}",
             halt,
-            [*arguments, "--device", "cpu", "--settle-seconds", "0"],
+            [*arguments, "--device", "cpu", "--settle-seconds", "0", *flags],
             {"PREFECT_HOME": str(tmp_path / "home"), **environment},
         )
 
@@ -75,6 +76,23 @@ def test_own_server_killed_before_a_stage(start, tmp_path):
     assert told.startswith(
         "anoclust: board: failed: the Prefect server that this command started for itself answers no"
     )
+    assert "\n" not in told
+    assert not finished_runs(tmp_path)
+
+
+def test_scheduler_killed_between_blocks(start, tmp_path):
+    """A Dask scheduler that dies while blocks come back: exit 5 and one paragraph, nothing of Dask or Zarr."""
+    cluster = Cluster(tmp_path, 1)
+    try:
+        with start(BLOCK, "run", "--dask", cluster.address) as command:
+            cluster.scheduler.kill()
+            code, took, _ = command.go_on()
+            assert code == 5, command.told
+            assert took < LONGEST_SILENCE
+            told = "\n".join(paragraphs(command.told))
+    finally:
+        cluster.close()
+    assert told.startswith(f"anoclust: board: failed: the Dask scheduler at {cluster.address} answers no more (")
     assert "\n" not in told
     assert not finished_runs(tmp_path)
 
@@ -139,4 +157,5 @@ def test_server_killed_for_good_in_a_night(start, server, tmp_path):
         assert silence < LONGEST_SILENCE
         waiting, told = paragraphs(command.told)
     assert "is silent; waiting for it" in waiting
-    assert told.startswith("anoclust: board: failed: the Prefect server at ")
+    assert told.startswith("anoclust: board 20")  # the night's date
+    assert f": failed: the Prefect server at {server.url.removesuffix('/api')} answers no more" in told
