@@ -54,6 +54,8 @@ def start_own_server() -> str:
 
     server: Any = SubprocessASGIServer()  # the one that Prefect's clients share
     if hasattr(server, "anoclust_watchers"):
+        if LINK.has_died():
+            server.running = False  # whoever asks next starts another one
         return str(server.anoclust_secret)
     server.anoclust_watchers, server.anoclust_secret = [], new_secret()
     # Prefect's threads, which have no settings of their own, read those of the environment

@@ -72,6 +72,23 @@ with get_client(sync_client=True) as client:
 """What a flow does first."""
 
 
+KILLED = """
+import os, signal
+from tasks.prefect_server import ServerGoneError
+os.kill(server.server_process.pid, signal.SIGKILL)
+server.server_process.wait()
+try:
+    with get_client(sync_client=True) as client:
+        client.hello()
+except ServerGoneError as error:
+    print(error, flush=True)
+start_own_server()
+with get_client(sync_client=True) as client:
+    print(client.hello().status_code, flush=True)
+"""
+"""It dies; then another category begins."""
+
+
 @contextmanager
 def program(code: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", code]
@@ -149,3 +166,12 @@ def test_every_program_has_a_secret_of_its_own():
             environment = psutil.Process(int(read_line(process))).environ()
             secrets.add(environment["PREFECT_SERVER_API_AUTH_STRING"])
     assert len(secrets) == 2
+
+
+def test_server_that_died_is_started_again_for_the_next_category():
+    """Who used it is told at once; the next category gets another server instead of the same error."""
+    with program(STARTED + USED + KILLED) as process:
+        read_line(process)
+        assert read_line(process).split() == ["200"]
+        assert "started for itself answers no more" in read_line(process)
+        assert read_line(process).split() == ["200"]
