@@ -10,13 +10,18 @@ import warnings
 import zlib
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from anoclust_core.deep import DeepRange, choose_range, to_bytes
 from anoclust_core.errors import DatasetError
+from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
+from tasks.stores.reasons import damage, too_large, what_it_is
+from tasks.stores.samples import Samples, is_deep_png, is_tiff, png_samples, special_tiff, tiff_samples
+from tasks.stores.tiffs import TiffHeader, TiffKindError, check_kind
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """File endings that are taken for images, in lower case."""
@@ -36,32 +41,13 @@ MIN_SIDE: Final = 8
 MAX_ASPECT: Final = 50
 """Longest side over shortest: beyond this, squashing to a square leaves nothing to see."""
 
-_NOT_NOW: Final = "the next run tries again"
+DEEP_BYTES_PER_PIXEL: Final = 16
+"""Decoding deep pictures, beside twice their samples: alpha as numbers, the tests of these, RGB."""
 
-_OURS: Final = {
-    b"\x89PNG": "PNG",
-    b"\xff\xd8": "JPEG",
-    b"BM": "BMP",
-    rb"II[*+]\x00": "TIFF",
-    rb"MM\x00[*+]": "TIFF",
-    b"RIFF....WEBP": "WebP",
-}
-_OTHERS: Final = {
-    b"GIF8": "a GIF image; save it as PNG",
-    b"....ftyp(heic|heix|hevc|mif1|msf1)": "an HEIC photograph; save it as PNG or JPEG",
-    b"....ftypavif": "an AVIF image; save it as PNG or JPEG",
-    b"\0\0\0\x0cjP": "a JPEG 2000 image; save it as PNG or TIFF",
-    b"\xffO\xffQ": "a JPEG 2000 image; save it as PNG or TIFF",
-    b"v/1\x01": "an OpenEXR image; save it as TIFF",
-    b"8BPS": "a Photoshop document; save it as PNG or TIFF",
-    b".{128}DICM": "a DICOM file; save its picture as PNG or TIFF",
-    b"%PDF": "a PDF document",
-    b"PK\x03\x04": "a ZIP archive; unpack it",
-    b"\x1f\x8b": "a compressed archive (gzip); unpack it",
-    rb"\s*(<\?xml|<svg)": "a drawing or document in XML",
-    rb"(?i)\s*(<!doctype html|<html)": "a web page, perhaps the error page of a download",
-}
-"""How files begin, as patterns, and what they are."""
+_ROWS: Final = 64
+"""Rows that are laid on white at a time."""
+
+_NOT_NOW: Final = "the next run tries again"
 
 _DECODER_ERRORS: Final = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError,
@@ -78,7 +64,9 @@ class UnreadNowError(UnreadableImageError):
     """A file that could not be read this time; its content is not to blame, so the next run tries again."""
 
 
-def read_image(path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS, deep: DeepRange | None = None
+) -> NDArray[np.uint8]:
     """Read one image file as RGB, upright by its EXIF orientation.
 
     Parameters
@@ -87,8 +75,8 @@ def read_image(path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS) -> NDAr
         File to read.
     sha256
         Digest of the bytes that are expected: the run's keys stand for exactly these.
-    max_pixels
-        Largest image that there is memory for; a larger one waits for a run that has more.
+    max_pixels, deep
+        As `decode_image` takes them.
 
     Returns
     -------
@@ -100,6 +88,11 @@ def read_image(path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS) -> NDAr
     UnreadableImageError
         If the image cannot be used; `UnreadNowError` if the file could not be read or changed since it was listed.
     """
+    return decode_image(read_bytes(path, sha256=sha256), max_pixels=max_pixels, deep=deep)
+
+
+def read_bytes(path: Path, *, sha256: str) -> bytes:
+    """Read one file whole; raises `UnreadNowError` if it could not be read, or is not what was listed."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -108,14 +101,22 @@ def read_image(path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS) -> NDAr
         raise UnreadNowError(f"needs more memory than is free now; {_NOT_NOW}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
         raise UnreadNowError("changed while the run was reading it; the next run takes it up")
-    return decode_image(data, max_pixels=max_pixels)
+    return data
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: DeepRange | None = None) -> NDArray[np.uint8]:
     """Decode the bytes of an image file to RGB.
 
-    16-bit grey is scaled by its full range, float grey by its own smallest and largest value; transparency is laid on
-    white.
+    Transparency is laid on white; where alpha is 0 everywhere it means nothing, and the colours are taken.
+
+    Parameters
+    ----------
+    data
+        The file.
+    max_pixels
+        Largest image, of 8 bits a sample, that there is memory for; a larger one waits for a run that has more.
+    deep
+        Which values are black and white in pictures of more than 8 bits; None takes that from this picture alone.
 
     Returns
     -------
@@ -127,22 +128,93 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     UnreadableImageError
         If the bytes are no image, or one that cannot be clustered.
     """
+    found = _decoded(data, max_pixels)
+    if isinstance(found, Samples):
+        deep = deep or (choose_range([found.values]) if found.is_deep else None)
+        pixels = _shown(found, deep)
+    else:
+        pixels, deep = found, None
+    if _is_one_value(pixels):
+        raise UnreadableImageError(_one_value(pixels, deep))
+    return pixels
+
+
+def decode_samples(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+    """Decode the bytes of an image file to what it stores: for a range, and for masks.
+
+    Returns
+    -------
+    values
+        Shape ``(height, width)`` or ``(height, width, 3)``, upright: bytes, or deep values of any kind, finite.
+
+    Raises
+    ------
+    UnreadableImageError
+        As `decode_image`, but that a picture may show one value.
+    """
+    found = _decoded(data, max_pixels)
+    return found.values if isinstance(found, Samples) else found
+
+
+def _decoded(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
+    """Pixels of a plain picture, samples of another."""
     if not data:
         raise UnreadableImageError("the file is empty")
     try:
         with _silence:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check_header(image, max_pixels)
-            image.load()
-            return _to_rgb(_upright(image))
+            return _open_and_load(data, max_pixels)
     except UnidentifiedImageError as error:
-        raise UnreadableImageError(_what_it_is(data)) from error
+        raise UnreadableImageError(what_it_is(data)) from error
+    except TiffKindError as error:
+        raise UnreadableImageError(f"has {error}, which cannot be read; save it as a plain PNG or TIFF") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableImageError(_too_large(re.sub(r".*\((\d+) pixels\).*", r"\1", str(error)))) from error
+        raise UnreadableImageError(too_large(re.sub(r".*\((\d+) pixels\).*", r"\1", str(error)), MAX_PIXELS)) from error
     except MemoryError as error:
         raise UnreadNowError(f"needs more memory than is free now; {_NOT_NOW}") from error
     except _DECODER_ERRORS as error:
-        raise UnreadableImageError(_damage(error)) from error
+        raise UnreadableImageError(damage(error)) from error
+
+
+def _open_and_load(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        header = _special_header(data)
+        if header is None:
+            raise
+        return _load_tiff(data, header, max_pixels)
+    _check_header(image, max_pixels)
+    header = special_tiff(data, image) if image.format == "TIFF" else None
+    if header is not None:
+        return _load_tiff(data, header, max_pixels)
+    if is_deep_png(data):
+        _check_memory(*image.size, max_pixels, 4 * len(image.getbands()) + DEEP_BYTES_PER_PIXEL)
+        return png_samples(data, image)
+    image.load()
+    return _to_rgb(_upright(image))
+
+
+def _load_tiff(data: bytes, header: TiffHeader, max_pixels: int) -> Samples:
+    check_kind(header)
+    _check_size(header.width, header.height, header.pages)
+    cost = 2 * header.channels * header.sample_bytes + DEEP_BYTES_PER_PIXEL
+    _check_memory(header.width, header.height, max_pixels, cost)
+    found = tiff_samples(data, header)
+    if found.values.dtype.kind == "f" and not np.isfinite(found.values).all():
+        raise UnreadableImageError("holds values that are no numbers (NaN or infinite)")
+    return found
+
+
+def _special_header(data: bytes) -> TiffHeader | None:
+    """Header of a TIFF that Pillow cannot open; None of what is none, or is damaged."""
+    if not is_tiff(data):
+        return None
+    try:
+        return special_tiff(data, None)
+    except TiffKindError:
+        raise
+    except Exception:  # noqa: BLE001 - tifffile raises anything on damaged files
+        return None
 
 
 class _Silence:
@@ -174,40 +246,6 @@ class _Silence:
 _silence = _Silence()
 
 
-def _what_it_is(data: bytes) -> str:
-    """Reason for a file that no decoder takes, by how it begins."""
-    for pattern, name in _OURS.items():
-        if re.match(pattern, data, re.DOTALL):
-            return f"begins like a {name} image, but is cut off, damaged or of a kind that cannot be read"
-    no_image = "is not a PNG, JPEG, BMP, TIFF or WebP image"
-    for pattern, what in _OTHERS.items():
-        if re.match(pattern, data, re.DOTALL):
-            return f"{no_image} but {what}"
-    if not data.strip(b"\0"):
-        return f"{no_image}; it holds nothing but zeros, as after a failed copy"
-    try:
-        text = data[:1000].decode(errors="strict" if len(data) <= 1000 else "ignore")
-    except UnicodeDecodeError:
-        text = "\0"
-    is_text = all(character.isprintable() or character.isspace() for character in text)
-    return f"{no_image} but text" if is_text else f"{no_image}, whatever its ending says"
-
-
-def _too_large(pixels: str) -> str:
-    size = f"{int(pixels):,}" if pixels.isdecimal() else "too many"
-    return f"has {size} pixels; the limit is {MAX_PIXELS:,} (decompression bomb?)"
-
-
-def _damage(error: Exception) -> str:
-    """Reason for an image whose decoder fails; the decoder's own words are for programmers."""
-    said = str(error).lower()
-    if "truncated" in said or "unexpected end" in said:
-        return "is damaged: the file is cut off before the picture ends"
-    if "decompressed data too large" in said:
-        return "holds metadata that unpacks to more than is safe (decompression bomb?)"
-    return "is damaged or cut off and cannot be decoded"
-
-
 def _upright(image: Image.Image) -> Image.Image:
     """Turn by the EXIF orientation; damaged metadata leaves the picture as it lies."""
     try:
@@ -218,39 +256,64 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _check_header(image: Image.Image, max_pixels: int) -> None:
     """Refuse by size and kind before any pixel is decoded."""
-    width, height = image.size
+    # MPO: a camera's JPEG with a preview behind it
+    _check_size(*image.size, 1 if image.format == "MPO" else getattr(image, "n_frames", 1))
+    if image.mode == "LAB":
+        raise UnreadableImageError("has LAB colours; save it as RGB or grey")
+    _check_memory(*image.size, max_pixels, DECODE_BYTES_PER_PIXEL)
+
+
+def _check_size(width: int, height: int, n_frames: int) -> None:
     if width * height > MAX_PIXELS:
         raise UnreadableImageError(f"has {width} x {height} pixels; the limit is {MAX_PIXELS:,} (decompression bomb?)")
     if min(width, height) < MIN_SIDE:
         raise UnreadableImageError(f"has {width} x {height} pixels; the shorter side needs at least {MIN_SIDE}")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnreadableImageError(f"has {width} x {height} pixels; more than {MAX_ASPECT} times longer than wide")
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a camera's JPEG with a preview behind it
-        raise UnreadableImageError(f"holds {image.n_frames} frames; save each as an image of its own")  # type: ignore[attr-defined]
-    if image.mode == "LAB":
-        raise UnreadableImageError("has LAB colours; save it as RGB or grey")
-    if width * height > max_pixels:
+    if n_frames > 1:
+        raise UnreadableImageError(f"holds {n_frames} frames; save each as an image of its own")
+
+
+def _check_memory(width: int, height: int, max_pixels: int, bytes_per_pixel: int) -> None:
+    """Leave what there is no memory for; ``max_pixels`` counts pixels that cost `DECODE_BYTES_PER_PIXEL`."""
+    if width * height * max(bytes_per_pixel, DECODE_BYTES_PER_PIXEL) > max_pixels * DECODE_BYTES_PER_PIXEL:
         raise UnreadNowError(
             f"has {width} x {height} pixels, more than there is memory to decode now; raise --memory, or free some"
         )
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535:
-            found = f"from {grey.min()} to {grey.max()}"
-            raise UnreadableImageError(f"has grey values {found}; only 0 to 65535 can be read (16 bits)")
-        return _three_channels((grey // 257).astype(np.uint8))
-    if image.mode == "F":
-        return _three_channels(_stretch(np.asarray(image)))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+        return _on_white(image)
     if image.mode == "L":
         return _three_channels(np.asarray(image))
     return np.asarray(image.convert("RGB"))
+
+
+def _on_white(image: Image.Image) -> NDArray[np.uint8]:
+    """Lay a transparent picture on white; alpha that is 0 everywhere is none: the colours are what was meant."""
+    rgba = image.convert("RGBA")
+    if has_no_opaque_pixel(rgba):
+        colours = np.asarray(image if image.mode in ("RGBa", "La") else rgba)  # premultiplied ones as they are
+        return _three_channels(colours[:, :, 0]) if image.mode == "La" else colours[:, :, :3]
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+
+
+def has_no_opaque_pixel(image: Image.Image) -> bool:
+    """Whether the alpha of an RGBA picture is 0 everywhere."""
+    return image.getchannel("A").getextrema() == (0, 0)
+
+
+def _shown(found: Samples, deep: DeepRange | None) -> NDArray[np.uint8]:
+    """Samples as RGB bytes, laid on white."""
+    pixels = to_bytes(found.values, deep) if deep is not None else found.values
+    if found.opacity is not None:
+        opacity = found.opacity if pixels.ndim == 2 else found.opacity[:, :, None]
+        for start in range(0, len(pixels), _ROWS):
+            rows = slice(start, start + _ROWS)
+            pixels[rows] = np.rint(pixels[rows] * opacity[rows] + 255 * (1 - opacity[rows]))
+    return _three_channels(pixels) if pixels.ndim == 2 else pixels
 
 
 def _three_channels(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -258,16 +321,18 @@ def _three_channels(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
 
 
-def _stretch(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Float grey to bytes, from its own smallest to its largest value."""
-    if not np.isfinite(grey).all():
-        raise UnreadableImageError("holds values that are no numbers (NaN or infinite)")
-    low, high = float(grey.min()), float(grey.max())
-    span = high - low or 1.0
-    if span > np.finfo(np.float32).max:
-        raise UnreadableImageError(f"has values from {low:.3g} to {high:.3g}, which is no picture")
-    stretched: NDArray[np.uint8] = np.rint((grey - low) / span * 255).astype(np.uint8)
-    return stretched
+def _is_one_value(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all pixels are the same; a sixteenth of the rows tells most pictures at once."""
+    grey = pixels[:, :, :1] if pixels.strides[2] == 0 else pixels
+    return all(bool((grey[::step] == grey[0, 0]).all()) for step in (16, 1))
+
+
+def _one_value(pixels: NDArray[np.uint8], deep: DeepRange | None) -> str:
+    """Reason for a picture that shows nothing."""
+    value = tuple(pixels[0, 0].tolist())
+    named = {(0, 0, 0): "black", (255, 255, 255): "white"}.get(value, f"the colour {value[0]}, {value[1]}, {value[2]}")
+    where = f" in the category's range of {deep.low:.6g} to {deep.high:.6g}" if deep is not None else ""
+    return f"shows one single value: every pixel is {named}{where}"
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -279,7 +344,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         If the file is missing or no image.
     """
     try:
-        pixels = decode_image(path.read_bytes())
+        values = decode_samples(path.read_bytes())
     except (OSError, UnreadableImageError) as error:
         raise DatasetError(f"mask {path} cannot be used: {error}; mend it, or leave it out of the data") from error
-    return np.asarray(pixels.max(axis=2) > 0, dtype=np.bool_)
+    return np.asarray((values if values.ndim == 2 else values.any(axis=2)) != 0, dtype=np.bool_)
