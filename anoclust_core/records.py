@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
+from anoclust_core.deep import Decoding, DeepRange
 from anoclust_core.keys import KEY_LENGTH
 
 GOOD: Final = "good"
@@ -145,6 +146,9 @@ class DatasetManifest:
         What a reader of the result must know about the choice of images.
     n_normals_given
         Normal images that were given, usable or not: where none is left, a blind run is not what was asked for.
+    special
+        From content hash to the kind of picture, for those that are not plain ones of 8 bits; known while the files are
+        listed, until the category's decoding is settled.
     """
 
     category: str
@@ -153,10 +157,15 @@ class DatasetManifest:
     notes: tuple[str, ...] = ()
     n_normals_given: int = 0
     deferred: tuple[SetAside, ...] = ()
+    special: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as JSON values; what came later only where it is there, so that keys stay."""
+        """Everything as JSON values; what came later only where it is there, so that keys stay.
+
+        Kinds of pictures are left out: they are of no use once the category's decoding is settled.
+        """
         content = asdict(self)
+        del content["special"]
         for name in ("quarantine", "deferred"):
             content[name] = [
                 {key: value for key, value in entry.items() if value is not None} for entry in content[name]
@@ -298,6 +307,8 @@ class EmbeddingSpec:
         Whether patches have unit norm, as [SOHN23] takes them; [ARDELEAN24] takes a network's feature maps as they are.
     precision
         What the network computes in: ``bf16`` differs from ``float32`` beyond rounding.
+    decoding
+        How pictures are decoded that are not plain ones of 8 bits, where the category has some.
     """
 
     backbone: str
@@ -313,13 +324,19 @@ class EmbeddingSpec:
     dim: int
     unit_norm: bool = True
     precision: Precision = "float32"
+    decoding: Decoding | None = None
 
     @property
     def identity(self) -> dict[str, object]:
         """Everything that enters a key; what came later only where it is not as it always was, so that keys stay."""
-        as_always = {"unit_norm": True, "precision": "float32"}
+        as_always = {"unit_norm": True, "precision": "float32", "decoding": None}
         missing = object()
         return {name: value for name, value in asdict(self).items() if value != as_always.get(name, missing)}
+
+    @property
+    def deep(self) -> DeepRange | None:
+        """Which values are black and white in deep pictures, where the category has some."""
+        return self.decoding.deep if self.decoding else None
 
     @property
     def n_patches(self) -> int:

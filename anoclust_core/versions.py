@@ -10,7 +10,8 @@ from typing import Final
 
 ALGORITHM_VERSIONS: Final = MappingProxyType(
     {
-        "embed": 1,  # embedding.py, backbones.py, bags.py, and the decoding of images
+        "embed": 1,  # embedding.py, backbones.py, bags.py, and the decoding of plain images
+        "decode": 1,  # of others, deep ones for example: in the key of embeddings where a category has some
         "pair": 1,  # pairwise.py, pairwise_torch.py
         "localize": 1,  # localization/fca.py, vae.py, maps.py
         "describe": 1,  # localization/contrastive.py, thresholds.py, maps.py

@@ -15,6 +15,7 @@ from anoclust_core.keys import content_key
 from anoclust_core.protocols import ARDELEAN, Protocol, protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.versions import ALGORITHM_VERSIONS
+from flows.decoding import settled_spec
 from flows.orchestrator import kept_if_complete, with_prefect
 from tasks import telemetry
 from tasks.stores.cards import embedding_spec, last_layer_spec
@@ -266,6 +267,8 @@ def run_benchmark(
         for category in sorted({*manifests, *blind_manifests}):
             stack.enter_context(category_lock(layout, category, wait_seconds=config.wait_seconds))
             sweep(layout, category)
+        for manifest in listed:
+            settled_spec(layout, manifest, embedding_spec(layout, config), config)
         paths = {category: str(save_manifest(layout, manifest)) for category, manifest in manifests.items()}
         blind = _blind_job(layout, config, request, blind_manifests) if is_blind else None
         stack.enter_context(telemetry.recording(listener))

@@ -35,6 +35,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.protocols import ARDELEAN, n_classes
 from anoclust_core.records import ArrayHandle, EmbeddingSpec
 from flows.benchmark import BenchmarkRequest, BlindJob, measure_key
+from flows.decoding import kept_spec
 from flows.measure_sohn import MeasuredRows, measure_pairwise
 from flows.plan import describe_key, embedding_keys, localize_key
 from flows.stages import EmbeddedImages, describe_blindly, embed_images, localize_blindly
@@ -168,9 +169,10 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
     memory = memory_budget(job.config.memory)
     for category, manifest in job.manifests.items():
         run_stage = StageRunner(category, layout.results)
-        embedded = embed_images(run_stage, layout, manifest, job.config, job.spec, memory)
+        spec = kept_spec(layout, category, job.spec)
+        embedded = embed_images(run_stage, layout, manifest, job.config, spec, memory)
         side = job.reference.spec.image_size if job.reference else job.spec.image_size
-        found = _Category(run_stage, layout, embedded, job.config, job.spec, side, memory)
+        found = _Category(run_stage, layout, embedded, job.config, spec, side, memory)
         results[category] = {name: _EXPERIMENTS[name](found) for name in job.experiments}
         n_images[category] = len(embedded.images.clustered)
     if job.reference:

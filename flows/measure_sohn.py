@@ -15,6 +15,7 @@ from anoclust_core.protocols import protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
 from anoclust_core.reference import choose_reference
 from flows.benchmark import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
+from flows.decoding import kept_spec
 from flows.plan import embedding_keys
 from flows.stages import compare_images, embed_images
 from tasks.holistic import holistic
@@ -102,7 +103,7 @@ def _prepare(
 ) -> Prepared:
     """Embed and compare the images of a category as a run does; blind, and against the normals where there are any."""
     run_stage = StageRunner(category, layout.results)
-    config = job.config
+    config, spec = job.config, kept_spec(layout, category, spec)
     embedded = embed_images(run_stage, layout, manifest, config, spec, memory)
     images = embedded.images
     # every subset and every Hausdorff distance follows from all pairs: a benchmark takes no random reference

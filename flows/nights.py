@@ -13,6 +13,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError
 from anoclust_core.nights import night_of
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from flows.decoding import settled_spec
 from flows.holding import category_held, disk_error, repairing
 from flows.orchestrator import importing, with_prefect
 from flows.plan import embedding_keys, settings_key
@@ -280,6 +281,7 @@ def _one_night(
 ) -> tuple[dict[str, int], dict[str, Any] | None]:
     """Counters of a night, and what its flow gave, or None where there was nothing to do. The lock is held."""
     layout, config, category = asked.layout, asked.config, listed.category
+    asked = replace(asked, spec=settled_spec(layout, listed, asked.spec, config))
     settings = settings_key(config, asked.spec)
     segments = EmbeddingSegments(layout.embeddings(category, embedding_keys(listed, asked.spec).embedding))
     with Catalog.open(asked.catalog, store=layout) as catalog:

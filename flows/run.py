@@ -11,6 +11,7 @@ from typing import Any
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from flows.decoding import decided_spec, settled_spec
 from flows.holding import category_held, disk_error, repairing
 from flows.orchestrator import importing, kept_if_complete, with_prefect
 from flows.plan import embedding_keys, plan_run
@@ -146,7 +147,8 @@ def _run_category(
     """Folder of the run of these images, and whether it had to be made; no other run of the category goes on."""
     check_enough(manifest, max_bad_share=config.data.max_bad_share)
     with suppress(DamagedError):  # met again below, where it may be repaired
-        finished = finished_run(manifest, layout, config, spec)
+        decided = decided_spec(layout, manifest, spec)
+        finished = finished_run(manifest, layout, config, decided) if decided else None
         if finished is not None:
             _name_latest(layout, manifest.category, finished)
             return finished, False
@@ -171,6 +173,7 @@ def _unguarded_run(
     manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
 ) -> tuple[Path, bool]:
     """Folder of the run, and whether it had to be made; the lock is held."""
+    spec = settled_spec(layout, manifest, spec, config)
     finished = finished_run(manifest, layout, config, spec)
     if finished is not None:  # the run that was waited for has made it
         runs.point_latest(finished.parent, finished.name)

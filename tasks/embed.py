@@ -20,6 +20,7 @@ from torch import Tensor
 from anoclust_core.backbones import NetworkSize, build_extractor, fold_batch_norms, network_size
 from anoclust_core.config import EmbedConfig, RunConfig
 from anoclust_core.conversion import ConversionError
+from anoclust_core.deep import DeepRange
 from anoclust_core.embedding import choose_device, embed_images, has_native_bf16, prepare_image
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
 from anoclust_core.records import EmbeddingSpec, EmbeddingStore, ImageRecord
@@ -266,7 +267,7 @@ def _embed_batch(
     for copies in images:
         sha256 = copies[0].sha256
         try:
-            prepare_image(_read_any(copies, limits.max_pixels), spec, out=prepared[len(hashes)])
+            prepare_image(_read_any(copies, limits.max_pixels, spec.deep), spec, out=prepared[len(hashes)])
             hashes.append(sha256)
         except UnreadNowError as error:
             not_now[sha256] = str(error)
@@ -281,11 +282,11 @@ def _embed_batch(
     return _Batch(hashes, at_rest(bags), unreadable, not_now)
 
 
-def _read_any(copies: _Copies, max_pixels: int) -> NDArray[np.uint8]:
+def _read_any(copies: _Copies, max_pixels: int, deep: DeepRange | None) -> NDArray[np.uint8]:
     """Pixels of the first copy that can be read; where one was moved, another may still be there."""
     for image in copies[:-1]:
         try:
-            return read_image(Path(image.file), sha256=image.sha256, max_pixels=max_pixels)
+            return read_image(Path(image.file), sha256=image.sha256, max_pixels=max_pixels, deep=deep)
         except UnreadNowError:
             continue
-    return read_image(Path(copies[-1].file), sha256=copies[-1].sha256, max_pixels=max_pixels)
+    return read_image(Path(copies[-1].file), sha256=copies[-1].sha256, max_pixels=max_pixels, deep=deep)

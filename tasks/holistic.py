@@ -36,7 +36,8 @@ def holistic(
     contents = [images[sha256] for sha256 in sorted(images)]
     for start in range(0, len(contents), BATCH_IMAGES):
         batch = contents[start : start + BATCH_IMAGES]
-        prepared = [prepare_image(read_image(Path(image.file), sha256=image.sha256), spec) for image in batch]
+        pictures = [read_image(Path(image.file), sha256=image.sha256, deep=spec.deep) for image in batch]
+        prepared = [prepare_image(pixels, spec) for pixels in pictures]
         found.append(embed_holistically(extractor, np.stack(prepared), device=device))
         progress(start + len(batch), len(contents))
     stored = {"embeddings": np.concatenate(found)}

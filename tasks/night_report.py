@@ -204,7 +204,7 @@ def _pictures(
     found = {}
     for image in images:
         try:
-            pixels = read_image(Path(facts[image.sha256].file or ""), sha256=image.sha256)
+            pixels = read_image(Path(facts[image.sha256].file or ""), sha256=image.sha256, deep=spec.deep)
         except UnreadableImageError:
             continue
         thumbnail = Image.fromarray(pixels)

@@ -174,7 +174,7 @@ def _pictures(run: _Run, entries: Sequence[ImageEntry], progress: Progress) -> d
     for done, at in enumerate(drawn, start=1):
         image = run.images[at]
         try:
-            pixels = read_image(Path(image.file), sha256=image.sha256)
+            pixels = read_image(Path(image.file), sha256=image.sha256, deep=run.spec.deep)
         except UnreadableImageError:
             continue  # moved since it was embedded: listed without a picture
         thumbnail = Image.fromarray(pixels)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from anoclust_core.errors import DamagedError
 from tasks.stores.files import DIGEST, read_json, told_as_damage, with_digest, without_digest, write_json
+from tasks.stores.looking import look_at
 
 SETTLED_SECONDS: Final = 10.0
 """Age of a file's last change from which on it is remembered; file systems tell times at least every two seconds."""
@@ -45,18 +46,22 @@ class RememberedDigests:
                 self._before = {}
         self._now: dict[str, Any] = {}
 
-    def find(self, file: Path, status: os.stat_result) -> str | None:
-        """Hex digest of a file that is as it was when it was read, or None."""
+    def find(self, file: Path, status: os.stat_result) -> tuple[str, str] | None:
+        """Hex digest and kind of picture of a file that is as it was when it was read, or None."""
         entry = self._before.get(str(file)) if self._before else None
-        if entry is None or entry[:-1] != _stamp(status):
+        stamp = _stamp(status)
+        if entry is None or entry[: len(stamp)] != stamp:
             return None
+        if len(entry) == len(stamp) + 1:  # an earlier version looked at hashes only
+            entry = [*entry, look_at(file)]
+        sha256, special = entry[len(stamp) :]
         self._now[str(file)] = entry
-        return str(entry[-1])
+        return str(sha256), str(special)
 
-    def keep(self, file: Path, status: os.stat_result, sha256: str) -> None:
-        """Remember the digest of a file that has just been read, with its status from before that."""
+    def keep(self, file: Path, status: os.stat_result, sha256: str, special: str) -> None:
+        """Remember the digest and kind of a file that has just been read, with its status from before that."""
         if time.time() - max(status.st_mtime, status.st_ctime) >= SETTLED_SECONDS:
-            self._now[str(file)] = [*_stamp(status), sha256]
+            self._now[str(file)] = [*_stamp(status), sha256, special]
 
     def save(self) -> None:
         """Write what was found and kept; files that were not asked about are forgotten."""

@@ -12,6 +12,7 @@ from typing import Final
 from tasks.stores.digests import RememberedDigests
 from tasks.stores.files import sha256_file
 from tasks.stores.images import MAX_BYTES
+from tasks.stores.looking import look_at
 from tasks.stores.walking import is_link, one_line, printable
 
 MAY_BE_WRITTEN: Final = "may still be written"
@@ -25,10 +26,14 @@ def now() -> float:
 
 @dataclass(frozen=True)
 class Examined:
-    """What a look at a file gave: its hash and time, or why it cannot be used, or why it is left to the next run."""
+    """What a look at a file gave: its hash and time, or why it cannot be used, or why it is left to the next run.
+
+    ``special`` is the kind of a picture that is not a plain one of 8 bits.
+    """
 
     sha256: str = ""
     mtime_ns: int = 0
+    special: str = ""
     bad: str = ""
     later: str = ""
     settles_in: float = 0.0
@@ -64,16 +69,17 @@ def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | N
             return Examined(later=f"{age} and {MAY_BE_WRITTEN}; the next run takes it up", settles_in=settles_in)
         known = digests.find(file, before) if digests else None
         if known:
-            return Examined(sha256=known, mtime_ns=before.st_mtime_ns)
+            return Examined(sha256=known[0], mtime_ns=before.st_mtime_ns, special=known[1])
         sha256 = sha256_file(file)
+        special = look_at(file)
         after = file.stat()
     except OSError as error:
         return Examined(bad=_why_not_read(file, error))
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return Examined(later="changed while it was read; the next run takes it up")
     if digests:
-        digests.keep(file, before, sha256)
-    return Examined(sha256=sha256, mtime_ns=before.st_mtime_ns)
+        digests.keep(file, before, sha256, special)
+    return Examined(sha256=sha256, mtime_ns=before.st_mtime_ns, special=special)
 
 
 def _why_not_read(file: Path, error: OSError) -> str:

@@ -161,7 +161,7 @@ def _decoded(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
     if not data:
         raise UnreadableImageError("the file is empty")
     try:
-        with _silence:
+        with silence:
             return _open_and_load(data, max_pixels)
     except UnidentifiedImageError as error:
         raise UnreadableImageError(what_it_is(data)) from error
@@ -243,7 +243,7 @@ class _Silence:
                 self._before.__exit__(None, None, None)
 
 
-_silence = _Silence()
+silence = _Silence()
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@
       catalog/journal.jsonl                         every change of the catalog, in order
       aside/<time>/                                 catalog, journal and nights of before a start over
       digests/<category>.json                       content hashes of files, told by size and times
+      decoding/<category>.json                      which values of deep pictures are black and white
       locks/<category>.lock                         held by the one run of a category that may write
       damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was made anew
 """
@@ -57,6 +58,10 @@ class StoreLayout:
     def digests(self, category: str) -> Path:
         """Remembered content hashes of a category's files, a JSON file."""
         return self.root / "digests" / f"{safe_name(category)}.json"
+
+    def decoding(self, category: str) -> Path:
+        """How the category's pictures are decoded that are not plain ones of 8 bits, a JSON file."""
+        return self.root / "decoding" / f"{safe_name(category)}.json"
 
     def manifest(self, category: str, key: str) -> Path:
         """Images of a run, a JSON file."""

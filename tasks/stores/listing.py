@@ -219,6 +219,7 @@ def _hash(
     quarantine: list[SetAside] = []
     deferred: list[SetAside] = []
     settles_in = 0.0
+    special: dict[str, str] = {}
     parts = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
         looks = chain.from_iterable(pool.map(lambda part: [look(candidate) for candidate, _ in part], parts))
@@ -230,6 +231,7 @@ def _hash(
                 settles_in = max(settles_in, found.settles_in)
             else:
                 images.append(_record(candidate, role, found))
+                special.update({found.sha256: found.special} if found.special else {})
             progress(n)
     manifest = DatasetManifest(
         category=category,
@@ -238,6 +240,7 @@ def _hash(
         notes=(*notes, *_shared_contents(images), *_many_alike(quarantine)),
         n_normals_given=sum(role == "normal" for _, role in chosen),
         deferred=tuple(sorted(deferred, key=lambda entry: entry.path)),
+        special=special,
     )
     return _Listed(manifest, settles_in)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -51,13 +52,13 @@ def is_tiff(data: bytes) -> bool:
     return _TIFF.match(data) is not None
 
 
-def special_tiff(data: bytes, image: Image.Image | None) -> TiffHeader | None:
+def special_tiff(file: Path | bytes, image: Image.Image | None) -> TiffHeader | None:
     """Header of a TIFF that has to be read by `tiff_samples`; None of one that Pillow shows rightly.
 
     Parameters
     ----------
-    data
-        The file.
+    file
+        Its path, or what it holds.
     image
         As Pillow has opened it; None where it cannot.
 
@@ -73,7 +74,7 @@ def special_tiff(data: bytes, image: Image.Image | None) -> TiffHeader | None:
         is_plain = max(_numbers(tags.get(258, 1))) <= 8 and set(_numbers(tags.get(339, 1))) <= {1, 4}
         if is_plain and not (tags.get(262) == 3 and max(_numbers(tags.get(320, 256)), default=256) < 256):
             return None
-    return read_header(data)
+    return read_header(file.read_bytes() if isinstance(file, Path) else file)
 
 
 def _numbers(value: Any) -> tuple[int, ...]:

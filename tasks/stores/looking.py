@@ -1,0 +1,60 @@
+"""A look at a picture's header, while its file is hashed: whether it was always decoded as it is now.
+
+Plain pictures of 8 bits were, and keep their keys. Deep ones need a range; those that an earlier version turned black or
+white must not be taken for what it made of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from tasks.stores.images import FORMATS, has_no_opaque_pixel, silence
+from tasks.stores.samples import is_deep_png, is_tiff, special_tiff
+
+PLAIN: Final = ""
+DEEP: Final = "deep"
+"""More than 8 bits a sample, or numbers with a sign or a point: a range says what is black and white."""
+MENDED: Final = "mended"
+"""8 bits or less, and shown wrongly before `anoclust_core.versions` had a number for decoding."""
+
+_HEAD: Final = 32
+_ALPHA_PIXELS: Final = 50_000_000
+"""Largest picture whose alpha is looked at; four threads look at once."""
+
+
+def look_at(file: Path) -> str:
+    """What kind of picture a file holds: `PLAIN`, `DEEP` or `MENDED`; what cannot be read is plain.
+
+    Only where there is an alpha channel is the picture decoded: whether that is 0 everywhere, its header does not say.
+    """
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD)
+        if head.startswith(b"\xff\xd8"):
+            return PLAIN
+        if is_deep_png(head):
+            return DEEP
+        with silence:
+            return _look_inside(file, may_be_special=is_tiff(head))
+    except Exception:  # noqa: BLE001 - decoders raise anything on damaged files; embedding says what is wrong with it
+        return PLAIN
+
+
+def _look_inside(file: Path, *, may_be_special: bool) -> str:
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except OSError:
+        if not may_be_special:
+            raise
+        header = special_tiff(file.read_bytes(), None)
+        return PLAIN if header is None else DEEP if header.is_deep else MENDED
+    with image:
+        if may_be_special and (header := special_tiff(file, image)) is not None:
+            return DEEP if header.is_deep else MENDED
+        has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+        if has_alpha and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image.convert("RGBA")):
+            return MENDED
+    return PLAIN
