@@ -142,3 +142,23 @@ def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
     }
     upright: NDArray[Any] = turns[orientation](values) if orientation in turns else values
     return upright
+
+
+def range_note(deep: DeepRange) -> str:
+    """Sentence that tells a category's range, and how well it is founded.
+
+    Examples
+    --------
+    >>> range_note(DeepRange(0.0, 4095.0, 12))
+    'Pictures of more than 8 bits are shown and compared with 0 as black and 4,095 as white, a range that was taken from 12 of them and is kept for the category; with 20 or more it would be well founded.'
+    """
+    images = "1 of them" if deep.n_images == 1 else f"{deep.n_images} of them"
+    few = f"; with {ENOUGH_IMAGES} or more it would be well founded" if deep.n_images < ENOUGH_IMAGES else ""
+    return (
+        f"Pictures of more than 8 bits are shown and compared with {_number(deep.low)} as black and "
+        f"{_number(deep.high)} as white, a range that was taken from {images} and is kept for the category{few}."
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.4g}"

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from anoclust_core.deep import DeepRange, range_note
 from anoclust_core.protocols import protocol_named
 from flows.run import CategoryOutcome
 from flows.tables import aside_lines
@@ -128,6 +129,8 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
     aside = [(entry["path"], entry["reason"]) for entry in outcome.summary.get("quarantine", ())]
     warning += "".join(f"\n{line}" for line in aside_lines(aside, outcome.notes))
     warning += f"\n  {later:,} files deferred to the next run" if later else ""
+    deep = ((outcome.summary.get("embedding") or {}).get("decoding") or {}).get("deep")
+    warning += f"\n  {range_note(DeepRange(**deep))}" if deep else ""
     warning += "".join(f"\n  {repair}" for repair in outcome.repairs)
     report, here = outcome.run / "report.html", Path.cwd()
     shown = report.relative_to(here) if report.is_relative_to(here) else report

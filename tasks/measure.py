@@ -21,6 +21,7 @@ from tasks.orchestration import STAGE
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.images import read_mask
+from tasks.stores.maps import laid_like
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
 
@@ -98,7 +99,8 @@ def ground_truth(images: tuple[ImageRecord, ...], side: int) -> NDArray[np.bool_
     found = np.zeros((len(images), side, side), np.bool_)
     for row, image in enumerate(images):
         if image.mask:
-            mask: Image.Image = Image.fromarray(read_mask(Path(image.mask)))
+            marked = laid_like(read_mask(Path(image.mask)), image.file, f"the mask {image.mask}")
+            mask: Image.Image = Image.fromarray(marked)
             found[row] = np.asarray(mask.resize((side, side), Image.Resampling.NEAREST))
     return found
 

@@ -16,6 +16,7 @@ from PIL import Image
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from anoclust_core.deep import range_note
 from anoclust_core.matching.drift import DriftSignal
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.reporting.night import (
@@ -133,7 +134,7 @@ def _record(
         changes=changes,
         quarantine=sorted((fact.path, str(fact.quarantined)) for fact in bad),
         deferred=[(entry.path, entry.told) for entry in given.deferred],
-        notes=[*given.notes, *telemetry.current().notes],
+        notes=[*given.notes, *([range_note(spec.deep)] if spec.deep else []), *telemetry.current().notes],
     )
 
 

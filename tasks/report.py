@@ -21,6 +21,7 @@ from prefect.artifacts import create_image_artifact, create_link_artifact, creat
 
 from anoclust_core.clustering.labels import distances_to_cluster_means
 from anoclust_core.config import RunConfig
+from anoclust_core.deep import range_note
 from anoclust_core.evaluation import Evaluation
 from anoclust_core.memory import report_plan
 from anoclust_core.metrics import Scores
@@ -313,6 +314,7 @@ def _notes(run: _Run) -> list[str]:
     return [
         *run.manifest.notes,
         *(reference_note(run.reference, run.manifest) if run.reference else []),
+        *([range_note(run.spec.deep)] if run.spec.deep else []),
         *_method_notes(run.config, run.localization),
         *telemetry.current().notes,
     ]

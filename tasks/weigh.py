@@ -100,4 +100,4 @@ def _given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingS
     """
     folder = str(config.maps)
     found = maps_of(folder, images)
-    return np.concatenate([map_scores([read_map(folder, image.path, found)], spec.grid) for image in images.clustered])
+    return np.concatenate([map_scores([read_map(folder, image, found)], spec.grid) for image in images.clustered])

@@ -6,13 +6,15 @@ white must not be taken for what it made of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
 from tasks.stores.images import FORMATS, has_no_opaque_pixel, silence
-from tasks.stores.samples import is_deep_png, is_tiff, special_tiff
+from tasks.stores.samples import is_deep_png, is_tiff, orientation_of, special_tiff
+from tasks.stores.tiffs import read_header
 
 PLAIN: Final = ""
 DEEP: Final = "deep"
@@ -58,3 +60,32 @@ def _look_inside(file: Path, *, may_be_special: bool) -> str:
         if has_alpha and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image.convert("RGBA")):
             return MENDED
     return PLAIN
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a picture is stored: its shape ``(height, width)``, and its EXIF orientation, 1 where it lies upright."""
+
+    shape: tuple[int, int]
+    orientation: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Shape of the picture as it is seen."""
+        return self.shape[::-1] if self.orientation >= 5 else self.shape
+
+
+def geometry_of(file: Path) -> Geometry | None:
+    """Read how a picture is stored from its header; None where the file is gone or cannot be read."""
+    try:
+        with silence:
+            try:
+                with Image.open(file, formats=FORMATS) as image:
+                    width, height = image.size
+                    orientation = orientation_of(image)
+            except OSError:
+                header = read_header(file.read_bytes())
+                width, height, orientation = header.width, header.height, header.orientation
+    except Exception:  # noqa: BLE001 - decoders raise anything on damaged files; embedding says what is wrong with it
+        return None
+    return Geometry((height, width), orientation if orientation in range(1, 9) else 1)

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from anoclust_core.deep import turned
 from anoclust_core.errors import DatasetError
 from anoclust_core.keys import KEY_LENGTH
-from anoclust_core.records import DatasetManifest
+from anoclust_core.records import DatasetManifest, ImageRecord
 from tasks.stores.files import MAX_NAME, safe_name, sha256_file
+from tasks.stores.looking import geometry_of
 
 MAP_ENDINGS: Final = (".npy", ".tiff", ".tif", ".png")
 """What a map may be, in the order in which they are looked for: a NumPy array, or a picture of one channel."""
@@ -108,7 +110,7 @@ def maps_of(folder: str, images: DatasetManifest) -> dict[str, Path]:
 
 
 def maps_digest(folder: str, images: DatasetManifest) -> str:
-    """Digest of what the maps of all clustered images hold: where they lie does not matter.
+    """Digest of what the maps of all clustered images hold, and how they are turned: where they lie does not matter.
 
     Raises
     ------
@@ -116,20 +118,24 @@ def maps_digest(folder: str, images: DatasetManifest) -> str:
         As `maps_of`.
     """
     digest = hashlib.sha256()
+    files = {image.path: image.file for image in images.clustered}
     for path, file in sorted(maps_of(folder, images).items()):
         digest.update(f"{path} {sha256_file(file)}\n".encode(errors="surrogateescape"))
+        geometry = geometry_of(Path(files[path]))
+        if geometry is not None and geometry.orientation > 1:  # a map was not turned once, which gave other weights
+            digest.update(f"turned by {geometry.orientation}\n".encode())
     return digest.hexdigest()[:KEY_LENGTH]
 
 
-def read_map(folder: str, path: str, files: Mapping[str, Path]) -> NDArray[Any]:
-    """Read the map of one image.
+def read_map(folder: str, image: ImageRecord, files: Mapping[str, Path]) -> NDArray[Any]:
+    """Read the map of one image, upright as the picture is: it follows the picture's EXIF orientation.
 
     Parameters
     ----------
     folder
         As given by the user, for messages.
-    path
-        Of the image.
+    image
+        The image.
     files
         From `maps_of`.
 
@@ -141,8 +147,9 @@ def read_map(folder: str, path: str, files: Mapping[str, Path]) -> NDArray[Any]:
     Raises
     ------
     DatasetError
-        If the image has no map, or the file holds no finite two-dimensional array.
+        If the image has no map, the file holds no finite two-dimensional array, or one that fits only turned.
     """
+    path = image.path
     if path not in files:
         raise DatasetError(f"{path} has no map in {folder}; every clustered image needs one, or leave the image out")
     file = files[path]
@@ -154,7 +161,56 @@ def read_map(folder: str, path: str, files: Mapping[str, Path]) -> NDArray[Any]:
         raise DatasetError(f"the map {file} has shape {values.shape}; a map has one number a pixel, (height, width)")
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
         raise DatasetError(f"the map {file} holds something else than finite numbers ({values.dtype})")
-    return np.asarray(values)
+    return laid_like(np.asarray(values), image.file, f"the map {file}", is_upright=_is_exported(folder, file))
+
+
+def laid_like(values: NDArray[Any], picture: str, what: str, *, is_upright: bool = False) -> NDArray[Any]:
+    """Turn a map or mask upright as the picture that it belongs to.
+
+    It lies as the stored pixels do, and is turned with them, unless its shape says that it has been turned before: that
+    of the picture as it is seen, or one of the same proportions.
+
+    Parameters
+    ----------
+    values
+        Shape ``(height, width)``, of any resolution.
+    picture
+        File of the picture; where it is gone, the map is taken as it lies.
+    what
+        Whose values these are, for messages.
+    is_upright
+        Whether they are known to lie as the picture is seen.
+
+    Raises
+    ------
+    DatasetError
+        If the sides are those of the picture swapped, and no EXIF orientation explains it.
+    """
+    geometry = geometry_of(Path(picture))
+    if geometry is None or is_upright:
+        return values
+    shape = (values.shape[0], values.shape[1])
+    fits_stored, fits_upright = _fits(shape, geometry.shape), _fits(shape, geometry.upright)
+    if not fits_stored and not fits_upright and _fits(shape, geometry.shape[::-1]):
+        seen = geometry.upright
+        raise DatasetError(
+            f"{what} has {shape[0]} rows and {shape[1]} columns, its picture {picture} has {seen[0]} rows and "
+            f"{seen[1]} columns: it fits only turned, and no EXIF orientation says which way; turn it like the picture"
+        )
+    return values if fits_upright and not fits_stored else turned(values, geometry.orientation)
+
+
+def _fits(shape: tuple[int, int], picture: tuple[int, int]) -> bool:
+    """Whether a map has the proportions of a picture, to a pixel."""
+    rows, columns = shape
+    return abs(rows * picture[1] - columns * picture[0]) <= max(picture)
+
+
+def _is_exported(folder: str, file: Path) -> bool:
+    """Whether `--export-maps` has written a map: those lie as pictures are seen, beside a file that says so."""
+    root = Path(folder).expanduser()
+    above = [parent for parent in file.parents if parent == root or root in parent.parents]
+    return any((parent / SCALE).is_file() for parent in above)
 
 
 def _map_of(base: Path, path: str, exported: str) -> Path | None:

@@ -113,7 +113,7 @@ def png_samples(data: bytes, image: Image.Image) -> Samples:
     Exception
         Of any kind, if the file is damaged.
     """
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     if image.mode.startswith("I"):
         return Samples(turned(np.asarray(image).astype(np.uint16), orientation))
     import torch
@@ -125,7 +125,8 @@ def png_samples(data: bytes, image: Image.Image) -> Samples:
     return Samples(stored[:, :, 0] if stored.shape[2] < 3 else stored[:, :, :3], opacity)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation of a picture that Pillow has opened; 1 where it has none."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - damaged metadata leaves the picture as it lies
