@@ -23,7 +23,7 @@ SENSOR_TOPS: Final = (1, 255, 1023, 4095, 16383, 65535)
 FAIR_SHARE: Final = 1 / 24
 """Part of a sensor's range from which on pictures are taken to use it: eleven of 256 steps."""
 
-MARGIN: Final = 1.0
+MARGIN: Final = 0.5
 """Room below and above the percentiles where that share is not reached, as a part of what lies between them."""
 
 _ROWS_BYTES: Final = 1 << 22
@@ -32,16 +32,19 @@ _ROWS_BYTES: Final = 1 << 22
 
 @dataclass(frozen=True)
 class DeepRange:
-    """What is black and what is white in the deep pictures of a category.
+    """What is black and what is white in the deep pictures of a category that have one kind of samples.
 
     Attributes
     ----------
+    samples
+        Kind of samples, as ``uint16``, ``uint12`` or ``float32``.
     low, high
         Values that become 0 and 255; ``low`` is less than ``high``. One range for all channels, so that colours stay.
     n_images
         Deep images that it was taken from.
     """
 
+    samples: str
     low: float
     high: float
     n_images: int
@@ -56,14 +59,14 @@ class Decoding:
     version
         Number of the rules, `anoclust_core.versions`.
     deep
-        Range of the deep ones; None where there was none yet.
+        Ranges of the deep ones, one a kind of samples, in order of these.
     """
 
     version: int
-    deep: DeepRange | None = None
+    deep: tuple[DeepRange, ...] = ()
 
 
-def choose_range(samples: Sequence[NDArray[Any]]) -> DeepRange:
+def choose_range(kind: str, samples: Sequence[NDArray[Any]]) -> DeepRange:
     """Choose what is black and what is white from a sample of deep pictures.
 
     Percentiles of all values together say what counts. Where that fills a fair part of the range of a sensor, from 0 to
@@ -72,6 +75,8 @@ def choose_range(samples: Sequence[NDArray[Any]]) -> DeepRange:
 
     Parameters
     ----------
+    kind
+        Kind of samples.
     samples
         Values of one picture each, any shape and kind of number; what is not finite does not count.
 
@@ -87,12 +92,12 @@ def choose_range(samples: Sequence[NDArray[Any]]) -> DeepRange:
     low, high = (float(value) for value in np.percentile(together, PERCENTILES))
     top = next((top for top in SENSOR_TOPS if low >= 0 and high <= top), None)
     if top is not None and high - low >= FAIR_SHARE * top:
-        return DeepRange(0.0, float(top), len(samples))
+        return DeepRange(kind, 0.0, float(top), len(samples))
     span = high - low
     if not span:  # all but single pixels are the same: the whole span counts
         low, high = float(together.min()), float(together.max())
         span = high - low or max(abs(low), 1.0)
-    return DeepRange(low - MARGIN * span, high + MARGIN * span, len(samples))
+    return DeepRange(kind, low - MARGIN * span, high + MARGIN * span, len(samples))
 
 
 def to_bytes(values: NDArray[Any], deep: DeepRange) -> NDArray[np.uint8]:
@@ -149,14 +154,14 @@ def range_note(deep: DeepRange) -> str:
 
     Examples
     --------
-    >>> range_note(DeepRange(0.0, 4095.0, 12))
-    'Pictures of more than 8 bits are shown and compared with 0 as black and 4,095 as white, a range that was taken from 12 of them and is kept for the category; with 20 or more it would be well founded.'
+    >>> range_note(DeepRange("uint12", 0.0, 4095.0, 30))
+    'Deep pictures (uint12): 0 is black and 4,095 white, a range taken from 30 of them and kept for the category.'
     """
     images = "1 of them" if deep.n_images == 1 else f"{deep.n_images} of them"
-    few = f"; with {ENOUGH_IMAGES} or more it would be well founded" if deep.n_images < ENOUGH_IMAGES else ""
+    few = f"; {ENOUGH_IMAGES} or more would make it sure" if deep.n_images < ENOUGH_IMAGES else ""
     return (
-        f"Pictures of more than 8 bits are shown and compared with {_number(deep.low)} as black and "
-        f"{_number(deep.high)} as white, a range that was taken from {images} and is kept for the category{few}."
+        f"Deep pictures ({deep.samples}): {_number(deep.low)} is black and {_number(deep.high)} white, a range taken "
+        f"from {images} and kept for the category{few}."
     )
 
 

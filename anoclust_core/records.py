@@ -334,9 +334,9 @@ class EmbeddingSpec:
         return {name: value for name, value in asdict(self).items() if value != as_always.get(name, missing)}
 
     @property
-    def deep(self) -> DeepRange | None:
+    def deep(self) -> tuple[DeepRange, ...]:
         """Which values are black and white in deep pictures, where the category has some."""
-        return self.decoding.deep if self.decoding else None
+        return self.decoding.deep if self.decoding else ()
 
     @property
     def n_patches(self) -> int:

@@ -129,8 +129,8 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
     aside = [(entry["path"], entry["reason"]) for entry in outcome.summary.get("quarantine", ())]
     warning += "".join(f"\n{line}" for line in aside_lines(aside, outcome.notes))
     warning += f"\n  {later:,} files deferred to the next run" if later else ""
-    deep = ((outcome.summary.get("embedding") or {}).get("decoding") or {}).get("deep")
-    warning += f"\n  {range_note(DeepRange(**deep))}" if deep else ""
+    decoding = outcome.summary["embedding"].get("decoding") or {}  # a run of an earlier version has none
+    warning += "".join(f"\n  {range_note(DeepRange(**deep))}" for deep in decoding.get("deep", ()))
     warning += "".join(f"\n  {repair}" for repair in outcome.repairs)
     report, here = outcome.run / "report.html", Path.cwd()
     shown = report.relative_to(here) if report.is_relative_to(here) else report

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from anoclust_core.config import RunConfig
-from anoclust_core.deep import Decoding
+from anoclust_core.deep import Decoding, DeepRange
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.versions import ALGORITHM_VERSIONS
@@ -13,7 +14,7 @@ from flows.plan import embedding_keys
 from tasks.stores.decoding import read_decoding, sampled_range, take_over, write_decoding
 from tasks.stores.images import MAX_PIXELS
 from tasks.stores.layout import StoreLayout
-from tasks.stores.looking import DEEP
+from tasks.stores.looking import MENDED
 
 
 def kept_spec(layout: StoreLayout, category: str, spec: EmbeddingSpec) -> EmbeddingSpec:
@@ -24,50 +25,60 @@ def kept_spec(layout: StoreLayout, category: str, spec: EmbeddingSpec) -> Embedd
 def decided_spec(layout: StoreLayout, listed: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingSpec | None:
     """Spec that the keys of a listing's images are made with; None where it has to be settled first."""
     found = kept_spec(layout, listed.category, spec)
-    kept = found.decoding
-    if kept is None:
+    if found.decoding is None:
         return None if listed.special else found
-    is_lacking = kept.deep is None and DEEP in listed.special.values()
-    return None if is_lacking or kept.version != ALGORITHM_VERSIONS["decode"] else found
+    return found if found.decoding.version == ALGORITHM_VERSIONS["decode"] and not _lacking(listed, found) else None
 
 
 def settled_spec(layout: StoreLayout, listed: DatasetManifest, spec: EmbeddingSpec, config: RunConfig) -> EmbeddingSpec:
     """Spec that the keys of a listing's images are made with; what it lacks is settled for good. Hold the lock.
 
     A category's first deep images say what is black and white in all that come after them. Embeddings and distances of
-    plain pictures are taken over.
+    what is decoded as it was are taken over.
     """
     found = decided_spec(layout, listed, spec)
     if found is not None:
         return found
     before = kept_spec(layout, listed.category, spec)
-    deep = before.decoding.deep if before.decoding else None
-    if deep is None and DEEP in listed.special.values():
-        from tasks.stores.engine import memory_budget  # imports Dask, which a run that finds nothing to do never needs
-
-        max_pixels = min(MAX_PIXELS, memory_budget(config.memory) // (2 * DECODE_BYTES_PER_PIXEL))
-        images = [image for image in listed.images if listed.special.get(image.sha256) == DEEP]
-        deep = sampled_range(images, max_pixels=max_pixels)
-    now = replace(before, decoding=Decoding(ALGORITHM_VERSIONS["decode"], deep))
-    if now == before:  # no deep image can be decoded: there is no range, and nothing that needs one
-        return now
-    _take_over(layout, listed, before, now)
-    write_decoding(layout.decoding(listed.category), now.decoding or Decoding(ALGORITHM_VERSIONS["decode"]))
+    lacking = _lacking(listed, before)
+    ranges = _ranges(listed, lacking, config) if lacking else []
+    decoding = Decoding(
+        ALGORITHM_VERSIONS["decode"], tuple(sorted((*before.deep, *ranges), key=lambda one: one.samples))
+    )
+    if decoding == before.decoding:  # none of the deep images can be decoded: nothing needs their range
+        return before
+    now = replace(before, decoding=decoding)
+    is_same = before.decoding is not None and before.decoding.version == decoding.version
+    others = [content for content, kind in listed.special.items() if not is_same or kind in lacking]
+    _take_over(layout, listed, before, now, but=others)
+    write_decoding(layout.decoding(listed.category), decoding)
     return now
 
 
-def _take_over(layout: StoreLayout, listed: DatasetManifest, before: EmbeddingSpec, now: EmbeddingSpec) -> None:
-    """Let the new keys have what the old ones have of plain pictures."""
+def _lacking(listed: DatasetManifest, spec: EmbeddingSpec) -> list[str]:
+    """Kinds of samples that there are images and no range of."""
+    return sorted({*listed.special.values()} - {MENDED} - {one.samples for one in spec.deep})
+
+
+def _ranges(listed: DatasetManifest, kinds: Sequence[str], config: RunConfig) -> list[DeepRange]:
+    from tasks.stores.engine import memory_budget  # imports Dask, which a run that finds nothing to do never needs
+
+    max_pixels = min(MAX_PIXELS, memory_budget(config.memory) // (2 * DECODE_BYTES_PER_PIXEL))
+    found = []
+    for kind in kinds:
+        images = [image for image in listed.images if listed.special.get(image.sha256) == kind]
+        found.append(sampled_range(kind, images, max_pixels=max_pixels))
+    return [one for one in found if one is not None]
+
+
+def _take_over(
+    layout: StoreLayout, listed: DatasetManifest, before: EmbeddingSpec, now: EmbeddingSpec, *, but: Collection[str]
+) -> None:
+    """Let the new keys have what the old ones have of pictures that are decoded as they were."""
     old, new, category = embedding_keys(listed, before), embedding_keys(listed, now), listed.category
     take_over(
-        layout.embeddings(category, old.embedding),
-        layout.embeddings(category, new.embedding),
-        ("hashes",),
-        but=listed.special,
+        layout.embeddings(category, old.embedding), layout.embeddings(category, new.embedding), ("hashes",), but=but
     )
     take_over(
-        layout.nearest(category, old.distances),
-        layout.nearest(category, new.distances),
-        ("rows", "columns"),
-        but=listed.special,
+        layout.nearest(category, old.distances), layout.nearest(category, new.distances), ("rows", "columns"), but=but
     )

@@ -282,7 +282,7 @@ def _embed_batch(
     return _Batch(hashes, at_rest(bags), unreadable, not_now)
 
 
-def _read_any(copies: _Copies, max_pixels: int, deep: DeepRange | None) -> NDArray[np.uint8]:
+def _read_any(copies: _Copies, max_pixels: int, deep: Sequence[DeepRange]) -> NDArray[np.uint8]:
     """Pixels of the first copy that can be read; where one was moved, another may still be there."""
     for image in copies[:-1]:
         try:

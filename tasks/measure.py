@@ -21,8 +21,8 @@ from tasks.orchestration import STAGE
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.images import read_mask
-from tasks.stores.maps import laid_like
 from tasks.stores.manifests import load_manifest
+from tasks.stores.maps import laid_like
 from tasks.stores.nearest import NearestSlabs
 
 

@@ -134,7 +134,7 @@ def _record(
         changes=changes,
         quarantine=sorted((fact.path, str(fact.quarantined)) for fact in bad),
         deferred=[(entry.path, entry.told) for entry in given.deferred],
-        notes=[*given.notes, *([range_note(spec.deep)] if spec.deep else []), *telemetry.current().notes],
+        notes=[*given.notes, *map(range_note, spec.deep), *telemetry.current().notes],
     )
 
 

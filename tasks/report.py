@@ -314,7 +314,7 @@ def _notes(run: _Run) -> list[str]:
     return [
         *run.manifest.notes,
         *(reference_note(run.reference, run.manifest) if run.reference else []),
-        *([range_note(run.spec.deep)] if run.spec.deep else []),
+        *map(range_note, run.spec.deep),
         *_method_notes(run.config, run.localization),
         *telemetry.current().notes,
     ]

@@ -190,10 +190,10 @@ def _odd_but_valid() -> Iterator[Specimen]:
     yield shown("16-bit grey", "TIFF, 16-bit grey", "grey16.tif", encoded(grey16, "TIFF"), 0)
     yield shown("16-bit grey", "TIFF, 32-bit whole numbers up to 65,535", "grey32.tif",
                 encoded(grey16.astype(np.int32), "TIFF"), 0)  # fmt: skip
-    yield shown("float", "TIFF, 32-bit float: its smallest value is black, its largest white", "float.tif",
-                encoded(floats, "TIFF"), None)  # fmt: skip
-    yield shown("float", "TIFF, float, all values equal", "flat.tif",
-                encoded(np.full((64, 64), 0.25, np.float32), "TIFF"), None)  # fmt: skip
+    yield shown("float", "TIFF, 32-bit float from 0 to 1", "float.tif", encoded(floats, "TIFF"), 0)
+    deep = np.arange(4096, dtype=np.int32).reshape(64, 64)
+    yield shown("values", "TIFF of 32-bit numbers above 65,535", "deep.tif", encoded(deep * 1000, "TIFF"), None)
+    yield shown("values", "TIFF of numbers below 0", "negative.tif", encoded(deep - 7, "TIFF"), None)
     yield shown("transparency", "PNG, RGBA: laid on white", "rgba.png", encoded(rgba, "PNG"))
     yield shown("transparency", "PNG, grey with transparency", "la.png", encoded(rgb.convert("LA"), "PNG"), 0)
     yield shown("transparency", "WebP, RGBA", "rgba.webp", encoded(rgba, "WEBP", lossless=True, quality=50))
@@ -309,9 +309,9 @@ def _bad() -> Iterator[Specimen]:
         floats = np.linspace(0, 1, 4096, dtype=np.float32).reshape(64, 64)
         floats[3, 5] = value
         yield bad("values", f"float TIFF with one {name} value", f"{name}.tif", encoded(floats, "TIFF"))
-    deep = np.arange(4096, dtype=np.int32).reshape(64, 64)
-    yield bad("values", "TIFF of 32-bit numbers above 65,535", "deep.tif", encoded(deep * 1000, "TIFF"))
-    yield bad("values", "TIFF of numbers below 0", "negative.tif", encoded(deep - 7, "TIFF"))
+    flat = np.full((64, 64), 0.25, np.float32)
+    yield bad("one value", "TIFF, float, all values equal", "flat.tif", encoded(flat, "TIFF"))
+    yield bad("one value", "PNG, every pixel white", "white.png", encoded(np.full((64, 64), 255, np.uint8), "PNG"))
     yield bad("colour", "TIFF in LAB colours", "lab.tif", encoded(Image.new("LAB", (64, 64)), "TIFF"))
     yield bad("link", "symbolic link to an image outside of the data", "outside.png", link("ELSEWHERE/secret.png"))
     yield bad("link", "symbolic link to a folder outside of the data", "outside", link("ELSEWHERE"))

@@ -42,8 +42,7 @@ def read_decoding(path: Path) -> Decoding | None:
         plain = without_digest(content)
         if DIGEST not in content:
             raise ValueError("it has no checksum")  # noqa: TRY301 - told like every other damage
-        deep = plain["deep"]
-        return Decoding(int(plain["version"]), DeepRange(**deep) if deep is not None else None)
+        return Decoding(int(plain["version"]), tuple(DeepRange(**deep) for deep in plain["deep"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -59,13 +58,15 @@ def write_decoding(path: Path, decoding: Decoding) -> None:
     write_json(path, with_digest(asdict(decoding)))
 
 
-def sampled_range(images: Iterable[ImageRecord], *, max_pixels: int) -> DeepRange | None:
-    """Take the range of a category from a seeded sample of its deep images; None where none can be decoded.
+def sampled_range(kind: str, images: Iterable[ImageRecord], *, max_pixels: int) -> DeepRange | None:
+    """Take a range of a category from a seeded sample of its deep images; None where none can be decoded.
 
     Parameters
     ----------
+    kind
+        Kind of samples.
     images
-        All deep ones. Which of them are taken, and which of their pixels, depends on their contents alone.
+        All that have them. Which of them are taken, and which of their pixels, depends on their contents alone.
     max_pixels
         Largest one that there is memory for.
     """
@@ -84,7 +85,7 @@ def sampled_range(images: Iterable[ImageRecord], *, max_pixels: int) -> DeepRang
         samples.append(np.array(drawn))
         if len(samples) == SAMPLE_IMAGES:
             break
-    return choose_range(samples) if samples else None
+    return choose_range(kind, samples) if samples else None
 
 
 def take_over(before: Path, now: Path, sides: Collection[str], *, but: Collection[str]) -> None:

@@ -8,6 +8,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -21,7 +22,7 @@ from anoclust_core.errors import DatasetError
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from tasks.stores.reasons import damage, too_large, what_it_is
 from tasks.stores.samples import Samples, is_deep_png, is_tiff, png_samples, special_tiff, tiff_samples
-from tasks.stores.tiffs import TiffHeader, TiffKindError, check_kind
+from tasks.stores.tiffs import TiffHeader, TiffKindError, check_kind, read_header
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """File endings that are taken for images, in lower case."""
@@ -65,7 +66,7 @@ class UnreadNowError(UnreadableImageError):
 
 
 def read_image(
-    path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS, deep: DeepRange | None = None
+    path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS, deep: Sequence[DeepRange] = ()
 ) -> NDArray[np.uint8]:
     """Read one image file as RGB, upright by its EXIF orientation.
 
@@ -104,7 +105,7 @@ def read_bytes(path: Path, *, sha256: str) -> bytes:
     return data
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: DeepRange | None = None) -> NDArray[np.uint8]:
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: Sequence[DeepRange] = ()) -> NDArray[np.uint8]:
     """Decode the bytes of an image file to RGB.
 
     Transparency is laid on white; where alpha is 0 everywhere it means nothing, and the colours are taken.
@@ -116,7 +117,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: DeepRange |
     max_pixels
         Largest image, of 8 bits a sample, that there is memory for; a larger one waits for a run that has more.
     deep
-        Which values are black and white in pictures of more than 8 bits; None takes that from this picture alone.
+        Which values are black and white in pictures of more than 8 bits, by kind of samples; where none says so, that
+        is taken from this picture alone.
 
     Returns
     -------
@@ -129,13 +131,16 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: DeepRange |
         If the bytes are no image, or one that cannot be clustered.
     """
     found = _decoded(data, max_pixels)
+    used = None
     if isinstance(found, Samples):
-        deep = deep or (choose_range([found.values]) if found.is_deep else None)
-        pixels = _shown(found, deep)
+        if found.is_deep:
+            used = next((one for one in deep if one.samples == found.kind), None)
+            used = used or choose_range(found.kind, [found.values])
+        pixels = _shown(found, used)
     else:
-        pixels, deep = found, None
+        pixels = found
     if _is_one_value(pixels):
-        raise UnreadableImageError(_one_value(pixels, deep))
+        raise UnreadableImageError(_one_value(pixels, used))
     return pixels
 
 
@@ -191,6 +196,8 @@ def _open_and_load(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
         _check_memory(*image.size, max_pixels, 4 * len(image.getbands()) + DEEP_BYTES_PER_PIXEL)
         return png_samples(data, image)
     image.load()
+    if image.format == "TIFF" and image.mode == "RGBA" and has_no_opaque_pixel(image):
+        return _load_tiff(data, read_header(data), max_pixels)  # Pillow has divided premultiplied colours by 0
     return _to_rgb(_upright(image))
 
 

@@ -45,7 +45,7 @@ CHECKSUMS: Final = ".files.json"
 """Ends the name of the file that has the checksums of a converted network and of the features beside it."""
 
 RESULTS: Final = "results"
-SHARED: Final = ("backbones", "digests", "locks")
+SHARED: Final = ("backbones", "decoding", "digests", "locks")
 """Folders that belong to no category."""
 
 _GROUPED: Final = ("embeddings", "nearest")

@@ -1,7 +1,7 @@
 """A look at a picture's header, while its file is hashed: whether it was always decoded as it is now.
 
-Plain pictures of 8 bits were, and keep their keys. Deep ones need a range; those that an earlier version turned black or
-white must not be taken for what it made of them.
+Plain pictures of 8 bits were, and keep their keys. Deep ones need a range; what an earlier version made of those that
+it turned black or white must not be taken for them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from typing import Final
 from PIL import Image
 
 from tasks.stores.images import FORMATS, has_no_opaque_pixel, silence
-from tasks.stores.samples import is_deep_png, is_tiff, orientation_of, special_tiff
-from tasks.stores.tiffs import read_header
+from tasks.stores.samples import PNG_SAMPLES, is_deep_png, is_tiff, orientation_of, special_tiff
+from tasks.stores.tiffs import TiffHeader, read_header
 
 PLAIN: Final = ""
-DEEP: Final = "deep"
-"""More than 8 bits a sample, or numbers with a sign or a point: a range says what is black and white."""
 MENDED: Final = "mended"
-"""8 bits or less, and shown wrongly before `anoclust_core.versions` had a number for decoding."""
+"""8 bits or less, and perhaps shown wrongly before `anoclust_core.versions` had a number for decoding."""
 
 _HEAD: Final = 32
 _ALPHA_PIXELS: Final = 50_000_000
@@ -28,7 +26,9 @@ _ALPHA_PIXELS: Final = 50_000_000
 
 
 def look_at(file: Path) -> str:
-    """What kind of picture a file holds: `PLAIN`, `DEEP` or `MENDED`; what cannot be read is plain.
+    """What kind of picture a file holds: `PLAIN`, `MENDED`, or the kind of a deep one's samples, as ``uint16``.
+
+    What cannot be read is plain.
 
     Only where there is an alpha channel is the picture decoded: whether that is 0 everywhere, its header does not say.
     """
@@ -38,7 +38,7 @@ def look_at(file: Path) -> str:
         if head.startswith(b"\xff\xd8"):
             return PLAIN
         if is_deep_png(head):
-            return DEEP
+            return PNG_SAMPLES
         with silence:
             return _look_inside(file, may_be_special=is_tiff(head))
     except Exception:  # noqa: BLE001 - decoders raise anything on damaged files; embedding says what is wrong with it
@@ -52,14 +52,18 @@ def _look_inside(file: Path, *, may_be_special: bool) -> str:
         if not may_be_special:
             raise
         header = special_tiff(file.read_bytes(), None)
-        return PLAIN if header is None else DEEP if header.is_deep else MENDED
+        return PLAIN if header is None else _kind_of(header)
     with image:
         if may_be_special and (header := special_tiff(file, image)) is not None:
-            return DEEP if header.is_deep else MENDED
+            return _kind_of(header)
         has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
         if has_alpha and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image.convert("RGBA")):
             return MENDED
     return PLAIN
+
+
+def _kind_of(header: TiffHeader) -> str:
+    return header.samples if header.is_deep else MENDED
 
 
 @dataclass(frozen=True)

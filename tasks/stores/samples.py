@@ -17,6 +17,9 @@ from tasks.stores.tiffs import TiffHeader, read_header, read_samples
 ORIENTATION: Final = 0x0112
 """EXIF tag: which way the camera was held."""
 
+PNG_SAMPLES: Final = "uint16"
+"""Kind of samples of a deep PNG."""
+
 _TIFF: Final = re.compile(rb"II[*+]\0|MM\0[*+]")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -29,11 +32,14 @@ class Samples:
     ----------
     values
         Shape ``(height, width)`` or ``(height, width, 3)``: larger is brighter. Of 8 bits they are bytes.
+    kind
+        Kind of samples, as a range is kept for it.
     opacity
         Shape ``(height, width)``, float32 in [0, 1]; None where the picture is opaque.
     """
 
     values: NDArray[Any]
+    kind: str
     opacity: NDArray[np.float32] | None = None
 
     @property
@@ -88,7 +94,7 @@ def tiff_samples(data: bytes, header: TiffHeader) -> Samples:
         assert header.colormap is not None  # noqa: S101 - for the type checker
         # LibTIFF takes a map without any larger entry for one of bytes, as careless programs write it
         scale = 1 if header.colormap.max() < 256 else 256
-        return Samples((header.colormap // scale).astype(np.uint8).T[stored[:, :, 0]])
+        return Samples((header.colormap // scale).astype(np.uint8).T[stored[:, :, 0]], header.samples)
     values = stored[:, :, :3] if header.photometric == 2 else stored[:, :, 0]
     opacity = None
     if header.alpha != "none":
@@ -102,7 +108,7 @@ def tiff_samples(data: bytes, header: TiffHeader) -> Samples:
         values = -values if header.kind != "u" else (2**header.bits - 1 - values).astype(values.dtype)
     if header.bits < 8:
         values = np.rint(values * (255 / (2**header.bits - 1))).astype(np.uint8)
-    return Samples(values, opacity)
+    return Samples(values, header.samples, opacity)
 
 
 def png_samples(data: bytes, image: Image.Image) -> Samples:
@@ -115,14 +121,14 @@ def png_samples(data: bytes, image: Image.Image) -> Samples:
     """
     orientation = orientation_of(image)
     if image.mode.startswith("I"):
-        return Samples(turned(np.asarray(image).astype(np.uint16), orientation))
+        return Samples(turned(np.asarray(image).astype(np.uint16), orientation), PNG_SAMPLES)
     import torch
     from torchvision.io import decode_png
 
     planes = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8)).numpy()
     stored = turned(planes.transpose(1, 2, 0), orientation)
     opacity = _opacity(stored[:, :, -1], 65535.0) if stored.shape[2] in (2, 4) else None
-    return Samples(stored[:, :, 0] if stored.shape[2] < 3 else stored[:, :, :3], opacity)
+    return Samples(stored[:, :, 0] if stored.shape[2] < 3 else stored[:, :, :3], PNG_SAMPLES, opacity)
 
 
 def orientation_of(image: Image.Image) -> int:

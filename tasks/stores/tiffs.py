@@ -33,6 +33,8 @@ _COLOURS: Final = {
     **dict.fromkeys((32803, 34892), "raw camera"),
 }
 
+_KINDS: Final = {"u": "uint", "i": "int", "f": "float"}
+
 _UNPACKED_BYTES: Final = 64 << 20
 """Bytes that LibTIFF unpacks at a time; Pillow takes more than 178 MB in one go for a bomb."""
 
@@ -83,6 +85,11 @@ class TiffHeader:
     def is_deep(self) -> bool:
         """Whether samples are anything but whole numbers of up to 8 bits."""
         return self.bits > 8 or self.kind != "u"
+
+    @property
+    def samples(self) -> str:
+        """Kind of samples, as ``uint12`` or ``float32``."""
+        return f"{_KINDS.get(self.kind, self.kind)}{self.bits}"
 
     @property
     def sample_bytes(self) -> int:

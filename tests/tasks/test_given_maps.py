@@ -10,6 +10,7 @@ import pytest
 from builders import digest
 from PIL import Image
 
+from anoclust_core.deep import turned
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest, ImageRecord
 from tasks.stores.maps import maps_digest, maps_of, read_map
@@ -19,6 +20,10 @@ VALUES = np.random.default_rng(0).random((6, 8)).astype(np.float32)
 
 def images(*paths: str) -> DatasetManifest:
     return DatasetManifest("tile", tuple(ImageRecord(path, f"/data/{path}", digest(path), "cluster") for path in paths))
+
+
+def image_of(path: str) -> ImageRecord:
+    return images(path).images[0]
 
 
 def save(file: Path, values: np.ndarray = VALUES) -> Path:
@@ -45,7 +50,7 @@ def test_map_is_found_by_the_name_of_its_image(tmp_path, name):
     file = save(tmp_path / name)
     found = maps_of(str(tmp_path), images("test/hole/1.png"))
     assert found == {"test/hole/1.png": file}
-    np.testing.assert_array_equal(read_map(str(tmp_path), "test/hole/1.png", found), VALUES)
+    np.testing.assert_array_equal(read_map(str(tmp_path), image_of("test/hole/1.png"), found), VALUES)
 
 
 @pytest.mark.parametrize("values", [(VALUES * 255).astype(np.uint8), (VALUES * 60000).astype(np.uint16), VALUES > 0.5])
@@ -53,7 +58,7 @@ def test_grey_pictures_are_maps(tmp_path, values):
     """A grey PNG of 1, 8 or 16 bits keeps its numbers."""
     save(tmp_path / "1.png", values)
     found = maps_of(str(tmp_path), images("1.jpg"))
-    np.testing.assert_array_equal(read_map("", "1.jpg", found), values)
+    np.testing.assert_array_equal(read_map("", image_of("1.jpg"), found), values)
 
 
 def test_an_image_is_not_its_own_map(tmp_path):
@@ -87,7 +92,7 @@ def test_missing_maps(tmp_path):
     save(tmp_path / "1.npy")
     found = maps_of(str(tmp_path), images("1.png", "2.png"))
     with pytest.raises(DatasetError, match=r"2\.png has no map"):
-        read_map("maps", "2.png", found)
+        read_map("maps", image_of("2.png"), found)
 
 
 def test_one_map_for_two_images_is_refused(tmp_path):
@@ -121,7 +126,7 @@ def test_arrays_that_are_no_maps(tmp_path, values, why):
     """What is not a finite number a pixel is refused with the file's name; no pickle is ever opened."""
     save(tmp_path / "1.npy", values)
     with pytest.raises(DatasetError, match=why):
-        read_map("", "1.png", maps_of(str(tmp_path), images("1.png")))
+        read_map("", image_of("1.png"), maps_of(str(tmp_path), images("1.png")))
 
 
 @pytest.mark.parametrize("name", ["1.npy", "1.tiff", "1.png"])
@@ -130,8 +135,70 @@ def test_files_that_are_no_maps(tmp_path, name):
     for content in (b"rubbish", b""):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DatasetError, match="cannot be read"):
-            read_map("", "1.jpg", maps_of(str(tmp_path), images("1.jpg")))
+            read_map("", image_of("1.jpg"), maps_of(str(tmp_path), images("1.jpg")))
     if name != "1.npy":
         save(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
         with pytest.raises(DatasetError, match="one channel"):
-            read_map("", "1.jpg", maps_of(str(tmp_path), images("1.jpg")))
+            read_map("", image_of("1.jpg"), maps_of(str(tmp_path), images("1.jpg")))
+
+
+def stored_picture(folder: Path, shape: tuple[int, int], orientation: int) -> ImageRecord:
+    """A JPEG as a camera stores it, with the tag that says how it is seen."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros(shape, np.uint8)).save(folder / "1.jpg", exif=exif)
+    return ImageRecord("1.jpg", str(folder / "1.jpg"), digest("1.jpg"), "cluster")
+
+
+def read_laid(folder: Path, image: ImageRecord, values: np.ndarray) -> np.ndarray:
+    save(folder / "maps" / "1.npy", values)
+    maps = str(folder / "maps")
+    return read_map(maps, image, maps_of(maps, DatasetManifest("tile", (image,))))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("shape", "resolution"), [((60, 100), 1), ((60, 100), 4), ((64, 64), 1)])
+def test_map_of_the_stored_pixels_is_turned_with_its_picture(tmp_path, orientation, shape, resolution):
+    """However the camera was held, and at any resolution: the map follows the picture, square ones too."""
+    image = stored_picture(tmp_path, shape, orientation)
+    values = np.random.default_rng(0).random((shape[0] // resolution, shape[1] // resolution))
+    np.testing.assert_array_equal(read_laid(tmp_path, image, values), turned(values, orientation))
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_map_of_the_upright_picture_stays_as_it_is(tmp_path, orientation):
+    """A map whose shape is that of the picture as it is seen has been turned before."""
+    image = stored_picture(tmp_path, (60, 100), orientation)
+    values = np.random.default_rng(0).random((100, 60))
+    np.testing.assert_array_equal(read_laid(tmp_path, image, values), values)
+
+
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_map_that_fits_only_turned_is_refused(tmp_path, orientation):
+    """Swapped sides that no EXIF orientation explains are an error that names both shapes."""
+    image = stored_picture(tmp_path, (60, 100), orientation)
+    with pytest.raises(
+        DatasetError, match="50 rows and 30 columns, its picture .* has 60 rows and 100 columns: it fits"
+    ):
+        read_laid(tmp_path, image, np.zeros((50, 30)))
+
+
+def test_exported_maps_lie_as_pictures_are_seen(tmp_path):
+    """What `--export-maps` has written is not turned again; maps of square grids do not tell."""
+    image = stored_picture(tmp_path, (60, 100), 6)
+    values = np.random.default_rng(0).random((8, 8))
+    np.testing.assert_array_equal(read_laid(tmp_path, image, values), turned(values, 6))
+    (tmp_path / "maps" / "scale.json").write_text("{}")
+    np.testing.assert_array_equal(read_laid(tmp_path, image, values), values)
+
+
+def test_digest_follows_the_orientation_of_pictures(tmp_path):
+    """Weights from a map that is turned are others than those from the same map as it lies."""
+    save(tmp_path / "maps" / "1.npy", np.ones((8, 8)))
+    keys = set()
+    for orientation in (1, 6):
+        image = stored_picture(tmp_path, (60, 100), orientation)
+        keys.add(maps_digest(str(tmp_path / "maps"), DatasetManifest("tile", (image,))))
+    assert len(keys) == 2
+    (tmp_path / "1.jpg").unlink()
+    assert maps_digest(str(tmp_path / "maps"), DatasetManifest("tile", (image,))) in keys

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from anoclust_core.errors import DamagedError, StoreError
-from tasks.stores import arrays, inventory
+from tasks.stores import arrays, inventory, runs
 from tasks.stores.checking.findings import (
     GONE_ROUND,
     LEFTOVER,
+    MISSING,
     REBUILT,
     SWEPT,
     UNUSED,
@@ -19,6 +21,7 @@ from tasks.stores.checking.findings import (
     told,
 )
 from tasks.stores.files import read_checked
+from tasks.stores.decoding import read_decoding
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.results import read_result
@@ -60,6 +63,27 @@ def check_leftovers(layout: StoreLayout, category: str) -> list[Finding]:
         except (OSError, DamagedError) as error:
             found.append(finding(layout, unreadable, told(unreadable, error), REBUILT))
     return found
+
+
+def check_decoding(layout: StoreLayout, category: str) -> list[Finding]:
+    """Read how deep pictures are decoded, and find it missing where finished runs were made with it."""
+    path = layout.root / "decoding" / f"{category}.json"
+    try:
+        kept = read_decoding(path)
+    except StoreError as error:
+        return [finding(layout, path, told(path, error), "see its message")]
+    if kept is None and any(_was_decoded(run) for run in runs.list_runs(layout.root / "runs" / category)[:1]):
+        advice = "restore it from a backup; without it the next run takes the range of deep pictures anew"
+        return [finding(layout, path, "is gone, and the newest run was made with it", advice, MISSING)]
+    return []
+
+
+def _was_decoded(run: Path) -> bool:
+    """Whether a run had deep pictures, or others that are not plain ones of 8 bits."""
+    with suppress(StoreError):
+        embedding = runs.read_summary(run).get("embedding")
+        return isinstance(embedding, dict) and embedding.get("decoding") is not None
+    return False
 
 
 def check_manifests(layout: StoreLayout, category: str) -> list[Finding]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tasks.stores import arrays, inventory
 from tasks.stores.checking.catalog import check_catalog
 from tasks.stores.checking.findings import KEPT, KINDS, PUT_ASIDE, Finding, finding
-from tasks.stores.checking.parts import check_arrays, check_leftovers, check_manifests, check_results
+from tasks.stores.checking.parts import check_arrays, check_decoding, check_leftovers, check_manifests, check_results
 from tasks.stores.checking.runs import check_nights, check_runs
 from tasks.stores.checking.shared import check_backbones, check_digests, check_locks, check_strays
 from tasks.stores.layout import StoreLayout
@@ -78,6 +78,7 @@ def check_store(
             ([layout.root / "runs" / name], partial(check_runs, layout, name)),
             ([path for _, path in inventory.results(layout, name)], partial(check_results, layout, name)),
             ([layout.root / "nights" / name], partial(check_nights, layout, name)),
+            ([layout.root / "decoding" / f"{name}.json"], partial(check_decoding, layout, name)),
         ]
     of_categories = names if categories else inventory.shared_names(layout)
     jobs += [

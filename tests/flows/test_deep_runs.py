@@ -1,0 +1,144 @@
+"""Runs over deep and odd pictures: the partition of their twins of 8 bits, from one range that is kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import config_of
+from deep_files import KINDS, grey_twin, pillow
+from running import assignments, run_one, work
+
+from anoclust_core.errors import StoreError
+from flows.decoding import decided_spec, settled_spec
+from tasks.stores import inventory
+from tasks.stores.cards import embedding_spec
+from tasks.stores.checking.store import check_store
+from tasks.stores.decoding import read_decoding
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.layout import StoreLayout
+from tasks.stores.listing import list_datasets
+
+N = 8
+
+
+def of_kind(name: str):
+    return next(kind for kind in KINDS if kind.name == name)
+
+
+def fill(folder: Path, name: str | None, seeds: range = range(N)) -> Path:
+    """Pictures of one kind, or 8-bit twins; those of odd numbers have a spot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        has_spot = seed % 2 == 1
+        if name is None:
+            (folder / f"{seed:02d}.png").write_bytes(pillow(grey_twin(seed, spot=has_spot), "PNG"))
+        else:
+            kind = of_kind(name)
+            (folder / f"{seed:02d}{kind.suffix}").write_bytes(kind.write(seed, has_spot))
+    return folder
+
+
+def partition(outcome) -> set[frozenset[str]]:
+    frame = assignments(outcome)
+    return {frozenset(Path(path).stem for path in of.index) for _, of in frame.groupby("cluster")}
+
+
+SPLIT = {frozenset(f"{seed:02d}" for seed in range(N) if seed % 2 == odd) for odd in (0, 1)}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_db")
+def test_deep_and_odd_pictures_part_as_their_twins_do(tmp_path, checkpoint):
+    """A run over each kind gives the partition of the twins; the report tells the range; a repeat does nothing."""
+    config = config_of(checkpoint=checkpoint, n_clusters=2, normals="none", image_size=64)
+    assert partition(run_one(fill(tmp_path / "twin", None), tmp_path / "store", config)) == SPLIT
+    for name in (
+        "PNG, RGBA, alpha 0",
+        "TIFF, 12 bits packed",
+        "TIFF, colour map of bytes",
+        "BMP of version 4, alpha 0",
+    ):
+        data = fill(tmp_path / name.translate(str.maketrans(" ,", "__")), name)
+        outcome = run_one(data, tmp_path / "store", config)
+        assert partition(outcome) == SPLIT, name
+        kept = read_decoding(StoreLayout(tmp_path / "store").decoding(data.name))
+        assert kept is not None
+        assert [one.high for one in kept.deep] == ([4095.0] if outcome.summary["embedding"]["decoding"]["deep"] else [])
+        told = "0 is black and 4,095 white, a range taken from 8 of them"
+        assert any(told in note for note in outcome.summary["notes"]) == bool(kept.deep)
+        assert not run_one(data, tmp_path / "store", config).is_new
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_db")
+def test_first_deep_pictures_of_a_category_leave_its_plain_ones_alone(tmp_path, checkpoint):
+    """Deep pictures beside plain ones: only they are embedded; later ones, however bright, do not move the range."""
+    config = config_of(checkpoint=checkpoint, n_clusters=2, normals="none", image_size=64)
+    store, data = tmp_path / "store", fill(tmp_path / "part", None, range(4))
+    plain = run_one(data, store, config)
+    assert plain.summary["embedding"]["decoding"] is None
+    assert not (store / "decoding").exists()
+    fill(data, "TIFF, 12 of 16 bits", range(4, N))
+    mixed = run_one(data, store, config)
+    assert mixed.work == work(images_embedded=4, pair_products=4 * 4 + 6)
+    assert partition(mixed) == SPLIT
+    kept = read_decoding(StoreLayout(store).decoding("part"))
+    (data / "99.tif").write_bytes(pillow((np.random.default_rng(0).random((64, 64)) * 60000).astype(np.uint16)))
+    more = run_one(data, store, config)
+    assert more.work == work(images_embedded=1, pair_products=N)
+    assert read_decoding(StoreLayout(store).decoding("part")) == kept
+
+
+def store_with_wrong_embeddings(tmp_path: Path, checkpoint: Path):
+    """A store as an earlier version left it: bags of deep and plain pictures under the key of plain ones."""
+    config = config_of(checkpoint=checkpoint, n_clusters=2, normals="none", image_size=64)
+    layout = StoreLayout(tmp_path / "store")
+    data = fill(fill(tmp_path / "part", None, range(4)), "TIFF, 12 of 16 bits", range(4, N))
+    (listed,) = list_datasets(data, config)
+    spec = embedding_spec(layout, config)
+    from flows.plan import embedding_keys
+
+    old = EmbeddingSegments(layout.embeddings("part", embedding_keys(listed, spec).embedding))
+    contents = sorted(image.sha256 for image in listed.images)
+    is_deep = [content in listed.special for content in contents]
+    for keep in (True, False):
+        chosen = [content for content, deep in zip(contents, is_deep, strict=True) if deep == keep]
+        old.append(chosen, np.random.default_rng(0).random((len(chosen), spec.n_patches, spec.dim)))
+    return config, layout, listed, spec, embedding_keys
+
+
+@pytest.mark.slow
+def test_embeddings_of_an_earlier_version_are_taken_for_plain_pictures_only(tmp_path, checkpoint):
+    """What was made of deep pictures before their range was known is not taken for right; all else is kept."""
+    config, layout, listed, spec, keys_of = store_with_wrong_embeddings(tmp_path, checkpoint)
+    assert decided_spec(layout, listed, spec) is None
+    now = settled_spec(layout, listed, spec, config)
+    assert decided_spec(layout, listed, spec) == now
+    segments = EmbeddingSegments(layout.embeddings("part", keys_of(listed, now).embedding))
+    assert sorted(segments.missing(listed.images)) == sorted(listed.special)
+    plain = replace(listed, images=listed.images[:4], special={})
+    assert keys_of(plain, spec) == keys_of(plain, replace(spec, decoding=None))
+
+
+@pytest.mark.slow
+def test_check_size_and_damage_know_the_kept_range(tmp_path, checkpoint):
+    """`store check` finds a damaged or vanished range; a run refuses to guess another one."""
+    config, layout, listed, spec, _ = store_with_wrong_embeddings(tmp_path, checkpoint)
+    settled_spec(layout, listed, spec, config)
+    path = layout.decoding("part")
+    assert inventory.store_size(layout).other == 0
+    assert not check_store(layout).damage
+    whole = path.read_text()
+    path.write_text(whole.replace("4095.0", "4096.0"))
+    assert [finding.path for finding in check_store(layout).damage] == ["decoding/part.json"]
+    with pytest.raises(StoreError, match="restore it from a backup|Restore it from a backup"):
+        decided_spec(layout, listed, spec)
+    path.unlink()
+    run = layout.runs("part") / "20260101T000000Z-0123456789ab"
+    run.mkdir(parents=True)
+    (run / "summary.json").write_text(json.dumps({"summary_version": 2, "embedding": {"decoding": {"version": 1}}}))
+    assert "decoding/part.json" in [finding.path for finding in check_store(layout).damage]
