@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import config_of
+from builders import tiny_config
 from deep_files import KINDS, grey_twin, pillow
 from running import assignments, run_one, work
 
@@ -54,7 +54,7 @@ SPLIT = {frozenset(f"{seed:02d}" for seed in range(N) if seed % 2 == odd) for od
 @pytest.mark.usefixtures("prefect_db")
 def test_deep_and_odd_pictures_part_as_their_twins_do(tmp_path, checkpoint):
     """A run over each kind gives the partition of the twins; the report tells the range; a repeat does nothing."""
-    config = config_of(checkpoint=checkpoint, n_clusters=2, normals="none", image_size=64)
+    config = tiny_config(checkpoint, n_clusters=2, normals="none")
     assert partition(run_one(fill(tmp_path / "twin", None), tmp_path / "store", config)) == SPLIT
     for name in (
         "PNG, RGBA, alpha 0",
@@ -77,7 +77,7 @@ def test_deep_and_odd_pictures_part_as_their_twins_do(tmp_path, checkpoint):
 @pytest.mark.usefixtures("prefect_db")
 def test_first_deep_pictures_of_a_category_leave_its_plain_ones_alone(tmp_path, checkpoint):
     """Deep pictures beside plain ones: only they are embedded; later ones, however bright, do not move the range."""
-    config = config_of(checkpoint=checkpoint, n_clusters=2, normals="none", image_size=64)
+    config = tiny_config(checkpoint, n_clusters=2, normals="none")
     store, data = tmp_path / "store", fill(tmp_path / "part", None, range(4))
     plain = run_one(data, store, config)
     assert plain.summary["embedding"]["decoding"] is None
@@ -95,7 +95,7 @@ def test_first_deep_pictures_of_a_category_leave_its_plain_ones_alone(tmp_path, 
 
 def store_with_wrong_embeddings(tmp_path: Path, checkpoint: Path):
     """A store as an earlier version left it: bags of deep and plain pictures under the key of plain ones."""
-    config = config_of(checkpoint=checkpoint, n_clusters=2, normals="none", image_size=64)
+    config = tiny_config(checkpoint, n_clusters=2, normals="none")
     layout = StoreLayout(tmp_path / "store")
     data = fill(fill(tmp_path / "part", None, range(4)), "TIFF, 12 of 16 bits", range(4, N))
     (listed,) = list_datasets(data, config)
@@ -135,7 +135,7 @@ def test_check_size_and_damage_know_the_kept_range(tmp_path, checkpoint):
     whole = path.read_text()
     path.write_text(whole.replace("4095.0", "4096.0"))
     assert [finding.path for finding in check_store(layout).damage] == ["decoding/part.json"]
-    with pytest.raises(StoreError, match="restore it from a backup|Restore it from a backup"):
+    with pytest.raises(StoreError, match="Restore it from a backup"):
         decided_spec(layout, listed, spec)
     path.unlink()
     run = layout.runs("part") / "20260101T000000Z-0123456789ab"

@@ -178,7 +178,7 @@ def test_map_that_fits_only_turned_is_refused(tmp_path, orientation):
     """Swapped sides that no EXIF orientation explains are an error that names both shapes."""
     image = stored_picture(tmp_path, (60, 100), orientation)
     with pytest.raises(
-        DatasetError, match="50 rows and 30 columns, its picture .* has 60 rows and 100 columns: it fits"
+        DatasetError, match=r"50 rows and 30 columns, its picture .* has 60 rows and 100 columns: it fits"
     ):
         read_laid(tmp_path, image, np.zeros((50, 30)))
 
