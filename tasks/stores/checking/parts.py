@@ -20,8 +20,8 @@ from tasks.stores.checking.findings import (
     finding,
     told,
 )
-from tasks.stores.files import read_checked
 from tasks.stores.decoding import read_decoding
+from tasks.stores.files import read_checked
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.results import read_result
