@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import GOOD
 from tasks.stores.images import IMAGE_SUFFIXES
-from tasks.stores.walking import Walk, is_folder, may_be_file, one_line, printable
+from tasks.stores.walking import Walk, is_folder, is_there, may_be_file, one_line, printable
 
 TEST: Final = "test"
 TRAIN: Final = "train"
@@ -112,7 +111,7 @@ def _read_mvtec(walk: Walk, root: Path, category: str) -> list[Candidate]:
                     refused=entry.refused,
                     split=printable(split.name),
                     label=label,
-                    mask=str(mask.absolute()) if label and os.path.isfile(mask) else None,  # noqa: PTH113 - never raises
+                    mask=str(mask.absolute()) if label and is_there(mask) else None,
                 )
             )
     return found

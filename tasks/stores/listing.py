@@ -22,7 +22,7 @@ from tasks.stores.digests import RememberedDigests
 from tasks.stores.examining import MAY_BE_WRITTEN, Examined, examine
 from tasks.stores.manifest_rows import read_manifest
 from tasks.stores.places import on_this_machine
-from tasks.stores.walking import Walk, is_folder, one_line, printable
+from tasks.stores.walking import Walk, is_folder, is_there, one_line, printable
 
 _HASHING_THREADS: Final = 4
 _AT_ONCE: Final = 16
@@ -153,7 +153,7 @@ def list_categories(data: Path, *, exclude: Path | None = None) -> list[str]:
 
 
 def _root(data: Path) -> Path:
-    return Path(os.path.realpath(data.parent if data.is_file() else data))
+    return Path(os.path.realpath(data.parent if is_there(data) else data))
 
 
 def _candidates(
@@ -165,7 +165,7 @@ def _candidates(
     any_split: bool = False,
 ) -> tuple[list[Candidate], list[str]]:
     """Every image file there is, and what is to be told of how they were found."""
-    if data.is_file():
+    if is_there(data):
         return read_manifest(data, any_split=any_split)
     return read_folder(Walk((_root(data),), exclude, ignored), data, may_be_empty=may_be_empty), []
 

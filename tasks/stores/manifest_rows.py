@@ -19,7 +19,7 @@ from tasks.stores.images import IMAGE_SUFFIXES
 from tasks.stores.places import path_of_url, why_no_path
 from tasks.stores.tables import Row, Table, read_table
 from tasks.stores.texts import is_damaged
-from tasks.stores.walking import leads_out, one_line
+from tasks.stores.walking import is_there, leads_out, one_line
 
 ENDINGS: Final = (".csv", ".tsv")
 """Of a manifest, in any case."""
@@ -100,7 +100,7 @@ def _candidate(row: Row, root: Path, encoding: str, extra: Sequence[str]) -> Can
     if cells["mask"].strip():
         _, mask_file, mask_refused = _located(cells["mask"], root)
         mask = str(mask_file)
-        if not mask_refused and not os.path.isfile(mask):  # noqa: PTH113 - never raises
+        if not mask_refused and not is_there(mask_file):
             mask_refused = "is no file that is there"
     return Candidate(
         path=written if not refused else _shown(written),

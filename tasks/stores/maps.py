@@ -19,7 +19,11 @@ from anoclust_core.errors import DatasetError
 from anoclust_core.keys import KEY_LENGTH
 from anoclust_core.records import DatasetManifest, ImageRecord
 from tasks.stores.files import MAX_NAME, safe_name, sha256_file
+<<<<<<< Updated upstream
 from tasks.stores.looking import geometry_of
+=======
+from tasks.stores.walking import is_there
+>>>>>>> Stashed changes
 
 MAP_ENDINGS: Final = (".npy", ".tiff", ".tif", ".png")
 """What a map may be, in the order in which they are looked for: a NumPy array, or a picture of one channel."""
@@ -220,7 +224,7 @@ def _map_of(base: Path, path: str, exported: str) -> Path | None:
     # IMAGE.png.png is the picture that `--export-maps` draws beside the map
     candidates = [base / f"{name}{ending}" for name in whole for ending in MAP_ENDINGS if ending != ".png"]
     candidates += [base / f"{stem}{ending}" for ending in MAP_ENDINGS]
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in candidates if is_there(file)), None)
 
 
 def _read_picture(file: Path) -> NDArray[Any]:

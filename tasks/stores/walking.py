@@ -111,6 +111,11 @@ def may_be_file(path: Path) -> bool:
         return True
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path is or leads to a file that may be looked at; none has a name that is too long."""
+    return os.path.isfile(path)  # noqa: PTH113 - never raises
+
+
 def is_link(path: Path) -> bool:
     """Whether a path is a symbolic link; one that cannot be looked at, as its name is too long, is none."""
     return os.path.islink(path)  # noqa: PTH114 - never raises

@@ -61,6 +61,12 @@ def test_grey_pictures_are_maps(tmp_path, values):
     np.testing.assert_array_equal(read_map("", image_of("1.jpg"), found), values)
 
 
+def test_a_name_that_leaves_no_room_for_that_of_its_map(tmp_path):
+    """An image whose name is as long as names may be has no map beside the others, and stops nothing."""
+    file = save(tmp_path / "1.npy")
+    assert maps_of(str(tmp_path), images("1.png", f"{'n' * 250}.png")) == {"1.png": file}
+
+
 def test_an_image_is_not_its_own_map(tmp_path):
     """Where maps are looked for among the images themselves, a grey image is not taken for a map."""
     file = save(tmp_path / "1.png", (VALUES * 255).astype(np.uint8))

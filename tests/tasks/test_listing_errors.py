@@ -28,6 +28,13 @@ def test_missing_folder(tmp_path):
         list_datasets(tmp_path / "gone", RunConfig())
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".csv"])
+def test_data_of_a_name_that_no_file_has(name):
+    """A name that no file system takes is told like one that is not there."""
+    with pytest.raises(DatasetError, match=r"is neither a folder nor a manifest"):
+        list_datasets(Path(name), RunConfig())
+
+
 @pytest.mark.parametrize("inside", [(), ("notes.txt",), ("board/readme.md",)])
 def test_folder_without_images(tmp_path, inside):
     """A folder without any image says which endings were looked for and where."""
