@@ -19,8 +19,12 @@ def show(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print the newest runs of every category: when, how many images and clusters, scores, and where the report is."""
+    """Print the newest runs of every category: when, how many images and clusters, scores, and where the report is.
+
+    A run whose summary is damaged is named; the others are shown, and the exit code is 4.
+    """
     with Messages(debug):
+        from anoclust_core.errors import StoreError
         from flows.settings import resolve
         from flows.tables import run_lines
         from tasks.stores.history import newest_runs
@@ -40,10 +44,13 @@ def show(
                 for run in found
             ]
             typer.echo(json.dumps(rows, indent=2))
-            return
-        shown = ""
-        for run in found:
-            if run.category != shown:
-                typer.echo(run.category)
-                shown = run.category
-            typer.echo(run_lines(run))
+        else:
+            shown = ""
+            for run in found:
+                if run.category != shown:
+                    typer.echo(run.category)
+                    shown = run.category
+                typer.echo(run_lines(run))
+        damage = list(dict.fromkeys(run.error for run in found if run.error is not None))
+        if damage:
+            raise StoreError(f"{len(damage):,} of the files that tell of these runs cannot be read: {damage[0]}")

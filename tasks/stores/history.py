@@ -26,7 +26,9 @@ class PastRun:
     is_latest
         Whether the last command asked for this one.
     summary
-        Content of its ``summary.json``; None where that cannot be read, and ``error`` says why.
+        Content of its ``summary.json``; None where that cannot be read.
+    error
+        Why its summary cannot be read, or, where ``latest.json`` cannot be, why no run is told as the latest.
     """
 
     category: str
@@ -51,11 +53,12 @@ def newest_runs(layout: StoreLayout, category: str | None, limit: int) -> list[P
     for folder in folders:
         name = inventory.category_name(layout, folder)
         place = layout.root / "runs" / folder
+        latest, error = None, None
         try:
             latest = runs.latest_run(place)
-        except StoreError:
-            latest = None  # `anoclust store check` tells
-        found += [_past_run(name, run, run.name == latest) for run in runs.list_runs(place)[:limit]]
+        except StoreError as damage:
+            error = str(damage)
+        found += [_past_run(name, run, run.name == latest, error) for run in runs.list_runs(place)[:limit]]
     if not found and limit:
         raise _no_runs(layout, category)
     return found
@@ -94,8 +97,8 @@ def _no_runs(layout: StoreLayout, category: str | None) -> StoreError:
     return StoreError(f"there are no runs {what}in {layout.root} yet; `anoclust run DATA` makes one")
 
 
-def _past_run(category: str, run: Path, is_latest: bool) -> PastRun:
+def _past_run(category: str, run: Path, is_latest: bool, error: str | None) -> PastRun:
     try:
-        return PastRun(category, run, is_latest, runs.read_summary(run))
-    except StoreError as error:
-        return PastRun(category, run, is_latest, None, str(error))
+        return PastRun(category, run, is_latest, runs.read_summary(run), error)
+    except StoreError as damage:
+        return PastRun(category, run, is_latest, None, str(damage))

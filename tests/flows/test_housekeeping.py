@@ -562,10 +562,11 @@ def test_show_lists_runs(store: Store) -> None:
 
 
 def test_show_goes_on_past_a_damaged_run(store: Store) -> None:
-    """A run whose summary is damaged is named with the reason; the others are shown."""
+    """A run whose summary is damaged is named with the reason; the others are shown, and the exit code is 4."""
     spoil_summary(store)
     shown = anoclust("show", "--store", store.root)
-    assert shown.exit_code == 0
+    assert shown.exit_code == 4
+    assert "1 of the files that tell of these runs cannot be read: " in shown.stderr
     assert f"{store.runs[1].name}: " in shown.stdout
     assert shown.stdout.count("report.html") == 2
 

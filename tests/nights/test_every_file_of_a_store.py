@@ -94,7 +94,7 @@ OF_RUNS = frozenset({"runs", "manifests", "weights", "trees"})
 """Folders that heat maps are drawn from."""
 
 
-def told(stream: Stream, top: str = "runs") -> dict[str, tuple[int, str]]:
+def told(stream: Stream, top: str = "runs") -> dict[str, tuple[int, list[str]]]:
     """Exit code and words of every small command that reads a folder of the store."""
     store = ("--store", stream.store)
     out = stream.root / "out"
@@ -107,7 +107,11 @@ def told(stream: Stream, top: str = "runs") -> dict[str, tuple[int, str]]:
         assert result.exit_code in (0, 4), (name, result.output, result.exception)
         assert result.exception is None or isinstance(result.exception, SystemExit), (name, result.exception)
         assert result.exit_code == 0 or len(result.stderr.strip().splitlines()) == 1, (name, result.stderr)
-    return {name: (result.exit_code, result.stdout) for name, result in found.items()}
+    # what gc cannot judge it keeps, and says so in a line before the last one
+    return {
+        name: (result.exit_code, result.stdout.splitlines()[-1:] if name == "gc" else [result.stdout])
+        for name, result in found.items()
+    }
 
 
 def files_by_kind(store: Path) -> list[list[Path]]:
