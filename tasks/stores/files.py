@@ -51,6 +51,19 @@ def write_bytes(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file, if there is one.
+
+    Raises
+    ------
+    DamagedError
+        If a folder stands in its place.
+    """
+    if path.is_dir():
+        raise DamagedError(f"{path} is a folder where a file belongs", path)
+    path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     write_bytes(path, text.encode())

@@ -24,7 +24,7 @@ from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from anoclust_core.records import EmbeddingSpec
 from tasks.stores.engine import CORES
-from tasks.stores.files import FILES, read_checked, with_digest, write_bytes, write_json
+from tasks.stores.files import FILES, read_checked, remove_file, with_digest, write_bytes, write_json
 from tasks.stores.inventory import CHECKSUMS
 from tasks.stores.layout import StoreLayout
 
@@ -88,7 +88,7 @@ def converted(file: Path, built: FeatureExtractor, spec: EmbeddingSpec) -> Conve
     size = network_size(built, spec.image_size)
     beside = io.BytesIO()
     np.savez(beside, features=expected.numpy(), weight_bytes=size.weight_bytes, activation_bytes=size.activation_bytes)
-    checksums_file(file).unlink(missing_ok=True)  # killed before the last line, two whole files without checksums stay
+    remove_file(checksums_file(file))  # killed before the last line, two whole files without checksums stay
     write_bytes(features_file(file), beside.getvalue())
     write_bytes(file, model)
     write_json(checksums_file(file), with_digest({FILES: _digests(file, model, beside.getvalue())}))

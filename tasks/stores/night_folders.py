@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anoclust_core.errors import DamagedError
-from tasks.stores.files import FILES, changed_files, read_checked, with_digest, write_json, write_text
+from tasks.stores.files import FILES, changed_files, read_checked, remove_file, with_digest, write_json, write_text
 from tasks.stores.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 
 
@@ -20,9 +20,7 @@ def write_night(folder: Path, page: str, summary: Mapping[str, object]) -> None:
     DamagedError
         If a folder stands in the place of a file.
     """
-    if (folder / NIGHT_SUMMARY).is_dir():
-        raise DamagedError(f"{folder / NIGHT_SUMMARY} is a folder where a file belongs", folder / NIGHT_SUMMARY)
-    (folder / NIGHT_SUMMARY).unlink(missing_ok=True)
+    remove_file(folder / NIGHT_SUMMARY)
     write_text(folder / NIGHT_REPORT, page)
     digests = {NIGHT_REPORT: hashlib.sha256(page.encode()).hexdigest()}
     write_json(folder / NIGHT_SUMMARY, with_digest({**summary, FILES: digests}))
