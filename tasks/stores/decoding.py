@@ -45,7 +45,7 @@ def read_decoding(path: Path) -> Decoding | None:
         return Decoding(int(plain["version"]), tuple(DeepRange(**deep) for deep in plain["deep"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (IsADirectoryError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path} is damaged: {error}; it says which values of the category's deep pictures are black and white. "
             "Restore it from a backup; or delete it: then the next run takes the range anew, which may become another, "
