@@ -19,11 +19,8 @@ from anoclust_core.errors import DatasetError
 from anoclust_core.keys import KEY_LENGTH
 from anoclust_core.records import DatasetManifest, ImageRecord
 from tasks.stores.files import MAX_NAME, safe_name, sha256_file
-<<<<<<< Updated upstream
 from tasks.stores.looking import geometry_of
-=======
 from tasks.stores.walking import is_there
->>>>>>> Stashed changes
 
 MAP_ENDINGS: Final = (".npy", ".tiff", ".tif", ".png")
 """What a map may be, in the order in which they are looked for: a NumPy array, or a picture of one channel."""
