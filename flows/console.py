@@ -22,9 +22,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from anoclust_core.deep import DeepRange, range_note
+from anoclust_core.deep import range_note
 from anoclust_core.protocols import protocol_named
 from flows.run import CategoryOutcome
+from tasks.stores import runs
 from flows.tables import aside_lines
 
 _STAGES: Final = {
@@ -129,8 +130,7 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
     aside = [(entry["path"], entry["reason"]) for entry in outcome.summary.get("quarantine", ())]
     warning += "".join(f"\n{line}" for line in aside_lines(aside, outcome.notes))
     warning += f"\n  {later:,} files deferred to the next run" if later else ""
-    decoding = outcome.summary["embedding"].get("decoding") or {}  # a run of an earlier version has none
-    warning += "".join(f"\n  {range_note(DeepRange(**deep))}" for deep in decoding.get("deep", ()))
+    warning += "".join(f"\n  {range_note(deep)}" for deep in runs.deep_ranges(outcome.summary))
     warning += "".join(f"\n  {repair}" for repair in outcome.repairs)
     report, here = outcome.run / "report.html", Path.cwd()
     shown = report.relative_to(here) if report.is_relative_to(here) else report

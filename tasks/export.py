@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from anoclust_core.deep import DeepRange
 from anoclust_core.errors import StoreError
 from anoclust_core.records import ImageRecord
 from anoclust_core.reporting.figures import rarity_overlay_png, rarity_scale
@@ -88,7 +89,7 @@ def export_maps(
     names = map_names(image.path for image in images)
     lonely = 0
     for done, (image, rarity) in enumerate(zip(images, maps, strict=True), start=1):
-        picture, has_source = _picture(image, _heat(rarity, low, high))
+        picture, has_source = _picture(image, _heat(rarity, low, high), runs.deep_ranges(summary))
         lonely += not has_source
         target = folder / names[image.path]
         write_bytes(target.with_name(f"{target.name}.npy"), _npy(rarity))
@@ -114,10 +115,10 @@ def _heat(rarity: NDArray[np.float32], low: float, high: float) -> Image.Image:
     return Image.open(io.BytesIO(rarity_overlay_png(rarity, vmin=low, vmax=high))).convert("RGBA")
 
 
-def _picture(image: ImageRecord, heat: Image.Image) -> tuple[bytes, bool]:
+def _picture(image: ImageRecord, heat: Image.Image, deep: Sequence[DeepRange]) -> tuple[bytes, bool]:
     """PNG of the heat over the image, or alone where the image is gone; and whether it was there."""
     try:
-        shown = Image.fromarray(read_image(Path(image.file), sha256=image.sha256))
+        shown = Image.fromarray(read_image(Path(image.file), sha256=image.sha256, deep=deep))
     except UnreadableImageError:
         factor = max(1, _LONELY_SIDE // max(heat.size))
         return _png(heat.resize((heat.width * factor, heat.height * factor), Image.Resampling.BILINEAR)), False

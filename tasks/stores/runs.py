@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from anoclust_core.deep import DeepRange
 from anoclust_core.errors import DamagedError, StoreError
 from tasks.stores.files import (
     new_folder,
@@ -133,3 +134,9 @@ def read_summary(run: Path) -> dict[str, Any]:
     except OSError as error:
         raise StoreError(f"{run / SUMMARY} cannot be read ({error}); delete {run} and run again") from error
     return summary
+
+
+def deep_ranges(summary: Mapping[str, Any]) -> tuple[DeepRange, ...]:
+    """Which values were black and white in a run's deep pictures; a run of an earlier version does not say."""
+    decoding = summary.get("embedding", {}).get("decoding") or {}
+    return tuple(DeepRange(**one) for one in decoding.get("deep", ()))

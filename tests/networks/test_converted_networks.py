@@ -324,7 +324,7 @@ def test_later_batches_are_decoded_while_one_is_computed(monkeypatch: pytest.Mon
     """The first batch's computation can wait for a later batch to be decoded; taking turns, it would wait for ever."""
     later, patience = Event(), 20.0
 
-    def read(copies: Any, max_pixels: int) -> NDArray[np.uint8]:
+    def read(copies: Any, max_pixels: int, deep: Any) -> NDArray[np.uint8]:
         if copies[0].path == "1":
             later.set()
         return np.zeros((8, 8, 3), np.uint8)
@@ -343,7 +343,7 @@ def test_later_batches_are_decoded_while_one_is_computed(monkeypatch: pytest.Mon
 def test_later_batches_are_computed_while_one_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes the first batch, to write it, can wait for later ones to be computed."""
     ahead, patience = Event(), 20.0
-    monkeypatch.setattr(embed_stage, "_read_any", lambda copies, pixels: np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr(embed_stage, "_read_any", lambda copies, pixels, deep: np.zeros((8, 8, 3), np.uint8))
     done: list[int] = []
 
     def compute(images: Tensor) -> Tensor:
