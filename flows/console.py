@@ -25,8 +25,8 @@ from rich.table import Table
 from anoclust_core.deep import range_note
 from anoclust_core.protocols import protocol_named
 from flows.run import CategoryOutcome
-from tasks.stores import runs
 from flows.tables import aside_lines
+from tasks.stores import runs
 
 _STAGES: Final = {
     "list": "reading files",

@@ -13,7 +13,7 @@ from typing import Final
 from PIL import Image
 
 from tasks.stores.images import FORMATS, has_no_opaque_pixel, silence
-from tasks.stores.samples import PNG_SAMPLES, is_deep_png, is_tiff, orientation_of, special_tiff
+from tasks.stores.samples import PNG_SAMPLES, is_deep_png, is_opaque_png, is_tiff, orientation_of, special_tiff
 from tasks.stores.tiffs import TiffHeader, read_header
 
 PLAIN: Final = ""
@@ -35,10 +35,10 @@ def look_at(file: Path) -> str:
     try:
         with file.open("rb") as opened:
             head = opened.read(_HEAD)
-        if head.startswith(b"\xff\xd8"):
-            return PLAIN
         if is_deep_png(head):
             return PNG_SAMPLES
+        if head.startswith(b"\xff\xd8") or is_opaque_png(head):
+            return PLAIN
         with silence:
             return _look_inside(file, may_be_special=is_tiff(head))
     except Exception:  # noqa: BLE001 - decoders raise anything on damaged files; embedding says what is wrong with it

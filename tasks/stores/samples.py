@@ -53,6 +53,11 @@ def is_deep_png(data: bytes) -> bool:
     return data.startswith(_PNG) and data[24:25] == b"\x10"
 
 
+def is_opaque_png(data: bytes) -> bool:
+    """Whether a file begins like a PNG of grey or colours without an alpha channel; one colour may be transparent."""
+    return data.startswith(_PNG) and data[25:26] in (b"\x00", b"\x02")
+
+
 def is_tiff(data: bytes) -> bool:
     """Whether a file begins like a TIFF."""
     return _TIFF.match(data) is not None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders import config_of, flat_folder
+from deep_files import png
 
 from tasks.stores import digests as digests_module
 from tasks.stores import examining
-from tasks.stores.digests import SETTLED_SECONDS
+from tasks.stores.digests import SETTLED_SECONDS, RememberedDigests, read_memory
+from tasks.stores.files import with_digest, write_json
 from tasks.stores.listing import list_datasets
 
 
@@ -148,3 +151,17 @@ def test_files_that_are_gone_are_forgotten(data):
     gone.unlink()
     listed(data)
     assert gone.name not in memory.read_text()
+
+
+def test_memory_of_an_earlier_version_is_completed(tmp_path):
+    """A file whose hash was remembered, but not its kind of picture, is looked at once and not read again."""
+    deep, memory = tmp_path / "a.png", tmp_path / "digests.json"
+    deep.write_bytes(png(np.arange(4096, dtype=np.uint16).reshape(64, 64)))
+    status = deep.stat()
+    stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
+    write_json(memory, with_digest({"files": {str(deep): [*stamp, "0" * 64]}}))
+    remembered = RememberedDigests(memory)
+    assert remembered.find(deep, status) == ("0" * 64, "uint16")
+    remembered.save()
+    assert RememberedDigests(memory).find(deep, status) == ("0" * 64, "uint16")
+    assert read_memory(memory)[str(deep)][-1] == "uint16"
