@@ -122,10 +122,11 @@ def _told(error: BaseException) -> AnoclustError | None:
     """Our words for an error of Prefect's, or None where no server is at fault."""
     from httpx import HTTPStatusError, TransportError
 
-    cause: BaseException | None = error
-    while cause is not None:  # Prefect hides what happened behind errors of its own
+    causes = _behind(error)
+    for cause in causes:
         if isinstance(cause, ServerGoneError):
-            return cause
+            return ServerGoneError(str(cause))  # the same one, raised from what it led to, would be its own cause
+    for cause in causes:
         if isinstance(cause, HTTPStatusError):
             status, url = cause.response.status_code, cause.request.url
             if status in _UNKNOWN_TO_IT:
@@ -142,8 +143,15 @@ def _told(error: BaseException) -> AnoclustError | None:
             )
         if isinstance(cause, TransportError) or str(cause).startswith("Failed to reach API"):
             return _unreachable(error)
-        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _behind(error: BaseException) -> list[BaseException]:
+    """An error and what led to it: Prefect hides what happened behind errors of its own."""
+    found = [error]
+    while (cause := found[-1].__cause__ or found[-1].__context__) and cause not in found:
+        found.append(cause)
+    return found
 
 
 def _unreachable(error: BaseException) -> ResourceError:
