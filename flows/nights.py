@@ -285,6 +285,7 @@ def _one_night(
     settings = settings_key(config, asked.spec)
     segments = EmbeddingSegments(layout.embeddings(category, embedding_keys(listed, asked.spec).embedding))
     with Catalog.open(asked.catalog, store=layout) as catalog:
+        catalog.check([category])
         found = survey(
             listed,
             catalog,

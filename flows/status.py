@@ -66,13 +66,16 @@ def catalog_of(layout: StoreLayout, config: RunConfig) -> Path | str:
 
 
 def known_category(catalog: Catalog, category: str) -> str:
-    """Check that there is such a category.
+    """Check that there is such a category, and that what the catalog has of it is as it was written.
 
     Raises
     ------
     ConfigError
         If there is not.
+    StoreError
+        If it is damaged.
     """
+    catalog.check([category])
     known = catalog.categories()
     if category not in known:
         close = get_close_matches(category, known, n=1)
@@ -90,7 +93,10 @@ def status_of(layout: StoreLayout, where: Path | str, categories: Sequence[str] 
         If a category is not known.
     """
     with Catalog.open(where, store=layout, create=False) as opened, opened.view() as catalog:
-        return [_status(layout, catalog, known_category(catalog, name)) for name in categories or catalog.categories()]
+        if categories:
+            return [_status(layout, catalog, known_category(catalog, name)) for name in categories]
+        catalog.check()
+        return [_status(layout, catalog, name) for name in catalog.categories()]
 
 
 def _status(layout: StoreLayout, catalog: Catalog, category: str) -> CategoryStatus:

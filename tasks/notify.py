@@ -14,13 +14,13 @@ from prefect.events import emit_event
 from anoclust_core.keys import content_key
 from tasks.prefect_server import wait_for_events
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import ImageFact, NoticeFact
+from tasks.stores.catalog.facts import EventName, ImageFact, NoticeFact
 from tasks.stores.layout import StoreLayout
 
-NEW: Final = "anoclust.cluster.new"
-GROWING: Final = "anoclust.cluster.growing"
-DRIFT: Final = "anoclust.drift"
-QUARANTINE: Final = "anoclust.quarantine"
+NEW: Final[EventName] = "anoclust.cluster.new"
+GROWING: Final[EventName] = "anoclust.cluster.growing"
+DRIFT: Final[EventName] = "anoclust.drift"
+QUARANTINE: Final[EventName] = "anoclust.quarantine"
 
 _NAMESPACE: Final = UUID("6f0a3c1e-6c0b-4e64-9d0e-0c7a4b6f2a11")
 _NAMED: Final = 10

@@ -16,7 +16,7 @@ from anoclust_core.matching.identities import id_order
 from tasks.assign import UNTRACKED, Place
 from tasks.notify import DRIFT, GROWING
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import NightCount, NightFact, NoticeFact
+from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
 
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
@@ -148,7 +148,7 @@ def _told(place: Place, watched: Watched) -> list[NoticeFact]:
     return told
 
 
-def _notice(place: Place, name: str, event: str, signal: DriftSignal, more: Mapping[str, Any]) -> NoticeFact:
+def _notice(place: Place, name: str, event: EventName, signal: DriftSignal, more: Mapping[str, Any]) -> NoticeFact:
     payload = {
         "category": place.category,
         **more,

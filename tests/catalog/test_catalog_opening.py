@@ -120,8 +120,8 @@ from pathlib import Path
 from sqlalchemy import text
 from tasks.stores.catalog.opening import open_engine
 with open_engine(Path({str(path)!r})).execution_options(writes=True).begin() as connection:
-    connection.execute(text("INSERT INTO nights VALUES ('a', '2026-01-01', 'done', 'k', '2026-01-01 00:00:00', "
-        "'2026-01-01 00:00:00', '{{}}')"))
+    connection.execute(text("INSERT INTO nights (category, night, state, key, began, ended, counters) VALUES "
+        "('a', '2026-01-01', 'done', 'k', '2026-01-01 00:00:00', '2026-01-01 00:00:00', '{{}}')"))
     print("in the middle", flush=True)
     time.sleep(60)
 """

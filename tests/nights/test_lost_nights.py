@@ -36,7 +36,8 @@ def typed(stream: Stream, *arguments: object) -> Result:
     file = stream.root / "anoclust.toml"
     file.write_text(
         f'store = "{stream.store}"\n[embed]\nbackbone = "test_resnet"\n'
-        f'checkpoint = "{stream.config.embed.checkpoint}"\nimage_size = 64\ndevice = "cpu"\n[data]\nsettle_seconds = 0\n[night]\n'
+        f'checkpoint = "{stream.config.embed.checkpoint}"\nimage_size = 64\ndevice = "cpu"\n'
+        "[data]\nsettle_seconds = 0\n[night]\n"
         'captured = "path:%Y-%m-%d"\nrecluster_every = "none"\n'
     )
     return CliRunner().invoke(app, [*map(str, arguments), "--config", str(file)], env={"COLUMNS": "200"})

@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from anoclust_core.errors import BusyError, StoreError
+from anoclust_core.errors import BusyError
 from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.partitions import PartitionMatch
-from tasks.stores.catalog import clusters, decisions, images, nights, notices, opening, standing
+from tasks.stores.catalog import checksums, clusters, decisions, images, nights, notices, opening, standing
 from tasks.stores.catalog.changes import Changes
 from tasks.stores.catalog.facts import (
     AssignmentFact,
@@ -388,8 +388,10 @@ class Catalog:
 
     # -- upkeep -----------------------------------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Read the whole catalog and see that it is sound.
+    def check(self, categories: Sequence[str] = ()) -> None:
+        """See that what the catalog has of some categories, or of all, is as it was written.
+
+        Commands do so before they read, and after that trust what they read.
 
         Raises
         ------
@@ -397,17 +399,10 @@ class Catalog:
             If it is damaged.
         """
         with self._reading() as session:
-            if self._engine.dialect.name == "sqlite":
-                found = [str(row[0]) for row in session.execute(text("PRAGMA integrity_check"))]
-                lost = session.execute(text("PRAGMA foreign_key_check")).first()
-                if found != ["ok"] or lost:
-                    what = (
-                        found[0] if found != ["ok"] else f"table {lost[0] if lost else ''} refers to what is not there"
-                    )
-                    place = opening.shown(self._engine.url)
-                    raise StoreError(f"the catalog {place} is damaged: {what}; put a copy from a backup in its place")
-            else:
-                session.execute(text("SELECT 1"))
+            found = list(checksums.damage(session.connection(), categories))
+        if found:
+            more = f", and {len(found) - 1:,} more" if len(found) > 1 else ""
+            raise opening.damaged(opening.shown(self._engine.url), f"{found[0]}{more}")
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:

@@ -27,7 +27,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session
 
 from anoclust_core.errors import StoreError
-from tasks.stores.catalog.schema import Base, Identity, Outbox, UtcDateTime
+from tasks.stores.catalog import checksums
+from tasks.stores.catalog.schema import CHECKSUM, Base, Identity, Outbox, UtcDateTime
 
 TABLES: Final[tuple[Table, ...]] = tuple(
     table for table in Base.metadata.sorted_tables if table.name not in {Identity.__tablename__, Outbox.__tablename__}
@@ -44,9 +45,6 @@ _REFERRED_TO: Final = frozenset(key.column.table for table in TABLES for key in 
 
 _NUMBERED: Final = ("runs", "decisions")
 """Tables whose rows the database numbers."""
-
-_BATCH: Final = 500
-"""Values in one statement; SQLite of some systems takes no more than 999."""
 
 Key = tuple[Any, ...]
 
@@ -65,6 +63,7 @@ class Changes:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        checksums.noted(session.connection())
         self._touched: dict[str, set[Key]] = defaultdict(set)
         event.listen(session, "after_flush", self._flushed)
         event.listen(session, "do_orm_execute", self._executed)
@@ -74,6 +73,7 @@ class Changes:
         self._session.flush()
         connection = self._session.connection()
         changed = {table.name: self._of(connection, table) for table in TABLES if self._touched[table.name]}
+        checksums.seal_noted(connection, [(table, self._touched[table.name]) for table in TABLES])
         if changed:
             put_in_outbox(connection, {"changes": changed})
 
@@ -196,20 +196,14 @@ def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> No
 
 
 def _rows(connection: Connection, table: Table, keys: Iterable[Key]) -> Iterator[RowMapping]:
-    """Rows with some keys, by key: of those that are alike but for their last column several at once."""
-    *first, last = table.primary_key.columns
-    alike: dict[Key, list[Any]] = defaultdict(list)
-    for key in sorted(keys, key=str):
-        alike[key[:-1]].append(key[-1])
-    for beginning, ends in alike.items():
-        same = [column == value for column, value in zip(first, beginning, strict=True)]
-        for start in range(0, len(ends), _BATCH):
-            found = select(table).where(*same, last.in_(ends[start : start + _BATCH])).order_by(last)
-            yield from connection.execute(found).mappings()
+    """Rows with some keys, by key."""
+    for condition in checksums.with_keys(table, keys):
+        found = select(table).where(*condition).order_by(*table.primary_key)
+        yield from connection.execute(found).mappings()
 
 
 def _encoded(table: Table, rows: Sequence[RowMapping], gone: Sequence[Key]) -> dict[str, Any]:
-    columns = list(table.columns.keys())
+    columns = [name for name in table.columns.keys() if name != CHECKSUM]  # noqa: SIM118 - of columns, not of names
     return {
         "columns": columns,
         "put": [[_plain(row[name]) for name in columns] for row in rows],

@@ -19,6 +19,10 @@ DecisionKind = Literal[
 """The first six are a person's; the others what a night or a re-clustering did."""
 
 
+EventName = Literal["anoclust.cluster.new", "anoclust.cluster.growing", "anoclust.drift", "anoclust.quarantine"]
+"""What others are told."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageFact:
     """One image of a category.
@@ -259,6 +263,6 @@ class NoticeFact:
     category: str
     notice: str
     night: date
-    event: str
+    event: EventName
     payload: Mapping[str, Any]
     sent_at: datetime | None = None

@@ -21,9 +21,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, select, update
 
 from anoclust_core.errors import StoreError
-from tasks.stores.catalog import opening
+from tasks.stores.catalog import checksums, opening
 from tasks.stores.catalog.journal import Journal, write_out
-from tasks.stores.catalog.schema import Identity, Night
+from tasks.stores.catalog.schema import Base, Identity, Night, Outbox
 from tasks.stores.files import DIGEST, read_json, safe_name, with_digest, without_digest, write_once
 from tasks.stores.layout import StoreLayout
 
@@ -205,6 +205,7 @@ def open_catalog(
     engine = opening.connect(where, busy_seconds=busy_seconds, schema=schema)
     try:
         opening.bring_up_to_date(engine, schema=schema)
+        _check_position(engine)
         if marker is not None and may_write:
             claim(layout, engine, marker)
             with opening.told_as_ours(engine):
@@ -213,6 +214,21 @@ def open_catalog(
         engine.dispose()
         raise
     return engine
+
+
+def _check_position(engine: Engine) -> None:
+    """See that the catalog is right about its journal, before anything is written because it says so.
+
+    Raises
+    ------
+    DamagedCatalogError
+        If it is not.
+    """
+    tables = [Base.metadata.tables[one.__tablename__] for one in (Identity, Outbox)]
+    with opening.told_as_ours(engine), engine.connect() as connection:
+        wrong = next(checksums.wrong_rows(connection, tables), None)
+    if wrong is not None:
+        raise opening.damaged(opening.shown(engine.url), wrong)
 
 
 def is_begun(layout: StoreLayout, where: Path | str) -> bool:

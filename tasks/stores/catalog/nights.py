@@ -79,6 +79,7 @@ def record_snapshot(
             return False
         # back to earlier settings: it counts as new, and its old history stays
         session.execute(update(Decision).where(Decision.run == again.number).values(run=None))
+        session.execute(update(Cluster).where(Cluster.born_in == again.number).values(born_in=None))
         session.delete(again)
         session.flush()
     session.merge(

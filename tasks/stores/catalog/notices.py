@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tasks.stores.catalog.facts import NoticeFact
+from tasks.stores.catalog.facts import EventName, NoticeFact
 from tasks.stores.catalog.schema import Notice
 
 
@@ -35,7 +36,14 @@ def notices(session: Session, category: str, *, only_unsent: bool) -> list[Notic
     if only_unsent:
         query = query.where(Notice.sent_at.is_(None))
     return [
-        NoticeFact(found.category, found.notice, found.night, found.event, found.payload, found.sent_at)
+        NoticeFact(
+            found.category,
+            found.notice,
+            found.night,
+            cast("EventName", found.event),
+            found.payload,
+            found.sent_at,
+        )
         for found in session.scalars(query)
     ]
 

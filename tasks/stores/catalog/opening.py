@@ -19,6 +19,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, Oper
 
 from anoclust_core.errors import AnoclustError, BusyError, ConfigError, StoreError
 from anoclust_core.masking import HIDDEN, masked, masked_text, without
+from tasks.stores.catalog import checksums
+from tasks.stores.catalog.readonly import connect_read_only, is_read_only
 
 BUSY_SECONDS: Final = 30.0
 """How long a writer waits for another one."""
@@ -27,6 +29,11 @@ LAST_PORT: Final = 65535
 
 CONNECT_SECONDS: Final = 20
 """How long a database server may take to let somebody in; the URL may say otherwise."""
+
+_UNUSABLE: Final = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM}
+)
+"""What SQLite says of the machine, not of the file."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -99,6 +106,7 @@ def bring_up_to_date(engine: Engine, *, schema: str | None = None) -> None:
         with engine.connect() as connection:
             is_done = is_current(connection)
         if not is_done:  # only then wait for those who write
+            _refuse_read_only(engine)
             with engine.execution_options(writes=True).begin() as connection:
                 _migrate(connection, schema)
 
@@ -109,20 +117,21 @@ def told_as_ours(engine: Engine) -> Iterator[None]:
     place = shown(engine.url)
     try:
         yield
-    except OperationalError as error:
-        if any(words in str(error.orig) for words in ("database is locked", "lock timeout", "locked by another")):
-            raise BusyError(f"somebody else is writing to the catalog {place}; try again in a moment") from error
-        raise StoreError(
-            f"the catalog {place} cannot be used: {_first_line(error, engine.url)}; see that it can be "
-            "reached and written"
-        ) from error
+    except sqlite3.Error as error:
+        raise _of_sqlite(error, place) from error
+    except UnicodeDecodeError as error:  # also in what SQLite says about it
+        raise damaged(place, "it holds text that is none") from error
     except DatabaseError as error:
-        if isinstance(error.orig, sqlite3.DatabaseError) and type(error.orig) is sqlite3.DatabaseError:
-            raise DamagedCatalogError(
-                f"the catalog {place} is damaged: {_first_line(error, engine.url)}; put a copy from a backup in its "
-                "place, or make it again with `anoclust store rebuild-catalog`"
+        if isinstance(error.orig, sqlite3.Error):
+            raise _of_sqlite(error.orig, place) from error
+        told = _first_line(error, engine.url)
+        if isinstance(error, OperationalError):
+            if "lock timeout" in str(error.orig):
+                raise BusyError(f"somebody else is writing to the catalog {place}; try again in a moment") from error
+            raise StoreError(
+                f"the catalog {place} cannot be used: {told}; see that it can be reached and written"
             ) from error
-        raise StoreError(f"the catalog {place} refused: {_first_line(error, engine.url)}") from error
+        raise StoreError(f"the catalog {place} refused: {told}") from error
     except StatementError as error:
         if isinstance(error.orig, AnoclustError):
             raise error.orig from None  # a value that was refused before the database saw it
@@ -138,6 +147,30 @@ def file_of(where: Path | str) -> Path | None:
     """File of a catalog in SQLite; None of one in PostgreSQL."""
     url = _url_of(where)
     return Path(str(url.database)) if url.drivername.startswith("sqlite") else None
+
+
+def _of_sqlite(error: sqlite3.Error, place: str) -> AnoclustError:
+    kind = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest says which of a kind
+    if kind in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return BusyError(f"somebody else is writing to the catalog {place}; try again in a moment")
+    if kind == sqlite3.SQLITE_READONLY:
+        return StoreError(
+            f"the catalog {place} can only be read here: the file, its folder or its disk is read-only; run the "
+            "command where it can be written"
+        )
+    if kind in _UNUSABLE:
+        return StoreError(f"the catalog {place} cannot be used: {error}; see that it can be reached and written")
+    if isinstance(error, sqlite3.IntegrityError):
+        return StoreError(f"the catalog {place} refused: {error}")
+    return damaged(place, str(error))
+
+
+def damaged(place: str, what: str) -> DamagedCatalogError:
+    """Say that a catalog is damaged, and what to do."""
+    return DamagedCatalogError(
+        f"the catalog {place} is damaged: {what}; put a copy from a backup in its place, or make it again with "
+        "`anoclust store rebuild-catalog`"
+    )
 
 
 def shown(url: URL) -> str:
@@ -216,13 +249,20 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"there cannot be a catalog at {file}: {error.strerror or error}") from error
-    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+    read_only = is_read_only(file)
+    if read_only:
+        engine = create_engine(url, creator=lambda: connect_read_only(file, busy_seconds))
+    else:
+        engine = create_engine(url, connect_args={"timeout": busy_seconds})
+    checksums.keep(engine)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = (
             None  # the driver begins no transaction by itself: also tables are then made in one
         )
+        if read_only:
+            return
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
         # where the file system has no shared memory this stays what it was, which is as safe and less parallel; beside
@@ -243,14 +283,32 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
 
 
 def _postgresql(url: URL, busy_seconds: float, schema: str | None) -> Engine:
-    options = f"-c lock_timeout={int(busy_seconds * 1000)} -c timezone=UTC"
+    # values as text are always the same: their checksums are
+    options = f"-c lock_timeout={int(busy_seconds * 1000)} -c timezone=UTC -c datestyle=ISO -c extra_float_digits=1"
     if schema is not None:
         options += f" -c search_path={schema}"
     limit = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
     try:
-        return create_engine(url, connect_args={"options": options, **limit}, pool_pre_ping=True)
+        engine = create_engine(url, connect_args={"options": options, **limit}, pool_pre_ping=True)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise ConfigError(_NO_DRIVER) from error
+    checksums.keep(engine)
+    return engine
+
+
+def _refuse_read_only(engine: Engine) -> None:
+    """Say so where a catalog would have to be brought up to date and cannot be.
+
+    Raises
+    ------
+    StoreError
+        If so.
+    """
+    if engine.dialect.name == "sqlite" and is_read_only(Path(str(engine.url.database))):
+        raise StoreError(
+            f"the catalog {shown(engine.url)} is of an older version of Anoclust, and can only be read here; run "
+            "`anoclust status` once where the store can be written: that brings the catalog up to date"
+        )
 
 
 def is_current(connection: Connection) -> bool:
@@ -283,6 +341,7 @@ def _migrate(connection: Connection, schema: str | None) -> None:
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        checksums.seal_everything(connection)
 
 
 def _first_line(error: DatabaseError, url: URL) -> str:

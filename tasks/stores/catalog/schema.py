@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    CheckConstraint,
     DateTime,
     Dialect,
     ForeignKey,
@@ -20,14 +22,26 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from anoclust_core.nights import in_utc
+from tasks.stores.catalog.facts import ClusterState, DecisionKind, EventName, NightState
 
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
 }
 """Names of constraints, the same in every database, so that a migration can name them."""
+
+
+CHECKSUM: Final = "checksum"
+"""Column of every table, see `tasks.stores.catalog.checksums`."""
+
+
+def one_of(column: str, words: object, *, name: str, beside: str = "") -> CheckConstraint:
+    """Let a column have no other values than those of a `Literal`."""
+    values = ", ".join(f"'{word}'" for word in get_args(words))
+    return CheckConstraint(f"{column} IN ({values}){beside}", name=name)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -55,6 +69,8 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, str: String}  # noqa: RUF012 - SQLAlchemy's
+
+    checksum: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0", sort_order=1)
 
 
 class Image(Base):
@@ -98,6 +114,9 @@ class Run(Base):
         ForeignKeyConstraint(["category", "snapshot"], ["snapshots.category", "snapshots.key"]),
         Index(None, "category", "night", unique=True),
         Index(None, "category", "snapshot", unique=True),
+        CheckConstraint(
+            "(night IS NULL AND snapshot IS NOT NULL) OR (night IS NOT NULL AND snapshot IS NULL)", name="kind"
+        ),
     )
 
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -110,6 +129,7 @@ class Night(Base):
     """A night."""
 
     __tablename__ = "nights"
+    __table_args__ = (one_of("state", NightState, name="state"),)
 
     category: Mapped[str] = mapped_column(primary_key=True)
     night: Mapped[date] = mapped_column(primary_key=True)
@@ -124,7 +144,10 @@ class Cluster(Base):
     """A cluster, for good: none is ever deleted that a person may have seen."""
 
     __tablename__ = "clusters"
-    __table_args__ = (ForeignKeyConstraint(["category", "merged_into"], ["clusters.category", "clusters.cluster"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["category", "merged_into"], ["clusters.category", "clusters.cluster"]),
+        one_of("state", ClusterState, name="state", beside=" AND (state <> 'merged' OR merged_into IS NOT NULL)"),
+    )
 
     category: Mapped[str] = mapped_column(primary_key=True)
     cluster: Mapped[str] = mapped_column(primary_key=True)
@@ -162,6 +185,7 @@ class Decision(Base):
     __table_args__ = (
         ForeignKeyConstraint(["category", "cluster"], ["clusters.category", "clusters.cluster"]),
         Index(None, "category", "cluster"),
+        one_of("kind", DecisionKind, name="kind"),
     )
 
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -194,6 +218,7 @@ class Notice(Base):
     """Something that others are told once: recorded with what it is about, sent afterwards."""
 
     __tablename__ = "notices"
+    __table_args__ = (one_of("event", EventName, name="event"),)
 
     category: Mapped[str] = mapped_column(primary_key=True)
     notice: Mapped[str] = mapped_column(primary_key=True)
@@ -207,6 +232,7 @@ class Identity(Base):
     """The one row that says which store the catalog is of."""
 
     __tablename__ = "identity"
+    __table_args__ = (CheckConstraint('"only" = 1', name="only"),)
 
     only: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     identity: Mapped[str | None]
