@@ -101,7 +101,10 @@ def put(
             new=[image(content, number) for content in into],
             assignments=[AssignmentFact(c, cluster, 1 / 3, 0.9) for c, cluster in into.items()],
             born={cluster: {"images": list(into)} for cluster in born},
-            tell=[NoticeFact(category, f"new {name}", day(number), "e", {"cluster": name}) for name in born],
+            tell=[
+                NoticeFact(category, f"new {name}", day(number), "anoclust.cluster.new", {"cluster": name})
+                for name in born
+            ],
         )
         catalog.conclude_night(replace(night, state="done"))
         catalog.mark_sent(category, [f"new {name}" for name in born])
