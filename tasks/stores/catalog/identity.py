@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, select, update
+from sqlalchemy import Engine, insert, inspect, select, update
 
 from anoclust_core.errors import StoreError
 from tasks.stores.catalog import checksums, opening
@@ -271,9 +271,11 @@ def claim(layout: StoreLayout, engine: Engine, marker: Marker) -> None:
     """
     with opening.told_as_ours(engine):
         with engine.connect() as connection:
-            found = connection.scalars(select(Identity.identity)).one()
+            found = connection.scalars(select(Identity.identity)).one_or_none()
         if found is None:
             with engine.execution_options(writes=True).begin() as connection:
+                if connection.scalars(select(Identity.only)).one_or_none() is None:
+                    connection.execute(insert(Identity).values(only=1, identity=None, position=0))
                 mine = update(Identity).where(Identity.identity.is_(None)).values(identity=marker.identity)
                 connection.execute(mine)
                 found = connection.scalars(select(Identity.identity)).one()
@@ -359,7 +361,8 @@ def _probed(where: Path | str, schema: str | None, busy_seconds: float) -> Found
             )
             if not inspect(connection).has_table(Identity.__tablename__):
                 return Found(True, None, 0, nights)
-            identity, position = connection.execute(select(Identity.identity, Identity.position)).one()
+            told = connection.execute(select(Identity.identity, Identity.position)).one_or_none()
+            identity, position = (None, 0) if told is None else told  # somebody may have emptied all tables
             return Found(True, identity, position, nights)
     finally:
         engine.dispose()

@@ -248,13 +248,17 @@ def _sound(layout: StoreLayout, where: Path | str, known: Known, keeper: _Keeper
     else:
         is_mine = not is_of_another(layout, where, found, known)
     if not found.is_there:
+        if opening.file_of(where) == layout.catalog:  # SQLite would take what is left beside it for part of a new one
+            for path in _files(layout.catalog):
+                keeper.keep(path)
         return found, None
     engine = opening.connect(where, schema=known.marker.schema if known.marker else None)
     try:
         if is_mine:
             opening.bring_up_to_date(engine)
             Catalog(engine).check()
-            return found, engine
+            is_emptied = bool(known.nights - found.nights) and found.position <= known.last
+            return replace(found, position=0) if is_emptied else found, engine
     except StoreError:
         if opening.file_of(where) is None:  # a schema of its own in PostgreSQL: its rows are replaced
             return replace(found, identity=None), engine
