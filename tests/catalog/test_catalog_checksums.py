@@ -106,7 +106,6 @@ def test_other_categories_are_not_read(filled: Path | str) -> None:
     ("table", "changed"),
     [
         ("clusters", "state = 'confirmee'"),
-        ("clusters", "state = 'merged', merged_into = NULL"),
         ("nights", "state = 'over'"),
         ("decisions", "kind = 'renamed'"),
         ("notices", "event = 'anoclust.news'"),

@@ -38,10 +38,10 @@ CHECKSUM: Final = "checksum"
 """Column of every table, see `tasks.stores.catalog.checksums`."""
 
 
-def one_of(column: str, words: object, *, name: str, beside: str = "") -> CheckConstraint:
+def one_of(column: str, words: object, *, name: str) -> CheckConstraint:
     """Let a column have no other values than those of a `Literal`."""
     values = ", ".join(f"'{word}'" for word in get_args(words))
-    return CheckConstraint(f"{column} IN ({values}){beside}", name=name)
+    return CheckConstraint(f"{column} IN ({values})", name=name)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -146,7 +146,7 @@ class Cluster(Base):
     __tablename__ = "clusters"
     __table_args__ = (
         ForeignKeyConstraint(["category", "merged_into"], ["clusters.category", "clusters.cluster"]),
-        one_of("state", ClusterState, name="state", beside=" AND (state <> 'merged' OR merged_into IS NOT NULL)"),
+        one_of("state", ClusterState, name="state"),
     )
 
     category: Mapped[str] = mapped_column(primary_key=True)

@@ -19,10 +19,7 @@ _CHECKS: Final = {
     "snapshots": None,
     "runs": ("kind", "(night IS NULL AND snapshot IS NOT NULL) OR (night IS NOT NULL AND snapshot IS NULL)"),
     "nights": ("state", "state IN ('begun', 'done', 'failed')"),
-    "clusters": (
-        "state",
-        "state IN ('provisional', 'confirmed', 'retired', 'merged') AND (state <> 'merged' OR merged_into IS NOT NULL)",
-    ),
+    "clusters": ("state", "state IN ('provisional', 'confirmed', 'retired', 'merged')"),
     "assignments": None,
     "decisions": (
         "kind",
