@@ -49,7 +49,7 @@ def once_begun(job: Path, then) -> threading.Thread:
             time.sleep(0.02)
         then()
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
 
