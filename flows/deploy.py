@@ -225,7 +225,8 @@ def given_settings(settings: Settings) -> dict[str, object]:
         for name, value in settings.values().items()
         if name != STORE and settings.origins[name] != DEFAULT and not settings.origins[name].startswith(PREFIX)
     }
-    if CATALOG not in given and has_secret(settings.config.night.catalog or ""):
+    catalog = settings.config.night.catalog
+    if CATALOG not in given and catalog is not None and has_secret(catalog):
         given[CATALOG] = settings.values()[CATALOG]  # by a variable: a worker that lacks it must not begin another one
     return {name: _absolute(value) if name in PATHS else value for name, value in given.items()}
 

@@ -228,3 +228,13 @@ def test_a_place_is_printed_without_its_catalog(tmp_path: Path) -> None:
     from datetime import date
 
     assert MARK not in repr(Place(StoreLayout(tmp_path), FORMS["plain"], "board", date(2026, 1, 1)))
+
+
+def test_a_deployment_without_a_catalog_is_told_of_none(tmp_path):
+    """The store's own catalog has no address: a night that was told of a hidden one would not begin."""
+    from flows.deploy import given_settings, worker_variables
+    from flows.settings import resolve
+
+    settings = resolve({"store": tmp_path}, file=None)
+    assert given_settings(settings) == {}
+    assert worker_variables(settings) == {}
