@@ -14,6 +14,7 @@ from running import assignments, run_one, work
 
 from anoclust_core.errors import StoreError
 from flows.decoding import decided_spec, settled_spec
+from flows.nights import run_nights
 from tasks.stores import inventory
 from tasks.stores.cards import embedding_spec
 from tasks.stores.checking.store import check_store
@@ -91,6 +92,25 @@ def test_first_deep_pictures_of_a_category_leave_its_plain_ones_alone(tmp_path, 
     more = run_one(data, store, config)
     assert more.work == work(images_embedded=1, pair_products=N)
     assert read_decoding(StoreLayout(store).decoding("part")) == kept
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_db")
+def test_nights_go_on_with_the_kept_range(tmp_path, checkpoint):
+    """The first night takes the range, the next one assigns its deep pictures in it, and nothing is clustered anew."""
+    config = tiny_config(checkpoint, n_clusters=2, normals="none")
+    store, name = tmp_path / "store", "TIFF, 12 bits packed"
+    fill(tmp_path / "data" / "part", name)
+    (first,) = run_nights(tmp_path / "data", store, config)
+    assert (first.error, first.reclustered) == (None, "the first time")
+    kept = read_decoding(StoreLayout(store).decoding("part"))
+    fill(tmp_path / "data" / "part", name, range(N, N + 3))
+    (second,) = run_nights(tmp_path / "data", store, config)
+    assert (second.error, second.reclustered) == (None, None)
+    assert (second.counters["assigned"], second.work["images_embedded"]) == (3, 3)
+    assert read_decoding(StoreLayout(store).decoding("part")) == kept
+    assert second.report is not None
+    assert "0 is black and 4,095 white" in second.report.read_text()
 
 
 def store_with_wrong_embeddings(tmp_path: Path, checkpoint: Path):
