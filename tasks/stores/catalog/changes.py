@@ -128,9 +128,7 @@ def everything(connection: Connection) -> dict[str, Any]:
 
 def clear(connection: Connection) -> None:
     """Take everything out of a catalog."""
-    for table in reversed(TABLES):
-        if own := _OWN.get(table.name):
-            connection.execute(update(table).values({own: None}))
+    for table in reversed(TABLES):  # a row may refer to another of its table: that is looked at when all are gone
         connection.execute(delete(table))
 
 
@@ -181,18 +179,25 @@ def number_on(connection: Connection) -> None:
 
 
 def _put(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    own = _OWN.get(table.name)
     kind = postgresql if connection.dialect.name == "postgresql" else sqlite
     keys = table.primary_key.columns.keys()
     new = kind.insert(table)
     others = {name: new.excluded[name] for name in rows[0] if name not in keys}
     statement = new.on_conflict_do_update(index_elements=keys, set_=others)
-    connection.execute(statement, [{**row, own: None} for row in rows] if own else rows)
-    if own:  # the row that it refers to may be among these
-        for row in rows:
-            if row[own] is not None:
-                matches = (table.c[name] == row[name] for name in keys)
-                connection.execute(update(table).where(*matches).values({own: row[own]}))
+    waiting = rows
+    while waiting:  # a row that refers to another of these comes after it
+        open_keys = {tuple(row[name] for name in keys) for row in waiting}
+        ready = [row for row in waiting if _referred(table, keys, row) not in open_keys]
+        if not ready:
+            raise StoreError(f"rows of {table.name} in the journal refer to each other in a circle; it is damaged")
+        connection.execute(statement, ready)
+        waiting = [row for row in waiting if _referred(table, keys, row) in open_keys]
+
+
+def _referred(table: Table, keys: Sequence[str], row: Mapping[str, Any]) -> Key | None:
+    """Key of the row of the same table that a row refers to, if any."""
+    own = _OWN.get(table.name)
+    return None if own is None or row[own] is None else (*(row[name] for name in keys[:-1]), row[own])
 
 
 def _rows(connection: Connection, table: Table, keys: Iterable[Key]) -> Iterator[RowMapping]:
