@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import text
 from stores import Store, a_life, day, live, put
 
@@ -412,21 +416,39 @@ def test_a_damaged_journal_is_kept_aside_and_written_anew(file_store: Store, lin
 
 
 def old_catalog(store: Store) -> None:
-    """Make the catalog one of before there were identities and journals, in the place where it was then."""
+    """Put the same facts into a catalog of before there were identities, journals and checksums, where it was then."""
     marker = read_marker(store.layout)
-    assert marker is not None
-    engine = opening.connect(store.where, schema=marker.schema)
-    with engine.begin() as connection:
-        for table in ("identity", "outbox"):
-            connection.execute(text(f"DROP TABLE {table}"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
-        if opening.file_of(store.where) is None:
-            names = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"))
-            for (name,) in names.all():
-                connection.execute(text(f"ALTER TABLE {name} SET SCHEMA public"))
-            connection.execute(text(f"DROP SCHEMA {marker.schema}"))
+    engine = opening.connect(store.where, schema=marker.schema if marker else None)
+    with engine.connect() as connection:
+        facts = changes.everything(connection)["changes"]
     engine.dispose()
+    store.lose_catalog()
     shutil.rmtree(store.layout.identity.parent)
+    engine = opening.connect(store.where)
+    with engine.execution_options(writes=True).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(opening.MIGRATIONS).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for table in changes.TABLES:
+            told = facts[table.name]
+            names = ", ".join(f'"{name}"' for name in told["columns"])
+            values = ", ".join(f":{name}" for name in told["columns"])
+            rows = [dict(zip(told["columns"], map(as_text, row), strict=True)) for row in told["put"]]
+            rows.sort(key=lambda row: (row.get("merged_into") or row.get("undone_by")) is not None)
+            connection.execute(text(f"INSERT INTO {table.name} ({names}) VALUES ({values})"), rows)
+        changes.number_on(connection)
+    engine.dispose()
+
+
+def as_text(value: object) -> object:
+    """Value as a statement without types takes it; moments as SQLite keeps them, without a zone."""
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if isinstance(value, str) and value.endswith("+00:00"):
+        return datetime.fromisoformat(value).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return value
 
 
 def test_an_old_store_is_taken_over_with_its_decisions(store: Store) -> None:

@@ -257,7 +257,7 @@ def _sound(layout: StoreLayout, where: Path | str, known: Known, keeper: _Keeper
         if is_mine:
             opening.bring_up_to_date(engine)
             Catalog(engine).check()
-            is_emptied = bool(known.nights - found.nights) and found.position <= known.last
+            is_emptied = bool(known.nights - found.nights) and found.position == known.last
             return replace(found, position=0) if is_emptied else found, engine
     except StoreError:
         if opening.file_of(where) is None:  # a schema of its own in PostgreSQL: its rows are replaced
