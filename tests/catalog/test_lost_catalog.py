@@ -89,8 +89,9 @@ def test_life_goes_on_as_if_nothing_had_been_lost(new_store: Callable[[str], Sto
             store.rebuild()
 
     def timeless(one: Store) -> object:
+        """Rows without moments, and without the checksum in the last column, which covers these."""
         return {
-            name: [[value for value in row if not hasattr(value, "microsecond")] for row in rows]
+            name: [[value for value in row[:-1] if not hasattr(value, "microsecond")] for row in rows]
             for name, rows in one.rows().items()
         }
 
