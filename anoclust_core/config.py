@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
 
 from anoclust_core.errors import ConfigError
-from anoclust_core.nights import zone_of
+from anoclust_core.matching.night_dates import zone_of
 from anoclust_core.records import Precision
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
@@ -259,7 +259,7 @@ class GroupConfig(_Section):
     ----------
     distance
         ``weighted_average`` between descriptors, eq. (1), or a Hausdorff distance of appendix C by its name in
-        `anoclust_core.distances`.
+        `anoclust_core.clustering.distances`.
     linkage
         How clusters are merged; Ward over a Hausdorff distance is the Lance-Williams recurrence on it.
     n_clusters

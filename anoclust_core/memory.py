@@ -139,7 +139,7 @@ def pair_plan(
     Parameters
     ----------
     block_bytes
-        Of one block task, see `anoclust_core.tiling.block_bytes`.
+        Of one block task, see `anoclust_core.pairwise.tiling.block_bytes`.
     side
         Images a side of a block.
     n_patches, dim

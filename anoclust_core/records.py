@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
-from anoclust_core.deep import Decoding, DeepRange
+from anoclust_core.embedding.deep_images import Decoding, DeepRange
 from anoclust_core.keys import KEY_LENGTH
 
 GOOD: Final = "good"
@@ -259,7 +259,7 @@ def unique_contents(images: Iterable[ImageRecord]) -> tuple[list[str], list[int]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Which images rarity is measured against, see `anoclust_core.reference`.
+    """Which images rarity is measured against, see `anoclust_core.weighting.reference`.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.orchestrator import prepare_prefect
+from flows.prefect_server.around import prepare_prefect
 
 # the history of the machine's own runs lies in Prefect's database and slows it down
 PREFECT_HOME = tempfile.mkdtemp(prefix="anoclust-benchmarks-")

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anoclust_core.backbones import build_extractor
+from anoclust_core.embedding.backbones import build_extractor
 from anoclust_core.records import EmbeddingSpec
-from tasks.stores.weights import load_state_dict
+from tasks.networks.checkpoints import load_state_dict
 
 _KEEP_BUFFERS: Final = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 """Settings of glibc with which the slow state was never seen."""

@@ -25,20 +25,20 @@ from unittest.mock import patch
 
 import numpy as np
 
-import tasks.embed as embed_stage
-from anoclust_core.backbones import FeatureExtractor, build_extractor, describe
+import tasks.stages.embed as embed_stage
 from anoclust_core.config import RunConfig
-from anoclust_core.embedding import has_native_bf16, prepare_image
+from anoclust_core.embedding.backbones import FeatureExtractor, build_extractor, describe
+from anoclust_core.embedding.extraction import has_native_bf16, prepare_image
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from benchmarks.eager import EagerProcess, eager_process
 from benchmarks.stages import PLENTY, peak_memory, without_prefect, write_manifest
 from benchmarks.timing import RUNS, in_turns, paired
 from tasks.datasets.demo import write_demo
+from tasks.images.decoding import read_image
+from tasks.images.listing import list_datasets
+from tasks.networks.checkpoints import load_state_dict, weights_identity
+from tasks.networks.openvino import converted
 from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.images import read_image
-from tasks.stores.listing import list_datasets
-from tasks.stores.networks import converted
-from tasks.stores.weights import load_state_dict, weights_identity
 
 TARGET: Final = 1.4
 """Images a second of the stage over those of the reference."""

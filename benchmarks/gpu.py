@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anoclust_core import pairwise, pairwise_torch
 from anoclust_core.bags import check_bags, normalize_patches
+from anoclust_core.pairwise import cpu, gpu
 
 RUNS: Final = 7
 
@@ -86,7 +86,7 @@ def _measure(name: str, bags: Bags, device: torch.device, runs: int, peak: float
     ways = {
         "ours, array to array": (
             n_pairs,
-            lambda: pairwise_torch.mutual_nearest_distances(left, right, device=str(device)),
+            lambda: gpu.mutual_nearest_distances(left, right, device=str(device)),
         ),
         "of that checking and copying in": (n_pairs, lambda: _take_in(left, right, device)),
         "torch.cdist, pair by pair, on the device": (
@@ -109,9 +109,7 @@ def _measure(name: str, bags: Bags, device: torch.device, runs: int, peak: float
     faster = [took / n_looped * len(left) / mine for took, mine in zip(looped, ours, strict=True)]
     print(f"  {'times as fast as torch.cdist:':42}{_spread(faster, '{:.1f}')}")
     few = bags[:COMPARED_IMAGES]
-    off = np.abs(
-        pairwise_torch.nearest_distances_within(few, device=str(device)) - pairwise.nearest_distances_within(few)
-    ).max()
+    off = np.abs(gpu.nearest_distances_within(few, device=str(device)) - cpu.nearest_distances_within(few)).max()
     print(f"  {'largest difference to the CPU:':42}{off:.1e}\n")
 
 

@@ -75,11 +75,11 @@ def _pairs(folder: Path, manifest: Path, reference: int | None) -> float:
 
 def _nights(folder: Path, sizes: Sequence[int]) -> Iterator[float]:
     """Seconds of a whole night, Prefect and report included, by the number of images before; none clusters anew."""
-    from flows.orchestrator import prepare_prefect
+    from flows.prefect_server.around import prepare_prefect
 
     prepare_prefect(debug=False)
     from anoclust_core.config import RunConfig
-    from flows.nights import run_nights
+    from flows.nights.run import run_nights
 
     config = RunConfig.model_validate(
         {

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from anoclust_core import pairwise, tiling
 from anoclust_core.bags import normalize_patches
-from anoclust_core.distances import HausdorffVariant, hausdorff_distances, pair_statistics
+from anoclust_core.clustering.distances import HausdorffVariant, hausdorff_distances, pair_statistics
+from anoclust_core.pairwise import cpu, tiling
 
 Pass = tuple[NDArray[np.float16], NDArray[np.float64] | None]
 
@@ -32,16 +32,14 @@ def compare(bags: NDArray[np.float32], *, with_means: bool) -> Pass:
     blocks = [slice(start, start + side) for start in range(0, n_images, side)]
     for at, rows in enumerate(blocks):
         if means is None:
-            nearest[rows, rows] = pairwise.nearest_distances_within(bags[rows])
+            nearest[rows, rows] = cpu.nearest_distances_within(bags[rows])
         else:
-            nearest[rows, rows], means[rows, rows] = pairwise.nearest_and_mean_distances_within(bags[rows])
+            nearest[rows, rows], means[rows, rows] = cpu.nearest_and_mean_distances_within(bags[rows])
         for columns in blocks[at + 1 :]:
             if means is None:
-                nearest[rows, columns], nearest[columns, rows] = pairwise.mutual_nearest_distances(
-                    bags[rows], bags[columns]
-                )
+                nearest[rows, columns], nearest[columns, rows] = cpu.mutual_nearest_distances(bags[rows], bags[columns])
             else:
-                found = pairwise.mutual_nearest_and_mean_distances(bags[rows], bags[columns])
+                found = cpu.mutual_nearest_and_mean_distances(bags[rows], bags[columns])
                 nearest[rows, columns], nearest[columns, rows] = found.forward, found.backward
                 means[rows, columns], means[columns, rows] = found.mean, found.mean.T
     return nearest, means

@@ -14,18 +14,18 @@ import numpy as np
 from PIL import Image
 
 from anoclust_core.config import GroupConfig, RunConfig, WeighConfig
-from anoclust_core.evaluation import evaluate
+from anoclust_core.evaluation.protocols import protocol_named
+from anoclust_core.evaluation.scores import evaluate
 from anoclust_core.memory import readable_bytes
-from anoclust_core.protocols import protocol_named
 from anoclust_core.records import ImageRecord, Reference
 from benchmarks import stages
 from benchmarks.figures import Figure
 from benchmarks.stages import peak_memory
-from tasks.group import group
-from tasks.report import report
+from tasks.stages.group import group
+from tasks.stages.report import report
+from tasks.stages.weigh import weigh
 from tasks.stores import arrays
 from tasks.stores.files import sha256_file
-from tasks.weigh import weigh
 
 SECTION = "memory"
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from anoclust_core.cells import original
 from anoclust_core.config import RunConfig
-from flows.nights import NightOutcome, run_nights
+from anoclust_core.safe_text.cells import original
+from flows.nights.run import NightOutcome, run_nights
 from flows.run import run_data
 from flows.settings import resolve
 from tasks.stores import runs

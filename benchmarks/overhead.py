@@ -30,22 +30,22 @@ from numpy.typing import NDArray
 from prefect.logging import disable_run_logger
 from threadpoolctl import threadpool_limits
 
-import tasks.embed as embed_stage
-from anoclust_core import pairwise, tiling
+import tasks.stages.embed as embed_stage
 from anoclust_core.bags import descriptors, normalize_patches
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.config import RunConfig
-from anoclust_core.rarity import expected_rarity
+from anoclust_core.pairwise import cpu, tiling
 from anoclust_core.records import DatasetManifest
-from anoclust_core.weights import soft_weights, temperature
+from anoclust_core.weighting.rarity import expected_rarity
+from anoclust_core.weighting.weights import soft_weights, temperature
 from benchmarks.figures import Figure
 from benchmarks.stages import PLENTY
 from flows.run import run_data
+from tasks.compute.dask_jobs import CORES
 from tasks.datasets.demo import write_demo
-from tasks.stores.cards import embedding_spec
-from tasks.stores.engine import CORES
+from tasks.images.listing import list_datasets
+from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import list_datasets
 
 SECTION = "overhead"
 
@@ -128,9 +128,9 @@ def _bare(manifest: DatasetManifest, config: RunConfig, store: Path) -> NDArray[
     def compare(places: tuple[slice, slice]) -> None:
         rows, columns = places
         if rows == columns:
-            nearest[rows, rows] = pairwise.nearest_distances_within(bags[rows])
+            nearest[rows, rows] = cpu.nearest_distances_within(bags[rows])
         else:
-            forward, backward = pairwise.mutual_nearest_distances(bags[rows], bags[columns])
+            forward, backward = cpu.mutual_nearest_distances(bags[rows], bags[columns])
             nearest[rows, columns], nearest[columns, rows] = forward, backward
 
     pairs = [(rows, columns) for at, rows in enumerate(parts) for columns in parts[at:]]

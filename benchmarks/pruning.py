@@ -27,14 +27,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anoclust_core.backbones import build_extractor, describe, fold_batch_norms
 from anoclust_core.config import RunConfig
-from anoclust_core.embedding import embed_images, prepare_image
+from anoclust_core.embedding.backbones import build_extractor, describe, fold_batch_norms
+from anoclust_core.embedding.extraction import embed_images, prepare_image
 from benchmarks.timing import in_turns, paired
 from tasks.datasets.demo import write_demo
-from tasks.stores.images import read_image
-from tasks.stores.listing import list_datasets
-from tasks.stores.weights import load_state_dict, weights_identity
+from tasks.images.decoding import read_image
+from tasks.images.listing import list_datasets
+from tasks.networks.checkpoints import load_state_dict, weights_identity
 
 IMAGES = 40
 LEADING = (8, 16, 32, 64)

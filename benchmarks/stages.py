@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect.logging import disable_run_logger
 
-import tasks.describe as describe_stage
-import tasks.embed as embed_stage
-import tasks.localize as localize_stage
-import tasks.pair as pair_stage
-import tasks.report as report_stage
+import tasks.stages.describe as describe_stage
+import tasks.stages.embed as embed_stage
+import tasks.stages.localize as localize_stage
+import tasks.stages.pair as pair_stage
+import tasks.stages.report as report_stage
 from anoclust_core.bags import normalize_patches
 from anoclust_core.records import (
     DatasetManifest,

@@ -11,14 +11,14 @@ from anoclust_core.records import EmbeddingSpec
 from flows.plan import pair_key, plan_run
 from flows.stages import compare_images, describe_blindly, embed_images
 from tasks import telemetry
-from tasks.evaluate import evaluate
-from tasks.group import group
-from tasks.orchestration import StageRunner
-from tasks.report import report
+from tasks.compute.dask_jobs import memory_budget
+from tasks.stages.evaluate import evaluate
+from tasks.stages.group import group
+from tasks.stages.report import report
+from tasks.stages.runner import StageRunner
+from tasks.stages.weigh import weigh
 from tasks.stores import arrays
-from tasks.stores.engine import memory_budget
 from tasks.stores.layout import StoreLayout
-from tasks.weigh import weigh
 
 
 @flow(name="cluster-category", flow_run_name="cluster {category}")

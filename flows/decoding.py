@@ -6,15 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from anoclust_core.config import RunConfig
-from anoclust_core.deep import Decoding, DeepRange
+from anoclust_core.embedding.deep_images import Decoding, DeepRange
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.versions import ALGORITHM_VERSIONS
 from flows.plan import embedding_keys
-from tasks.stores.decoding import read_decoding, sampled_range, take_over, write_decoding
-from tasks.stores.images import MAX_PIXELS
+from tasks.images.category_decoding import read_decoding, sampled_range, take_over, write_decoding
+from tasks.images.decoding import MAX_PIXELS
+from tasks.images.headers import MENDED
 from tasks.stores.layout import StoreLayout
-from tasks.stores.looking import MENDED
 
 
 def kept_spec(layout: StoreLayout, category: str, spec: EmbeddingSpec) -> EmbeddingSpec:
@@ -61,7 +61,7 @@ def _lacking(listed: DatasetManifest, spec: EmbeddingSpec) -> list[str]:
 
 
 def _ranges(listed: DatasetManifest, kinds: Sequence[str], config: RunConfig) -> list[DeepRange]:
-    from tasks.stores.engine import memory_budget  # imports Dask, which a run that finds nothing to do never needs
+    from tasks.compute.dask_jobs import memory_budget  # imports Dask, which a run that finds nothing to do never needs
 
     max_pixels = min(MAX_PIXELS, memory_budget(config.memory) // (2 * DECODE_BYTES_PER_PIXEL))
     found = []

@@ -7,12 +7,12 @@ from typing import Final
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
+from anoclust_core.evaluation.protocols import n_classes, protocol_named
 from anoclust_core.keys import content_key
-from anoclust_core.protocols import n_classes, protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
-from anoclust_core.reference import choose_reference
 from anoclust_core.versions import ALGORITHM_VERSIONS
-from tasks.stores.maps import maps_digest
+from anoclust_core.weighting.reference import choose_reference
+from tasks.images.anomaly_maps import maps_digest
 
 _LABELS_RULE: Final = "as many as there are classes, since every image has a label (protocol {})"
 

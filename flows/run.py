@@ -12,18 +12,18 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.decoding import decided_spec, settled_spec
-from flows.holding import category_held, disk_error, repairing
-from flows.orchestrator import importing, kept_if_complete, with_prefect
+from flows.exclusive import category_held, disk_error, repairing
 from flows.plan import embedding_keys, plan_run
+from flows.prefect_server.around import importing, kept_if_complete, with_prefect
 from tasks import telemetry
+from tasks.images.listing import check_enough, is_enough, list_datasets
+from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores import runs
-from tasks.stores.cards import embedding_spec
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import check_enough, is_enough, list_datasets
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import save_manifest
-from tasks.stores.recovery import sweep
+from tasks.stores.upkeep.recover import sweep
 
 
 @dataclass(frozen=True)

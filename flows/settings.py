@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from anoclust_core.config import RunConfig, flatten, nest
 from anoclust_core.errors import ConfigError
-from anoclust_core.masking import HIDDEN, masked, masked_text
+from anoclust_core.safe_text.masking import HIDDEN, masked, masked_text
 from anoclust_core.setting_texts import SETTING_TEXTS, SETTING_VALUES
-from tasks.stores.places import on_this_machine, path_of_url, shown_address, why_no_path
+from tasks.stores.addresses import on_this_machine, path_of_url, shown_address, why_no_path
 
 FILE_NAME: Final = "anoclust.toml"
 """Read from the current folder where no other file is named."""

@@ -8,18 +8,18 @@ from pathlib import Path
 from anoclust_core.config import RunConfig
 from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, EmbeddingSpec, NearestDistances, Reference
 from flows.plan import embedding_keys
-from tasks.describe import describe
-from tasks.embed import embed
-from tasks.localize import localize
-from tasks.orchestration import StageRunner
-from tasks.pair import pair
+from tasks.images.listing import check_enough
+from tasks.networks.openvino import network_file
+from tasks.stages.describe import describe
+from tasks.stages.embed import embed
+from tasks.stages.localize import localize
+from tasks.stages.pair import pair
+from tasks.stages.runner import StageRunner
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import check_enough
 from tasks.stores.manifests import load_manifest, save_manifest
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
-from tasks.stores.networks import network_file
 
 
 @dataclass(frozen=True)

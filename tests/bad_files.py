@@ -24,7 +24,7 @@ from builders import surface
 from numpy.typing import NDArray
 from PIL import Image
 
-from tasks.stores import examining
+from tasks.images import file_check
 
 CLUSTERED: Final = "clustered"
 QUARANTINED: Final = "quarantined"
@@ -354,7 +354,7 @@ def make(folder: Path, *becomes: str) -> list[Specimen]:
 @contextmanager
 def world() -> Iterator[None]:
     """Let time stand still at `CLOCK`, files change under the reader, and the system refuse what it should."""
-    hash_file, read_bytes = examining.sha256_file, Path.read_bytes
+    hash_file, read_bytes = file_check.sha256_file, Path.read_bytes
 
     def hash_or_fail(path: Path) -> str:
         if path.name == REFUSED:
@@ -373,7 +373,7 @@ def world() -> Iterator[None]:
         return read_bytes(path) + (b"more" if path.name == CHANGES_BEFORE_DECODING else b"")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examining, "now", lambda: CLOCK)
-        patch.setattr(examining, "sha256_file", hash_or_fail)
+        patch.setattr(file_check, "now", lambda: CLOCK)
+        patch.setattr(file_check, "sha256_file", hash_or_fail)
         patch.setattr(Path, "read_bytes", read_or_fail)
         yield

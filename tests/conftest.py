@@ -50,10 +50,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _settled_files() -> Iterator[None]:
     """Set the clock that files are dated by an hour ahead: tests write images and cluster them at once."""
-    from tasks.stores import examining
+    from tasks.images import file_check
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examining, "now", lambda: time.time() + 3600)
+        patch.setattr(file_check, "now", lambda: time.time() + 3600)
         yield
 
 

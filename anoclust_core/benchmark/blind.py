@@ -14,7 +14,7 @@ from anoclust_core.benchmark.geometry import Geometry
 from anoclust_core.benchmark.published_ardelean import OURS, WITHOUT_BOTH, WITHOUT_HEAD, WITHOUT_VAE
 from anoclust_core.benchmark.scoring import Measurement, score, trivial
 from anoclust_core.clustering.checks import checked_descriptors
-from anoclust_core.protocols import ARDELEAN
+from anoclust_core.evaluation.protocols import ARDELEAN
 
 CLUSTERING: Final = "ardelean_clustering"
 LOCALIZATION: Final = "ardelean_localization"

@@ -10,7 +10,7 @@ import numpy as np
 
 from anoclust_core.benchmark.columns import Column, Results
 from anoclust_core.benchmark.scoring import Measurement
-from anoclust_core.protocols import Protocol
+from anoclust_core.evaluation.protocols import Protocol
 
 NONE: Final = "–"
 """What stands for a number that there is not."""

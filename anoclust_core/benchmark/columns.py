@@ -11,7 +11,7 @@ import numpy as np
 from anoclust_core.benchmark.experiments import TAUS
 from anoclust_core.benchmark.published import GROUPS, MTD, TEXTURE
 from anoclust_core.benchmark.scoring import Measurement
-from anoclust_core.protocols import Protocol
+from anoclust_core.evaluation.protocols import Protocol
 
 Results: TypeAlias = Mapping[str, Mapping[str, Sequence[Measurement]]]
 """Measurements by category, then by experiment."""

@@ -26,17 +26,17 @@ from anoclust_core.benchmark.geometry import (
 )
 from anoclust_core.benchmark.localization import localization_scores, pixel_scores
 from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
+from anoclust_core.benchmark.resampling import mean_and_standard_error, random_subsets
 from anoclust_core.benchmark.scoring import Measurement, cluster, score, scores_of, trivial
 from anoclust_core.clustering.linkage import linkage_from_distances, linkage_tree
 from anoclust_core.clustering.methods import CLUSTERINGS
-from anoclust_core.metrics import purity_auc, purity_curve, reduction_at_purity
-from anoclust_core.protocols import Protocol
-from anoclust_core.ranking import image_auroc
-from anoclust_core.rarity import rarity_against_normals
-from anoclust_core.reference import draw
-from anoclust_core.resampling import mean_and_standard_error, random_subsets
+from anoclust_core.evaluation.partitions import purity_auc, purity_curve, reduction_at_purity
+from anoclust_core.evaluation.protocols import Protocol
+from anoclust_core.evaluation.ranking import image_auroc
 from anoclust_core.seeding import generator
-from anoclust_core.weights import soft_weights, temperature
+from anoclust_core.weighting.rarity import rarity_against_normals
+from anoclust_core.weighting.reference import draw
+from anoclust_core.weighting.weights import soft_weights, temperature
 
 TAUS: Final = ("0.1sd", "0.2sd", "0.3sd", "0.5sd", "0.75sd")
 """Temperatures that model selection chooses from."""

@@ -18,11 +18,11 @@ from PIL import Image
 from anoclust_core.arrays import WHOLE, checked_array, checked_sequence
 from anoclust_core.bags import check_bags
 from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
-from anoclust_core.distances import HausdorffVariant, PairStatistics, hausdorff_distances
+from anoclust_core.clustering.distances import HausdorffVariant, PairStatistics, hausdorff_distances
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.pooling import average_pool, bag_of_words, gem_pool, max_pool, spoc_pool
-from anoclust_core.rarity import expected_rarity, maximum_rarity, minimum_rarity, rarity_against_normals
-from anoclust_core.weights import hard_weights, hybrid_weights, mask_weights, soft_weights, temperature
+from anoclust_core.weighting.pooling import average_pool, bag_of_words, gem_pool, max_pool, spoc_pool
+from anoclust_core.weighting.rarity import expected_rarity, maximum_rarity, minimum_rarity, rarity_against_normals
+from anoclust_core.weighting.weights import hard_weights, hybrid_weights, mask_weights, soft_weights, temperature
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 RarityKind: TypeAlias = Literal["expectation", "maximum", "minimum", "normals"]
@@ -123,7 +123,7 @@ class Geometry:
 
 
 def rarity_of(category: CategoryArrays, kind: RarityKind) -> NDArray[np.float64]:
-    """Rarity of every patch, shape ``(n_images, n_patches)``, see `anoclust_core.rarity`.
+    """Rarity of every patch, shape ``(n_images, n_patches)``, see `anoclust_core.weighting.rarity`.
 
     Raises
     ------

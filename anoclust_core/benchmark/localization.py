@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from anoclust_core.arrays import LABELS, TRUTHS, checked_array, checked_sequence
 from anoclust_core.benchmark.geometry import enlarged
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.protocols import Protocol
-from anoclust_core.ranking import image_auroc, per_region_overlap, pixel_auroc
+from anoclust_core.evaluation.protocols import Protocol
+from anoclust_core.evaluation.ranking import image_auroc, per_region_overlap, pixel_auroc
 from anoclust_core.records import GOOD
 
 

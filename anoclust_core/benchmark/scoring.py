@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from anoclust_core.arrays import LABELS, checked_sequence
 from anoclust_core.benchmark.geometry import Geometry
 from anoclust_core.clustering.methods import CLUSTERINGS, cluster_descriptors, cluster_distances
-from anoclust_core.evaluation import evaluate
-from anoclust_core.protocols import Protocol, n_classes
+from anoclust_core.evaluation.protocols import Protocol, n_classes
+from anoclust_core.evaluation.scores import evaluate
 from anoclust_core.seeding import generator
 
 TRIVIAL = "trivial"

@@ -26,7 +26,7 @@ from anoclust_core.benchmark.columns import Results, columns_of
 from anoclust_core.benchmark.experiments import PURITIES
 from anoclust_core.benchmark.published import MAX_HAUSDORFF, WEIGHTED
 from anoclust_core.clustering.methods import CLUSTERINGS
-from anoclust_core.protocols import Protocol
+from anoclust_core.evaluation.protocols import Protocol
 from anoclust_core.records import EmbeddingSpec
 
 PAPER_BACKBONE: Final = "wide_resnet50_2"

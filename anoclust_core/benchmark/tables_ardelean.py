@@ -21,8 +21,8 @@ from anoclust_core.benchmark.published_ardelean import FCA, FCA_VAE, OURS, SOHN_
 from anoclust_core.benchmark.scoring import TRIVIAL, Measurement
 from anoclust_core.clustering.methods import CLUSTERINGS
 from anoclust_core.config import BlindConfig
-from anoclust_core.evaluation import GOOD_AGAINST_DEFECT, ONE_CLUSTER
-from anoclust_core.protocols import ARDELEAN
+from anoclust_core.evaluation.protocols import ARDELEAN
+from anoclust_core.evaluation.scores import GOOD_AGAINST_DEFECT, ONE_CLUSTER
 from anoclust_core.records import EmbeddingSpec
 
 _WARD = CLUSTERINGS["ward"].title

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.localization.blur import blur_matrix
 from anoclust_core.localization.checks import check_feature_map, check_map, check_maps
-from anoclust_core.weights import soft_weights
+from anoclust_core.weighting.weights import soft_weights
 
 TAU: Final = 0.002
 """Temperature of a descriptor's weights, in the unit of the anomaly maps, as published."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.metrics import Scores as Scores
+from anoclust_core.evaluation.partitions import Scores as Scores
 
 
 @dataclass(frozen=True)

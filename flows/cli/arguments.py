@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from anoclust_core.masking import HIDDEN, masked, masked_text
+from anoclust_core.safe_text.masking import HIDDEN, masked, masked_text
 
 _GIVEN: Final = "_ANOCLUST_ARGUMENTS"
 """Variable that the arguments are handed over in: only the user's own processes can read it."""

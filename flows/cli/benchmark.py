@@ -94,7 +94,7 @@ def benchmark(
     with Messages(debug):
         from rich.console import Console
 
-        from flows.benchmark import (
+        from flows.benchmark.run import (
             ARDELEAN_TABLES,
             EXPERIMENT_OF_FIGURE,
             EXPERIMENT_OF_TABLE,
@@ -102,9 +102,9 @@ def benchmark(
             default_tables,
             run_benchmark,
         )
-        from flows.console import StageBars
         from flows.settings import resolve
-        from tasks.stores.places import on_this_machine
+        from flows.terminal.progress import StageBars
+        from tasks.stores.addresses import on_this_machine
 
         out = on_this_machine(out, "--out", ConfigError)
         settings = resolve(flags, file=config)

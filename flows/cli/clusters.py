@@ -41,8 +41,8 @@ def list_clusters(
 ) -> None:
     """Print the clusters of a category: identity, name, images, state, when it was born."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
-        from flows.night_tables import clusters_table
-        from flows.tables import print_table
+        from flows.terminal.nights import clusters_table
+        from flows.terminal.runs import print_table
 
         found = [one for one in catalog.clusters(category) if everything or one.state in {"provisional", "confirmed"}]
         if as_json:
@@ -63,8 +63,8 @@ def show(
 ) -> None:
     """Print one cluster: its images night by night, the surest first, and what happened to it."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
-        from flows.night_tables import clusters_table, history_lines
-        from flows.tables import print_table
+        from flows.terminal.nights import clusters_table, history_lines
+        from flows.terminal.runs import print_table
 
         found = catalog.cluster(category, cluster)
         members = [fact for fact in catalog.assignments(category) if fact.cluster == found.cluster]
@@ -108,7 +108,7 @@ def history(
 ) -> None:
     """Print what happened to clusters, the first first: births, re-clusterings with their evidence, decisions."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
-        from flows.night_tables import history_lines
+        from flows.terminal.nights import history_lines
 
         found = catalog.history(category, cluster)
         if as_json:
@@ -223,8 +223,8 @@ def undo(
 @contextmanager
 def _catalog(store: str | None, config: Path | None, category: str) -> Iterator[Catalog]:
     """Open the catalog of a store that has the category."""
+    from flows.nights.status import catalog_of, known_category
     from flows.settings import resolve
-    from flows.status import catalog_of, known_category
     from tasks.stores.catalog.catalog import Catalog
     from tasks.stores.layout import existing_store
 
@@ -243,7 +243,7 @@ def _contents(catalog: Catalog, category: str, named: list[str]) -> list[str]:
     ConfigError
         If there is no such image, or more than one.
     """
-    from tasks.stores.walking import one_line
+    from tasks.images.folders import one_line
 
     names = [name for given in named for name in (_listed(given[1:]) if given.startswith("@") else [given])]
     images = catalog.images(category)
@@ -276,8 +276,8 @@ def _listed(file: str) -> list[str]:
     ConfigError
         If it cannot be read.
     """
-    from tasks.stores.places import on_this_machine
-    from tasks.stores.texts import read_given_text
+    from tasks.images.texts import read_given_text
+    from tasks.stores.addresses import on_this_machine
 
     try:
         lines = read_given_text(on_this_machine(file, "@FILE", ConfigError)).lines

@@ -28,7 +28,7 @@ def show(config: ConfigFile = None, as_json: Json = False, debug: Debug = False)
             rows = {name: {"value": value, "origin": settings.origins[name]} for name, value in values.items()}
             typer.echo(json.dumps(rows, indent=2))
             return
-        from flows.tables import print_table, settings_table
+        from flows.terminal.runs import print_table, settings_table
 
         print_table(settings_table(values, settings.origins))
         typer.echo(
@@ -46,8 +46,8 @@ def init(
     """Write a file with every setting, its meaning and its default, commented out."""
     with Messages(debug):
         from flows.settings import commented_file
+        from tasks.stores.addresses import on_this_machine
         from tasks.stores.files import write_text
-        from tasks.stores.places import on_this_machine
 
         out = on_this_machine(out, "--out", ConfigError)
         if out.exists() and not force:

@@ -33,12 +33,12 @@ def maps(
     with Messages(debug):
         from rich.console import Console
 
-        from flows.console import StageBars
         from flows.settings import resolve
-        from tasks.export import export_maps
-        from tasks.stores.history import chosen_runs
+        from flows.terminal.progress import StageBars
+        from tasks.export.maps import export_maps
+        from tasks.stores.addresses import on_this_machine
         from tasks.stores.layout import existing_store
-        from tasks.stores.places import on_this_machine
+        from tasks.stores.upkeep.past_runs import chosen_runs
 
         out = on_this_machine(out, "--out", ConfigError)
         layout = existing_store(resolve({"store": store}, file=config).store)
@@ -76,13 +76,13 @@ def clusters(
 ) -> None:
     """Write where every image of a category is now: the lasting clusters of its nights, with names and confidence."""
     with Messages(debug):
+        from flows.nights.status import catalog_of, known_category
         from flows.settings import resolve
-        from flows.status import catalog_of, known_category
-        from tasks.export_clusters import FORMATS, cluster_table
+        from tasks.export.clusters import FORMATS, cluster_table
+        from tasks.stores.addresses import on_this_machine
         from tasks.stores.catalog.catalog import Catalog
         from tasks.stores.files import safe_name
         from tasks.stores.layout import existing_store
-        from tasks.stores.places import on_this_machine
 
         if out is not None:
             out = on_this_machine(out, "--out", ConfigError)

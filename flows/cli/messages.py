@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from anoclust_core.errors import AnoclustError, StoreError
-from anoclust_core.masking import masked_text
+from anoclust_core.safe_text.masking import masked_text
 
 _UsageError: Final[Any] = typer.BadParameter.__mro__[1]
 """A wrong command line, as Typer finds it."""

@@ -17,7 +17,7 @@ from flows.cli.options import ConfigFile, Debug, Json, Store, how_many, setting
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flows.nights import NightOutcome
+    from flows.nights.run import NightOutcome
     from flows.settings import Settings
 
 
@@ -182,10 +182,10 @@ def backfill(
     with Messages(debug):
         from rich.console import Console
 
-        from flows.backfill import nights_between, run_backfill
-        from flows.console import StageBars
+        from flows.nights.backfill import nights_between, run_backfill
         from flows.settings import resolve
-        from tasks.stores.listing import list_categories
+        from flows.terminal.progress import StageBars
+        from tasks.images.listing import list_categories
 
         settings = resolve(flags, file=config)
         nights = nights_between(first, last)
@@ -219,10 +219,10 @@ def status(
 ) -> None:
     """Print where every category stands: last night, images, clusters, what is unknown, when all was clustered."""
     with Messages(debug):
-        from flows.night_tables import status_table
+        from flows.nights.status import catalog_of, status_of
         from flows.settings import resolve
-        from flows.status import catalog_of, status_of
-        from flows.tables import print_table
+        from flows.terminal.nights import status_table
+        from flows.terminal.runs import print_table
         from tasks.stores.layout import existing_store
 
         settings = resolve({"store": store, "night.catalog": catalog}, file=config)
@@ -258,8 +258,8 @@ def _run(
     """Run the night, show progress, and fail at the end if a category failed."""
     from rich.console import Console
 
-    from flows.console import StageBars
-    from flows.nights import run_nights
+    from flows.nights.run import run_nights
+    from flows.terminal.progress import StageBars
 
     with StageBars(Console(stderr=True)) as bars:
         found = run_nights(
@@ -288,8 +288,8 @@ def _collected(found: Iterable[NightOutcome], debug: bool) -> list[NightOutcome]
 
 def _print(outcomes: list[NightOutcome], as_json: bool) -> None:
     """Print what was done, and fail at the end if a category failed."""
-    from flows.night_tables import night_lines, nights_table
-    from flows.tables import print_table
+    from flows.terminal.nights import night_lines, nights_table
+    from flows.terminal.runs import print_table
 
     if as_json:
         typer.echo(json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False))

@@ -25,7 +25,7 @@ def prepare_demo(
 ) -> None:
     """Make the demo images: three surfaces with normals and four types of defect, in the MVTec layout with masks."""
     with Messages(debug):
-        from tasks.stores.places import on_this_machine
+        from tasks.stores.addresses import on_this_machine
 
         make_demo(on_this_machine(out, "OUT", ConfigError), seed)
 
@@ -71,7 +71,7 @@ def make_demo(out: Path, seed: int) -> None:
     """Write the demo's images with a progress bar."""
     from rich.console import Console
 
-    from flows.console import StageBars
+    from flows.terminal.progress import StageBars
     from tasks.datasets.demo import write_demo
 
     with StageBars(Console(stderr=True)) as bars:
@@ -81,7 +81,7 @@ def make_demo(out: Path, seed: int) -> None:
 
 def _save_manifest(made: Any, out: Path) -> None:
     from tasks.datasets.public import write_manifest
-    from tasks.stores.places import on_this_machine
+    from tasks.stores.addresses import on_this_machine
 
     out = on_this_machine(out, "--out", ConfigError)
     write_manifest(made.frame, out)

@@ -14,10 +14,10 @@ from flows.cli.options import ConfigFile, Debug, DemoSeed, Json, Store, setting
 from flows.cli.prepare import make_demo
 
 if TYPE_CHECKING:
-    from flows.console import StageBars
     from flows.run import CategoryOutcome
     from flows.settings import Settings
-    from tasks.export import ExportedMaps
+    from flows.terminal.progress import StageBars
+    from tasks.export.maps import ExportedMaps
 
 DEFAULT_DEMO = Path("anoclust-demo")
 
@@ -120,7 +120,7 @@ def demo(
     """
     with Messages(debug):
         from flows.settings import resolve
-        from tasks.stores.places import on_this_machine
+        from tasks.stores.addresses import on_this_machine
 
         out = on_this_machine(out, "--out", ConfigError)
         # nobody else writes these images, so there is nothing to wait for
@@ -136,9 +136,9 @@ def _cluster(
     """Run, show progress and the table, and fail at the end if a category failed."""
     from rich.console import Console
 
-    from flows.console import StageBars, outcome_lines, outcomes_json, results_table
     from flows.run import run_data
-    from tasks.stores.places import on_this_machine
+    from flows.terminal.progress import StageBars, outcome_lines, outcomes_json, results_table
+    from tasks.stores.addresses import on_this_machine
 
     data = on_this_machine(data, "DATA")
     if maps is not None:
@@ -186,7 +186,7 @@ def _write_maps(outcome: CategoryOutcome, run: Path, store: Path, maps: Path, ba
     StoreError
         If they cannot be made or written; the run is finished all the same.
     """
-    from tasks.export import export_maps
+    from tasks.export.maps import export_maps
     from tasks.stores.layout import StoreLayout
 
     def progress(done: int, total: int) -> None:

@@ -26,9 +26,9 @@ def show(
     with Messages(debug):
         from anoclust_core.errors import StoreError
         from flows.settings import resolve
-        from flows.tables import run_lines
-        from tasks.stores.history import newest_runs
+        from flows.terminal.runs import run_lines
         from tasks.stores.layout import existing_store
+        from tasks.stores.upkeep.past_runs import newest_runs
 
         layout = existing_store(resolve({"store": store}, file=config).store)
         found = newest_runs(layout, category, limit)

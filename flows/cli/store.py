@@ -24,8 +24,8 @@ app = typer.Typer(
 def size(store: Store = None, config: ConfigFile = None, as_json: Json = False, debug: Debug = False) -> None:
     """Print the bytes on disk of every category, by what they are for."""
     with Messages(debug):
-        from flows.tables import print_table, sizes_table
-        from tasks.stores.inventory import store_size
+        from flows.terminal.runs import print_table, sizes_table
+        from tasks.stores.upkeep.inventory import store_size
 
         found = store_size(_layout(_settings(store, config)))
         if as_json:
@@ -54,9 +54,9 @@ def check(
         from rich.console import Console
 
         from anoclust_core.errors import StoreError
-        from flows.console import StageBars
-        from flows.tables import human_bytes
-        from tasks.stores.checking.store import check_store
+        from flows.terminal.progress import StageBars
+        from flows.terminal.runs import human_bytes
+        from tasks.store_check.store import check_store
 
         settings = _settings(store, config)
         layout = _layout(settings)
@@ -110,8 +110,8 @@ def gc(
     Files that are not Anoclust's are never touched.
     """
     with Messages(debug):
-        from flows.tables import human_bytes, print_table, removals_table
-        from tasks.stores.collecting import collect, parse_age
+        from flows.terminal.runs import human_bytes, print_table, removals_table
+        from tasks.stores.upkeep.collect import collect, parse_age
 
         age = parse_age(keep)
         settings = _settings(store, config, wait_seconds=wait_seconds)
@@ -148,10 +148,10 @@ def rebuild_catalog(
     with Messages(debug):
         from rich.console import Console
 
-        from flows.console import StageBars
-        from flows.night_tables import rebuilt_lines
+        from flows.terminal.nights import rebuilt_lines
+        from flows.terminal.progress import StageBars
         from tasks.stores.catalog.rebuild import rebuild_catalog as rebuild
-        from tasks.stores.tonight import NightRules
+        from tasks.stores.nights.arrivals import NightRules
 
         settings = _settings(store, config, wait_seconds=wait_seconds, **{"night.catalog": catalog})
         layout = _layout(settings)

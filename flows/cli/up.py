@@ -12,7 +12,7 @@ from flows.cli.messages import Messages
 from flows.cli.options import ConfigFile, Debug, Store, setting
 
 if TYPE_CHECKING:
-    from flows.deploy import Nights
+    from flows.deploy.deployments import Nights
     from flows.settings import Settings
 
 Data = Annotated[
@@ -72,7 +72,7 @@ def up(
     Ctrl-C ends all of it. Every finished part of a night that was going on is kept; the next one goes on from there.
     """
     with Messages(debug):
-        from flows.orchestrator import prepare_prefect
+        from flows.prefect_server.around import prepare_prefect
         from flows.settings import resolve
         from tasks.stores.catalog.identity import is_begun
         from tasks.stores.layout import StoreLayout
@@ -81,7 +81,7 @@ def up(
         layout = StoreLayout(settings.store.absolute())
         is_begun(layout, settings.config.night.catalog or layout.catalog)  # a lost one is told now, not every night
         prepare_prefect(debug)
-        from flows.deploy_serve import serve
+        from flows.deploy.serve import serve
 
         serve(_nights(data, settings, at, notify, files), port=port, tell=typer.echo)
 
@@ -103,12 +103,12 @@ def apply(
     and one that finds dead runs. What was switched off or changed in the UI stays as it is. Prints what it changed.
     """
     with Messages(debug):
-        from flows.orchestrator import prepare_prefect
+        from flows.prefect_server.around import prepare_prefect
         from flows.settings import resolve
 
         settings = resolve({"store": store, "night.timezone": timezone}, file=config)
         prepare_prefect(debug)
-        from flows.deploy import connected
+        from flows.deploy.deployments import connected
 
         nights = _nights(data, settings, at, notify, files)
         with connected() as client:
@@ -123,8 +123,8 @@ def apply(
 def catch_up(debug: Debug = False) -> None:
     """Cancel late runs, all but the newest of every category; give it before a worker starts after an outage."""
     with Messages(debug):
-        from flows.deploy import cancel_late, connected
-        from flows.orchestrator import prepare_prefect
+        from flows.deploy.deployments import cancel_late, connected
+        from flows.prefect_server.around import prepare_prefect
 
         prepare_prefect(debug)
         with connected() as client:
@@ -133,9 +133,9 @@ def catch_up(debug: Debug = False) -> None:
 
 def _nights(data: Path, settings: Settings, at: str, notify: str | None, files: Path | None) -> Nights:
     """Collect what the commands register."""
-    from flows.deploy import Nights, daily, given_settings, worker_variables
-    from flows.deploy_files import FOLDER
-    from tasks.stores.places import on_this_machine
+    from flows.deploy.deployments import Nights, daily, given_settings, worker_variables
+    from flows.deploy.files import FOLDER
+    from tasks.stores.addresses import on_this_machine
 
     return Nights(
         data=on_this_machine(data, "--data"),

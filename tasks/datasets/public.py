@@ -16,10 +16,10 @@ import pandas as pd
 
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import GOOD
+from tasks.images.decoding import IMAGE_SUFFIXES
+from tasks.images.texts import read_given_text
+from tasks.stores.addresses import on_this_machine
 from tasks.stores.files import write_text
-from tasks.stores.images import IMAGE_SUFFIXES
-from tasks.stores.places import on_this_machine
-from tasks.stores.texts import read_given_text
 from tasks.stores.written_tables import csv_of_frame
 
 COLUMNS: Final = ("path", "category", "split", "label", "mask")

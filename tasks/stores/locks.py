@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from anoclust_core.errors import BusyError, DamagedError, StoreError
 from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
 from tasks.stores.layout import StoreLayout
-from tasks.stores.recovery import clear_place
+from tasks.stores.upkeep.recover import clear_place
 
 POLL_SECONDS: Final = 0.1
 """How often a waiting run tries to get the lock."""

@@ -17,13 +17,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core import pairwise, tiling
 from anoclust_core.errors import StoreError
 from anoclust_core.keys import content_key
 from anoclust_core.memory import CACHED_BYTES, READ_BYTES
+from anoclust_core.pairwise import cpu, tiling
 from anoclust_core.records import DatasetManifest, Reference, unique_contents
-from anoclust_core.reference import reference_contents
-from tasks.stores import arrays, devices
+from anoclust_core.weighting.reference import reference_contents
+from tasks.compute import pair_device
+from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 
 STORED_DTYPE: Final = "float16"
@@ -338,29 +339,29 @@ def compute_block(block: Block) -> int:
     n_products
         Matrix products computed.
     """
-    device = devices.choose_worker_device(block.device)
+    device = pair_device.choose_worker_device(block.device)
     bags = _bags.read(block.embeddings, block.rows)
     folder, r, c = block.forward
     if block.rows == block.columns:
         if block.with_means:
-            within, means = pairwise.nearest_and_mean_distances_within(bags)
+            within, means = cpu.nearest_and_mean_distances_within(bags)
             arrays.write_block(folder, _MEANS, (r, c), means)
         else:
-            within = devices.nearest_distances_within(bags, device=device)
+            within = pair_device.nearest_distances_within(bags, device=device)
         arrays.write_block(folder, _DISTANCES, (r, c, 0), within)
         return block.n_products
     others = _bags.read(block.embeddings, block.columns)
     if block.backward is None:
-        arrays.write_block(folder, _DISTANCES, (r, c, 0), devices.nearest_distances(bags, others, device=device))
+        arrays.write_block(folder, _DISTANCES, (r, c, 0), pair_device.nearest_distances(bags, others, device=device))
         return block.n_products
     back_folder, back_r, back_c = block.backward
     if block.with_means:
-        found = pairwise.mutual_nearest_and_mean_distances(bags, others)
+        found = cpu.mutual_nearest_and_mean_distances(bags, others)
         forward, backward = found.forward, found.backward
         arrays.write_block(folder, _MEANS, (r, c), found.mean)
         arrays.write_block(back_folder, _MEANS, (back_r, back_c), found.mean.T)
     else:
-        forward, backward = devices.mutual_nearest_distances(bags, others, device=device)
+        forward, backward = pair_device.mutual_nearest_distances(bags, others, device=device)
     arrays.write_block(folder, _DISTANCES, (r, c, 0), forward)
     arrays.write_block(back_folder, _DISTANCES, (back_r, back_c, 0), backward)
     return block.n_products

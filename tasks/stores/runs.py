@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from anoclust_core.deep import DeepRange
+from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.errors import DamagedError, StoreError
 from tasks.stores.files import (
     new_folder,

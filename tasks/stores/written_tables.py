@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from anoclust_core.cells import safe_cell
+from anoclust_core.safe_text.cells import safe_cell
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.benchmark.tables_ardelean import BlindSetting
 from anoclust_core.clustering.methods import CLUSTERINGS
 from anoclust_core.config import BlindConfig, WeighConfig
-from anoclust_core.protocols import ARDELEAN
+from anoclust_core.evaluation.protocols import ARDELEAN
 from anoclust_core.records import EmbeddingSpec
 
 SPEC = EmbeddingSpec(

@@ -22,13 +22,13 @@ from anoclust_core.benchmark.geometry import (
     rarity_of,
     subset_rarities,
 )
+from anoclust_core.benchmark.resampling import random_subsets
 from anoclust_core.benchmark.tables import Setting
-from anoclust_core.distances import pair_statistics
+from anoclust_core.clustering.distances import pair_statistics
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.pairwise import nearest_and_mean_distances_within, nearest_distances
-from anoclust_core.protocols import SOHN
+from anoclust_core.evaluation.protocols import SOHN
+from anoclust_core.pairwise.cpu import nearest_and_mean_distances_within, nearest_distances
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.resampling import random_subsets
 
 N, GRID = 14, (3, 4)
 SPEC = EmbeddingSpec("efficientnet_lite2", "t", "w", (3,), 256, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (16, 16), 120)
@@ -185,7 +185,7 @@ def test_only_the_methods_asked_for(category, name):
 
 def test_methods_have_one_list_of_names():
     """The command line's names, which are read without importing the experiments, are the experiments' own."""
-    from flows.benchmark import METHOD_NAMES
+    from flows.benchmark.run import METHOD_NAMES
 
     assert tuple(METHODS) == METHOD_NAMES
 

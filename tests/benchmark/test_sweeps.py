@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from builders import unit_bags
 
-from anoclust_core import pairwise
 from anoclust_core.benchmark.geometry import CategoryArrays, rarity_of, weighted
+from anoclust_core.clustering.distances import PairStatistics
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
-from anoclust_core.distances import PairStatistics
-from anoclust_core.evaluation import evaluate
-from anoclust_core.protocols import SOHN
+from anoclust_core.evaluation.protocols import SOHN
+from anoclust_core.evaluation.scores import evaluate
+from anoclust_core.pairwise import cpu
 
 N, GRID, DIM = 583, (16, 16), 120
 
@@ -21,8 +21,8 @@ N, GRID, DIM = 583, (16, 16), 120
 @pytest.mark.slow
 def test_a_thousand_settings_on_magnetic_tiles_size(monkeypatch, print_table):
     """100 temperatures x 10 numbers of clusters for 583 images take less than a minute and compare no two images."""
-    for name in [name for name in dir(pairwise) if "distances" in name]:
-        monkeypatch.delattr(pairwise, name)
+    for name in [name for name in dir(cpu) if "distances" in name]:
+        monkeypatch.delattr(cpu, name)
     draws = np.random.default_rng(0)
     patches = GRID[0] * GRID[1]
     nearest = draws.random((N, 1, patches), np.float32)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from anoclust_core.matching.partitions import match_partitions
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, SnapshotFact
-from tasks.stores.snapshots import Frozen
+from tasks.stores.nights.snapshots import Frozen
 
 FIRST = date(2026, 11, 1)
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -19,7 +19,7 @@ from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, Not
 from tasks.stores.catalog.identity import read_marker
 from tasks.stores.catalog.rebuild import Rebuilt, rebuild_catalog
 from tasks.stores.layout import StoreLayout
-from tasks.stores.tonight import NightRules
+from tasks.stores.nights.arrivals import NightRules
 
 FIRST = date(2026, 11, 1)
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

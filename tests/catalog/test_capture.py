@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from anoclust_core.errors import ConfigError
-from anoclust_core.nights import zone_of
+from anoclust_core.matching.night_dates import zone_of
 from tasks.stores.catalog.capture import captured_at, parse_rules
 
 BERLIN = zone_of("Europe/Berlin")

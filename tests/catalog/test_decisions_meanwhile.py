@@ -29,7 +29,7 @@ from tasks.stores.catalog import catalog as catalogs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, SnapshotFact
 from tasks.stores.layout import StoreLayout
-from tasks.stores.snapshots import Frozen
+from tasks.stores.nights.snapshots import Frozen
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +76,7 @@ Work = Callable[[StoreLayout], object]
 @pytest.fixture(params=["re-clustering", "night"])
 def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Work:
     """Give the task that records a re-clustering of everything, or a night with a new cluster."""
-    from tasks import adopt, assign
+    from tasks.night import adopt, assign
 
     everything = dict(sorted((OLD | NEW).items()))
     pooled = _descriptors(everything)

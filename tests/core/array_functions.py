@@ -13,14 +13,14 @@ import torch
 
 import anoclust_core
 from anoclust_core.benchmark.geometry import CategoryArrays, Geometry
+from anoclust_core.clustering.distances import pair_statistics
 from anoclust_core.clustering.linkage import linkage_tree
-from anoclust_core.distances import pair_statistics
+from anoclust_core.evaluation.protocols import ARDELEAN, SOHN
 from anoclust_core.localization.contrastive import ProjectionHead
 from anoclust_core.localization.relations import draw_cells
 from anoclust_core.localization.vae import FeatureVae, channel_ranges
 from anoclust_core.matching.prototypes import fit_prototypes
-from anoclust_core.pairwise import nearest_distances_within
-from anoclust_core.protocols import ARDELEAN, SOHN
+from anoclust_core.pairwise.cpu import nearest_distances_within
 from anoclust_core.records import EmbeddingSpec
 
 ARRAYS: Final = ("NDArray", "ArrayLike", "Tensor", "Floats", "FloatArray", "FeatureStack")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from anoclust_core.cells import original, safe_cell
+from anoclust_core.safe_text.cells import original, safe_cell
 
 TEXTS = st.one_of(st.text(max_size=20), st.text("'\"=+-@\t\r\n; a1.,＝＋－＠\u200b", max_size=8))
 

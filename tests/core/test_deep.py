@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anoclust_core.deep import ENOUGH_IMAGES, DeepRange, choose_range, range_note, to_bytes, turned
+from anoclust_core.embedding.deep_images import ENOUGH_IMAGES, DeepRange, choose_range, range_note, to_bytes, turned
 from anoclust_core.errors import ArrayContractError
 
 

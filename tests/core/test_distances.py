@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, directed_hausdorff
 
-from anoclust_core import pairwise
 from anoclust_core.bags import descriptors, normalize_patches
-from anoclust_core.distances import (
+from anoclust_core.clustering.distances import (
     HausdorffVariant,
     PairStatistics,
     hausdorff_distances,
@@ -21,13 +20,14 @@ from anoclust_core.distances import (
     weighted_average_distances_of_bags,
 )
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.pairwise import (
+from anoclust_core.pairwise import cpu
+from anoclust_core.pairwise.cpu import (
     mutual_nearest_and_mean_distances,
     mutual_nearest_distances,
     nearest_and_mean_distances_within,
     nearest_distances_within,
 )
-from anoclust_core.weights import soft_weights
+from anoclust_core.weighting.weights import soft_weights
 
 Bags = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -351,7 +351,7 @@ def test_how_much_is_computed_at_a_time_does_not_matter(values: int, monkeypatch
     bags, others = random_bags(rng, 4, 6, 10), random_bags(rng, 5, 9, 10)
     others[1, 2:6] = bags[3, :4] = bags[2, 1:5]
     expected, expected_within = mutual_nearest_and_mean_distances(bags, others), nearest_and_mean_distances_within(bags)
-    monkeypatch.setattr(pairwise, "DOUBLE_PRODUCT_VALUES", values)
+    monkeypatch.setattr(cpu, "DOUBLE_PRODUCT_VALUES", values)
     found, found_within = mutual_nearest_and_mean_distances(bags, others), nearest_and_mean_distances_within(bags)
     for one, other in [
         (found.forward, expected.forward),

@@ -47,7 +47,7 @@ RULES = {
         ("anoclust_core/", "tasks/", "flows/"), frozenset({"zarr", "numcodecs"}), "tasks/stores/arrays.py"
     ),
     "one file knows Dask": Rule(
-        ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/stores/engine.py"
+        ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/compute/dask_jobs.py"
     ),
     "one folder knows the database": Rule(
         ("anoclust_core/", "tasks/", "flows/"),
@@ -193,13 +193,13 @@ def test_deciding_that_nothing_is_to_do_is_fast() -> None:
         ("anoclust_core/bags.py", "if TYPE_CHECKING:\n    import prefect", CORE_RULE),
         ("anoclust_core/bags.py", "importlib.import_module('rich.table')", CORE_RULE),
         ("anoclust_core/keys.py", "from urllib.request import urlopen", "core opens no connection"),
-        ("tasks/pair.py", "from flows.plan import plan_run", "tasks import no flow and no command line"),
+        ("tasks/stages/pair.py", "from flows.plan import plan_run", "tasks import no flow and no command line"),
         ("tasks/stores/files.py", "import prefect.artifacts", "stores and data sets know no Prefect"),
-        ("tasks/pair.py", "from zarr.codecs import Crc32cCodec", "one file knows Zarr"),
+        ("tasks/stages/pair.py", "from zarr.codecs import Crc32cCodec", "one file knows Zarr"),
         ("flows/run.py", "from distributed import Client", "one file knows Dask"),
         ("tasks/stores/runs.py", "import sqlalchemy as sa", "one folder knows the database"),
         ("tasks/stores/cataloguing.py", "from alembic import op", "one folder knows the database"),
-        ("tasks/report.py", "from tests.report_example import example", "the program does not need its tests"),
+        ("tasks/stages/report.py", "from tests.report_example import example", "the program does not need its tests"),
     ],
 )
 def test_a_forbidden_import_is_found(path: str, source: str, rule: str) -> None:
@@ -211,10 +211,10 @@ def test_a_forbidden_import_is_found(path: str, source: str, rule: str) -> None:
     ("path", "source"),
     [
         ("tasks/stores/arrays.py", "import zarr"),
-        ("tasks/stores/engine.py", "import dask, distributed"),
+        ("tasks/compute/dask_jobs.py", "import dask, distributed"),
         ("tasks/stores/catalog/migrations/env.py", "import sqlalchemy, sqlite3, alembic, psycopg"),
-        ("tasks/embed.py", "import prefect, torch"),
-        ("flows/cli/run.py", "import typer, rich, tasks.pair, anoclust_core.keys"),
+        ("tasks/stages/embed.py", "import prefect, torch"),
+        ("flows/cli/run.py", "import typer, rich, tasks.stages.pair, anoclust_core.keys"),
         ("anoclust_core/bags.py", "import numpy, zarrlike\nfrom anoclust_core.tasks_of_today import prefect"),
         ("anoclust_core/reporting/html.py", "from . import figures\nfrom .record import flows"),
     ],
@@ -242,7 +242,7 @@ def test_an_allowed_import_is_not_reported(path: str, source: str) -> None:
 def test_an_opened_file_is_found(source: str) -> None:
     """The check for files in core fails where it should, also on package data outside the report's own module."""
     assert len(file_violations("anoclust_core/bags.py", source)) == 1
-    assert file_violations("tasks/embed.py", source) == []
+    assert file_violations("tasks/stages/embed.py", source) == []
 
 
 def test_a_picture_in_memory_is_no_file() -> None:
@@ -253,5 +253,5 @@ def test_a_picture_in_memory_is_no_file() -> None:
 @pytest.mark.parametrize("source", ["print(1)", "typer.echo('a')", "click.secho('a')", "sys.stdout.write('a')"])
 def test_a_print_is_found(source: str) -> None:
     """The check for output fails where it should, and only the command line may print."""
-    assert len(echo_violations("tasks/pair.py", source)) == 1
+    assert len(echo_violations("tasks/stages/pair.py", source)) == 1
     assert echo_violations(CONSOLE, source) == []

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from nearest_patches import Bags, brute_force, moved
 
 from anoclust_core.bags import normalize_patches
-from anoclust_core.kernels import integers
-from anoclust_core.kernels.integers import has_integer_products, nearest_squares, nearest_squares_within
-from anoclust_core.kernels.tiles import NARROW, WIDE, TileShape
+from anoclust_core.pairwise.kernels import integers
+from anoclust_core.pairwise.kernels.integers import has_integer_products, nearest_squares, nearest_squares_within
+from anoclust_core.pairwise.kernels.tiles import NARROW, WIDE, TileShape
 
 quick = settings(max_examples=40, deadline=None, database=None)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anoclust_core.masking import HIDDEN, has_secret, masked, masked_text, without
+from anoclust_core.safe_text.masking import HIDDEN, has_secret, masked, masked_text, without
 
 MARK = "Zq7Zq7"
 """Within every drawn password, and nowhere else."""

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.metrics import (
+from anoclust_core.evaluation.partitions import (
     Scores,
     adjusted_rand_index,
     matched_f1,

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearest_patches import Bags, brute_force, moved
 
-from anoclust_core import pairwise
 from anoclust_core.bags import normalize_patches
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.kernels.integers import has_integer_products
-from anoclust_core.pairwise import mutual_nearest_distances, nearest_distances, nearest_distances_within
+from anoclust_core.pairwise import cpu
+from anoclust_core.pairwise.cpu import mutual_nearest_distances, nearest_distances, nearest_distances_within
+from anoclust_core.pairwise.kernels.integers import has_integer_products
 
 quick = settings(max_examples=25, deadline=None, database=None)
 
@@ -24,7 +24,7 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[None]:
     if integers and not has_integer_products():
         pytest.skip("this processor does not multiply pairs of 16-bit integers")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairwise, "has_integer_products", lambda: integers)
+        patch.setattr(cpu, "has_integer_products", lambda: integers)
         yield
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from nearest_patches import Bags, brute_force, moved
 from torch.overrides import TorchFunctionMode
 
-from anoclust_core import pairwise, pairwise_torch
 from anoclust_core.bags import normalize_patches
 from anoclust_core.errors import ArrayContractError, ResourceError
+from anoclust_core.pairwise import cpu, gpu
 
 quick = settings(max_examples=20, deadline=None, database=None)
 
@@ -53,7 +53,7 @@ def limits(**values: int) -> Iterator[None]:
     """Set limits of the kernel, so that few small images go the ways of many large ones."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
-            patch.setattr(pairwise_torch, name, value)
+            patch.setattr(gpu, name, value)
         yield
 
 
@@ -71,9 +71,9 @@ def test_distances_are_those_of_a_search_over_all_patches(
     """Whatever the numbers of images and patches and the size of a tile, all distances are those of a plain search."""
     bags, others = groups
     with limits(TILE_VALUES=values, CANDIDATES_A_PATCH=limit):
-        forward, backward = pairwise_torch.mutual_nearest_distances(bags, others, device=device)
-        within = pairwise_torch.nearest_distances_within(bags, device=device)
-        directed = pairwise_torch.nearest_distances(bags, others, device=device)
+        forward, backward = gpu.mutual_nearest_distances(bags, others, device=device)
+        within = gpu.nearest_distances_within(bags, device=device)
+        directed = gpu.nearest_distances(bags, others, device=device)
     for found, left, right in ((forward, bags, others), (backward, others, bags), (within, bags, bags)):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, brute_force(left, right), rtol=0, atol=TOLERANCE)
@@ -88,13 +88,13 @@ def test_the_plain_kernel_gives_the_same(device: str, alike: float) -> None:
     rng = np.random.default_rng(5)
     bags, others = (random_bags(rng, n, m, 96, alike=alike) for n, m in ((5, 64), (3, 49)))
     for found, expected in zip(
-        pairwise_torch.mutual_nearest_distances(bags, others, device=device),
-        pairwise.mutual_nearest_distances(bags, others),
+        gpu.mutual_nearest_distances(bags, others, device=device),
+        cpu.mutual_nearest_distances(bags, others),
         strict=True,
     ):
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
-    within = pairwise_torch.nearest_distances_within(bags, device=device)
-    np.testing.assert_allclose(within, pairwise.nearest_distances_within(bags), rtol=0, atol=TOLERANCE)
+    within = gpu.nearest_distances_within(bags, device=device)
+    np.testing.assert_allclose(within, cpu.nearest_distances_within(bags), rtol=0, atol=TOLERANCE)
 
 
 @devices
@@ -109,7 +109,7 @@ def test_near_duplicates_keep_their_tiny_distances(seed: int, dim: int, n_copies
     copied = np.repeat(bags, n_copies, axis=1)
     others = moved(copied, 10 ** rng.uniform(-6, -2, size=copied.shape[:2]), rng)
     with limits(CANDIDATES_A_PATCH=limit):
-        found = pairwise_torch.mutual_nearest_distances(bags, others, device=device)
+        found = gpu.mutual_nearest_distances(bags, others, device=device)
     for distances, expected in zip(found, (brute_force(bags, others), brute_force(others, bags)), strict=True):
         tiny = expected < 1.2e-2
         np.testing.assert_allclose(distances[tiny], expected[tiny], rtol=1e-5, atol=1e-6)
@@ -124,7 +124,7 @@ def test_a_copy_is_at_distance_exactly_zero(device: str, limit: int) -> None:
     others[0, 7:17] = bags[0, 20:30]
     others[0, 7] = moved(bags[0, 20:21], np.array([1e-5]), rng)[0]
     with limits(CANDIDATES_A_PATCH=limit):
-        forward, backward = pairwise_torch.mutual_nearest_distances(bags, others, device=device)
+        forward, backward = gpu.mutual_nearest_distances(bags, others, device=device)
     assert np.flatnonzero(forward[0, 0] == 0).tolist() == list(range(21, 30))
     assert np.flatnonzero(backward[0, 0] == 0).tolist() == list(range(8, 17))
     assert forward[0, 0, 20] == backward[0, 0, 7] == pytest.approx(1e-5, rel=0.02)
@@ -139,7 +139,7 @@ def test_flat_backgrounds_have_one_distance(device: str, distance: float) -> Non
     other = moved(colour, np.array([[distance]]), rng) if distance else colour
     bags, others = np.repeat(colour, 130, axis=1), np.repeat(other, 110, axis=1)
     expected = np.linalg.norm(colour.astype(float) - other)
-    for found in pairwise_torch.mutual_nearest_distances(bags, others, device=device):
+    for found in gpu.mutual_nearest_distances(bags, others, device=device):
         np.testing.assert_allclose(found, np.full(found.shape, expected), rtol=1e-5, atol=1e-7)
 
 
@@ -150,7 +150,7 @@ def test_a_flat_image_among_others_is_measured_apart(device: str) -> None:
     bags = random_bags(rng, 4, 60, 32)
     bags[1, 5:] = bags[1, 5]
     bags[3, :50] = bags[1, 5]
-    found = pairwise_torch.nearest_distances_within(bags, device=device)
+    found = gpu.nearest_distances_within(bags, device=device)
     np.testing.assert_allclose(found, brute_force(bags, bags), rtol=0, atol=TOLERANCE)
     assert (found[1, 3, 5:] == 0).all()
 
@@ -166,7 +166,7 @@ def test_what_half_precision_confuses_is_told_apart(device: str, seed: int) -> N
     others = moved(np.repeat(bags[:, :1], 40, axis=1), distances[None], rng)
     in_half = others[0].astype(np.float16).astype(float) @ bags[0, 0].astype(np.float16).astype(float)
     assert in_half.argmax() != distances.argmin() or len(np.unique(in_half.astype(np.float16))) < 5
-    found = pairwise_torch.nearest_distances(bags, others, device=device)
+    found = gpu.nearest_distances(bags, others, device=device)
     np.testing.assert_allclose(found, brute_force(bags, others), rtol=0, atol=2e-6)
 
 
@@ -186,11 +186,11 @@ def test_a_product_is_as_exact_as_the_stated_bound(
     drawn = random_bags(rng, 2, 15, dim, alike=alike, shared=seed)
     # powers give a few large features and many that are subnormal in half precision
     bags = normalize_patches(np.sign(drawn) * np.abs(drawn) ** power)
-    sides = [pairwise_torch._Side.on(torch.device(device), bags[part]) for part in (slice(0, 1), slice(1, 2))]
-    with pairwise_torch._summed_in_single():
+    sides = [gpu._Side.on(torch.device(device), bags[part]) for part in (slice(0, 1), slice(1, 2))]
+    with gpu._summed_in_single():
         product = (sides[0].halves[0] @ sides[1].halves[0].T).cpu().double().numpy()
     exact = bags[0].astype(float) @ bags[1].astype(float).T
-    assert np.abs(product - exact).max() <= pairwise_torch._product_error(*sides)
+    assert np.abs(product - exact).max() <= gpu._product_error(*sides)
 
 
 PRODUCTS = {"mm", "addmm", "addmm_", "bmm", "baddbmm", "matmul", "__matmul__", "einsum", "tensordot", "cdist", "linear"}
@@ -225,9 +225,9 @@ def test_both_directions_come_from_one_half_precision_product(
     """Every image pair is multiplied once, in half precision; nothing else is multiplied, for two directions."""
     rng = np.random.default_rng(0)
     bags, others = random_bags(rng, 5, 20, 16), random_bags(rng, 7, 30, 16)
-    monkeypatch.setattr(pairwise_torch, "_plan_tile", lambda *_, **__: tile)
+    monkeypatch.setattr(gpu, "_plan_tile", lambda *_, **__: tile)
     with CountProducts() as counted:
-        pairwise_torch.mutual_nearest_distances(bags, others, device=device)
+        gpu.mutual_nearest_distances(bags, others, device=device)
     assert set(counted.shapes) == {torch.float16}
     assert sorted(counted.shapes[torch.float16]) == sorted(shapes)
 
@@ -236,11 +236,11 @@ def test_within_a_group_few_pairs_are_multiplied_twice() -> None:
     """Among the images of one group each pair is multiplied once but for those of a row of tiles' own images."""
     bags = random_bags(np.random.default_rng(0), 16, 5, 8)
     with CountProducts() as counted:
-        pairwise_torch.nearest_distances_within(bags, device="cpu")
+        gpu.nearest_distances_within(bags, device="cpu")
     pairs = sum(rows * columns for rows, columns in counted.shapes[torch.float16]) // 25
     assert pairs == 4 * (16 + 12 + 8 + 4)  # of 256, 136 of which differ
     with limits(TILE_VALUES=1), CountProducts() as counted:
-        pairwise_torch.nearest_distances_within(bags, device="cpu")
+        gpu.nearest_distances_within(bags, device="cpu")
     assert len(counted.shapes[torch.float16]) == 136
 
 
@@ -249,7 +249,7 @@ def test_only_crowded_pairs_are_multiplied_again() -> None:
     bags = random_bags(np.random.default_rng(0), 3, 40, 32)
     bags[:2, :30] = bags[0, 0]
     with CountProducts() as counted:
-        pairwise_torch.mutual_nearest_distances(bags[:1], bags[1:], device="cpu")
+        gpu.mutual_nearest_distances(bags[:1], bags[1:], device="cpu")
     assert counted.shapes == {torch.float16: [(40, 80)], torch.float64: [(40, 40)]}
 
 
@@ -260,7 +260,7 @@ def test_a_large_pair_is_measured_in_parts(limit: int) -> None:
     bags, others = random_bags(rng, 2, 40, 24, alike=0.9), random_bags(rng, 2, 33, 24, alike=0.9)
     small = {"DOUBLE_PRODUCT_VALUES": 7 * 33, "MEASURED_VALUES": 5 * 24}
     with limits(CANDIDATES_A_PATCH=limit, **small), CountProducts() as counted:
-        forward, backward = pairwise_torch.mutual_nearest_distances(bags, others, device="cpu")
+        forward, backward = gpu.mutual_nearest_distances(bags, others, device="cpu")
     assert len(counted.shapes.get(torch.float64, [])) == (0 if limit else 4 * 6)
     np.testing.assert_allclose(forward, brute_force(bags, others), rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(backward, brute_force(others, bags), rtol=0, atol=TOLERANCE)
@@ -269,27 +269,27 @@ def test_a_large_pair_is_measured_in_parts(limit: int) -> None:
 def test_little_free_memory_makes_smaller_tiles_and_too_little_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles shrink with the device's free memory; where not even one pair fits, the message has the numbers."""
     shape = (32, 1024, 512)
-    tiles = [pairwise_torch._plan_tile(shape, shape, free=free << 20) for free in (8_000, 1_600, 1_200, 1_000)]
+    tiles = [gpu._plan_tile(shape, shape, free=free << 20) for free in (8_000, 1_600, 1_200, 1_000)]
     assert tiles[0] == (8, 8)
     pairs = [rows * columns for rows, columns in tiles]
     assert pairs == sorted(set(pairs), reverse=True)
     bags = random_bags(np.random.default_rng(0), 2, 5, 8)
-    expected = pairwise_torch.nearest_distances_within(bags, device="cpu")
-    monkeypatch.setattr(pairwise_torch, "_free_bytes", lambda device: 1 << 30)
-    np.testing.assert_array_equal(pairwise_torch.nearest_distances_within(bags, device="cpu"), expected)
-    monkeypatch.setattr(pairwise_torch, "_free_bytes", lambda device: 1 << 20)
+    expected = gpu.nearest_distances_within(bags, device="cpu")
+    monkeypatch.setattr(gpu, "_free_bytes", lambda device: 1 << 30)
+    np.testing.assert_array_equal(gpu.nearest_distances_within(bags, device="cpu"), expected)
+    monkeypatch.setattr(gpu, "_free_bytes", lambda device: 1 << 20)
     with pytest.raises(ResourceError, match=r"2 with 2 images needs .* of 1\.0 MiB that are free 512\.0 KiB.*--device"):
-        pairwise_torch.nearest_distances_within(bags, device="cpu")
+        gpu.nearest_distances_within(bags, device="cpu")
 
 
 @devices
 def test_groups_without_images_are_fine(device: str) -> None:
     """No image on one side gives no distances, and no error."""
     bags, none = random_bags(np.random.default_rng(0), 2, 3, 4), np.empty((0, 3, 4), np.float32)
-    assert pairwise_torch.nearest_distances(none, bags, device=device).shape == (0, 2, 3)
-    mutual = pairwise_torch.mutual_nearest_distances(bags, none, device=device)
+    assert gpu.nearest_distances(none, bags, device=device).shape == (0, 2, 3)
+    mutual = gpu.mutual_nearest_distances(bags, none, device=device)
     assert [distances.shape for distances in mutual] == [(2, 0, 3), (0, 2, 3)]
-    assert pairwise_torch.nearest_distances_within(none, device=device).shape == (0, 0, 3)
+    assert gpu.nearest_distances_within(none, device=device).shape == (0, 0, 3)
 
 
 def test_settings_of_torch_and_bags_are_left_as_they_were() -> None:
@@ -298,8 +298,8 @@ def test_settings_of_torch_and_bags_are_left_as_they_were() -> None:
     before = matmul.allow_fp16_reduced_precision_reduction
     bags = random_bags(np.random.default_rng(0), 2, 3, 4)
     bags.flags.writeable = False
-    pairwise_torch.nearest_distances_within(bags, device="cpu")
-    with pytest.raises(RuntimeError, match="nothing"), pairwise_torch._summed_in_single():
+    gpu.nearest_distances_within(bags, device="cpu")
+    with pytest.raises(RuntimeError, match="nothing"), gpu._summed_in_single():
         assert not matmul.allow_fp16_reduced_precision_reduction
         raise RuntimeError("nothing")
     assert matmul.allow_fp16_reduced_precision_reduction == before
@@ -320,6 +320,6 @@ good = random_bags(np.random.default_rng(0), 2, 3, 4)
 def test_arrays_that_are_no_bags_are_refused(bad: Bags, message: str) -> None:
     """What the plain kernel refuses is refused here."""
     for left, right in ((good, bad), (bad, good)):
-        for measure in (pairwise_torch.nearest_distances, pairwise_torch.mutual_nearest_distances):
+        for measure in (gpu.nearest_distances, gpu.mutual_nearest_distances):
             with pytest.raises(ArrayContractError, match=message):
                 measure(left, right, device="cpu")

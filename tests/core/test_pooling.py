@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from anoclust_core.bags import descriptors, normalize_patches
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.pooling import average_pool, bag_of_words, gem_pool, max_pool, spoc_pool
-from anoclust_core.weights import uniform_weights
+from anoclust_core.weighting.pooling import average_pool, bag_of_words, gem_pool, max_pool, spoc_pool
+from anoclust_core.weighting.weights import uniform_weights
 
 Floats = NDArray[np.floating[Any]]
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.evaluation import GOOD_AGAINST_DEFECT, ONE_CLUSTER, evaluate
-from anoclust_core.metrics import score_partition
-from anoclust_core.protocols import ARDELEAN, COMBINED, NCD, PROTOCOLS, SOHN, n_classes, protocol_named
+from anoclust_core.evaluation.partitions import score_partition
+from anoclust_core.evaluation.protocols import ARDELEAN, COMBINED, NCD, PROTOCOLS, SOHN, n_classes, protocol_named
+from anoclust_core.evaluation.scores import GOOD_AGAINST_DEFECT, ONE_CLUSTER, evaluate
 from anoclust_core.records import GOOD
 
 quick = settings(max_examples=25, deadline=None, database=None)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from partitions import quicker
 from sklearn.metrics import roc_auc_score
 
-from anoclust_core import ranking
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.ranking import image_auroc, per_region_overlap, pixel_auroc
+from anoclust_core.evaluation import ranking
+from anoclust_core.evaluation.ranking import image_auroc, per_region_overlap, pixel_auroc
 
 Maps = NDArray[np.floating]
 Masks = NDArray[np.bool_]

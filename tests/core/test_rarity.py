@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.rarity import (
+from anoclust_core.weighting.rarity import (
     expected_rarity,
     maximum_rarity,
     minimum_rarity,

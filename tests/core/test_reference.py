@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from anoclust_core.errors import ConfigError, ResourceError
 from anoclust_core.records import Reference
-from anoclust_core.reference import choose_reference, draw, reference_contents, reference_note
+from anoclust_core.weighting.reference import choose_reference, draw, reference_contents, reference_note
 
 HASHES = [digest(f"image {number}") for number in range(40)]
 N_PATCHES = 16

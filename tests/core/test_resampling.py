@@ -8,8 +8,8 @@ from hypothesis.extra.numpy import arrays
 from partitions import quicker
 from scipy.stats import sem
 
+from anoclust_core.benchmark.resampling import mean_and_standard_error, random_subsets
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.resampling import mean_and_standard_error, random_subsets
 
 
 def draws(seed: int = 0) -> np.random.Generator:

@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anoclust_core.kernels import single_precision
-from anoclust_core.kernels.single_precision import largest_products, largest_products_within
-from anoclust_core.kernels.tiles import NARROW, WIDE, TileShape
+from anoclust_core.pairwise.kernels import single_precision
+from anoclust_core.pairwise.kernels.single_precision import largest_products, largest_products_within
+from anoclust_core.pairwise.kernels.tiles import NARROW, WIDE, TileShape
 
 quick = settings(max_examples=40, deadline=None, database=None)
 

@@ -9,11 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from anoclust_core import tiling
 from anoclust_core.bags import normalize_patches
 from anoclust_core.errors import ResourceError
-from anoclust_core.pairwise import mutual_nearest_distances
-from anoclust_core.tiling import (
+from anoclust_core.pairwise import tiling
+from anoclust_core.pairwise.cpu import mutual_nearest_distances
+from anoclust_core.pairwise.tiling import (
     BLOCK_BUDGET_BYTES,
     BLOCKS_A_WORKER,
     MAX_BLOCK_PATCHES,

@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from anoclust_core.config import parse_tau
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.weights import (
+from anoclust_core.weighting.weights import (
     hard_weights,
     hybrid_weights,
     map_scores,

@@ -28,8 +28,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterato
     """Start a server with limits, automations and a worker, and one deployment that its schedule starts."""
     from deploying import client_of, standin_deployment
 
-    from flows.deploy import register
-    from flows.deploy_files import FOLDER, apply_files
+    from flows.deploy.deployments import register
+    from flows.deploy.files import FOLDER, apply_files
 
     root = tmp_path_factory.mktemp("stack")
     with prefect_server(root) as stack, client_of(stack) as client:

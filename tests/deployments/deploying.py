@@ -10,7 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from stack import Stack
 
-from flows.deploy import DEFAULT_QUEUE, Deployment, register
+from flows.deploy.deployments import DEFAULT_QUEUE, Deployment, register
 
 NEVER = "0 0 29 2 *"
 """A schedule of leap years."""

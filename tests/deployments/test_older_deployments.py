@@ -11,7 +11,7 @@ import pytest
 from deploying import registered
 from stack import eventually, prefect_server
 
-from flows.deploy_files import FOLDER, apply_files
+from flows.deploy.files import FOLDER, apply_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]  # two cores may be busy
 

@@ -9,10 +9,10 @@ from deploying import registered
 from prefect.states import Scheduled
 from stack import eventually, seconds_of
 
-from flows import reaper
-from flows.deploy import EMBEDDING_QUEUE, SCHEDULED_TAG, cancel_late, nightly_deployment, register
-from flows.deploy_files import FOLDER, apply_files
-from flows.deploy_secrets import forget_passwords
+from flows.deploy import dead_runs
+from flows.deploy.deployments import EMBEDDING_QUEUE, SCHEDULED_TAG, cancel_late, nightly_deployment, register
+from flows.deploy.files import FOLDER, apply_files
+from flows.deploy.secrets import forget_passwords
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]  # two cores may be busy
 
@@ -87,7 +87,7 @@ def test_one_embedding_run_at_a_time(stack, client):
 @pytest.fixture
 def hasty(monkeypatch):
     """Doubt a run soon after its start."""
-    monkeypatch.setattr(reaper, "JUST_STARTED_SECONDS", 3)
+    monkeypatch.setattr(dead_runs, "JUST_STARTED_SECONDS", 3)
 
 
 def test_a_run_that_died_with_its_worker_is_found_and_the_next_one_works(stack, client, webhook, hasty):
@@ -104,7 +104,7 @@ def test_a_run_that_died_with_its_worker_is_found_and_the_next_one_works(stack, 
     stack.stop_workers(kill=True)
     try:
         assert stack.run(dead)["state_name"] == "Running"
-        reaped = eventually(lambda: reaper.mark_dead(client), seconds=20, every=1)
+        reaped = eventually(lambda: dead_runs.mark_dead(client), seconds=20, every=1)
         assert any(line.startswith("stand-in capsule: process ") for line in reaped)
         assert stack.run(dead)["state_name"] == "Crashed"
         assert "is gone" in stack.run(dead)["state"]["message"]
@@ -112,7 +112,7 @@ def test_a_run_that_died_with_its_worker_is_found_and_the_next_one_works(stack, 
         assert child["state_name"] == "Crashed"
         tasks = stack.find("task_runs", flow_runs={"id": {"any_": [str(dead), child["id"]]}})
         assert {task["state_name"] for task in tasks} == {"Crashed"}
-        assert reaper.mark_dead(client) == []
+        assert dead_runs.mark_dead(client) == []
         assert eventually(lambda: [heard for heard in webhook.heard if heard["subject"] == "stand-in capsule: Crashed"])
     finally:
         stack.start_worker()
@@ -123,18 +123,18 @@ def test_a_run_that_died_with_its_worker_is_found_and_the_next_one_works(stack, 
 
 def test_runs_that_live_are_not_marked(stack, client, hasty):
     """The look-out leaves a run alone whose process works."""
-    deployment = registered(client, stack, "pill", seconds=reaper.JUST_STARTED_SECONDS + 5)
+    deployment = registered(client, stack, "pill", seconds=dead_runs.JUST_STARTED_SECONDS + 5)
     (run,) = trigger(client, deployment)
     eventually(lambda: stack.run(run)["state_name"] == "Running")
 
     def long_enough():
         state = stack.run(run)["state"]
         age = datetime.now(UTC) - datetime.fromisoformat(state["timestamp"])
-        return age > timedelta(seconds=reaper.JUST_STARTED_SECONDS)
+        return age > timedelta(seconds=dead_runs.JUST_STARTED_SECONDS)
 
     eventually(long_enough)
     assert stack.run(run)["state_name"] == "Running"
-    assert reaper.mark_dead(client) == []
+    assert dead_runs.mark_dead(client) == []
     assert done(stack, deployment, 1) == ["Completed"]
 
 

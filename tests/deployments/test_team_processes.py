@@ -9,7 +9,7 @@ import pytest
 from builders import TINY_BACKBONE, TINY_SIDE, flat_folder
 from stack import end, eventually, free_port, prefect_server, start
 
-from flows.deploy_files import FOLDER, read_file
+from flows.deploy.files import FOLDER, read_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]  # two cores may be busy
 

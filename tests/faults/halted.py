@@ -94,19 +94,22 @@ class HaltedCommand:
 
 def _main(halt: str, folder: Path, arguments: list[str]) -> None:
     """Run the command; Prefect may not be imported before the command does it."""
-    from flows import cli, orchestrator
+    from flows import cli
+    from flows.prefect_server import around
 
     def wait() -> None:
         (folder / "halted").touch()
         while not (folder / "go").exists():
             time.sleep(0.02)
 
-    prepared = orchestrator.make_patient
+    prepared = around.make_patient
 
     def prepare() -> None:
         prepared()
-        from tasks import pair, patience, telemetry
-        from tasks.orchestration import StageRunner
+        from tasks import telemetry
+        from tasks.services import patience
+        from tasks.stages import pair
+        from tasks.stages.runner import StageRunner
 
         run_stage, finished = StageRunner.__call__, telemetry.finished
 
@@ -138,7 +141,7 @@ def _main(halt: str, folder: Path, arguments: list[str]) -> None:
         StageRunner.__call__ = run_halted_stage  # type: ignore[method-assign]
         telemetry.finished = finish_halted
 
-    orchestrator.make_patient = prepare
+    around.make_patient = prepare
     sys.argv = ["anoclust", *arguments]
     cli.main()
 

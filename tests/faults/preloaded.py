@@ -7,7 +7,7 @@ from importlib import import_module
 
 import numpy as np
 
-from anoclust_core.pairwise import nearest_distances_within
+from anoclust_core.pairwise.cpu import nearest_distances_within
 
 MODULES = (
     "flows.cluster",

@@ -177,8 +177,8 @@ def _prepared(command: Command) -> Iterator[None]:
     from prefect.events.worker import EventsWorker
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from anoclust_core import tiling
-    from tasks import report
+    from anoclust_core.pairwise import tiling
+    from tasks.stages import report
     from tasks.stores import embeddings
 
     with (
@@ -199,7 +199,7 @@ def _prepared(command: Command) -> Iterator[None]:
 
 def _watch(store: Path, stages: Stages, on_change: Callable[[str, int], None]) -> None:
     """Count what changes in the store, before it does, for the rest of the life of this process."""
-    from tasks.orchestration import StageRunner
+    from tasks.stages.runner import StageRunner
 
     run_stage = StageRunner.__call__
 

@@ -13,10 +13,10 @@ import pytest
 from places import DONE, Place, State, check_same_result, everywhere
 
 from anoclust_core.errors import DamagedError, StoreError
-from flows.holding import MAX_REPAIRS, repairing
+from flows.exclusive import MAX_REPAIRS, repairing
 from tasks import telemetry
+from tasks.compute.dask_jobs import run_jobs
 from tasks.stores import arrays, runs
-from tasks.stores.engine import run_jobs
 from tasks.stores.layout import StoreLayout
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

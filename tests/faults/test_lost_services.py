@@ -13,7 +13,7 @@ from dask_processes import Cluster
 from halted import BLOCK, COMPLETE, HaltedCommand
 from prefect_processes import PrefectServer
 
-from tasks import patience
+from tasks.services import patience
 
 pytestmark = pytest.mark.slow
 

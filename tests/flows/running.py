@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from anoclust_core.cells import original
 from anoclust_core.config import RunConfig
+from anoclust_core.safe_text.cells import original
 from flows.plan import embedding_keys, plan_run
 from flows.run import CategoryOutcome, run_data
+from tasks.images.listing import list_datasets
+from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores import arrays
-from tasks.stores.cards import embedding_spec
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import list_datasets
 
 RARITY_TOLERANCE = 1e-3
 """Distances are stored in half precision, at most 5e-4 off for values below 1; rarity is a mean of them."""

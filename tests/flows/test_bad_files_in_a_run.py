@@ -20,9 +20,9 @@ from running import assignments, run_folder, run_one, work
 
 from anoclust_core.errors import DatasetError
 from anoclust_core.reporting import html
-from flows import console
 from flows.run import CategoryOutcome, run_data
-from tasks.stores import examining
+from flows.terminal import progress
+from tasks.images import file_check
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
 
@@ -142,16 +142,16 @@ def test_file_being_written_is_taken_up_by_the_next_run(tmp_path, checkpoint, mo
     written = (data / "006.png").stat().st_mtime
     for number in range(6):
         os.utime(data / f"{number:03d}.png", (written - 60,) * 2)
-    monkeypatch.setattr(examining, "now", lambda: written + 0.4)
+    monkeypatch.setattr(file_check, "now", lambda: written + 0.4)
     first = run_one(data, store, config)
     assert adds_up(first)
     assert first.summary["deferred"] == [
         {"path": "006.png", "reason": "changed less than 2 s ago and may still be written; the next run takes it up"}
     ]
     assert "006.png" in (run_folder(first) / "report.html").read_text()
-    assert "1 files deferred to the next run" in console.outcome_lines(first)
+    assert "1 files deferred to the next run" in progress.outcome_lines(first)
     assert not run_one(data, store, config).is_new  # as long as nothing has changed
-    monkeypatch.setattr(examining, "now", lambda: written + 2.1)
+    monkeypatch.setattr(file_check, "now", lambda: written + 2.1)
     second = run_one(data, store, config)
     assert second.summary["deferred"] == []
     assert second.work == work(1, 6)
@@ -165,7 +165,7 @@ def test_file_that_changes_between_listing_and_decoding(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
 ) -> None:
     """A file that changes after it was listed is deferred, not quarantined; the next run takes it as it then is."""
-    from tasks import embed
+    from tasks.stages import embed
 
     data, store, config = flat_folder(tmp_path / "board", range(6)), tmp_path / "store", tiny_config(checkpoint)
     honest = embed.read_image
@@ -189,7 +189,7 @@ def test_file_that_changes_between_listing_and_decoding(
 
 def test_another_copy_of_a_file_that_is_gone(tmp_path, checkpoint, monkeypatch):
     """Where one of two identical files is moved away before it is decoded, the other one is read."""
-    from tasks import embed
+    from tasks.stages import embed
 
     data = flat_folder(tmp_path / "board", range(6))
     (data / "copy.png").write_bytes((data / "003.png").read_bytes())
@@ -240,7 +240,7 @@ def test_deferred_files_are_no_bad_files(tmp_path, checkpoint, monkeypatch):
     data = flat_folder(tmp_path / "board", range(6))
     config = tiny_config(checkpoint, settle_seconds=2.0, max_bad_share=0.0)
     written = (data / "005.png").stat().st_mtime
-    monkeypatch.setattr(examining, "now", lambda: written)
+    monkeypatch.setattr(file_check, "now", lambda: written)
     (outcome,) = run_data(data, tmp_path / "store", config)
     for words in ("all 6 images of category board", "changed less than 2 s ago", "run again", "--settle-seconds 0"):
         assert words in str(outcome.error)
@@ -261,7 +261,7 @@ def test_normals_that_are_being_written(tmp_path, checkpoint, monkeypatch):
     written = (data / "train" / "good" / "001.png").stat().st_mtime
     for path in (data / "test").rglob("*.png"):
         os.utime(path, (written - 60,) * 2)
-    monkeypatch.setattr(examining, "now", lambda: written)
+    monkeypatch.setattr(file_check, "now", lambda: written)
     (outcome,) = run_data(data, tmp_path / "store", tiny_config(checkpoint, settle_seconds=2.0))
     for words in ("none of the 2 normal images", "2 are left to the next run", "changed less than 2 s ago"):
         assert words in str(outcome.error)
@@ -270,6 +270,6 @@ def test_normals_that_are_being_written(tmp_path, checkpoint, monkeypatch):
 def test_line_of_a_run_of_an_earlier_version():
     """A run whose summary counts no deferred files is still shown."""
     old = CategoryOutcome("nut", run=Path("runs/nut/1"), summary={"images": {"quarantined": 2}})
-    line = console.outcome_lines(old)
+    line = progress.outcome_lines(old)
     assert "2 files could not be used" in line
     assert "deferred" not in line

@@ -14,7 +14,7 @@ from PIL import Image
 
 from anoclust_core.benchmark import blind
 from anoclust_core.localization import vae
-from flows.benchmark import (
+from flows.benchmark.run import (
     ARDELEAN_FIGURES,
     ARDELEAN_TABLES,
     DEFAULT_TABLES,
@@ -23,9 +23,9 @@ from flows.benchmark import (
     run_benchmark,
 )
 from flows.run import run_data
-from tasks import describe as describe_stage
-from tasks import localize as localize_stage
 from tasks import telemetry
+from tasks.stages import describe as describe_stage
+from tasks.stages import localize as localize_stage
 
 pytestmark = [pytest.mark.usefixtures("prefect_db"), pytest.mark.slow]
 

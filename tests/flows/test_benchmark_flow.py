@@ -13,7 +13,7 @@ from builders import TINY_BACKBONE, flat_folder, mvtec_category, save_image, tin
 from PIL import Image
 
 from anoclust_core.errors import ConfigError, DatasetError
-from flows.benchmark import EXPERIMENT_OF_FIGURE, EXPERIMENT_OF_TABLE, BenchmarkRequest, run_benchmark
+from flows.benchmark.run import EXPERIMENT_OF_FIGURE, EXPERIMENT_OF_TABLE, BenchmarkRequest, run_benchmark
 from tasks import telemetry
 
 pytestmark = [pytest.mark.usefixtures("prefect_db"), pytest.mark.slow]
@@ -129,7 +129,7 @@ def test_repeat_and_sweep_do_no_work(made, data, checkpoint, tmp_path):
 
 def test_stopped_benchmark_goes_on(data, checkpoint, tmp_path, monkeypatch):
     """A benchmark that stops half-way keeps what it measured; the next one measures only the rest."""
-    from tasks import measure as stage
+    from tasks.benchmark import sohn as stage
 
     calls: list[str] = []
     stop_at = 2

@@ -16,8 +16,8 @@ from anoclust_core.localization.fca import anomaly_maps
 from anoclust_core.localization.maps import descriptor, finish_maps
 from anoclust_core.localization.vae import scale_channels
 from flows.run import CategoryOutcome, run_data
-from tasks import describe as describe_stage
-from tasks import localize as localize_stage
+from tasks.stages import describe as describe_stage
+from tasks.stages import localize as localize_stage
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout

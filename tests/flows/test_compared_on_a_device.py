@@ -8,7 +8,7 @@ from builders import config_of, digest, manifest_of
 
 from anoclust_core.records import Reference
 from flows.stages import EmbeddedImages, compare_images
-from tasks.pair import pair
+from tasks.stages.pair import pair
 from tasks.stores.layout import StoreLayout
 
 

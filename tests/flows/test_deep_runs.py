@@ -14,14 +14,14 @@ from running import assignments, run_one, work
 
 from anoclust_core.errors import StoreError
 from flows.decoding import decided_spec, settled_spec
-from flows.nights import run_nights
-from tasks.stores import inventory
-from tasks.stores.cards import embedding_spec
-from tasks.stores.checking.store import check_store
-from tasks.stores.decoding import read_decoding
+from flows.nights.run import run_nights
+from tasks.images.category_decoding import read_decoding
+from tasks.images.listing import list_datasets
+from tasks.networks.backbone_spec import embedding_spec
+from tasks.store_check.store import check_store
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import list_datasets
+from tasks.stores.upkeep import inventory
 
 N = 8
 

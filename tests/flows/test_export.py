@@ -20,8 +20,8 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import StoreError
 from flows.cli import app
 from flows.run import CategoryOutcome
-from tasks import export
-from tasks.export import ExportedMaps, export_maps, map_names
+from tasks.export import maps
+from tasks.export.maps import ExportedMaps, export_maps, map_names
 from tasks.stores import runs
 from tasks.stores.files import read_json, write_json
 from tasks.stores.layout import StoreLayout
@@ -139,7 +139,7 @@ def test_large_images_are_shown_smaller(
     tmp_path: Path, finished: tuple[Path, CategoryOutcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No picture is longer than the limit."""
-    monkeypatch.setattr(export, "MAX_SIDE", 40)
+    monkeypatch.setattr(maps, "MAX_SIDE", 40)
     made = exported(finished, tmp_path)
     assert {pixels(path).shape for path in made.folder.rglob("*.png")} == {(40, 40, 3)}
 

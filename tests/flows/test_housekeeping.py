@@ -21,14 +21,15 @@ from typer.testing import CliRunner, Result
 from anoclust_core.config import RunConfig
 from flows.cli import app
 from flows.run import CategoryOutcome
-from tasks.stores import collecting, inventory, runs
-from tasks.stores.checking.store import Checked, check_store
-from tasks.stores.collecting import Collected, collect
+from tasks.store_check.store import Checked, check_store
+from tasks.stores import runs
 from tasks.stores.files import read_json, safe_name, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.parts import parts_of
+from tasks.stores.upkeep import collect, inventory
+from tasks.stores.upkeep.collect import Collected, collect
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
 
@@ -507,7 +508,7 @@ def test_a_killed_gc_leaves_a_whole_store(store: Store, monkeypatch: pytest.Monk
             really(path)
 
         with monkeypatch.context() as patched:
-            patched.setattr(collecting.shutil, "rmtree", dying)
+            patched.setattr(collect.shutil, "rmtree", dying)
             with pytest.raises(KeyboardInterrupt):
                 collect(copy, DAYS_90, now=LATER)
         assert check_store(copy).damage == []
@@ -584,8 +585,8 @@ def test_show_of_nothing(tmp_path: Path, store: Store) -> None:
 def test_looking_back_is_quick() -> None:
     """Showing, checking, collecting and exporting import neither torch nor Prefect nor Dask."""
     code = (
-        "import sys, flows.tables, tasks.export\n"
-        "import tasks.stores.checking.store, tasks.stores.collecting, tasks.stores.history\n"
+        "import sys, flows.terminal.runs, tasks.export.maps\n"
+        "import tasks.store_check.store, tasks.stores.upkeep.collect, tasks.stores.upkeep.past_runs\n"
         "sys.exit(bool({'torch', 'timm', 'prefect', 'dask', 'distributed'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -23,12 +23,12 @@ from running import (
 )
 from scipy.spatial.distance import cdist
 
-from anoclust_core.reference import reference_contents
+from anoclust_core.weighting.reference import reference_contents
 from flows.plan import plan_run
-from tasks.stores.cards import embedding_spec
+from tasks.images.listing import list_datasets
+from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import list_datasets
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from anoclust_core.errors import ConfigError
-from flows.server.secret import kept_secret
+from flows.prefect_server.secret import kept_secret
 
 
 def test_it_is_made_once_and_kept(tmp_path):

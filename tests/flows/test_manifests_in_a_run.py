@@ -12,9 +12,9 @@ from running import assignments, cluster_by_content, run_folder, run_one
 from typer.testing import CliRunner
 
 from anoclust_core.errors import DatasetError
-from flows import console
 from flows.cli import app
 from flows.run import run_data
+from flows.terminal import progress
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
 
@@ -55,7 +55,7 @@ def test_bad_rows_change_no_cluster_and_are_told(folder, tmp_path, checkpoint):
     }
     once = "2 rows: cannot be read: No such file or directory (first: line 10, gone.png)"
     assert f"{once}." in outcome.summary["notes"]
-    told = console.outcome_lines(outcome)
+    told = progress.outcome_lines(outcome)
     assert told.count("No such file") == 1
     assert (
         f"4 files could not be used; the report says which and why\n    {once}\n    line 6, teil/000.png: holds" in told
@@ -78,7 +78,7 @@ def test_a_thousand_equal_reasons_are_one(folder, tmp_path, checkpoint):
     assert aside.count("No such file") == 1
     assert "and 1,201 more" in aside
     assert all(f"gone{n}.png" in aside for n in range(1204))
-    assert console.outcome_lines(outcome).count("\n") < 6
+    assert progress.outcome_lines(outcome).count("\n") < 6
     (failed,) = run_data(data, tmp_path / "other", tiny_config(checkpoint))
     assert "1,204 rows: cannot be read: No such file or directory (first: line 8, gone0.png)" in str(failed.error)
     assert isinstance(failed.error, DatasetError)
@@ -103,7 +103,7 @@ def test_what_was_guessed_is_told(folder, tmp_path, checkpoint):
     assert set(assignments(outcome)["label"]) == {"Prüfling"}
     html = (run_folder(outcome) / "report.html").read_text(encoding="utf-8")
     for words in ("read as Windows-1252, which is a guess", "read with semicolons", "6 paths are written with \\"):
-        assert words in console.outcome_lines(outcome)
+        assert words in progress.outcome_lines(outcome)
         assert any(words in note for note in outcome.summary["notes"])
         assert words in html
     assert re.search(r"Pr(ü|&#252;)fling", html)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.console import StageBars
+from flows.terminal.progress import StageBars
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from anoclust_core.errors import AnoclustError, ConfigError, ResourceError
 from flows.cli import app
-from flows.deploy import given_settings, nightly_deployment, worker_variables
-from flows.deploy_serve import _wait_for
-from flows.orchestrator import told_where_no_server_answers
+from flows.deploy.deployments import given_settings, nightly_deployment, worker_variables
+from flows.deploy.serve import _wait_for
+from flows.prefect_server.around import told_where_no_server_answers
 from flows.settings import CATALOG, resolve, with_secrets
-from tasks.assign import Place
+from tasks.compute.dask_jobs import count_workers
+from tasks.night.assign import Place
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.engine import count_workers
 from tasks.stores.layout import StoreLayout
 
 MARK = "Zq7Zq7"
@@ -200,9 +200,9 @@ print(subprocess.run(["env"], capture_output=True, text=True).stdout)
 
 def test_a_prefect_server_is_told_without_password(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its address may have one; neither a server that is gone nor Prefect's own error shows it."""
-    monkeypatch.setattr("flows.deploy_serve.time.sleep", lambda _: None)
+    monkeypatch.setattr("flows.deploy.serve.time.sleep", lambda _: None)
     times = iter(range(0, 1000, 10))
-    monkeypatch.setattr("flows.deploy_serve.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("flows.deploy.serve.time.monotonic", lambda: next(times))
     url = f"http://me:{MARK}@{NOWHERE}/api"
     with pytest.raises(ResourceError) as caught:
         _wait_for(url, None)
@@ -232,7 +232,7 @@ def test_a_place_is_printed_without_its_catalog(tmp_path: Path) -> None:
 
 def test_a_deployment_without_a_catalog_is_told_of_none(tmp_path):
     """The store's own catalog has no address: a night that was told of a hidden one would not begin."""
-    from flows.deploy import given_settings, worker_variables
+    from flows.deploy.deployments import given_settings, worker_variables
     from flows.settings import resolve
 
     settings = resolve({"store": tmp_path}, file=None)

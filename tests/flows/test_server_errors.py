@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from anoclust_core.errors import AnoclustError, ConfigError, DatasetError, ResourceError
-from flows.orchestrator import kept_if_complete, told_where_no_server_answers
-from tasks import patience, prefect_server, telemetry
-from tasks.prefect_server import Link, ServerGoneError, wait_for_events
+from flows.prefect_server.around import kept_if_complete, told_where_no_server_answers
+from tasks import telemetry
+from tasks.services import patience, prefect_server
+from tasks.services.prefect_server import Link, ServerGoneError, wait_for_events
 
 REQUEST = httpx.Request("POST", "http://me:hunter2@prefect.example:4200/api/flow_runs/")
 GONE = ServerGoneError("the Prefect server at http://x answers no more (ConnectError); see that it runs")
@@ -40,7 +41,7 @@ def causes_of(error: BaseException) -> list[BaseException]:
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefect_server, "LINK", Link())
-    monkeypatch.setattr("flows.orchestrator.LINK", prefect_server.LINK)
+    monkeypatch.setattr("flows.prefect_server.around.LINK", prefect_server.LINK)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     patience.hear_services()

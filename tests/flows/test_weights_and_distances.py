@@ -12,12 +12,12 @@ import pytest
 from builders import mvtec_category, tiny_config
 from scipy.spatial.distance import directed_hausdorff
 
+from anoclust_core.clustering.distances import HausdorffVariant
 from anoclust_core.clustering.linkage import LinkageMethod, cut_tree, linkage_from_distances, linkage_tree
 from anoclust_core.config import RunConfig
-from anoclust_core.distances import HausdorffVariant
 from anoclust_core.errors import DatasetError
 from flows.run import CategoryOutcome, run_data
-from tasks.export import export_maps
+from tasks.export.maps import export_maps
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from anoclust_core import errors
 from flows.cli import app
 from flows.cli.messages import INTERRUPTED, UNEXPECTED
-from tasks.stores import engine
+from tasks.compute import dask_jobs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact
 from tasks.stores.layout import StoreLayout
@@ -411,7 +411,7 @@ def outcome_of(case: Case, checkpoint: Path) -> Outcome:
     asked = dict(word.split("=", 1) for word in words[:at])
     environment = {**_tiny_settings(case, checkpoint), **asked, "COLUMNS": "200"}
     with pytest.MonkeyPatch.context() as patched, case.during():
-        patched.setattr(engine, "CONNECT_SECONDS", 0.5)
+        patched.setattr(dask_jobs, "CONNECT_SECONDS", 0.5)
         result = CliRunner().invoke(app, words[at + 1 :], prog_name="anoclust", env=environment)
     lines = result.stderr.splitlines()
     messages = [line for line in lines if line.startswith("anoclust: ")]

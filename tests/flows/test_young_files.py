@@ -10,11 +10,11 @@ import pytest
 from builders import flat_folder, tiny_config
 from running import run_one
 
-from flows.console import StageBars
-from flows.nights import run_nights
+from flows.nights.run import run_nights
 from flows.run import run_data
-from tasks.stores import examining, listing
-from tasks.stores.listing import list_datasets
+from flows.terminal.progress import StageBars
+from tasks.images import file_check, listing
+from tasks.images.listing import list_datasets
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
 
@@ -24,7 +24,7 @@ Heard = list[tuple[str, str, int, int]]
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files be as young as they are: other tests live an hour ahead."""
-    monkeypatch.setattr(examining, "now", time.time)
+    monkeypatch.setattr(file_check, "now", time.time)
 
 
 def heard_settling(heard: Heard) -> list[tuple[int, int]]:
@@ -58,7 +58,7 @@ def test_how_long_is_waited(tmp_path, monkeypatch):
     monkeypatch.setattr(listing.time, "monotonic", lambda: clock[0])
     data = flat_folder(tmp_path / "board", range(3))
     start = 1_900_000_000.0
-    monkeypatch.setattr(examining, "now", lambda: start + clock[0])
+    monkeypatch.setattr(file_check, "now", lambda: start + clock[0])
     for age, expected in ((1.0, 9.1), (9.5, 0.6), (-5.0, 11.0)):  # the last is dated ahead by another clock
         slept.clear()
         for file in data.iterdir():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from partitions import quick
 
 from anoclust_core.errors import ConfigError
-from anoclust_core.nights import in_utc, night_begins, night_of, time_in_path, time_in_text, zone_of
+from anoclust_core.matching.night_dates import in_utc, night_begins, night_of, time_in_path, time_in_text, zone_of
 
 BERLIN = zone_of("Europe/Berlin")
 zones = st.sampled_from(

@@ -11,16 +11,17 @@ import matplotlib.pyplot  # noqa: F401 - part of the imports, not of the report
 import numpy as np
 from builders import digest
 
-import tasks.describe as describe_stage
-import tasks.embed as embed_stage
-import tasks.localize as localize_stage
-import tasks.report as report_stage
-from anoclust_core import memory, tiling
-from anoclust_core.backbones import build_extractor, describe, fold_batch_norms, network_size
+import tasks.stages.describe as describe_stage
+import tasks.stages.embed as embed_stage
+import tasks.stages.localize as localize_stage
+import tasks.stages.report as report_stage
+from anoclust_core import memory
 from anoclust_core.clustering.linkage import linkage_tree
 from anoclust_core.config import BlindConfig, GroupConfig, RunConfig, WeighConfig
-from anoclust_core.evaluation import evaluate
-from anoclust_core.protocols import protocol_named
+from anoclust_core.embedding.backbones import build_extractor, describe, fold_batch_norms, network_size
+from anoclust_core.evaluation.protocols import protocol_named
+from anoclust_core.evaluation.scores import evaluate
+from anoclust_core.pairwise import tiling
 from anoclust_core.records import (
     ArrayHandle,
     BagWeights,
@@ -42,14 +43,14 @@ from benchmarks.stages import (
     write_distances,
     write_manifest,
 )
-from tasks import group as group_stage
-from tasks import weigh as weigh_stage
+from tasks.compute.dask_jobs import CORES
+from tasks.networks.checkpoints import load_state_dict
+from tasks.networks.openvino import converted
+from tasks.stages import group as group_stage
+from tasks.stages import weigh as weigh_stage
 from tasks.stores import arrays
 from tasks.stores.embeddings import segment_images
-from tasks.stores.engine import CORES
 from tasks.stores.files import sha256_file
-from tasks.stores.networks import converted
-from tasks.stores.weights import load_state_dict
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anoclust_core.backbones import FeatureExtractor, build_extractor, describe, timm_name
-from anoclust_core.embedding import choose_device, embed_holistically, embed_images, prepare_image
+from anoclust_core.embedding.backbones import FeatureExtractor, build_extractor, describe, timm_name
+from anoclust_core.embedding.extraction import choose_device, embed_holistically, embed_images, prepare_image
 from anoclust_core.errors import ArrayContractError, ConfigError, StoreError
 from anoclust_core.records import EmbeddingSpec
 

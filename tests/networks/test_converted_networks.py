@@ -18,8 +18,9 @@ from builders import digest
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import tasks.embed as embed_stage
-from anoclust_core.backbones import (
+import tasks.stages.embed as embed_stage
+from anoclust_core.config import EmbedConfig, RunConfig
+from anoclust_core.embedding.backbones import (
     FeatureExtractor,
     build_extractor,
     describe,
@@ -27,14 +28,13 @@ from anoclust_core.backbones import (
     network_size,
     random_image,
 )
-from anoclust_core.config import EmbedConfig, RunConfig
-from anoclust_core.conversion import CONVERSION_TOLERANCE, ConversionError, ConvertedExtractor, convert
-from anoclust_core.embedding import embed_images, has_native_bf16
+from anoclust_core.embedding.extraction import embed_images, has_native_bf16
+from anoclust_core.embedding.openvino import CONVERSION_TOLERANCE, ConversionError, ConvertedExtractor, convert
 from anoclust_core.records import EmbeddingSpec, ImageRecord
 from flows.plan import settings_key
-from tasks.stores import networks
+from tasks.networks import openvino
+from tasks.networks.openvino import converted, features_file, kept_network, network_file
 from tasks.stores.layout import StoreLayout
-from tasks.stores.networks import converted, features_file, kept_network, network_file
 
 TINY, SIDE = "test_resnet", 64
 
@@ -100,7 +100,7 @@ def kept(tiny: FeatureExtractor, model: bytes, tiny_spec: EmbeddingSpec, tmp_pat
     """File of that network in a store."""
     file = tmp_path / "backbones" / "n.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "convert", lambda *_: model)
+        patch.setattr(openvino, "convert", lambda *_: model)
         converted(file, tiny, tiny_spec)
     return file
 
@@ -171,7 +171,7 @@ def test_what_is_damaged_is_made_anew(
     """A network, or features to compare it with, that is not what was written is replaced and never used."""
     DAMAGES[damage](kept)
     assert kept_network(kept, tiny_spec) is None
-    monkeypatch.setattr(networks, "convert", lambda *_: model)
+    monkeypatch.setattr(openvino, "convert", lambda *_: model)
     monkeypatch.setattr(embed_stage, "load_state_dict", lambda *_: {})
     monkeypatch.setattr(embed_stage, "build_extractor", lambda *_: tiny)
     assert chosen(kept, tiny_spec, engine="openvino").is_converted
@@ -265,7 +265,7 @@ def test_threads_share_a_converted_network(tiny: FeatureExtractor, model: bytes)
 def test_nobody_is_told_that_openvino_is_used() -> None:
     """The package that tells OpenVINO's makers of every import is not imported."""
     program = (
-        "import sys, pytest; from anoclust_core.conversion import ConversionError, ConvertedExtractor\n"
+        "import sys, pytest; from anoclust_core.embedding.openvino import ConversionError, ConvertedExtractor\n"
         "with pytest.raises(ConversionError): ConvertedExtractor(b'')\n"
         "assert 'openvino' in sys.modules\n"
         "assert not any(sys.modules[name] for name in sys.modules if name.startswith('openvino_telemetry'))"

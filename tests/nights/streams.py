@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.config import RunConfig
 from anoclust_core.synthesis import draw_defect, draw_normal
-from flows.nights import NightOutcome, run_nights
+from flows.nights.run import NightOutcome, run_nights
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.layout import StoreLayout
 

@@ -15,7 +15,7 @@ import pytest
 from builders import save_image, surface
 from streams import FIRST, TWO, day, night_config
 
-from flows.backfill import run_backfill
+from flows.nights.backfill import run_backfill
 from tasks.stores.catalog.catalog import Catalog
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800), pytest.mark.usefixtures("prefect_db")]

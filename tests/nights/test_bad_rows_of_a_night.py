@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from streams import CATEGORY, Stream, day
 
-from flows.backfill import run_backfill
-from flows.night_tables import night_lines
-from flows.nights import run_nights
+from flows.nights.backfill import run_backfill
+from flows.nights.run import run_nights
+from flows.terminal.nights import night_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
 

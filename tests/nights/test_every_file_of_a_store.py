@@ -16,13 +16,14 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from flows.run import run_data
-from tasks.stores import arrays, inventory
-from tasks.stores.checking.findings import DAMAGED, LEFTOVER
-from tasks.stores.checking.store import check_store
-from tasks.stores.collecting import collect, parse_age
+from tasks.store_check.findings import DAMAGED, LEFTOVER
+from tasks.store_check.store import check_store
+from tasks.stores import arrays
 from tasks.stores.files import FILES, read_json, with_digest, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.results import RECORD
+from tasks.stores.upkeep import inventory
+from tasks.stores.upkeep.collect import collect, parse_age
 
 pytestmark = [pytest.mark.usefixtures("prefect_db"), pytest.mark.timeout(900)]
 
@@ -45,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Stream:
     for path in stream.data.rglob("*.png"):
         os.utime(path, (old, old))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.stores.digests.SETTLED_SECONDS", -1.0)
+        patch.setattr("tasks.images.known_hashes.SETTLED_SECONDS", -1.0)
         assert run_again(stream) is not None
     return stream
 
@@ -316,6 +317,6 @@ def test_faults_are_told_by_kind_with_their_number(stream: Stream) -> None:
 
 def test_results_say_of_themselves_what_our_serializer_says() -> None:
     """The check knows, without Prefect, what Prefect goes by when it reads a result."""
-    from tasks.orchestration import CheckedJSONSerializer
+    from tasks.stages.runner import CheckedJSONSerializer
 
     assert RECORD["serializer"] == CheckedJSONSerializer().model_dump()

@@ -15,7 +15,7 @@ from builders import surface
 from streams import CATEGORY, TWO, Stream, classes_of, day, identity_of, night_config
 
 from anoclust_core.errors import BusyError, DatasetError
-from flows.nights import run_nights
+from flows.nights.run import run_nights
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 
@@ -112,10 +112,10 @@ def test_a_late_delivery_joins_its_night(stream: Stream) -> None:
 
 def test_an_unsettled_file_is_deferred(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that may still be written is left to the next night, and counted."""
-    from tasks.stores import examining
+    from tasks.images import file_check
 
     (path,) = stream.deliver(2, ["hole"])
-    monkeypatch.setattr(examining, "now", lambda: path.stat().st_mtime + 1)
+    monkeypatch.setattr(file_check, "now", lambda: path.stat().st_mtime + 1)
     data = stream.config.data.model_copy(update={"settle_seconds": 5.0})
     stream.config = stream.config.model_copy(update={"data": data})
     os.utime(path)
@@ -125,7 +125,7 @@ def test_an_unsettled_file_is_deferred(stream: Stream, monkeypatch: pytest.Monke
             os.utime(other, (old, old))
     outcome = stream.night(2)
     assert (outcome.is_new, outcome.counters["new"], outcome.counters["deferred"]) == (False, 0, 1)
-    monkeypatch.setattr(examining, "now", lambda: path.stat().st_mtime + 3600)
+    monkeypatch.setattr(file_check, "now", lambda: path.stat().st_mtime + 3600)
     assert stream.night(2).counters["new"] == 1
 
 
@@ -286,12 +286,12 @@ def test_a_single_image_waits(tmp_path: Path, checkpoint: Path) -> None:
 
 def test_a_killed_night_is_done_again(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a night dies, the same command finishes it: the same clusters, and every event once."""
-    from flows import nightly
+    from flows.nights import flow
 
     stream.deliver(2, THREE)
     for name in ("assign_images", "watch", "write_night_report", "notify"):
         with monkeypatch.context() as patch:
-            dying = getattr(nightly, name)
+            dying = getattr(flow, name)
 
             def die(*_: object, **__: object) -> None:
                 raise KeyboardInterrupt

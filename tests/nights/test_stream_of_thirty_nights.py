@@ -12,7 +12,7 @@ from builders import config_of
 from sklearn.metrics import adjusted_rand_score
 from streams import CATEGORY, Stream, classes_of, day, demo_drawer, identity_of
 
-from flows.nights import NightOutcome
+from flows.nights.run import NightOutcome
 from flows.run import run_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3000), pytest.mark.usefixtures("prefect_db")]

@@ -12,14 +12,14 @@ import timm
 import torch
 from builders import TINY_BACKBONE, save_tiny_checkpoint, tiny_config
 
-from anoclust_core.backbones import build_extractor
-from anoclust_core.embedding import prepare_image
+from anoclust_core.embedding.backbones import build_extractor
+from anoclust_core.embedding.extraction import prepare_image
 from anoclust_core.errors import ConfigError, StoreError
 from anoclust_core.records import EmbeddingSpec
-from tasks.stores import cards
-from tasks.stores.cards import embedding_spec
+from tasks.networks import backbone_spec
+from tasks.networks.backbone_spec import embedding_spec
+from tasks.networks.checkpoints import load_state_dict, weights_identity
 from tasks.stores.layout import StoreLayout
-from tasks.stores.weights import load_state_dict, weights_identity
 
 NOT_INSTALLED = "test_efficientnet"
 """A backbone whose weights timm would download."""
@@ -167,7 +167,7 @@ def test_hub_out_of_reach(closed_hub):
 
 def test_failed_download(closed_hub, monkeypatch):
     """A hub that answers but does not deliver ends in the same advice."""
-    monkeypatch.setattr("tasks.stores.weights._probe", lambda url: None)
+    monkeypatch.setattr("tasks.networks.checkpoints._probe", lambda url: None)
 
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError("connection reset\nby peer")
@@ -180,11 +180,11 @@ def test_failed_download(closed_hub, monkeypatch):
 def test_card_is_kept(tmp_path, checkpoint, monkeypatch):
     """What a backbone resolves to is worked out once a store; the second time no network is built."""
     first = embedding_spec(StoreLayout(tmp_path), tiny_config(checkpoint))
-    monkeypatch.setattr("anoclust_core.backbones.describe", lambda *a, **k: pytest.fail("described twice"))
+    monkeypatch.setattr("anoclust_core.embedding.backbones.describe", lambda *a, **k: pytest.fail("described twice"))
     assert embedding_spec(StoreLayout(tmp_path), tiny_config(checkpoint, tau="0.1")) == first
     assert (first.grid, first.dim, first.image_size) == ((8, 8), 48, 64)
     with pytest.raises(pytest.fail.Exception):
-        cards.embedding_spec(StoreLayout(tmp_path), tiny_config(checkpoint, image_size=96))
+        backbone_spec.embedding_spec(StoreLayout(tmp_path), tiny_config(checkpoint, image_size=96))
 
 
 def test_unknown_backbone(tmp_path):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.records import DatasetManifest
-from tasks.stores.images import UnreadableImageError, UnreadNowError, decode_image, read_image
-from tasks.stores.listing import list_datasets
+from tasks.images.decoding import UnreadableImageError, UnreadNowError, decode_image, read_image
+from tasks.images.listing import list_datasets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, links and any bytes in names")
 

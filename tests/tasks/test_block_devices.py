@@ -12,11 +12,12 @@ import pytest
 import torch
 from builders import digest, unit_bags
 
-from anoclust_core import embedding, pairwise_torch
+from anoclust_core.embedding import extraction
 from anoclust_core.errors import ConfigError
-from tasks.stores import devices
+from anoclust_core.pairwise import gpu
+from tasks.compute import pair_device
+from tasks.compute.dask_jobs import run_jobs
 from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.engine import run_jobs
 from tasks.stores.nearest import NearestSlabs, WantedPairs, compute_block
 
 HASHES = [digest(f"image {number}") for number in range(8)]
@@ -29,9 +30,9 @@ ON_TORCH = "cpu:0"
 @pytest.fixture(autouse=True)
 def _chosen_anew():
     """Let every test choose for itself."""
-    devices.choose_worker_device.cache_clear()
+    pair_device.choose_worker_device.cache_clear()
     yield
-    devices.choose_worker_device.cache_clear()
+    pair_device.choose_worker_device.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], 
     file.touch()
 
     def say(there: bool) -> None:
-        monkeypatch.setattr(devices, "GPU_FILES", (str(file if there else tmp_path / "none"),))
+        monkeypatch.setattr(pair_device, "GPU_FILES", (str(file if there else tmp_path / "none"),))
 
     return say
 
@@ -58,10 +59,10 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], 
 def test_without_a_driver_torch_is_not_asked(driver, monkeypatch) -> None:
     """A worker without a GPU computes on its cores, and does not import torch to find out."""
     driver(False)
-    monkeypatch.setattr(embedding, "choose_device", None)
-    assert devices.choose_worker_device("auto") == "cpu"
+    monkeypatch.setattr(extraction, "choose_device", None)
+    assert pair_device.choose_worker_device("auto") == "cpu"
     driver(True)
-    assert devices.choose_worker_device("cpu") == "cpu"
+    assert pair_device.choose_worker_device("cpu") == "cpu"
 
 
 @pytest.mark.parametrize(("n_gpus", "found"), [(0, "cpu"), (2, "cuda")])
@@ -70,7 +71,7 @@ def test_with_a_driver_auto_is_what_torch_sees(driver, monkeypatch, n_gpus: int,
     driver(True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
-    assert devices.choose_worker_device("auto") == found
+    assert pair_device.choose_worker_device("auto") == found
 
 
 def test_a_gpu_that_is_asked_for_must_be_there(driver, monkeypatch, embeddings, tmp_path) -> None:
@@ -107,7 +108,7 @@ def stored(
 )
 def test_what_is_stored_does_not_depend_on_the_device(tmp_path, monkeypatch, embeddings, pairs: WantedPairs) -> None:
     """Blocks on a torch device write what others do, up to half precision's last digit, and the same zeros."""
-    monkeypatch.setattr(devices, "choose_worker_device", lambda device: device)
+    monkeypatch.setattr(pair_device, "choose_worker_device", lambda device: device)
     ours, on_torch = stored(tmp_path / "torch", embeddings, pairs, ON_TORCH)
     plain, on_cores = stored(tmp_path / "plain", embeddings, pairs, "cpu")
     np.testing.assert_array_max_ulp(on_torch, on_cores, maxulp=1)
@@ -132,9 +133,9 @@ def test_one_block_at_a_time_is_on_the_gpu(monkeypatch, name: str, groups: int) 
         here -= 1
         return device, len(bags)
 
-    monkeypatch.setattr(pairwise_torch, name, compute)
+    monkeypatch.setattr(gpu, name, compute)
     bags = unit_bags(2)
     with ThreadPoolExecutor(6) as pool:
-        jobs = [pool.submit(getattr(devices, name), *[bags] * groups, device="cuda:1") for _ in range(12)]
+        jobs = [pool.submit(getattr(pair_device, name), *[bags] * groups, device="cuda:1") for _ in range(12)]
     assert [job.result() for job in jobs] == [("cuda:1", groups)] * 12
     assert most == 1

@@ -10,11 +10,11 @@ import pytest
 from deep_files import KINDS, REFUSED, Kind, bmp4, grey_tiff, pillow, png, written
 from PIL import Image
 
-from anoclust_core.deep import Decoding, DeepRange, choose_range
+from anoclust_core.embedding.deep_images import Decoding, DeepRange, choose_range
 from anoclust_core.errors import StoreError
 from anoclust_core.records import ImageRecord
-from tasks.stores.decoding import read_decoding, sampled_range, write_decoding
-from tasks.stores.images import (
+from tasks.images.category_decoding import read_decoding, sampled_range, write_decoding
+from tasks.images.decoding import (
     DEEP_BYTES_PER_PIXEL,
     UnreadableImageError,
     UnreadNowError,
@@ -22,7 +22,7 @@ from tasks.stores.images import (
     decode_samples,
     read_mask,
 )
-from tasks.stores.looking import MENDED, PLAIN, look_at
+from tasks.images.headers import MENDED, PLAIN, look_at
 
 
 def of_kind(name: str) -> bytes:

@@ -10,24 +10,24 @@ import pytest
 from builders import config_of, flat_folder
 from deep_files import png
 
-from tasks.stores import digests as digests_module
-from tasks.stores import examining
-from tasks.stores.digests import SETTLED_SECONDS, RememberedDigests, read_memory
+from tasks.images import file_check
+from tasks.images import known_hashes as digests_module
+from tasks.images.known_hashes import SETTLED_SECONDS, RememberedDigests, read_memory
+from tasks.images.listing import list_datasets
 from tasks.stores.files import with_digest, write_json
-from tasks.stores.listing import list_datasets
 
 
 @pytest.fixture
 def read(monkeypatch) -> list[str]:
     """Names of the files that are read."""
     names: list[str] = []
-    original = examining.sha256_file
+    original = file_check.sha256_file
 
     def counted(path: Path) -> str:
         names.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(examining, "sha256_file", counted)
+    monkeypatch.setattr(file_check, "sha256_file", counted)
     return names
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from builders import config_of, save_image, surface
 
-from tasks.stores import examining
-from tasks.stores.examining import Examined, examine
-from tasks.stores.listing import list_datasets
+from tasks.images import file_check
+from tasks.images.file_check import Examined, examine
+from tasks.images.listing import list_datasets
 
 NOW = 1_900_000_000.0
 
 
 @pytest.fixture
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(examining, "now", lambda: NOW)
+    monkeypatch.setattr(file_check, "now", lambda: NOW)
     return save_image(tmp_path / "board" / "a.png", surface(1))
 
 
@@ -46,7 +46,7 @@ def test_age_below_which_a_file_is_left_to_the_next_run(image, age, settle_secon
 @pytest.mark.parametrize("change", ["grows", "is rewritten at the same size", "is replaced"])
 def test_file_that_changes_while_it_is_hashed(image, monkeypatch, change):
     """A hash of a file that changed meanwhile stands for nothing: the file is deferred."""
-    honest = examining.sha256_file
+    honest = file_check.sha256_file
 
     def hash_and_change(path: Path) -> str:
         digest = honest(path)
@@ -58,7 +58,7 @@ def test_file_that_changes_while_it_is_hashed(image, monkeypatch, change):
             save_image(path.with_name("new.png"), surface(2)).replace(path)
         return digest
 
-    monkeypatch.setattr(examining, "sha256_file", hash_and_change)
+    monkeypatch.setattr(file_check, "sha256_file", hash_and_change)
     os.utime(image, (NOW - 60,) * 2)
     found = examine(image, settle_seconds=2)
     assert found.later == "changed while it was read; the next run takes it up"

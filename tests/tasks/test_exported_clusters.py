@@ -21,7 +21,7 @@ from builders import save_image, surface
 from PIL import Image
 
 from anoclust_core.errors import StoreError
-from tasks.export_clusters import FORMATS, ExportedClusters, cluster_table
+from tasks.export.clusters import FORMATS, ExportedClusters, cluster_table
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact
 

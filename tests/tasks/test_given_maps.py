@@ -10,10 +10,10 @@ import pytest
 from builders import digest
 from PIL import Image
 
-from anoclust_core.deep import turned
+from anoclust_core.embedding.deep_images import turned
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest, ImageRecord
-from tasks.stores.maps import maps_digest, maps_of, read_map
+from tasks.images.anomaly_maps import maps_digest, maps_of, read_map
 
 VALUES = np.random.default_rng(0).random((6, 8)).astype(np.float32)
 

@@ -13,7 +13,7 @@ import pytest
 from builders import surface
 from PIL import Image, ImageFile
 
-from tasks.stores.images import UnreadableImageError, UnreadNowError, decode_image, read_image
+from tasks.images.decoding import UnreadableImageError, UnreadNowError, decode_image, read_image
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

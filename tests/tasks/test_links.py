@@ -11,7 +11,7 @@ from builders import config_of, flat_folder, mvtec_category, write_manifest_csv
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest
-from tasks.stores.listing import check_enough, list_datasets
+from tasks.images.listing import check_enough, list_datasets
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="symbolic links need rights on Windows")
 

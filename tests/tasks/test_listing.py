@@ -13,8 +13,8 @@ from builders import config_of, flat_folder, mvtec_category, save_image, surface
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest
-from tasks.stores import examining
-from tasks.stores.listing import check_enough, list_datasets
+from tasks.images import file_check
+from tasks.images.listing import check_enough, list_datasets
 
 COUNTS = {"train/good": 3, "test/good": 2, "test/hole": 2}
 
@@ -183,14 +183,14 @@ def test_only_the_named_categories(tmp_path):
 def test_unreadable_file_is_quarantined(tmp_path, monkeypatch):
     """A file that the system refuses to open goes into quarantine with the system's reason; the others are listed."""
     flat_folder(tmp_path / "board", range(3))
-    honest = examining.sha256_file
+    honest = file_check.sha256_file
 
     def refuse_one(file: Path) -> str:
         if file.name == "001.png":
             raise PermissionError(13, "Permission denied")
         return honest(file)
 
-    monkeypatch.setattr(examining, "sha256_file", refuse_one)
+    monkeypatch.setattr(file_check, "sha256_file", refuse_one)
     manifest = only(tmp_path / "board")
     assert [image.path for image in manifest.images] == ["000.png", "002.png"]
     assert [(entry.path, entry.reason) for entry in manifest.quarantine] == [

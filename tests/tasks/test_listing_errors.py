@@ -19,7 +19,7 @@ from builders import (
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.records import DatasetManifest, SetAside
-from tasks.stores.listing import check_enough, list_datasets
+from tasks.images.listing import check_enough, list_datasets
 
 
 def test_missing_folder(tmp_path):

@@ -13,10 +13,10 @@ import pytest
 from dask_processes import Cluster
 
 from anoclust_core.errors import ResourceError
-from tasks import patience
-from tasks.patience import PATIENCE_SECONDS
-from tasks.stores import engine
-from tasks.stores.engine import count_workers, run_jobs
+from tasks.compute import dask_jobs
+from tasks.compute.dask_jobs import count_workers, run_jobs
+from tasks.services import patience
+from tasks.services.patience import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -94,11 +94,11 @@ def test_killed_scheduler(cluster, tmp_path, capfd):
 
 def test_hanging_scheduler(cluster, tmp_path, capfd, monkeypatch):
     """A scheduler that hangs is waited for, which a line says, and given up in time."""
-    assert engine.LOOK_SECONDS + engine.PATIENCE_SECONDS + 2 * engine.CLOSE_SECONDS < LONGEST_SILENCE
+    assert dask_jobs.LOOK_SECONDS + dask_jobs.PATIENCE_SECONDS + 2 * dask_jobs.CLOSE_SECONDS < LONGEST_SILENCE
 
     def stop() -> None:
         monkeypatch.setattr(patience, "QUIET_SECONDS", 1)
-        monkeypatch.setattr(engine, "PATIENCE_SECONDS", 4)
+        monkeypatch.setattr(dask_jobs, "PATIENCE_SECONDS", 4)
         os.kill(cluster.scheduler.pid, signal.SIGSTOP)
 
     message, took, _ = lost_after(cluster, tmp_path, stop)
@@ -112,8 +112,8 @@ def test_workers_gone(cluster, tmp_path, capfd, monkeypatch):
     """Where the last worker dies and none comes, the work ends with what to start."""
 
     def kill() -> None:
-        monkeypatch.setattr(engine, "PATIENCE_SECONDS", 6)
-        monkeypatch.setattr(engine, "QUIET_SECONDS", 2)
+        monkeypatch.setattr(dask_jobs, "PATIENCE_SECONDS", 6)
+        monkeypatch.setattr(dask_jobs, "QUIET_SECONDS", 2)
         cluster.workers[0].kill()
 
     message, took, _ = lost_after(cluster, tmp_path, kill)
@@ -125,7 +125,7 @@ def test_workers_gone(cluster, tmp_path, capfd, monkeypatch):
 
 def test_scheduler_that_hangs_while_workers_are_counted(cluster, monkeypatch):
     """Connecting to a scheduler that accepts but says nothing ends too."""
-    monkeypatch.setattr(engine, "CONNECT_SECONDS", 3)
+    monkeypatch.setattr(dask_jobs, "CONNECT_SECONDS", 3)
     assert count_workers(cluster.address) >= 1
     os.kill(cluster.scheduler.pid, signal.SIGSTOP)
     began = time.monotonic()
@@ -136,7 +136,7 @@ def test_scheduler_that_hangs_while_workers_are_counted(cluster, monkeypatch):
 
 def test_late_worker_is_waited_for(tmp_path, monkeypatch):
     """A scheduler without a worker is no error while one is on its way."""
-    monkeypatch.setattr(engine, "PATIENCE_SECONDS", 60)  # a busy machine takes long to start one
+    monkeypatch.setattr(dask_jobs, "PATIENCE_SECONDS", 60)  # a busy machine takes long to start one
     cluster = Cluster(tmp_path, 0)
     try:
         starting = threading.Timer(3, lambda: cluster.workers.append(cluster.start_worker()))

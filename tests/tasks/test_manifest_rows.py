@@ -14,7 +14,7 @@ from builders import config_of, flat_folder, save_image, surface
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest
-from tasks.stores.listing import list_categories, list_datasets
+from tasks.images.listing import list_categories, list_datasets
 
 SIX = [f"teil/{number:03d}.png" for number in range(6)]
 

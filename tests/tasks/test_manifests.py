@@ -8,9 +8,9 @@ from builders import digest, flat_folder, manifest_of, tiny_config
 from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from anoclust_core.records import SetAside
+from tasks.images.listing import list_datasets
 from tasks.stores.files import read_json, write_json
 from tasks.stores.layout import StoreLayout
-from tasks.stores.listing import list_datasets
 from tasks.stores.manifests import load_manifest, save_manifest
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anoclust_core.errors import StoreError
-from anoclust_core.pairwise import nearest_distances, nearest_distances_within
+from anoclust_core.pairwise.cpu import nearest_distances, nearest_distances_within
 from tasks.stores.arrays import MARKER
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.nearest import NearestSlabs, Plan, WantedPairs, compute_block

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks import patience, prefect_server
-from tasks.prefect_server import Link, ServerGoneError, complete_anyway, make_patient
+from tasks.services import patience, prefect_server
+from tasks.services.prefect_server import Link, ServerGoneError, complete_anyway, make_patient
 
 PATIENCE = 2.0
 QUIET = 0.5

@@ -10,8 +10,8 @@ from builders import flat_folder
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
 from flows.settings import resolve
-from tasks.stores.listing import list_categories, list_datasets
-from tasks.stores.places import on_this_machine
+from tasks.images.listing import list_categories, list_datasets
+from tasks.stores.addresses import on_this_machine
 
 ADDRESSES = {
     "s3://bucket/teil": "an address in an object store",

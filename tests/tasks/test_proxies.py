@@ -9,7 +9,7 @@ import sys
 import httpx
 import pytest
 
-from tasks.proxies import keep_proxies_from_loopback, proxy_note
+from tasks.services.proxies import keep_proxies_from_loopback, proxy_note
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 DEAD = "http://127.0.0.1:9"
@@ -53,7 +53,7 @@ def test_proxy_that_no_client_can_be_made_with(monkeypatch, proxy):
 
 def test_socks_without_its_library(monkeypatch):
     """SOCKS proxies need a library that need not be there."""
-    monkeypatch.setattr("tasks.proxies.find_spec", lambda _: None)
+    monkeypatch.setattr("tasks.services.proxies.find_spec", lambda _: None)
     monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:9")
     keep_proxies_from_loopback()
     assert proxied("http://127.0.0.1:4200/api") == [False]

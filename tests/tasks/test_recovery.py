@@ -13,7 +13,7 @@ from anoclust_core.errors import DamagedError
 from tasks.stores import arrays
 from tasks.stores.files import read_json, with_digest, without_digest, write_json
 from tasks.stores.layout import StoreLayout
-from tasks.stores.recovery import put_aside, sweep
+from tasks.stores.upkeep.recover import put_aside, sweep
 
 KEY, OTHER_KEY, PART = "0" * 32, "1" * 32, "2" * 16
 

@@ -12,9 +12,9 @@ from distributed import LocalCluster
 from threadpoolctl import threadpool_info
 
 from anoclust_core.errors import ResourceError, StoreError
-from tasks.stores import engine
+from tasks.compute import dask_jobs
+from tasks.compute.dask_jobs import count_workers, run_jobs
 from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.engine import count_workers, run_jobs
 from tasks.stores.nearest import NearestSlabs, WantedPairs, compute_block
 
 HASHES = [digest(f"image {number}") for number in range(10)]
@@ -69,7 +69,7 @@ def serial(tmp_path_factory: pytest.TempPathFactory, embeddings: Path) -> np.nda
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_number_of_threads_does_not_matter(tmp_path, embeddings, serial, monkeypatch, threads):
     """Any number of threads in this process gives the serial result, bit for bit."""
-    monkeypatch.setattr(engine, "CORES", threads)
+    monkeypatch.setattr(dask_jobs, "CORES", threads)
     np.testing.assert_array_equal(distances(tmp_path / "slabs", embeddings, address=None), serial)
 
 
@@ -80,7 +80,7 @@ def test_workers_of_a_scheduler_give_the_same(tmp_path, embeddings, serial, sche
 
 def test_workers_are_counted_where_they_are(monkeypatch, scheduler):
     """Work is cut for the cores of this machine, or for the threads that a scheduler has."""
-    monkeypatch.setattr(engine, "CORES", 5)
+    monkeypatch.setattr(dask_jobs, "CORES", 5)
     assert count_workers(None) == 5
     assert count_workers(scheduler) == 2
 
@@ -133,14 +133,14 @@ def test_nothing_runs_on_after_an_error():
     with pytest.raises(StoreError):
         run_jobs(work, range(1000), address=None, on_done=lambda at, n: None)
     assert sorted(begun) == sorted(ended)
-    assert len(begun) < 10 * engine.CORES
+    assert len(begun) < 10 * dask_jobs.CORES
 
 
 def test_jobs_begin_in_their_order():
     """Neighbours in the list share what they read, so they are done one after the other."""
     begun: list[int] = []
     run_jobs(lambda job: begun.append(job) or job, range(200), address=None, on_done=lambda at, n: None)
-    assert all(abs(place - job) <= 2 * engine.CORES for place, job in enumerate(begun))
+    assert all(abs(place - job) <= 2 * dask_jobs.CORES for place, job in enumerate(begun))
 
 
 def test_nothing_to_do_starts_nothing():
@@ -151,7 +151,7 @@ def test_nothing_to_do_starts_nothing():
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "127.0.0.1:{port}", "nonsense://{port}"])
 def test_no_scheduler_is_told_quickly(monkeypatch, address):
     """An address where no scheduler answers ends in seconds, with what to start instead."""
-    monkeypatch.setattr(engine, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(dask_jobs, "CONNECT_SECONDS", 1)
     address = address.format(port=closed_port())
     started = time.monotonic()
     with pytest.raises(ResourceError, match=r"no Dask scheduler answers at .*`dask scheduler`.*leave --dask out"):

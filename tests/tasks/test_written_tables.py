@@ -13,8 +13,8 @@ import pytest
 from builders import config_of, save_image, surface
 
 from tasks.datasets.public import COLUMNS, write_manifest
-from tasks.export_clusters import write_csv, write_parquet
-from tasks.stores.listing import list_datasets
+from tasks.export.clusters import write_csv, write_parquet
+from tasks.images.listing import list_datasets
 from tasks.stores.written_tables import csv_of_frame, csv_of_rows
 
 NAMES = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "'=x", "''-y", "＝1", "x;=1", "plain", "-0.5", 'a"=b']

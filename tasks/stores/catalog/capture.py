@@ -12,7 +12,7 @@ from typing import Final, Literal
 from PIL import ExifTags, Image
 
 from anoclust_core.errors import ConfigError
-from anoclust_core.nights import check_pattern, time_in_path, time_in_text
+from anoclust_core.matching.night_dates import check_pattern, time_in_path, time_in_text
 
 Source = Literal["path", "column", "exif", "file"]
 

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, StatementError
 
 from anoclust_core.errors import AnoclustError, BusyError, ConfigError, StoreError
-from anoclust_core.masking import HIDDEN, masked, masked_text, without
+from anoclust_core.safe_text.masking import HIDDEN, masked, masked_text, without
 from tasks.stores.catalog import checksums
 from tasks.stores.catalog.readonly import connect_read_only, is_read_only
 

@@ -23,7 +23,7 @@ from anoclust_core.matching.assigning import assign, memberships
 from anoclust_core.matching.identities import fresh_ids, id_order
 from anoclust_core.matching.prototypes import Prototypes, fit_prototypes, merge_height
 from anoclust_core.records import ImageRecord
-from tasks.stores import arrays, inventory
+from tasks.stores import arrays
 from tasks.stores.catalog import clusters, images, nights
 from tasks.stores.catalog.facts import AssignmentFact, NightFact
 from tasks.stores.catalog.identity import nights_of_store
@@ -31,8 +31,9 @@ from tasks.stores.catalog.schema import Cluster, Night, Run, Snapshot
 from tasks.stores.files import read_json, safe_name, without_digest
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
-from tasks.stores.snapshots import pinned
-from tasks.stores.tonight import NightRules
+from tasks.stores.nights.arrivals import NightRules
+from tasks.stores.nights.snapshots import pinned
+from tasks.stores.upkeep import inventory
 
 _UNREADABLE: Final = (StoreError, OSError, ValueError, KeyError, TypeError)
 

@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from anoclust_core.errors import ConfigError, StoreError
-from tasks.stores import inventory
 from tasks.stores.catalog import changes, opening, pages
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.changes import Changes
@@ -35,7 +34,8 @@ from tasks.stores.catalog.journal import Journal, write_out
 from tasks.stores.catalog.schema import Identity, Outbox
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
-from tasks.stores.tonight import NightRules
+from tasks.stores.nights.arrivals import NightRules
+from tasks.stores.upkeep import inventory
 
 COUNTED: Final = ("images", "nights", "snapshots", "clusters", "assignments", "decisions", "placements", "notices")
 """Tables that a person is told of."""

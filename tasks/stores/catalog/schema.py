@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from anoclust_core.nights import in_utc
+from anoclust_core.matching.night_dates import in_utc
 from tasks.stores.catalog.facts import ClusterState, DecisionKind, EventName, NightState
 
 NAMING: Final = {

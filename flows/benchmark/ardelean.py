@@ -1,0 +1,247 @@
+"""The benchmark's part for [ARDELEAN24]: recipe blind under every setting that a table varies.
+
+Every setting goes through the stages of an ordinary run, so that one that a run has had is not computed again, and a
+row is what that run gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from anoclust_core.benchmark.blind import (
+    ABLATION,
+    ABLATIONS,
+    AS_THEY_ARE,
+    CLUSTERING,
+    CLUSTERINGS,
+    HEAD,
+    LOCALIZATION,
+    REFERENCE,
+    TEMPERATURES,
+    THRESHOLD_RULES,
+    THRESHOLDS,
+    WARD_AND_K_MEANS,
+    taus_of_curve,
+)
+from anoclust_core.benchmark.published_ardelean import FCA, FCA_VAE, OURS
+from anoclust_core.benchmark.scoring import TRIVIAL, Measurement
+from anoclust_core.benchmark.tables_ardelean import BlindSetting
+from anoclust_core.clustering.methods import CLUSTERINGS as ALL_CLUSTERINGS
+from anoclust_core.config import RunConfig
+from anoclust_core.evaluation.protocols import ARDELEAN, n_classes
+from anoclust_core.records import ArrayHandle, EmbeddingSpec
+from flows.benchmark.run import BenchmarkRequest, BlindJob, measure_key
+from flows.benchmark.sohn import MeasuredRows, measure_pairwise
+from flows.decoding import kept_spec
+from flows.plan import describe_key, embedding_keys, localize_key
+from flows.stages import EmbeddedImages, describe_blindly, embed_images, localize_blindly
+from tasks.benchmark.ardelean import measure_descriptors, measure_maps, measure_temperatures
+from tasks.compute.dask_jobs import memory_budget
+from tasks.stages.runner import StageRunner
+from tasks.stores.files import sha256_file
+from tasks.stores.layout import StoreLayout
+
+_REFERENCE_METHODS: Final = ("average", "max-hausdorff", "weighted")
+"""Rows of [SOHN23] that Table 1 shows."""
+
+
+@dataclass(frozen=True)
+class _Category:
+    """One category whose feature maps are there, and how it goes through the stages of recipe blind."""
+
+    run_stage: StageRunner
+    layout: StoreLayout
+    embedded: EmbeddedImages
+    config: RunConfig
+    spec: EmbeddingSpec
+    side: int
+    memory: int
+
+    @property
+    def labels(self) -> list[str | None]:
+        return [image.label for image in self.embedded.images.clustered]
+
+    def with_settings(self, blind: Mapping[str, object], *, tau: str | None = None) -> RunConfig:
+        """Settings of a run in which some of recipe blind, or the temperature, are others."""
+        update: dict[str, Any] = {"blind": self.config.blind.model_copy(update=dict(blind))}
+        if tau:
+            update["weigh"] = self.config.weigh.model_copy(update={"tau": tau})
+        return self.config.model_copy(update=update)
+
+    def maps_key(self, config: RunConfig) -> str:
+        return localize_key(embedding_keys(self.embedded.images, self.spec), self.embedded.images, config)
+
+    def localized(self, config: RunConfig) -> ArrayHandle:
+        """Raw anomaly maps of a run with these settings."""
+        return localize_blindly(
+            self.run_stage, self.layout, self.embedded, config, self.spec, self.memory, key=self.maps_key(config)
+        )
+
+    def described(
+        self, config: RunConfig, *, method: str, setting: str = "", clusterings: tuple[str, ...] = WARD_AND_K_MEANS
+    ) -> list[Measurement]:
+        """Scores of the descriptors of a run with these settings, under the names that a table gives them."""
+        classes = n_classes(ARDELEAN, self.labels)
+        maps_key = self.maps_key(config)
+        key = describe_key(maps_key, config, n_classes=classes)
+        described = describe_blindly(
+            self.run_stage,
+            self.layout,
+            self.embedded,
+            config,
+            self.spec,
+            self.memory,
+            localize_key=maps_key,
+            describe_key=key,
+            n_classes=classes,
+        )
+        rows = self.run_stage(
+            measure_descriptors,
+            key=self._measure_key("descriptors", describe=key, clusterings=clusterings),
+            detail=" ".join(filter(None, (method, setting))),
+            is_complete=True,
+            manifest=self.embedded.manifest,
+            described=described,
+            clusterings=clusterings,
+            seed=config.seed,
+            memory=self.memory,
+        )
+        return [row if row.clustering == TRIVIAL else replace(row, method=method, setting=setting) for row in rows]
+
+    def located(self, config: RunConfig, *, method: str) -> list[Measurement]:
+        """Scores of the anomaly maps of a run with these settings."""
+        masks = [sha256_file(Path(image.mask)) if image.mask else None for image in self.embedded.images.clustered]
+        parts = {"finished": self._finished_key(config), "method": method, "side": self.side}
+        return self.run_stage(
+            measure_maps,
+            key=self._measure_key("maps", masks=masks, **parts),
+            detail=method,
+            is_complete=True,
+            manifest=self.embedded.manifest,
+            spec=self.spec,
+            maps=self.localized(config),
+            config=config.blind,
+            method=method,
+            side=self.side,
+            memory=self.memory,
+        )
+
+    def without_head(self, config: RunConfig, taus: tuple[str, ...]) -> list[Measurement]:
+        """Scores of plain descriptors at every temperature; nothing is trained, so one task makes them all."""
+        return self.run_stage(
+            measure_temperatures,
+            key=self._measure_key("temperatures", finished=self._finished_key(config), taus=taus),
+            detail=f"{len(taus)} temperatures",
+            is_complete=True,
+            manifest=self.embedded.manifest,
+            spec=self.spec,
+            embeddings=self.embedded.embeddings,
+            maps=self.localized(config),
+            config=config.blind,
+            taus=taus,
+            seed=config.seed,
+            scratch=str(self.layout.maps(self.embedded.images.category, self.maps_key(config)).parent),
+            memory=self.memory,
+        )
+
+    def _finished_key(self, config: RunConfig) -> str:
+        """Key of plain descriptors, and so of all that finished maps depend on."""
+        plain = self.with_settings({**config.blind.model_dump(), "contrastive": False}, tau=config.weigh.tau)
+        return describe_key(self.maps_key(config), plain, n_classes=None)
+
+    def _measure_key(self, what: str, **parts: object) -> str:
+        shared = {"labels": self.labels, "protocol": ARDELEAN.name, "seed": self.config.seed}
+        return measure_key(f"ardelean {what}", **shared, **parts)
+
+
+def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, BlindSetting]:
+    """Measure what the tables and figures need; gives their rows, and how they came about.
+
+    The rows of [SOHN23] beside them are measured under the same protocol, on the same images. They alone need pairs.
+    """
+    results: MeasuredRows = {}
+    taus: dict[str, str] = {}
+    n_images = {}
+    memory = memory_budget(job.config.memory)
+    for category, manifest in job.manifests.items():
+        run_stage = StageRunner(category, layout.results)
+        spec = kept_spec(layout, category, job.spec)
+        embedded = embed_images(run_stage, layout, manifest, job.config, spec, memory)
+        side = job.reference.spec.image_size if job.reference else job.spec.image_size
+        found = _Category(run_stage, layout, embedded, job.config, spec, side, memory)
+        results[category] = {name: _EXPERIMENTS[name](found) for name in job.experiments}
+        n_images[category] = len(embedded.images.clustered)
+    if job.reference:
+        # no experiment of these draws subsets: the number, part of their keys, is the same for all requests
+        request = BenchmarkRequest(ARDELEAN.name, (), (), n_subsets=2, backbones=(), methods=_REFERENCE_METHODS)
+        measured = measure_pairwise(layout, job.manifests, job.reference, request)
+        for category, experiments in measured.results.items():
+            results[category] |= {REFERENCE + name: rows for name, rows in experiments.items()}
+        if "distances" in job.reference.experiments:
+            taus = {category: told for category, (_, _, told) in measured.taus.items()}
+    reference = job.reference.spec if job.reference else None
+    return results, BlindSetting(job.config.blind, job.config.weigh.tau, job.spec, reference, taus, n_images)
+
+
+def _clustering(category: _Category) -> list[Measurement]:
+    return category.described(category.with_settings(ABLATIONS[OURS]), method=OURS)
+
+
+def _localization(category: _Category) -> list[Measurement]:
+    rows = []
+    for method, vae in ((FCA, False), (FCA_VAE, True)):
+        rows += category.located(category.with_settings({"vae": vae}), method=method)
+        if category.config.blind.flat_field:
+            config = category.with_settings({"vae": vae, "flat_field": False})
+            rows += category.located(config, method=method + AS_THEY_ARE)
+    return rows
+
+
+def _ablation(category: _Category) -> list[Measurement]:
+    rows = []
+    for method, settings in ABLATIONS.items():
+        rows += category.described(category.with_settings(settings), method=method)
+    return _with_one_trivial(rows)
+
+
+def _clusterings(category: _Category) -> list[Measurement]:
+    config = category.with_settings(ABLATIONS[OURS])
+    return category.described(config, method=OURS, clusterings=tuple(ALL_CLUSTERINGS))
+
+
+def _thresholds(category: _Category) -> list[Measurement]:
+    rows = []
+    for rule in THRESHOLD_RULES:
+        config = category.with_settings({**ABLATIONS[OURS], "threshold": rule})
+        rows += category.described(config, method=OURS, setting=rule)
+    return [row for row in rows if row.clustering != TRIVIAL]
+
+
+def _temperatures(category: _Category) -> list[Measurement]:
+    taus = taus_of_curve(category.config.weigh.tau)
+    rows = category.without_head(category.with_settings({"vae": True}), taus)
+    for tau in taus:
+        config = category.with_settings(ABLATIONS[OURS], tau=tau)
+        rows += category.described(config, method=HEAD, setting=tau)
+    return [row for row in rows if row.clustering != TRIVIAL]
+
+
+def _with_one_trivial(rows: list[Measurement]) -> list[Measurement]:
+    """Leave the trivial partitions out of all settings but the first: they are the same."""
+    return [row for at, row in enumerate(rows) if row.clustering != TRIVIAL or row not in rows[:at]]
+
+
+_EXPERIMENTS: Final[Mapping[str, Callable[[_Category], list[Measurement]]]] = MappingProxyType(
+    {
+        CLUSTERING: _clustering,
+        LOCALIZATION: _localization,
+        ABLATION: _ablation,
+        CLUSTERINGS: _clusterings,
+        THRESHOLDS: _thresholds,
+        TEMPERATURES: _temperatures,
+    }
+)

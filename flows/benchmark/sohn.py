@@ -1,0 +1,221 @@
+"""The benchmark's part for [SOHN23]: every pair of images compared once, then experiments that read what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from anoclust_core.benchmark.columns import select_taus
+from anoclust_core.benchmark.published import SEMI, WEIGHTED
+from anoclust_core.benchmark.scoring import Measurement
+from anoclust_core.evaluation.protocols import protocol_named
+from anoclust_core.keys import content_key
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
+from anoclust_core.weighting.reference import choose_reference
+from flows.benchmark.run import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
+from flows.decoding import kept_spec
+from flows.plan import embedding_keys
+from flows.stages import compare_images, embed_images
+from tasks.benchmark.page import draw_pictures
+from tasks.benchmark.sohn import load_category, measure
+from tasks.benchmark.whole_images import holistic
+from tasks.compute.dask_jobs import memory_budget
+from tasks.stages.runner import StageRunner
+from tasks.stores import arrays
+from tasks.stores.files import sha256_file
+from tasks.stores.layout import StoreLayout
+
+MeasuredRows: TypeAlias = dict[str, dict[str, list[Measurement]]]
+"""Measurements by category, then by experiment."""
+
+Taus: TypeAlias = dict[str, tuple[str, str, str]]
+"""By category the temperatures, blind and with normals, and how they came about."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One category whose embeddings and distances are there."""
+
+    images: DatasetManifest
+    manifest: str
+    spec: EmbeddingSpec
+    embeddings: str
+    nearest: NearestDistances
+    normals: NearestDistances | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one backbone gave.
+
+    Attributes
+    ----------
+    job
+        The backbone.
+    results
+        Rows of its experiments.
+    taus
+        Temperatures, and how they were chosen.
+    prepared
+        What the rows were measured on.
+    """
+
+    job: BackboneJob
+    results: MeasuredRows
+    taus: Taus
+    prepared: Mapping[str, Prepared]
+
+
+def measure_pairwise(
+    layout: StoreLayout, manifests: Mapping[str, str], job: BackboneJob, request: BenchmarkRequest
+) -> Measured:
+    """Embed and compare the images of all categories with one backbone, and run its experiments."""
+    memory = memory_budget(job.config.memory)
+    prepared = {
+        category: _prepare(layout, category, manifest, job, job.spec, memory)
+        for category, manifest in manifests.items()
+    }
+    last = {}
+    if job.last:
+        for category, manifest in manifests.items():
+            last[category] = _prepare(layout, category, manifest, job, job.last, memory)
+    results, taus = _measure_all(layout, job, request, prepared, last, memory)
+    return Measured(job, results, taus, prepared)
+
+
+def draw(request: BenchmarkRequest, prepared: Mapping[str, Prepared], taus: Taus, memory: int) -> dict[str, bytes]:
+    """Draw the figures that are made of pictures, by file name."""
+    pictured = [number for number in request.of_sohn[1] if EXPERIMENT_OF_FIGURE[number] in PICTURED]
+    drawn: dict[str, bytes] = {}
+    for category, found in prepared.items() if pictured else ():
+        arrays_of = load_category(
+            category, found.manifest, found.spec, found.embeddings, found.nearest, found.normals, None, memory
+        )
+        tau, tau_normals, _ = taus[category]
+        drawn |= draw_pictures(arrays_of, found.images.clustered, pictured, tau=tau, tau_normals=tau_normals)
+    return drawn
+
+
+def _prepare(
+    layout: StoreLayout, category: str, manifest: str, job: BackboneJob, spec: EmbeddingSpec, memory: int
+) -> Prepared:
+    """Embed and compare the images of a category as a run does; blind, and against the normals where there are any."""
+    run_stage = StageRunner(category, layout.results)
+    config, spec = job.config, kept_spec(layout, category, spec)
+    embedded = embed_images(run_stage, layout, manifest, config, spec, memory)
+    images = embedded.images
+    # every subset and every Hausdorff distance follows from all pairs: a benchmark takes no random reference
+    blind = choose_reference(
+        images.blind(), size=len(images.clustered), budget=config.pair.store_budget, n_patches=spec.n_patches, seed=0
+    )
+    distances = embedding_keys(images, spec).distances
+    found = {}
+    for reference in (blind, Reference("normal")) if images.normals else (blind,):
+        parts = {"plan": distances, "data": images.dataset_hash, "to": reference.role}
+        found[reference.role] = compare_images(
+            run_stage,
+            layout,
+            embedded,
+            reference,
+            config,
+            spec,
+            memory,
+            key=content_key("benchmark pair", parts),
+            distances=distances,
+            with_means=reference.role == "cluster",
+        )
+    return Prepared(images, embedded.manifest, spec, embedded.embeddings, found["cluster"], found.get("normal"))
+
+
+def _measure_all(
+    layout: StoreLayout,
+    job: BackboneJob,
+    request: BenchmarkRequest,
+    prepared: dict[str, Prepared],
+    last: dict[str, Prepared],
+    memory: int,
+) -> tuple[MeasuredRows, Taus]:
+    """Run the experiments; gives their rows, and by category the temperatures and how they came about."""
+    default = job.config.weigh.tau
+    results: MeasuredRows = {category: {} for category in prepared}
+    taus = dict.fromkeys(prepared, (default, default, f"{default}, not selected"))
+    for experiment in sorted(job.experiments, key=lambda name: name != "temperatures"):
+        for category, found in prepared.items():
+            source = last[category] if experiment == "holistic" else found
+            rows = _measure(layout, category, experiment, source, job, request, taus[category], memory)
+            results[category][experiment] = rows
+        if experiment == "temperatures":
+            protocol = protocol_named(request.protocol)
+            blind, semi = (select_taus(results, method, protocol, default) for method in (WEIGHTED, SEMI))
+            taus = {
+                category: (
+                    blind[category][0],
+                    semi[category][0],
+                    f"{blind[category][0]} blind, {semi[category][0]} with normals, "
+                    + ("chosen on the other categories" if blind[category][1] else "not selected"),
+                )
+                for category in prepared
+            }
+    return results, taus
+
+
+def _measure(
+    layout: StoreLayout,
+    category: str,
+    experiment: str,
+    found: Prepared,
+    job: BackboneJob,
+    request: BenchmarkRequest,
+    taus: tuple[str, str, str],
+    memory: int,
+) -> list[Measurement]:
+    run_stage = StageRunner(category, layout.results)
+    whole = None
+    if experiment == "holistic":
+        key = content_key("holistic", {"pair": found.nearest.key, "spec": found.spec.weights})
+        folder = layout.holistic(category, key)
+        whole = run_stage(
+            holistic,
+            key=key,
+            detail=f"{len(found.images.clustered)} images",
+            is_complete=arrays.is_complete(folder),
+            manifest=found.manifest,
+            spec=found.spec,
+            folder=str(folder),
+            config=job.config,
+        ).uri
+    tau, tau_normals = ("", "") if experiment == "temperatures" else taus[:2]
+    key = measure_key(
+        experiment,
+        nearest=found.nearest.key,
+        normals=found.normals.key if found.normals else None,
+        labels=[image.label for image in found.images.clustered],
+        masks=[sha256_file(Path(image.mask)) if image.mask else None for image in found.images.clustered],
+        protocol=request.protocol,
+        taus=[tau, tau_normals] if tau else None,
+        seed=job.config.seed,
+        n_subsets=request.n_subsets,
+        methods=sorted(request.methods),
+    )
+    return run_stage(
+        measure,
+        key=key,
+        detail=experiment,
+        is_complete=True,
+        experiment=experiment,
+        manifest=found.manifest,
+        spec=found.spec,
+        embeddings=found.embeddings,
+        nearest=found.nearest,
+        normals=found.normals,
+        holistic=whole,
+        protocol=request.protocol,
+        tau=taus[0],
+        tau_normals=taus[1],
+        seed=job.config.seed,
+        n_subsets=request.n_subsets,
+        methods=request.methods,
+        memory=memory,
+    )

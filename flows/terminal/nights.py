@@ -1,0 +1,129 @@
+"""How nights, statuses and clusters look in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from flows.terminal.runs import aside_lines, short_path
+
+if TYPE_CHECKING:
+    from flows.nights.run import NightOutcome
+    from flows.nights.status import CategoryStatus
+    from tasks.stores.catalog.facts import ClusterFact, DecisionFact
+    from tasks.stores.catalog.rebuild import Rebuilt
+
+_COUNTED: Final = {
+    "seen": "seen",
+    "new": "new",
+    "assigned": "assigned",
+    "unknown": "unknown",
+    "new_clusters": "new clusters",
+    "pair_products": "pair products",
+}
+
+
+def nights_table(outcomes: Sequence[NightOutcome]) -> Table:
+    """One row a night and category: what came, and what became of it."""
+    table = _table("category", "night", **dict.fromkeys(_COUNTED.values(), "right"))
+    for outcome in outcomes:
+        if outcome.error is not None:
+            table.add_row(escape(outcome.category), outcome.night.isoformat(), "failed")
+            continue
+        counts = (f"{outcome.counters.get(name, 0):,}" for name in _COUNTED)
+        table.add_row(escape(outcome.category), outcome.night.isoformat(), *counts)
+    return table
+
+
+def night_lines(outcome: NightOutcome) -> str:
+    """What was done in a night, and where its report is."""
+    title = f"{outcome.category} {outcome.night}"
+    if outcome.error is not None:
+        return f"{title}: failed: {outcome.error}"
+    done = f"{outcome.counters['new']:,} new images, {outcome.seconds:.0f} s" if outcome.is_new else "nothing new"
+    lines = [f"{title}: {done}"]
+    if outcome.reclustered:
+        lines.append(f"  clustered anew: {outcome.reclustered}")
+    if outcome.counters.get("quarantined"):
+        lines.append(f"  {outcome.counters['quarantined']:,} files could not be used; the report says which and why")
+    lines += aside_lines(outcome.quarantine if outcome.counters.get("quarantined") else (), outcome.notes)
+    if outcome.counters.get("deferred"):
+        lines.append(f"  {outcome.counters['deferred']:,} files deferred to the next night")
+    lines += [f"  {repair}" for repair in outcome.repairs]
+    if outcome.report and outcome.is_new:
+        lines.append(f"  {short_path(outcome.report)}")
+    return "\n".join(lines)
+
+
+def status_table(found: Sequence[CategoryStatus]) -> Table:
+    """One row a category."""
+    numbers = ("images", "clusters", "provisional", "unknown", "unusable")
+    table = _table("category", "last night", **dict.fromkeys(numbers, "right"), clustered="left")
+    for one in found:
+        night = "never" if one.last_night is None else one.last_night.isoformat()
+        unfinished = "" if one.state in {None, "done"} else " (unfinished)"
+        clustered = "never" if one.clustered is None else f"{one.clustered}, {one.n_since:,} images since"
+        counts = (one.n_images, one.n_clusters, one.n_provisional, one.n_unknown, one.n_quarantined)
+        table.add_row(escape(one.category), night + unfinished, *(f"{count:,}" for count in counts), clustered)
+    return table
+
+
+def clusters_table(found: Sequence[ClusterFact]) -> Table:
+    """One row a cluster."""
+    table = _table("cluster", "name", images="right", state="left", born="left", note="left")
+    for one in found:
+        state = one.state if one.merged_into is None else f"merged into {one.merged_into}"
+        table.add_row(one.cluster, escape(one.name or ""), f"{one.n_images:,}", state, str(one.born), escape(one.note))
+    return table
+
+
+def history_lines(found: Sequence[DecisionFact]) -> list[str]:
+    """One line for each thing that happened to clusters."""
+    return [
+        f"{one.number:>5}  {one.when:%Y-%m-%d %H:%M} UTC  {one.cluster:<6} {one.kind:<10} {one.who}"
+        f"{_told(one.after)}{' (taken back)' if one.undone else ''}"
+        for one in found
+    ]
+
+
+def _told(after: Any) -> str:
+    parts = []
+    for name, value in dict(after).items():
+        if name in {"contents", "placed", "images", "snapshot"} or value in (None, "", {}, []):
+            continue
+        shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        parts.append(f"{name} {', '.join(map(str, shown)) if isinstance(shown, list) else shown}")
+    return f"  {'; '.join(parts)}" if parts else ""
+
+
+def _table(*texts: str, **columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(texts):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
+    for column, side in columns.items():
+        table.add_column(column, justify="right" if side == "right" else "left", overflow="fold")
+    return table
+
+
+def rebuilt_lines(found: Rebuilt, root: Path) -> list[str]:
+    """What a rebuild gave back, by number, and what it could not."""
+    given = {name: count - found.before.get(name, 0) for name, count in found.after.items()}
+    changed = ", ".join(f"{count:+,} {name}" for name, count in given.items() if count)
+    lines = [
+        f"{found.n_changes:,} changes of the journal and the pages of {found.n_nights:,} nights were read into the "
+        f"catalog of {root}"
+        if found.n_changes or found.n_nights
+        else f"the catalog of {root} has everything that its journal and its nights have"
+    ]
+    if changed:
+        lines.append(f"given back: {changed}")
+    lines.append("it holds now: " + ", ".join(f"{count:,} {name}" for name, count in found.after.items()))
+    lines += [f"not given back: {what}" for what in found.lacks]
+    if found.aside is not None:
+        lines.append(f"what was damaged or of another store is kept in {found.aside}")
+    return lines

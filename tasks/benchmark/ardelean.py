@@ -1,0 +1,133 @@
+"""One row, or one line, of the tables and figures of [ARDELEAN24], from what recipe blind has stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+
+from anoclust_core.benchmark.blind import NO_HEAD, WARD_AND_K_MEANS, score_descriptors
+from anoclust_core.benchmark.localization import localization_scores
+from anoclust_core.benchmark.scoring import TRIVIAL, Measurement
+from anoclust_core.config import BlindConfig
+from anoclust_core.evaluation.protocols import ARDELEAN
+from anoclust_core.localization.maps import descriptor, finish_maps
+from anoclust_core.memory import blind_benchmark_plan, describe_plan
+from anoclust_core.records import ArrayHandle, BagWeights, EmbeddingSpec, unique_contents
+from anoclust_core.weighting.weights import temperature
+from tasks.benchmark.sohn import ground_truth
+from tasks.stages.runner import STAGE, Progress
+from tasks.stores import arrays
+from tasks.stores.features import feature_maps
+from tasks.stores.manifests import load_manifest
+
+_TOLD = ("threshold", "anomalous_share")
+"""What stage `describe` notes of the cells that its head learns from."""
+
+
+@task(name="measure", **STAGE)
+def measure_descriptors(
+    *,
+    category: str,  # noqa: ARG001 - part of the cache key
+    key: str,  # noqa: ARG001 - names the cached result
+    manifest: str,
+    described: BagWeights,
+    clusterings: tuple[str, ...],
+    seed: int,
+    memory: int,
+) -> list[Measurement]:
+    """Score the clusters of the descriptors of one run of recipe blind, one row a clustering, without names."""
+    labels = [image.label for image in load_manifest(Path(manifest)).clustered]
+    n_images, dim = described.arrays.shapes["descriptors"]
+    n_patches = described.arrays.shapes["weights"][1]
+    blind_benchmark_plan(n_images=n_images, n_patches=n_patches, dim=dim, side=0).check(memory)
+    folder = Path(described.arrays.uri)
+    notes = arrays.describe(folder) or {}
+    return score_descriptors(
+        arrays.read(folder, "descriptors"),
+        labels,
+        method="",
+        setting="",
+        clusterings=clusterings,
+        seed=seed,
+        extra={"tau": described.tau, **{name: float(notes[name]) for name in _TOLD if name in notes}},
+    )
+
+
+@task(name="measure", **STAGE)
+def measure_maps(
+    *,
+    category: str,  # noqa: ARG001 - part of the cache key
+    key: str,  # noqa: ARG001 - names the cached result
+    manifest: str,
+    spec: EmbeddingSpec,
+    maps: ArrayHandle,
+    config: BlindConfig,
+    method: str,
+    side: int,
+    memory: int,
+) -> list[Measurement]:
+    """Score the finished anomaly maps against labels and, where there are any, masks of ``side`` pixels."""
+    clustered = load_manifest(Path(manifest)).clustered
+    has_masks = any(image.mask for image in clustered)
+    blind_benchmark_plan(
+        n_images=len(clustered), n_patches=spec.n_patches, dim=spec.dim, side=side if has_masks else 0
+    ).check(memory)
+    counts = unique_contents(clustered)[1]
+    finished = np.repeat(_finished(maps, config), counts, axis=0)
+    labels = [image.label for image in clustered]
+    found = localization_scores(finished, labels, ground_truth(clustered, side), protocol=ARDELEAN)
+    return [Measurement(method, "none", "maps", scores=found)]
+
+
+@task(name="measure", **STAGE)
+def measure_temperatures(
+    *,
+    category: str,
+    key: str,  # noqa: ARG001 - names the cached result
+    manifest: str,
+    spec: EmbeddingSpec,
+    embeddings: str,
+    maps: ArrayHandle,
+    config: BlindConfig,
+    taus: tuple[str, ...],
+    seed: int,
+    scratch: str,
+    memory: int,
+) -> list[Measurement]:
+    """Score descriptors without a head at every temperature: all of them from one reading of maps and features."""
+    clustered = load_manifest(Path(manifest)).clustered
+    hashes, counts = unique_contents(clustered)
+    describe_plan(n_images=len(clustered), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(memory)
+    finished = _finished(maps, config)
+    scores = np.repeat(finished.reshape(len(hashes), -1), counts, axis=0)
+    values = {tau: temperature(tau, scores) for tau in taus}
+    pooled = {tau: np.empty((len(hashes), spec.dim), np.float32) for tau in taus}
+    progress = Progress("temperatures", category)
+    with feature_maps(Path(embeddings), hashes, spec, Path(scratch)) as features:
+        for row, (image, of) in enumerate(zip(features, finished, strict=True)):
+            for tau, value in values.items():
+                pooled[tau][row] = descriptor(image, of, tau=value)
+            progress(row + 1, len(hashes))
+    labels = [image.label for image in clustered]
+    return [
+        row
+        for tau, value in values.items()
+        for row in score_descriptors(
+            np.repeat(pooled[tau], counts, axis=0),
+            labels,
+            method=NO_HEAD,
+            setting=tau,
+            clusterings=WARD_AND_K_MEANS,
+            seed=seed,
+            extra={"tau": value},
+        )
+        if row.clustering != TRIVIAL
+    ]
+
+
+def _finished(maps: ArrayHandle, config: BlindConfig) -> NDArray[np.float32]:
+    """Maps as stage `describe` finishes them, one a content."""
+    return finish_maps(arrays.read(Path(maps.uri), "maps"), border=config.border, flat=config.flat_field)

@@ -1,0 +1,120 @@
+"""One experiment of the benchmark on one category, from arrays that other stages have stored; no pairwise work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from prefect import task
+
+from anoclust_core.benchmark.experiments import EXPERIMENTS, Conditions
+from anoclust_core.benchmark.geometry import CategoryArrays
+from anoclust_core.benchmark.scoring import Measurement
+from anoclust_core.clustering.distances import pair_statistics
+from anoclust_core.evaluation.protocols import protocol_named
+from anoclust_core.memory import benchmark_plan
+from anoclust_core.records import EmbeddingSpec, ImageRecord, NearestDistances, unique_contents
+from tasks.images.anomaly_maps import laid_like
+from tasks.images.decoding import read_mask
+from tasks.stages.runner import STAGE
+from tasks.stores import arrays
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.manifests import load_manifest
+from tasks.stores.nearest import NearestSlabs
+
+
+@task(name="measure", **STAGE)
+def measure(
+    *,
+    category: str,
+    key: str,  # noqa: ARG001 - names the cached result
+    experiment: str,
+    manifest: str,
+    spec: EmbeddingSpec,
+    embeddings: str,
+    nearest: NearestDistances,
+    normals: NearestDistances | None,
+    holistic: str | None,
+    protocol: str,
+    tau: str,
+    tau_normals: str,
+    seed: int,
+    n_subsets: int,
+    methods: tuple[str, ...],
+    memory: int,
+) -> list[Measurement]:
+    """Run one experiment; only its rows go through Prefect."""
+    found = load_category(category, manifest, spec, embeddings, nearest, normals, holistic, memory)
+    conditions = Conditions(protocol_named(protocol), tau, tau_normals, seed, n_subsets, methods)
+    return EXPERIMENTS[experiment](found, conditions)
+
+
+def load_category(
+    category: str,
+    manifest: str,
+    spec: EmbeddingSpec,
+    embeddings: str,
+    nearest: NearestDistances,
+    normals: NearestDistances | None,
+    holistic: str | None,
+    memory: int,
+) -> CategoryArrays:
+    """Read everything that is stored of a category's images, one row an image."""
+    images = load_manifest(Path(manifest))
+    clustered = images.clustered
+    contents, counts = unique_contents(clustered)
+    n_normals = normals.shape[1] if normals else 0
+    benchmark_plan(
+        n_images=len(clustered), n_normals=n_normals, n_patches=spec.n_patches, dim=spec.dim, image_size=spec.image_size
+    ).check(memory)
+    slabs = NearestSlabs(Path(nearest.uri))
+    rows = np.repeat(np.arange(len(contents)), counts)
+    among = np.concatenate([values for _, values in slabs.read(contents, contents)])[np.ix_(rows, rows)]
+    means = slabs.read_means(contents)[np.ix_(rows, rows)]
+    to_normals = None
+    if normals:
+        references = unique_contents(images.normals)[0]
+        parts = [values for _, values in NearestSlabs(Path(normals.uri)).read(contents, references)]
+        to_normals = np.concatenate(parts)[rows]
+    return CategoryArrays(
+        name=category,
+        labels=[image.label for image in clustered],
+        bags=EmbeddingSegments(Path(embeddings)).read(contents)[rows],
+        grid=spec.grid,
+        nearest=among,
+        to_normals=to_normals,
+        statistics=pair_statistics([(0, among)], n_images=len(clustered), mean_distances=means.astype(np.float64)),
+        masks=ground_truth(clustered, spec.image_size),
+        holistic=arrays.read(Path(holistic), "embeddings")[rows] if holistic else None,
+    )
+
+
+def ground_truth(images: tuple[ImageRecord, ...], side: int) -> NDArray[np.bool_] | None:
+    """Ground truth of every image as the network sees it, squashed to a square; none for a category without masks."""
+    if not any(image.mask for image in images):
+        return None
+    found = np.zeros((len(images), side, side), np.bool_)
+    for row, image in enumerate(images):
+        if image.mask:
+            marked = laid_like(read_mask(Path(image.mask)), image.file, f"the mask {image.mask}")
+            mask: Image.Image = Image.fromarray(marked)
+            found[row] = np.asarray(mask.resize((side, side), Image.Resampling.NEAREST))
+    return found
+
+
+def rows_of(measurements: list[Measurement]) -> list[dict[str, Any]]:
+    """Write measurements as flat rows, for CSV files."""
+    return [
+        {
+            "method": row.method,
+            "clustering": row.clustering,
+            "setting": row.setting,
+            **row.scores,
+            **{f"{name}_standard_error": value for name, value in row.errors.items()},
+            **{f"{name}_defects_only": value for name, value in row.defect_only.items()},
+        }
+        for row in measurements
+    ]

@@ -1,0 +1,357 @@
+"""Reading images: decode whatever a camera or a person saved, or say in words why it cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from anoclust_core.embedding.deep_images import DeepRange, choose_range, to_bytes
+from anoclust_core.errors import DatasetError
+from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
+from tasks.images.reasons import damage, too_large, what_it_is
+from tasks.images.samples import Samples, is_deep_png, is_tiff, png_samples, special_tiff, tiff_samples
+from tasks.images.tiffs import TiffHeader, TiffKindError, check_kind, read_header
+
+IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+"""File endings that are taken for images, in lower case."""
+
+FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+"""Formats that are decoded; the content decides, not the ending."""
+
+MAX_PIXELS: Final = 178_000_000
+"""Largest image that is decoded (0.5 GB as RGB), just below Pillow's own limit; more is taken for a bomb."""
+
+MAX_BYTES: Final = 2_000_000_000
+"""Largest file that is read: an image of ``MAX_PIXELS`` in 16-bit colour, uncompressed, and then some."""
+
+MIN_SIDE: Final = 8
+"""Shortest side in pixels that still shows a surface."""
+
+MAX_ASPECT: Final = 50
+"""Longest side over shortest: beyond this, squashing to a square leaves nothing to see."""
+
+DEEP_BYTES_PER_PIXEL: Final = 16
+"""Decoding deep pictures, beside twice their samples: alpha as numbers, the tests of these, RGB."""
+
+_ROWS: Final = 64
+"""Rows that are laid on white at a time."""
+
+_NOT_NOW: Final = "the next run tries again"
+
+_DECODER_ERRORS: Final = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError,
+    AssertionError, struct.error, zlib.error,
+)  # fmt: skip
+"""Pillow's decoders raise all of these on damaged files."""
+
+
+class UnreadableImageError(Exception):
+    """An image that cannot be used; the message is the reason, in words for a person."""
+
+
+class UnreadNowError(UnreadableImageError):
+    """A file that could not be read this time; its content is not to blame, so the next run tries again."""
+
+
+def read_image(
+    path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS, deep: Sequence[DeepRange] = ()
+) -> NDArray[np.uint8]:
+    """Read one image file as RGB, upright by its EXIF orientation.
+
+    Parameters
+    ----------
+    path
+        File to read.
+    sha256
+        Digest of the bytes that are expected: the run's keys stand for exactly these.
+    max_pixels, deep
+        As `decode_image` takes them.
+
+    Returns
+    -------
+    pixels
+        Shape ``(height, width, 3)``, uint8, to be read only; a grey image's channels share their memory.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the image cannot be used; `UnreadNowError` if the file could not be read or changed since it was listed.
+    """
+    return decode_image(read_bytes(path, sha256=sha256), max_pixels=max_pixels, deep=deep)
+
+
+def read_bytes(path: Path, *, sha256: str) -> bytes:
+    """Read one file whole; raises `UnreadNowError` if it could not be read, or is not what was listed."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadNowError(f"cannot be read: {error.strerror or error}; {_NOT_NOW}") from error
+    except MemoryError as error:
+        raise UnreadNowError(f"needs more memory than is free now; {_NOT_NOW}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise UnreadNowError("changed while the run was reading it; the next run takes it up")
+    return data
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: Sequence[DeepRange] = ()) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file to RGB.
+
+    Transparency is laid on white; where alpha is 0 everywhere it means nothing, and the colours are taken.
+
+    Parameters
+    ----------
+    data
+        The file.
+    max_pixels
+        Largest image, of 8 bits a sample, that there is memory for; a larger one waits for a run that has more.
+    deep
+        Which values are black and white in pictures of more than 8 bits, by kind of samples; where none says so, that
+        is taken from this picture alone.
+
+    Returns
+    -------
+    pixels
+        Shape ``(height, width, 3)``, uint8, to be read only; a grey image's channels share their memory.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the bytes are no image, or one that cannot be clustered.
+    """
+    found = _decoded(data, max_pixels)
+    used = None
+    if isinstance(found, Samples):
+        if found.is_deep:
+            used = next((one for one in deep if one.samples == found.kind), None)
+            used = used or choose_range(found.kind, [found.values])
+        pixels = _shown(found, used)
+    else:
+        pixels = found
+    if _is_one_value(pixels):
+        raise UnreadableImageError(_one_value(pixels, used))
+    return pixels
+
+
+def decode_samples(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+    """Decode the bytes of an image file to what it stores: for a range, and for masks.
+
+    Returns
+    -------
+    values
+        Shape ``(height, width)`` or ``(height, width, 3)``, upright: bytes, or deep values of any kind, finite.
+
+    Raises
+    ------
+    UnreadableImageError
+        As `decode_image`, but that a picture may show one value.
+    """
+    found = _decoded(data, max_pixels)
+    return found.values if isinstance(found, Samples) else found
+
+
+def _decoded(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
+    """Pixels of a plain picture, samples of another."""
+    if not data:
+        raise UnreadableImageError("the file is empty")
+    try:
+        with silence:
+            return _open_and_load(data, max_pixels)
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError(what_it_is(data)) from error
+    except TiffKindError as error:
+        raise UnreadableImageError(f"has {error}, which cannot be read; save it as a plain PNG or TIFF") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(too_large(re.sub(r".*\((\d+) pixels\).*", r"\1", str(error)), MAX_PIXELS)) from error
+    except MemoryError as error:
+        raise UnreadNowError(f"needs more memory than is free now; {_NOT_NOW}") from error
+    except _DECODER_ERRORS as error:
+        raise UnreadableImageError(damage(error)) from error
+
+
+def _open_and_load(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        header = _special_header(data)
+        if header is None:
+            raise
+        return _load_tiff(data, header, max_pixels)
+    _check_header(image, max_pixels)
+    header = special_tiff(data, image) if image.format == "TIFF" else None
+    if header is not None:
+        return _load_tiff(data, header, max_pixels)
+    if is_deep_png(data):
+        _check_memory(*image.size, max_pixels, 4 * len(image.getbands()) + DEEP_BYTES_PER_PIXEL)
+        return png_samples(data, image)
+    image.load()
+    if image.format == "TIFF" and image.mode == "RGBA" and has_no_opaque_pixel(image):
+        return _load_tiff(data, read_header(data), max_pixels)  # Pillow has divided premultiplied colours by 0
+    return _to_rgb(_upright(image))
+
+
+def _load_tiff(data: bytes, header: TiffHeader, max_pixels: int) -> Samples:
+    check_kind(header)
+    _check_size(header.width, header.height, header.pages)
+    cost = 2 * header.channels * header.sample_bytes + DEEP_BYTES_PER_PIXEL
+    _check_memory(header.width, header.height, max_pixels, cost)
+    found = tiff_samples(data, header)
+    if found.values.dtype.kind == "f" and not np.isfinite(found.values).all():
+        raise UnreadableImageError("holds values that are no numbers (NaN or infinite)")
+    return found
+
+
+def _special_header(data: bytes) -> TiffHeader | None:
+    """Header of a TIFF that Pillow cannot open; None of what is none, or is damaged."""
+    if not is_tiff(data):
+        return None
+    try:
+        return special_tiff(data, None)
+    except TiffKindError:
+        raise
+    except Exception:  # noqa: BLE001 - tifffile raises anything on damaged files
+        return None
+
+
+class _Silence:
+    """Silences warnings while any thread is inside; ``warnings.catch_warnings`` alone is not made for threads.
+
+    Pillow warns of odd metadata and of large images; both are judged here.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+silence = _Silence()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn by the EXIF orientation; damaged metadata leaves the picture as it lies."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODER_ERRORS:
+        return image
+
+
+def _check_header(image: Image.Image, max_pixels: int) -> None:
+    """Refuse by size and kind before any pixel is decoded."""
+    # MPO: a camera's JPEG with a preview behind it
+    _check_size(*image.size, 1 if image.format == "MPO" else getattr(image, "n_frames", 1))
+    if image.mode == "LAB":
+        raise UnreadableImageError("has LAB colours; save it as RGB or grey")
+    _check_memory(*image.size, max_pixels, DECODE_BYTES_PER_PIXEL)
+
+
+def _check_size(width: int, height: int, n_frames: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(f"has {width} x {height} pixels; the limit is {MAX_PIXELS:,} (decompression bomb?)")
+    if min(width, height) < MIN_SIDE:
+        raise UnreadableImageError(f"has {width} x {height} pixels; the shorter side needs at least {MIN_SIDE}")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UnreadableImageError(f"has {width} x {height} pixels; more than {MAX_ASPECT} times longer than wide")
+    if n_frames > 1:
+        raise UnreadableImageError(f"holds {n_frames} frames; save each as an image of its own")
+
+
+def _check_memory(width: int, height: int, max_pixels: int, bytes_per_pixel: int) -> None:
+    """Leave what there is no memory for; ``max_pixels`` counts pixels that cost `DECODE_BYTES_PER_PIXEL`."""
+    if width * height * max(bytes_per_pixel, DECODE_BYTES_PER_PIXEL) > max_pixels * DECODE_BYTES_PER_PIXEL:
+        raise UnreadNowError(
+            f"has {width} x {height} pixels, more than there is memory to decode now; raise --memory, or free some"
+        )
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _on_white(image)
+    if image.mode == "L":
+        return _three_channels(np.asarray(image))
+    return np.asarray(image.convert("RGB"))
+
+
+def _on_white(image: Image.Image) -> NDArray[np.uint8]:
+    """Lay a transparent picture on white; alpha that is 0 everywhere is none: the colours are what was meant."""
+    rgba = image.convert("RGBA")
+    if has_no_opaque_pixel(rgba):
+        colours = np.asarray(image if image.mode in ("RGBa", "La") else rgba)  # premultiplied ones as they are
+        return _three_channels(colours[:, :, 0]) if image.mode == "La" else colours[:, :, :3]
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+
+
+def has_no_opaque_pixel(image: Image.Image) -> bool:
+    """Whether the alpha of an RGBA picture is 0 everywhere."""
+    return image.getchannel("A").getextrema() == (0, 0)
+
+
+def _shown(found: Samples, deep: DeepRange | None) -> NDArray[np.uint8]:
+    """Samples as RGB bytes, laid on white."""
+    pixels = to_bytes(found.values, deep) if deep is not None else found.values
+    if found.opacity is not None:
+        opacity = found.opacity if pixels.ndim == 2 else found.opacity[:, :, None]
+        for start in range(0, len(pixels), _ROWS):
+            rows = slice(start, start + _ROWS)
+            pixels[rows] = np.rint(pixels[rows] * opacity[rows] + 255 * (1 - opacity[rows]))
+    return _three_channels(pixels) if pixels.ndim == 2 else pixels
+
+
+def _three_channels(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey as RGB, without a copy: the three channels are one in memory."""
+    return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
+
+
+def _is_one_value(pixels: NDArray[np.uint8]) -> bool:
+    """Whether all pixels are the same; a sixteenth of the rows tells most pictures at once."""
+    grey = pixels[:, :, :1] if pixels.strides[2] == 0 else pixels
+    return all(bool((grey[::step] == grey[0, 0]).all()) for step in (16, 1))
+
+
+def _one_value(pixels: NDArray[np.uint8], deep: DeepRange | None) -> str:
+    """Reason for a picture that shows nothing."""
+    value = tuple(pixels[0, 0].tolist())
+    named = {(0, 0, 0): "black", (255, 255, 255): "white"}.get(value, f"the colour {value[0]}, {value[1]}, {value[2]}")
+    where = f" in the category's range of {deep.low:.6g} to {deep.high:.6g}" if deep is not None else ""
+    return f"shows one single value: every pixel is {named}{where}"
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a ground-truth mask: True where a pixel is not 0.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or no image.
+    """
+    try:
+        values = decode_samples(path.read_bytes())
+    except (OSError, UnreadableImageError) as error:
+        raise DatasetError(f"mask {path} cannot be used: {error}; mend it, or leave it out of the data") from error
+    return np.asarray((values if values.ndim == 2 else values.any(axis=2)) != 0, dtype=np.bool_)

@@ -1,0 +1,349 @@
+"""What images there are: the MVTec layout, a folder of categories, a flat folder or a manifest, hashed by content."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from anoclust_core.config import RunConfig
+from anoclust_core.errors import ConfigError, DatasetError
+from anoclust_core.records import GOOD, DatasetManifest, ImageRecord, Role, SetAside, by_reason
+from tasks.images.file_check import MAY_BE_WRITTEN, Examined, examine
+from tasks.images.folders import Walk, is_folder, is_there, one_line, printable
+from tasks.images.known_hashes import RememberedDigests
+from tasks.images.layouts import TEST, TRAIN, Candidate, read_flat, read_folder
+from tasks.images.manifest_rows import read_manifest
+from tasks.stores.addresses import on_this_machine
+
+_HASHING_THREADS: Final = 4
+_AT_ONCE: Final = 16
+"""Files that a thread looks at before it comes back: most are remembered, and handing one over costs more than that."""
+_REASONS_TOLD: Final = 3
+"""Most reasons that an error message quotes; the commonest come first."""
+_CLOCK_STEP: Final = 0.1
+"""Seconds that a file system's time may be behind."""
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A category, and in how many seconds its files that are too young have settled."""
+
+    manifest: DatasetManifest
+    settles_in: float
+
+
+def list_datasets(
+    data: Path,
+    config: RunConfig,
+    *,
+    categories: Sequence[str] = (),
+    exclude: Path | None = None,
+    known: Collection[str] = (),
+    memory: Callable[[str], Path] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    waits: Callable[[DatasetManifest], bool] | None = None,
+    waiting: Callable[[int, int], None] | None = None,
+) -> list[DatasetManifest]:
+    """List the images of every category and say what the run does with each.
+
+    Parameters
+    ----------
+    data
+        A folder in the MVTec layout, a folder of categories, a flat folder of images, or a manifest (``.csv``).
+    config
+        Its ``splits`` and ``normals`` decide the roles, its ``settle_seconds`` what may still be written.
+    categories
+        Names to keep; all by default.
+    exclude
+        Folder that holds no data even where it lies inside ``data``: the store.
+    known
+        Categories that may have no image now; where there are some, no image at all is no error either.
+    memory
+        Gives the file that the hashes of a category's files are remembered in, if they are to be; files that have not
+        changed are not read again then, unless the configuration says otherwise.
+    progress
+        Called with (files hashed, files in all).
+    waits
+        Asked about a category with files that are too young: whether to wait for them. All that are waited for are
+        looked at once more, after ``settle_seconds`` and one second at most. By default nobody waits.
+    waiting
+        Called with (seconds waited, seconds in all).
+
+    Returns
+    -------
+    manifests
+        One a category, in order of their names.
+
+    Raises
+    ------
+    DatasetError
+        If there is nothing to cluster, or the manifest is broken.
+    ConfigError
+        If a category is unknown or settings contradict each other.
+    """
+    if config.data.splits == "all" and config.data.normals == "none":
+        raise ConfigError("--splits all clusters the train split, --normals none leaves it out; give one of the two")
+    data = on_this_machine(data, "DATA")
+    ignored: Counter[str] = Counter()
+    root = _root(data)
+    any_split = config.data.splits == "all"
+    found, told = _candidates(data, exclude, ignored, may_be_empty=bool(known), any_split=any_split)
+    by_category: dict[str, list[Candidate]] = {}
+    for candidate in found:
+        by_category.setdefault(candidate.category, []).append(candidate)
+    unknown = sorted(set(categories) - set(by_category) - set(known))
+    if unknown:
+        close = get_close_matches(unknown[0], by_category, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ConfigError(f"no category {', '.join(unknown)} in {data}; found {', '.join(sorted(by_category))}{hint}")
+    wanted = sorted(by_category.keys() & set(categories or by_category))
+    chosen = {name: _choose(by_category[name], config, root) for name in wanted}
+    remembered = memory if config.data.trust_times else None
+    listed = {}
+    n_files, hashed = sum(len(kept) for kept, _ in chosen.values()), 0
+
+    def look_at(name: str, done: int) -> _Listed:
+        kept, notes = chosen[name]
+        digests = RememberedDigests(remembered(name) if remembered else None)
+        look = partial(_look, settle_seconds=config.data.settle_seconds, digests=digests)
+        report = (lambda n: progress(done + n, n_files)) if progress else (lambda _: None)
+        found = _hash(name, kept, [*told, *notes, *_ignored_notes(ignored)], look, report)
+        digests.save()
+        return found
+
+    for name, (kept, _) in chosen.items():
+        listed[name] = look_at(name, hashed)
+        hashed += len(kept)
+    late = [name for name, one in listed.items() if waits and one.settles_in > 0 and waits(one.manifest)]
+    if late:
+        _wait(max(listed[name].settles_in for name in late), config.data.settle_seconds, waiting)
+        listed |= {name: look_at(name, n_files - len(chosen[name][0])) for name in late}
+    return [one.manifest for one in listed.values()]
+
+
+def _wait(seconds: float, settle_seconds: float, waiting: Callable[[int, int], None] | None) -> None:
+    """Wait until files have settled, and a moment more: clocks of file systems go in steps."""
+    total = min(seconds + _CLOCK_STEP, settle_seconds + 1)
+    end = time.monotonic() + total
+    while (left := end - time.monotonic()) > 0:
+        if waiting:
+            waiting(round(total - left), max(1, round(total)))
+        time.sleep(min(left, 1))
+
+
+def list_categories(data: Path, *, exclude: Path | None = None) -> list[str]:
+    """Names of the categories of a data set; no image is read.
+
+    Raises
+    ------
+    DatasetError
+        If there is no image, or the manifest is broken.
+    """
+    found, _ = _candidates(on_this_machine(data, "DATA"), exclude, Counter())
+    return sorted({candidate.category for candidate in found})
+
+
+def _root(data: Path) -> Path:
+    return Path(os.path.realpath(data.parent if is_there(data) else data))
+
+
+def _candidates(
+    data: Path,
+    exclude: Path | None,
+    ignored: Counter[str],
+    *,
+    may_be_empty: bool = False,
+    any_split: bool = False,
+) -> tuple[list[Candidate], list[str]]:
+    """Every image file there is, and what is to be told of how they were found."""
+    if is_there(data):
+        return read_manifest(data, any_split=any_split)
+    return read_folder(Walk((_root(data),), exclude, ignored), data, may_be_empty=may_be_empty), []
+
+
+def _ignored_notes(ignored: Counter[str]) -> list[str]:
+    if not ignored:
+        return []
+    kinds = ", ".join(f"{count} of {ending}" for ending, count in sorted(ignored.items()))
+    return [f"Files with other endings than those of images were ignored: {kinds}."]
+
+
+def _choose(found: list[Candidate], config: RunConfig, root: Path) -> tuple[list[tuple[Candidate, Role]], list[str]]:
+    """Give every candidate its role; what is left out is told in a note."""
+    chosen: list[tuple[Candidate, Role]] = []
+    left_out: Counter[str] = Counter()
+    has_splits = any(candidate.split for candidate in found)
+    for candidate in found:
+        is_broken_row = bool(candidate.refused and candidate.line and candidate.split is None)
+        if config.data.splits == "all" or not has_splits or is_broken_row or candidate.split == TEST:
+            chosen.append((candidate, "cluster"))
+        elif candidate.split == TRAIN and config.data.normals == "auto" and candidate.label in (None, GOOD):
+            chosen.append((candidate, "normal"))
+        else:
+            left_out[f"split {candidate.split or 'unknown'}, label {candidate.label or 'unknown'}"] += 1
+    if config.data.normals not in ("auto", "none"):
+        normals = _read_normals(Path(config.data.normals), found[0].category, root)
+        chosen += [(candidate, "normal") for candidate in normals]
+    return chosen, [f"{count} images left out: {what}." for what, count in sorted(left_out.items())]
+
+
+def _read_normals(folder: Path, category: str, data: Path) -> list[Candidate]:
+    """Candidates of a folder of normals; links in it may lead into the data."""
+    if not is_folder(folder):
+        raise ConfigError(f"--normals takes auto, none or a folder of normal images; there is no folder {folder}")
+    real = Path(os.path.realpath(folder))
+    found = read_flat(Walk((real, data), None, Counter()), real, category)
+    if not found:
+        raise DatasetError(f"no normal image in {folder}")
+    return [replace(candidate, label=GOOD, path=str(folder / candidate.path)) for candidate in found]
+
+
+def _hash(
+    category: str,
+    chosen: list[tuple[Candidate, Role]],
+    notes: list[str],
+    look: Callable[[Candidate], Examined],
+    progress: Callable[[int], None],
+) -> _Listed:
+    """Look at every file once for its content hash; set aside what cannot be read and what may still be written."""
+    images: list[ImageRecord] = []
+    quarantine: list[SetAside] = []
+    deferred: list[SetAside] = []
+    settles_in = 0.0
+    special: dict[str, str] = {}
+    parts = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
+    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        looks = chain.from_iterable(pool.map(lambda part: [look(candidate) for candidate, _ in part], parts))
+        for n, ((candidate, role), found) in enumerate(zip(chosen, looks, strict=True), start=1):
+            if found.bad:
+                quarantine.append(SetAside(printable(candidate.path), found.bad, candidate.line))
+            elif found.later:
+                deferred.append(SetAside(candidate.path, found.later))
+                settles_in = max(settles_in, found.settles_in)
+            else:
+                images.append(_record(candidate, role, found))
+                special.update({found.sha256: found.special} if found.special else {})
+            progress(n)
+    manifest = DatasetManifest(
+        category=category,
+        images=tuple(sorted(images, key=lambda image: image.path)),
+        quarantine=tuple(sorted(quarantine, key=lambda entry: entry.path)),
+        notes=(*notes, *_shared_contents(images), *_many_alike(quarantine)),
+        n_normals_given=sum(role == "normal" for _, role in chosen),
+        deferred=tuple(sorted(deferred, key=lambda entry: entry.path)),
+        special=special,
+    )
+    return _Listed(manifest, settles_in)
+
+
+def is_enough(manifest: DatasetManifest, *, max_bad_share: float) -> bool:
+    """Whether a category is worth running, see `check_enough`."""
+    try:
+        check_enough(manifest, max_bad_share=max_bad_share)
+    except DatasetError:
+        return False
+    return True
+
+
+def check_enough(manifest: DatasetManifest, *, max_bad_share: float) -> None:
+    """Refuse a category that is not worth running.
+
+    Parameters
+    ----------
+    manifest
+        What is left of the category's images.
+    max_bad_share
+        Largest part of the files, without the deferred, that may be quarantined, in [0, 1].
+
+    Raises
+    ------
+    DatasetError
+        If fewer than two images are left to cluster; if none is left of the normals that were given, since without them
+        the run would be blind, which is not what was asked for; or if too many files are bad.
+    """
+    category, n_bad = manifest.category, len(manifest.quarantine)
+    if manifest.deferred and manifest.n_total == len(manifest.deferred):
+        hint = ", or with --settle-seconds 0" if any(MAY_BE_WRITTEN in d.reason for d in manifest.deferred) else ""
+        raise DatasetError(
+            f"all {manifest.n_total} images of category {category} are left to the next run "
+            f"({_commonest(manifest.deferred)}); run again in a moment{hint}"
+        )
+    told = [
+        f"{len(entries)} {what} ({_commonest(entries)})"
+        for entries, what in (
+            (manifest.quarantine, "could not be used"),
+            (manifest.deferred, "are left to the next run"),
+        )
+        if entries
+    ]
+    if manifest.n_normals_given and not manifest.normals:
+        raise DatasetError(
+            f"none of the {manifest.n_normals_given} normal images of category {category} can be used: of all files, "
+            f"{'; '.join(told)}; mend them, or run blind with --normals none"
+        )
+    if len(manifest.clustered) < 2:
+        splits = Counter(image.split for image in manifest.images)
+        others = ", ".join(f"{count} of split {split}" for split, count in splits.items() if split not in (None, TEST))
+        reasons = [f"there are {others}: --splits all clusters them too"] if others else []
+        raise DatasetError(
+            f"category {category} has {len(manifest.clustered)} usable images to cluster, at least 2 are needed"
+            + "".join(f"; {reason}" for reason in (*reasons, *told))
+        )
+    if manifest.bad_share > max_bad_share:
+        raise DatasetError(
+            f"{n_bad} of the {manifest.n_total - len(manifest.deferred)} files of category {category} cannot be used, "
+            f"{manifest.bad_share:.0%} where at most {max_bad_share:.0%} may be: {_commonest(manifest.quarantine)}; "
+            "mend or remove them, or raise --max-bad-share"
+        )
+
+
+def _commonest(entries: Sequence[SetAside]) -> str:
+    """Name the commonest reasons, each with its number of files and one of them."""
+    groups = by_reason(entries)
+    told = [group.sentence(one_line) for group in groups[:_REASONS_TOLD]]
+    more = sum(len(group.entries) for group in groups[_REASONS_TOLD:])
+    return "; ".join([*told, *([f"{more} for other reasons"] if more else [])])
+
+
+def _many_alike(quarantine: Sequence[SetAside]) -> list[str]:
+    """Notes on rows of a manifest that are of no use for one and the same reason."""
+    groups = by_reason(entry for entry in quarantine if entry.line is not None)
+    return [f"{group.sentence(one_line)}." for group in groups if len(group.entries) > 1]
+
+
+def _look(candidate: Candidate, *, settle_seconds: float, digests: RememberedDigests) -> Examined:
+    if candidate.refused:
+        return Examined(bad=candidate.refused)
+    return examine(candidate.file, settle_seconds=settle_seconds, digests=digests)
+
+
+def _record(candidate: Candidate, role: Role, found: Examined) -> ImageRecord:
+    return ImageRecord(
+        path=candidate.path,
+        file=str(candidate.file.absolute()),
+        sha256=found.sha256,
+        role=role,
+        split=candidate.split,
+        label=candidate.label,
+        mask=candidate.mask,
+        extra=candidate.extra,
+        mtime_ns=found.mtime_ns,
+    )
+
+
+def _shared_contents(images: Iterable[ImageRecord]) -> list[str]:
+    """Note on images that are both clustered and given as normal: their rarity is 0."""
+    roles: dict[str, set[str]] = {}
+    for image in images:
+        roles.setdefault(image.sha256, set()).add(image.role)
+    both = sum(len(found) == 2 for found in roles.values())
+    return [f"{both} clustered images are also among the normals, so that nothing in them is rare."] if both else []

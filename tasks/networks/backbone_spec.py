@@ -1,0 +1,88 @@
+"""Backbone cards: what a backbone's name resolves to, kept so that keys can be made before torch is imported."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from anoclust_core.config import RunConfig
+from anoclust_core.errors import DamagedError
+from anoclust_core.keys import content_key
+from anoclust_core.records import EmbeddingSpec
+from anoclust_core.versions import ALGORITHM_VERSIONS
+from tasks.networks.checkpoints import weights_identity
+from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
+from tasks.stores.layout import StoreLayout
+from tasks.stores.upkeep.recover import clear_place
+
+
+def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
+    """Resolve a run's backbone, from its card or, the first time, from timm.
+
+    Raises
+    ------
+    ConfigError
+        If timm does not know the backbone, or layers, size or checkpoint do not fit.
+    """
+    weights = weights_identity(config.embed.backbone, config.embed.checkpoint)
+    asked = {
+        "backbone": config.embed.backbone,
+        "weights": weights,
+        "layers": list(config.embed.layers) if config.embed.layers else None,
+        "image_size": config.image_size,
+        "version": ALGORITHM_VERSIONS["embed"],
+        "timm": version("timm"),  # another version may resolve a name to other weights or other preprocessing
+    }
+    if config.method == "blind":
+        asked["as_maps"] = True
+    if config.embed.precision != "float32":
+        asked["precision"] = config.embed.precision
+    path = store.backbone(content_key("backbone", asked))
+    try:
+        return read_card(path)
+    except (OSError, DamagedError):
+        pass  # no card yet, or one that is damaged or of another version: it is made anew
+    from anoclust_core.embedding.backbones import describe
+
+    spec = describe(
+        config.embed.backbone,
+        weights=weights,
+        layers=config.embed.layers,
+        image_size=config.image_size,
+        as_maps=config.method == "blind",
+        precision=config.embed.precision,
+    )
+    clear_place(store, path)
+    write_json(path, with_digest(asdict(spec)))
+    return spec
+
+
+def read_card(path: Path) -> EmbeddingSpec:
+    """Read a card.
+
+    Raises
+    ------
+    OSError
+        If there is none, or it cannot be read.
+    DamagedError
+        If it is not what was written.
+    """
+    card = read_checked(path)
+    with told_as_damage(path):
+        return EmbeddingSpec(**{name: tuple(v) if isinstance(v, list) else v for name, v in card.items()})  # type: ignore[arg-type]
+
+
+def last_layer_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
+    """Resolve a run's backbone with the last of its layers, the patches of [SOHN23] Table 4.
+
+    Raises
+    ------
+    ConfigError
+        As `embedding_spec`.
+    """
+    from anoclust_core.embedding.backbones import last_layer
+
+    deepest = (last_layer(config.embed.backbone, config.image_size),)
+    embed = config.embed.model_copy(update={"layers": deepest})
+    return embedding_spec(store, config.model_copy(update={"embed": embed}))

@@ -1,0 +1,110 @@
+"""A re-clustering becomes the snapshot of the next nights: its clusters get the identities of those that they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from prefect import task
+
+from anoclust_core.matching.assigning import memberships
+from anoclust_core.matching.partitions import PartitionMatch, match_partitions
+from anoclust_core.matching.prototypes import fit_prototypes, merge_height
+from anoclust_core.records import Reference
+from tasks.night.assign import UNTRACKED, Place
+from tasks.night.notify import cluster_notice
+from tasks.stores import arrays, runs
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import AssignmentFact, NoticeFact, SnapshotFact, Standing
+from tasks.stores.manifests import load_manifest
+from tasks.stores.nights.snapshots import Frozen, pin
+from tasks.stores.parts import parts_of
+
+
+@task(name="adopt", **UNTRACKED)
+def adopt(*, place: Place, run: str, settings: str, reference: Reference | None, reason: str) -> dict[str, list[str]]:
+    """Match a finished run's clusters to the lasting ones, and record it as the snapshot.
+
+    Parameters
+    ----------
+    place
+        Where.
+    run
+        Folder of the run.
+    settings
+        Key of what was asked for.
+    reference
+        Images that its rarity is measured against.
+    reason
+        Why everything was clustered anew.
+
+    Returns
+    -------
+    changes
+        Clusters by what became of them: ``kept``, ``born``, ``retired``, ``split``, ``merged``.
+    """
+    summary = runs.read_summary(Path(run))
+    parts = parts_of(place.layout, summary)
+    images = load_manifest(parts.manifest)
+    contents = [image.sha256 for image in images.clustered]
+    linkage, labels = (arrays.read(parts.tree, name) for name in ("linkage", "labels"))
+    pooled = arrays.read(parts.weights, "descriptors")
+    n_clusters = int(labels.max()) + 1
+    height = merge_height(linkage.astype(np.float64), n_clusters=n_clusters)
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
+        usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
+        snapshot = Frozen(
+            key=parts.keys["group"],
+            night=place.night,
+            settings=settings,
+            run=Path(run).name,
+            keys=parts.keys,
+            manifest=parts.manifest.relative_to(place.layout.root).as_posix(),
+            reference=reference,
+            tau=float(summary["tau"]),
+            merge_height=height,
+            n_usable=len(usable),
+        )
+        pin(place.layout, place.category, snapshot)
+
+        def matched(found: Standing) -> PartitionMatch:
+            """Match against how clusters stand, and record it where they still do."""
+            match = match_partitions(
+                found.partition,
+                dict(zip(contents, (int(label) for label in labels), strict=True)),
+                taken=found.identities,
+                merged_into=found.merged_into,
+                lasting=found.lasting,
+            )
+            ids = [match.ids[int(label)] for label in labels]
+            distances, confidence = memberships(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
+            catalog.record_snapshot(
+                SnapshotFact(
+                    category=place.category,
+                    key=snapshot.key,
+                    made_at=datetime.now(UTC),
+                    n_images=len(contents),
+                    merge_height=height,
+                    details={**snapshot.details, "reason": reason},
+                ),
+                night=place.night,
+                match=match,
+                assignments=[
+                    AssignmentFact(content, name, float(distance), float(sure))
+                    for content, name, distance, sure in zip(contents, ids, distances, confidence, strict=True)
+                ],
+                tell=_told(place, found, match, ids),
+                found=found,
+            )
+            return match
+
+        match = catalog.recording(place.category, matched)
+    return {kind: list(match.clusters(kind)) for kind in ("kept", "born", "retired", "split", "merged")}
+
+
+def _told(place: Place, found: Standing, match: PartitionMatch, ids: Sequence[str]) -> list[NoticeFact]:
+    """Tell of clusters that are new; where there were none before, everything is new and nothing is told."""
+    born = match.clusters("born") if found.identities else ()
+    return [cluster_notice(place.category, name, ids.count(name), place.night, place.report) for name in born]

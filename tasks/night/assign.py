@@ -1,0 +1,325 @@
+"""A night's new images: weighed against the snapshot's reference, given to its clusters, recorded in the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+
+from anoclust_core.bags import descriptors
+from anoclust_core.config import RunConfig
+from anoclust_core.keys import content_key
+from anoclust_core.matching.assigning import Assignments, assign
+from anoclust_core.matching.births import NOT_BORN, births
+from anoclust_core.matching.identities import fresh_ids, id_order
+from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
+from anoclust_core.records import DatasetManifest, NearestDistances
+from anoclust_core.weighting.rarity import expected_rarity, rarity_against_normals
+from anoclust_core.weighting.weights import soft_weights, uniform_weights
+from tasks.night.notify import cluster_notice, quarantine_notice
+from tasks.stages.runner import STAGE
+from tasks.stores import arrays
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.layout import StoreLayout
+from tasks.stores.manifests import load_manifest
+from tasks.stores.nearest import NearestSlabs
+from tasks.stores.nights.arrivals import NightRules
+from tasks.stores.nights.snapshots import Frozen, FrozenReference, frozen_reference, members
+
+BAGS_AT_ONCE: Final = 64
+"""Bags held in memory while descriptors are pooled."""
+
+_EVIDENCE: Final = 24
+"""Images of a new cluster that its evidence names."""
+
+UNTRACKED: Final[dict[str, Any]] = {**STAGE, "cache_policy": None, "persist_result": False}
+"""Options of a task whose result is what it records."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a night works.
+
+    Attributes
+    ----------
+    layout
+        The store.
+    catalog
+        File or URL of the catalog.
+    category, night
+        What it works on.
+    """
+
+    layout: StoreLayout
+    catalog: Path | str = field(repr=False)  # a URL may hold a password
+    category: str
+    night: date
+
+    @property
+    def report(self) -> str:
+        """Path of the night's report."""
+        return str(self.layout.night(self.category, self.night) / "report.html")
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What became of a night's new images.
+
+    Attributes
+    ----------
+    n_new, n_assigned, n_unknown, n_born, n_quarantined
+        New images that could be used, those of them with a cluster and without, clusters born, files that could not be
+        used.
+    rarity
+        Median over the new images of each one's largest rarity; None where there are none or it was not measured.
+    weights
+        Folder of their rarity and weights, or None.
+    """
+
+    n_new: int
+    n_assigned: int
+    n_unknown: int
+    n_born: int
+    n_quarantined: int
+    rarity: float | None = None
+    weights: str | None = None
+
+
+@task(name="assign", **UNTRACKED)
+def assign_images(
+    *,
+    place: Place,
+    new: str,
+    settled: str,
+    embeddings: str,
+    nearest: NearestDistances,
+    snapshot: Frozen,
+    config: RunConfig,
+    began: datetime,
+) -> Assigned:
+    """Give new images to the clusters of the snapshot and those born since; what is far from all is unknown.
+
+    Unknown images that are close to each other, those of earlier nights too, are born as a provisional cluster.
+
+    Parameters
+    ----------
+    place
+        Where.
+    new, settled
+        Manifest of what is new, and of everything that was compared, what could not be decoded set aside.
+    embeddings, nearest
+        Of the images and from them to the snapshot's reference.
+    snapshot, config
+        What is frozen, and what is asked for.
+    began
+        When the night's work began.
+    """
+    given, compared = load_manifest(Path(new)), load_manifest(Path(settled))
+    was = members(place.layout, snapshot)
+    if snapshot.reference is None:
+        raise AssertionError("a snapshot without a reference is clustered anew every night")
+    contents = [image.sha256 for image in compared.clustered]
+    against = frozen_reference(was, snapshot.reference)
+    rarity = _rarity(NearestSlabs(Path(nearest.uri)), contents, against)
+    weights = (
+        uniform_weights(*rarity.shape) if config.weigh.weights == "uniform" else soft_weights(rarity, tau=snapshot.tau)
+    )
+    pooled = _pooled(EmbeddingSegments(Path(embeddings)), contents, weights)
+    rows = {content: at for at, content in enumerate(contents)}
+    fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
+
+        def assigned_to(found: Standing) -> Assigned:
+            """Assign to the clusters as they stand, and record it where they still do."""
+            into, gone, where = found.merged_into, found.retired, found.assigned
+            prototypes = _prototypes(place.layout, was, snapshot, where, gone)
+            since = [c for c in contents if where.get(c) not in {None, *gone, *prototypes.ids}]
+            if since:
+                at = [rows[content] for content in since]
+                prototypes = extended(prototypes, pooled[at], [str(where[content]) for content in since])
+            best = assign(pooled[[rows[content] for content in fresh]], prototypes, merged_into=into)
+            placed = _facts(fresh, best)
+            unknown = sorted(
+                {content for content, fact in placed.items() if fact.cluster is None}
+                | {content for content in contents if content in where and where[content] is None}
+            )
+            born = _born(unknown, pooled[[rows[content] for content in unknown]], prototypes)
+            names = fresh_ids(found.identities, len(born))
+            evidence: dict[str, dict[str, object]] = {}
+            for name, group in zip(names, born, strict=True):
+                grown = extended(prototypes, pooled[[rows[c] for c in group]], [name] * len(group))
+                now = assign(pooled[[rows[c] for c in group]], grown)
+                placed |= {
+                    content: AssignmentFact(content, name, float(distance), float(confidence))
+                    for content, distance, confidence in zip(group, now.distances, now.confidence, strict=True)
+                }
+                evidence[name] = {"n_images": len(group), "images": list(group[:_EVIDENCE]), "snapshot": snapshot.key}
+            highest = rarity[[rows[content] for content in fresh]].max(axis=1) if fresh else np.empty(0)
+            kept = _keep_arrays(place, snapshot, contents, rarity, weights, pooled) if fresh else None
+            assigned = Assigned(
+                n_new=len(fresh),
+                n_assigned=sum(placed[content].cluster is not None for content in fresh),
+                n_unknown=sum(placed[content].cluster is None for content in fresh),
+                n_born=len(born),
+                n_quarantined=0,
+                rarity=float(np.median(highest)) if len(highest) else None,
+                weights=kept,
+            )
+            told = [
+                cluster_notice(place.category, name, len(group), place.night, place.report)
+                for name, group in zip(names, born, strict=True)
+            ]
+            return _record(
+                place, catalog, found, given, compared, config, snapshot.key, began, placed, evidence, told, assigned
+            )
+
+        return catalog.recording(place.category, assigned_to)
+
+
+@task(name="register", **UNTRACKED)
+def register_images(*, place: Place, new: str, settled: str, config: RunConfig, began: datetime) -> Assigned:
+    """Record new images as unknown: everything is clustered anew tonight, with them."""
+    given, settled_images = load_manifest(Path(new)), load_manifest(Path(settled))
+    usable = {image.sha256 for image in settled_images.clustered}
+    fresh = [image.sha256 for image in given.clustered if image.sha256 in usable]
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
+        placed = {content: AssignmentFact(content, None, 0.0, 0.0) for content in fresh}
+        assigned = Assigned(len(fresh), 0, len(fresh), 0, 0)
+        return catalog.recording(
+            place.category,
+            lambda found: _record(
+                place, catalog, found, given, settled_images, config, "", began, placed, {}, [], assigned
+            ),
+        )
+
+
+def _rarity(slabs: NearestSlabs, contents: Sequence[str], against: FrozenReference) -> NDArray[np.float64]:
+    """Rarity of every patch as the snapshot measures it, ``(n_images, n_patches)``."""
+    is_reference = np.isin(contents, against.contents)
+    parts = []
+    for start, distances in slabs.read(contents, against.contents):
+        if against.role == "cluster":
+            own = is_reference[start : start + len(distances)]
+            parts.append(expected_rarity(distances, np.asarray(against.counts), is_reference=own))
+        else:
+            parts.append(rarity_against_normals(distances))
+    return np.concatenate(parts)
+
+
+def _pooled(segments: EmbeddingSegments, contents: Sequence[str], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """One descriptor an image."""
+    steps = range(0, len(contents), BAGS_AT_ONCE)
+    return np.concatenate(
+        [descriptors(segments.read(contents[s : s + BAGS_AT_ONCE]), weights[s : s + BAGS_AT_ONCE]) for s in steps]
+    )
+
+
+def _prototypes(
+    layout: StoreLayout, was: DatasetManifest, snapshot: Frozen, where: Mapping[str, str | None], gone: Set[str]
+) -> Prototypes:
+    """Clusters of the snapshot's images, as they and people have placed them since."""
+    kept = arrays.read(layout.weights(was.category, snapshot.keys["weigh"]), "descriptors")
+    ids = [where.get(image.sha256) for image in was.clustered]
+    rows = [at for at, name in enumerate(ids) if name is not None and name not in gone]
+    return fit_prototypes(kept[rows], [str(ids[at]) for at in rows], merge_height=snapshot.merge_height)
+
+
+def _facts(contents: Sequence[str], found: Assignments) -> dict[str, AssignmentFact]:
+    return {
+        content: AssignmentFact(content, name, float(distance), float(confidence))
+        for content, name, distance, confidence in zip(
+            contents, found.ids, found.distances, found.confidence, strict=True
+        )
+    }
+
+
+def _born(unknown: Sequence[str], pooled: NDArray[np.float32], prototypes: Prototypes) -> list[list[str]]:
+    """Groups of unknown images that are new clusters, the largest first."""
+    labels = births(pooled, prototypes)
+    groups = range(int(labels.max(initial=NOT_BORN)) + 1)
+    return [[unknown[at] for at in np.flatnonzero(labels == group).tolist()] for group in groups]
+
+
+def _keep_arrays(
+    place: Place,
+    snapshot: Frozen,
+    contents: Sequence[str],
+    rarity: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    pooled: NDArray[np.float32],
+) -> str:
+    """Keep what the report draws; gives the folder."""
+    key = content_key("assign", {"snapshot": snapshot.key, "contents": list(contents)})
+    folder = place.layout.weights(place.category, key)
+    stored = {
+        "rarity": rarity.astype(np.float32),
+        "weights": weights.astype(np.float32),
+        "descriptors": pooled,
+    }
+    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, "contents": list(contents)})
+    return str(folder)
+
+
+def _record(
+    place: Place,
+    catalog: Catalog,
+    found: Standing,
+    given: DatasetManifest,
+    settled: DatasetManifest,
+    config: RunConfig,
+    key: str,
+    began: datetime,
+    placed: Mapping[str, AssignmentFact],
+    born: Mapping[str, Mapping[str, object]],
+    told: Iterable[NoticeFact],
+    assigned: Assigned,
+) -> Assigned:
+    """Record the night in one transaction, with what an earlier part of the same night recorded."""
+    rules = NightRules.of(config.night)
+    usable = {image.sha256 for image in settled.images}
+    reasons = {entry.path: entry.reason for entry in settled.quarantine}
+    facts: list[ImageFact] = []
+    for image in given.clustered:
+        if image.sha256 in usable:
+            facts.append(rules.fact(image))
+        elif image.path in reasons:
+            facts.append(rules.fact(image, quarantined=reasons[image.path]))
+    facts += [rules.fact_without_bytes(entry, place.night) for entry in given.quarantine]
+    bad = [fact for fact in facts if fact.quarantined is not None]
+    known = catalog.known_images(place.category, [fact.content for fact in bad])
+    newly_bad = [fact for fact in bad if fact.content not in known]
+    before, born_before = catalog.night_record(place.category, place.night)
+    assigned = replace(assigned, n_quarantined=len(newly_bad))
+    earlier = catalog.night(place.category, place.night)
+    counters: dict[str, float] = {
+        "new": assigned.n_new,
+        "assigned": assigned.n_assigned,
+        "unknown": assigned.n_unknown,
+        "new_clusters": assigned.n_born,
+        "quarantined": len(newly_bad),
+    }
+    if earlier is not None:
+        counters = {name: count + earlier.counters.get(name, 0) for name, count in counters.items()}
+    if assigned.rarity is not None:
+        counters["rarity"] = assigned.rarity
+    everything = {fact.content: fact for fact in before} | dict(placed)
+    catalog.record_night(
+        NightFact(place.category, place.night, "begun", key, began, datetime.now(UTC), counters),
+        new=facts,
+        assignments=[everything[content] for content in sorted(everything)],
+        born={name: (born_before | dict(born))[name] for name in sorted({*born_before, *born}, key=id_order)},
+        tell=[
+            *told,
+            *([quarantine_notice(place.category, newly_bad, place.night, place.report)] if newly_bad else []),
+        ],
+        found=found,
+    )
+    return assigned

@@ -1,0 +1,81 @@
+"""What others are told: Prefect events, each fact once; automations turn them into messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Final
+from uuid import UUID, uuid5
+
+from prefect import task
+from prefect.events import emit_event
+
+from anoclust_core.keys import content_key
+from tasks.services.prefect_server import wait_for_events
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import EventName, ImageFact, NoticeFact
+from tasks.stores.layout import StoreLayout
+
+NEW: Final[EventName] = "anoclust.cluster.new"
+GROWING: Final[EventName] = "anoclust.cluster.growing"
+DRIFT: Final[EventName] = "anoclust.drift"
+QUARANTINE: Final[EventName] = "anoclust.quarantine"
+
+_NAMESPACE: Final = UUID("6f0a3c1e-6c0b-4e64-9d0e-0c7a4b6f2a11")
+_NAMED: Final = 10
+"""Files that a payload names."""
+
+
+def resource_of(category: str) -> str:
+    """Id of the resource that a category's events are about."""
+    return f"anoclust.category.{category}"
+
+
+def cluster_notice(
+    category: str, cluster: str, n_images: int, night: date, report: str, *, name: str | None = None
+) -> NoticeFact:
+    """Tell of a new cluster, once in its life."""
+    payload = {
+        "category": category,
+        "cluster": cluster,
+        "name": name,
+        "n_images": n_images,
+        "night": night.isoformat(),
+        "report": report,
+    }
+    return NoticeFact(category, f"new {cluster}", night, NEW, payload)
+
+
+def quarantine_notice(category: str, bad: Sequence[ImageFact], night: date, report: str) -> NoticeFact:
+    """Tell of files that cannot be used, once each."""
+    payload = {
+        "category": category,
+        "n_images": len(bad),
+        "files": [{"path": fact.path, "reason": fact.quarantined} for fact in bad[:_NAMED]],
+        "night": night.isoformat(),
+        "report": report,
+    }
+    digest = content_key("quarantine", {"files": sorted(fact.content for fact in bad)})
+    return NoticeFact(category, f"quarantine {digest[:16]}", night, QUARANTINE, payload)
+
+
+@task(name="notify")
+def notify(*, layout: StoreLayout, catalog: Path | str, category: str) -> list[str]:
+    """Emit an event for every fact that was recorded and not told yet; gives their names.
+
+    A fact has one event id for good: told again after a kill between sending and noting it, it is the same event.
+    """
+    with Catalog.open(catalog, store=layout) as opened:
+        waiting = opened.notices(category, only_unsent=True)
+        for notice in waiting:
+            emit_event(
+                event=notice.event,
+                resource={"prefect.resource.id": resource_of(category), "prefect.resource.name": category},
+                payload=dict(notice.payload),
+                id=uuid5(_NAMESPACE, f"{category}\n{notice.notice}"),
+            )
+        if waiting:
+            wait_for_events()
+        opened.mark_sent(category, [notice.notice for notice in waiting])
+    return [notice.event for notice in waiting]

@@ -1,0 +1,78 @@
+"""Stage 4: a tree of merges over the images, cut into clusters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+
+from anoclust_core.clustering.distances import HausdorffVariant, hausdorff_distances, pair_statistics
+from anoclust_core.clustering.linkage import (
+    LINEAR_MEMORY,
+    cut_tree,
+    linkage_from_distances,
+    linkage_tree,
+    suggest_n_clusters,
+)
+from anoclust_core.config import GroupConfig
+from anoclust_core.memory import group_plan
+from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree, NearestDistances, unique_contents
+from tasks.stages.runner import STAGE
+from tasks.stores import arrays
+from tasks.stores.manifests import load_manifest
+from tasks.stores.nearest import NearestSlabs
+
+
+@task(name="group", **STAGE)
+def group(
+    *,
+    category: str,  # noqa: ARG001 - part of the cache key
+    key: str,
+    manifest: str,
+    weights: BagWeights,
+    among: NearestDistances | None,
+    folder: str,
+    config: GroupConfig,
+    n_clusters: int | None,
+    n_clusters_rule: str,
+    memory: int,
+) -> ClusterTree:
+    """Build the tree, keep it whole, and cut it into the wanted or the suggested number of clusters."""
+    n_images, dim = weights.arrays.shapes["descriptors"]
+    group_plan(
+        n_images=n_images,
+        dim=dim,
+        n_patches=weights.arrays.shapes["weights"][1],
+        has_matrix=config.linkage not in LINEAR_MEMORY,
+        has_distances=among is not None,
+    ).check(memory)
+    if among is None:
+        linkage = linkage_tree(arrays.read(Path(weights.arrays.uri), "descriptors"), method=config.linkage)
+    else:
+        variant = cast("HausdorffVariant", config.distance)
+        linkage = linkage_from_distances(_hausdorff(manifest, among, variant), method=config.linkage)
+    suggestion = suggest_n_clusters(linkage)
+    labels = cut_tree(linkage, n_clusters=n_clusters or suggestion.n_clusters)
+    arrays.write_arrays(Path(folder), {"linkage": linkage, "labels": labels}, {})
+    return ClusterTree(
+        arrays=ArrayHandle(uri=folder, key=key, shapes={"linkage": linkage.shape, "labels": labels.shape}),
+        n_clusters=int(labels.max()) + 1,
+        n_clusters_rule=n_clusters_rule if n_clusters else suggestion.criterion,
+        n_clusters_suggested=suggestion.n_clusters,
+    )
+
+
+def _hausdorff(manifest: str, among: NearestDistances, variant: HausdorffVariant) -> NDArray[np.float64]:
+    """Distances between all clustered images, ``(n_images, n_images)``; 0 between byte-identical ones."""
+    contents, counts = unique_contents(load_manifest(Path(manifest)).clustered)
+    slabs = NearestSlabs(Path(among.uri))
+    statistics = pair_statistics(
+        slabs.read(contents, contents),
+        n_images=len(contents),
+        mean_distances=slabs.read_means(contents) if variant == "mean_mean" else None,
+    )
+    rows = np.repeat(np.arange(len(contents)), counts)
+    return hausdorff_distances(statistics, variant=variant)[np.ix_(rows, rows)]

@@ -1,0 +1,78 @@
+"""Stage 2: nearest-patch distances, block by block over Dask; only pairs that no run has computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from anoclust_core.memory import MemoryPlan, pair_plan
+from anoclust_core.pairwise import tiling
+from anoclust_core.records import EmbeddingSpec, NearestDistances, Reference, unique_contents
+from anoclust_core.weighting.reference import reference_contents
+from tasks import telemetry
+from tasks.compute.dask_jobs import CORES, count_workers, run_jobs
+from tasks.stages.runner import STAGE, Progress
+from tasks.stores.manifests import load_manifest
+from tasks.stores.nearest import NearestSlabs, compute_block, wanted_pairs
+
+
+@task(name="pair", **STAGE)
+def pair(
+    *,
+    category: str,
+    key: str,
+    manifest: str,
+    spec: EmbeddingSpec,
+    embeddings: str,
+    folder: str,
+    reference: Reference,
+    dask: str | None,
+    memory: int,
+    device: str = "cpu",
+    with_means: bool = False,
+    both_ways: bool = False,
+) -> NearestDistances:
+    """Compute the distances that are missing between the clustered images, or from them to the normals.
+
+    Every worker chooses its own device, so that with ``auto`` those with a GPU and those without can work together.
+    """
+    images = load_manifest(Path(manifest))
+    slabs = NearestSlabs(Path(folder))
+    n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
+    pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
+    n_missing = slabs.count_missing(pairs)
+    n_workers = count_workers(dask) if n_missing else 1
+    side = tiling.adapted_block_images(n_missing, spec.n_patches, spec.dim, n_workers=n_workers)
+    threads = CORES if dask is None else 0
+    while side > 1 and _predict(side, spec, n_images, n_reference, threads).total > memory:
+        side //= 2
+    _predict(side, spec, n_images, n_reference, threads).check(memory)
+    plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side, device=device)
+    if plan.blocks:
+        get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
+        progress = Progress("pair", category)
+        total, done = plan.n_products, 0
+
+        def on_done(position: int, n_products: int) -> None:
+            nonlocal done
+            plan.block_done(plan.blocks[position])
+            done += n_products
+            telemetry.count("pair_products", n_products)
+            progress(done, total)
+
+        plan.create()
+        run_jobs(compute_block, plan.blocks, address=dask, on_done=on_done)
+    return NearestDistances(uri=folder, key=key, reference=reference, shape=(n_images, n_reference, spec.n_patches))
+
+
+def _predict(side: int, spec: EmbeddingSpec, n_images: int, n_reference: int, threads: int) -> MemoryPlan:
+    return pair_plan(
+        block_bytes=tiling.block_bytes(side, spec.n_patches, spec.dim),
+        side=side,
+        n_patches=spec.n_patches,
+        dim=spec.dim,
+        threads=threads,
+        n_images=n_images + n_reference,
+        n_pairs=n_images * n_reference,
+    )

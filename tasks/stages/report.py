@@ -1,0 +1,403 @@
+"""Stage 6: what people and scripts read: assignments, summary, report, figures, and artifacts in the Prefect UI."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from prefect import task
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
+
+from anoclust_core.clustering.labels import distances_to_cluster_means
+from anoclust_core.config import RunConfig
+from anoclust_core.embedding.deep_images import range_note
+from anoclust_core.evaluation.partitions import Scores
+from anoclust_core.evaluation.protocols import protocol_named
+from anoclust_core.evaluation.scores import Evaluation
+from anoclust_core.memory import report_plan
+from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord, Reference
+from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
+from anoclust_core.reporting.html import render_report
+from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
+from anoclust_core.weighting.reference import reference_contents, reference_note
+from tasks import telemetry
+from tasks.images.decoding import UnreadableImageError, read_image
+from tasks.services.prefect_server import complete_anyway
+from tasks.stages.runner import STAGE, Progress, artifact_key
+from tasks.stores import arrays, runs
+from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
+from tasks.stores.manifests import load_manifest
+from tasks.stores.written_tables import csv_of_frame
+
+THUMBNAIL_SIDE: Final = 192
+DRAWN_PER_CLUSTER: Final = 24
+_JPEG_QUALITY: Final = 80
+
+_VERSIONED: Final = ("anoclust", "torch", "timm", "zarr", "dask", "prefect", "scikit-learn", "numpy")
+
+_SECONDS: Final = {
+    "imports": ("imports",),
+    "orchestrator_start": ("orchestrator_start",),
+    "embed": ("embed",),
+    "pairwise": ("pair",),
+    "localize": ("localize",),
+    "weights": ("weigh", "describe"),
+    "cluster": ("group", "evaluate"),
+}
+"""From the names in summary.json to the stages that they cover."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The report stage's inputs, arrays read; rows in the order of ``images``."""
+
+    category: str
+    run_id: str
+    key: str
+    config: RunConfig
+    spec: EmbeddingSpec
+    manifest: DatasetManifest
+    images: tuple[ImageRecord, ...]
+    reference: Reference | None
+    weights: BagWeights
+    rarity: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+    tree: ClusterTree
+    labels: NDArray[np.int64]
+    linkage: NDArray[np.float64]
+    evaluation: Evaluation
+    keys: Mapping[str, str]
+    localization: Mapping[str, float] | None
+    manifest_path: str
+
+
+@task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
+def report(
+    *,
+    category: str,
+    key: str,
+    manifest: str,
+    config: RunConfig,
+    spec: EmbeddingSpec,
+    reference: Reference | None,
+    weights: BagWeights,
+    tree: ClusterTree,
+    evaluation: Evaluation,
+    keys: Mapping[str, str],
+    runs_folder: str,
+    memory: int,
+) -> str:
+    """Write the run folder and publish its artifacts; gives the folder."""
+    settled = load_manifest(Path(manifest))
+    n_images, dim = weights.arrays.shapes["descriptors"]
+    report_plan(
+        n_images=n_images,
+        n_patches=spec.n_patches,
+        dim=dim,
+        n_drawn=min(n_images, tree.n_clusters * DRAWN_PER_CLUSTER),
+        thumbnail_bytes=3 * THUMBNAIL_SIDE**2,
+        largest_pixels=0,
+    ).check(memory)
+    run = _Run(
+        category=category,
+        run_id=runs.new_run_id(Path(runs_folder), key),
+        key=key,
+        config=config,
+        spec=spec,
+        manifest=settled,
+        images=settled.clustered,
+        reference=reference,
+        weights=weights,
+        rarity=arrays.read(Path(weights.arrays.uri), "rarity"),
+        descriptors=arrays.read(Path(weights.arrays.uri), "descriptors"),
+        tree=tree,
+        labels=arrays.read(Path(tree.arrays.uri), "labels"),
+        linkage=arrays.read(Path(tree.arrays.uri), "linkage"),
+        evaluation=evaluation,
+        keys=keys,
+        localization=_localization(config, weights),
+        manifest_path=Path(manifest).relative_to(Path(runs_folder).parents[1]).as_posix(),
+    )
+    entries = _entries(run)
+    record = _record(run, entries, _pictures(run, entries, Progress("report", category)))
+    sheet = montage_jpeg(record)
+    clusters = run.labels.tolist()
+    with runs.publish_run(Path(runs_folder), run.run_id) as draft:
+        assignments = _assignments(run, entries)
+        write_text(draft / runs.ASSIGNMENTS_CSV, csv_of_frame(assignments))
+        write_bytes(draft / runs.ASSIGNMENTS_PARQUET, _parquet(assignments))
+        write_bytes(draft / "figures" / "clusters.jpg", sheet)
+        tree_svg = dendrogram_svg(run.linkage, tree.n_clusters, clusters=clusters)
+        write_text(draft / "figures" / "dendrogram.svg", tree_svg)
+        write_text(draft / "figures" / "map.svg", descriptor_map_svg(run.descriptors, clusters))
+        write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
+        write_json(draft / runs.SUMMARY, with_digest({**_summary(run), FILES: file_digests(draft)}))
+    folder = Path(runs_folder) / run.run_id
+    with complete_anyway(f"{category}: the run"):
+        _publish_artifacts(folder, record, sheet)
+    return str(folder)
+
+
+def _entries(run: _Run) -> list[ImageEntry]:
+    scores = run.rarity.max(axis=1)
+    distances = distances_to_cluster_means(run.descriptors, run.labels)
+    return [
+        ImageEntry(
+            path=image.path,
+            sha256=image.sha256,
+            cluster=int(cluster),
+            anomaly_score=float(score),
+            distance=float(distance),
+            label=image.label,
+            split=image.split,
+        )
+        for image, cluster, score, distance in zip(run.images, run.labels, scores, distances, strict=True)
+    ]
+
+
+def _pictures(run: _Run, entries: Sequence[ImageEntry], progress: Progress) -> dict[str, Picture]:
+    """Thumbnails of the most typical images of every cluster."""
+    order = np.lexsort([np.array([entry.distance for entry in entries]), run.labels])
+    first = np.searchsorted(run.labels[order], run.labels[order])
+    drawn = order[np.arange(len(order)) - first < DRAWN_PER_CLUSTER]
+    pictures = {}
+    for done, at in enumerate(drawn, start=1):
+        image = run.images[at]
+        try:
+            pixels = read_image(Path(image.file), sha256=image.sha256, deep=run.spec.deep)
+        except UnreadableImageError:
+            continue  # moved since it was embedded: listed without a picture
+        thumbnail = Image.fromarray(pixels)
+        thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        jpeg = io.BytesIO()
+        thumbnail.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
+        pictures[image.sha256] = Picture(jpeg.getvalue(), run.rarity[at].reshape(run.spec.grid))
+        progress(done, len(drawn))
+    return pictures
+
+
+def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Picture]) -> RunReport:
+    notes = telemetry.current()
+    return RunReport(
+        category=run.category,
+        run_id=run.run_id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        recipe=run.config.method,
+        images=entries,
+        pictures=pictures,
+        linkage=run.linkage,
+        descriptors=run.descriptors,
+        n_clusters=run.tree.n_clusters,
+        n_clusters_rule=run.tree.n_clusters_rule,
+        tau=run.weights.tau,
+        tau_text=run.config.weigh.tau,
+        protocol=run.evaluation.protocol,
+        scores=run.evaluation.full,
+        scores_defect_only=run.evaluation.defect_only,
+        trivial=run.evaluation.trivial,
+        counts=_counts(run.manifest),
+        quarantine=[(entry.path, entry.told) for entry in run.manifest.quarantine],
+        duplicates=run.manifest.duplicates,
+        config={"run": run.config.model_dump(exclude={"night"}), "embedding": asdict(run.spec)},
+        seconds=_seconds(notes.seconds),
+        work=notes.work,
+        versions=_versions(),
+        notes=_notes(run),
+        from_maps=run.reference is None,
+        f1_average=protocol_named(run.evaluation.protocol).f1_average,
+        deferred=[(entry.path, entry.reason) for entry in run.manifest.deferred],
+    )
+
+
+def _assignments(run: _Run, entries: Sequence[ImageEntry]) -> pd.DataFrame:
+    """One row an image, by path: what the run says of it, then the columns that came with it."""
+    rows = []
+    for image, entry in zip(run.images, entries, strict=True):
+        row: dict[str, object] = {
+            "path": entry.path,
+            "sha256": entry.sha256,
+            "cluster": entry.cluster,
+            "anomaly_score": round(entry.anomaly_score, 6),
+            "distance": round(entry.distance, 6),
+            "label": entry.label,
+            "split": entry.split,
+        }
+        given = {f"given_{name}" if name in row else name: value for name, value in image.extra.items()}
+        rows.append({**row, **given})
+    return pd.DataFrame(rows).sort_values("path", kind="stable")
+
+
+def _parquet(assignments: pd.DataFrame) -> bytes:
+    """The same rows with types: numbers in 32 bits, text that may be missing."""
+    numbers = {"cluster": "int32", "anomaly_score": "float32", "distance": "float32"}
+    typed = assignments.astype({name: numbers.get(name, "string") for name in assignments.columns})
+    written: bytes = typed.to_parquet(None, engine="pyarrow", index=False)
+    return written
+
+
+def _summary(run: _Run) -> dict[str, Any]:
+    """Content of summary.json; docs/summary.md describes every field."""
+    notes = telemetry.current()
+    return {
+        "summary_version": runs.SUMMARY_VERSION,
+        "category": run.category,
+        "run_id": run.run_id,
+        "key": run.key,
+        "keys": dict(run.keys),
+        "manifest": run.manifest_path,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dataset_hash": run.manifest.dataset_hash,
+        "recipe": run.config.method,
+        "config": run.config.model_dump(exclude={"night"}),
+        "embedding": asdict(run.spec),
+        "reference": run.reference.role if run.reference else None,
+        "n_reference": len(reference_contents(run.reference, run.manifest)[0]) if run.reference else 0,
+        "protocol": run.evaluation.protocol,
+        "images": _counts(run.manifest),
+        "n_clusters": run.tree.n_clusters,
+        "n_clusters_rule": run.tree.n_clusters_rule,
+        "n_clusters_suggested": run.tree.n_clusters_suggested,
+        "tau": run.weights.tau,
+        "localization": run.localization,
+        "metrics": {
+            "full": _scores(run.evaluation.full),
+            "defect_only": _scores(run.evaluation.defect_only),
+            "trivial": {name.replace(" ", "_"): _scores(scores) for name, scores in run.evaluation.trivial.items()},
+            "n_evaluated": run.evaluation.n_evaluated,
+            "n_left_out": run.evaluation.n_left_out,
+        },
+        "seconds": _all_seconds(notes),
+        "work": dict(notes.work),
+        "peak_memory_bytes": telemetry.peak_memory_bytes(),
+        "versions": _versions(),
+        "quarantine": [{"path": entry.path, "reason": entry.told} for entry in run.manifest.quarantine],
+        "deferred": [{"path": entry.path, "reason": entry.told} for entry in run.manifest.deferred],
+        "duplicates": [list(paths) for paths in run.manifest.duplicates],
+        "notes": _notes(run),
+    }
+
+
+def _counts(manifest: DatasetManifest) -> dict[str, int]:
+    return {
+        "total": manifest.n_total,
+        "clustered": len(manifest.clustered),
+        "normals": len(manifest.normals),
+        "duplicates": sum(len(paths) - 1 for paths in manifest.duplicates),
+        "quarantined": len(manifest.quarantine),
+        "deferred": len(manifest.deferred),
+    }
+
+
+def _seconds(noted: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(sum(noted.get(stage, 0.0) for stage in stages), 3) for name, stages in _SECONDS.items()}
+
+
+def _all_seconds(notes: telemetry.Telemetry) -> dict[str, float]:
+    """Seconds by stage up to now: what no other stage took is the report's, and saving manifests."""
+    before = _seconds(notes.seconds)
+    total = time.time() - notes.started
+    return {**before, "report": round(total - sum(before.values()), 3), "total": round(total, 3)}
+
+
+def _notes(run: _Run) -> list[str]:
+    return [
+        *run.manifest.notes,
+        *(reference_note(run.reference, run.manifest) if run.reference else []),
+        *map(range_note, run.spec.deep),
+        *_method_notes(run.config, run.localization),
+        *telemetry.current().notes,
+    ]
+
+
+def _localization(config: RunConfig, weights: BagWeights) -> dict[str, float] | None:
+    """How recipe blind told anomalous cells; None by another recipe."""
+    if config.method != "blind":
+        return None
+    found = arrays.describe(Path(weights.arrays.uri)) or {}
+    return {name: float(found[name]) for name in ("threshold", "anomalous_share") if name in found}
+
+
+def _method_notes(config: RunConfig, localization: Mapping[str, float] | None) -> list[str]:
+    """What is done in another way than usual."""
+    found = []
+    if localization is not None:
+        where = "what a VAE cannot redraw" if config.blind.vae else "the features of every image alone"
+        found.append(f"Anomaly maps are made from {where} (recipe blind); scores are in the unit of these maps.")
+        if "threshold" in localization:
+            share = localization["anomalous_share"]
+            found.append(
+                f"{share:.2%} of all cells lie above the threshold {localization['threshold']:.4g} "
+                f"({config.blind.threshold})"
+                + ("." if share else ": none is anomalous, so that descriptors were pooled without a head.")
+            )
+        if config.blind.border:
+            found.append(f"A border of {config.blind.border:.1%} of each side is hidden: no defect is found there.")
+    if config.weigh.maps:
+        found.append(f"Patches are weighed by the anomaly maps in {config.weigh.maps}, not by rarity (--weights).")
+    if config.weigh.weights == "uniform":
+        found.append("All patches of an image have the same weight (--weights uniform).")
+    if config.group.distance != "weighted_average":
+        how = ", the Lance-Williams recurrence on them" if config.group.linkage == "ward" else ""
+        found.append(
+            f"Images are clustered by {config.group.distance} Hausdorff distances, {config.group.linkage} linkage{how} "
+            "(--distance); the map and the distances to a cluster's mean are of the weighted averages."
+        )
+    elif config.group.linkage != "ward":
+        found.append(f"Clusters are merged by {config.group.linkage} linkage (--linkage).")
+    return found
+
+
+def _scores(scores: Scores | None) -> dict[str, float] | None:
+    return asdict(scores) if scores else None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
+    """Show the run in the Prefect UI: the cluster sheet, its sizes and scores, the way to the report."""
+    category = record.category
+    picture = f"data:image/jpeg;base64,{base64.b64encode(sheet).decode()}"
+    create_image_artifact(
+        image_url=picture, key=artifact_key("clusters", category), description=f"Clusters of {category}"
+    )
+    create_link_artifact(
+        (folder / runs.REPORT).as_uri(),
+        key=artifact_key("report", category),
+        link_text=f"Report of {category}",
+        description="Open it on the machine that holds the store",
+    )
+    sizes = pd.Series([entry.cluster for entry in record.images]).value_counts().sort_index()
+    scores, protocol = record.scores, protocol_named(record.protocol)
+    lines = [
+        f"# {category}: {record.n_clusters} clusters of {len(record.images)} images",
+        f"Report: `{folder / runs.REPORT}`",
+        f"{record.n_clusters_rule}. tau = {record.tau:.4g} ({record.tau_text}), protocol `{record.protocol}`.",
+        f"NMI {scores.nmi:.3f}, ARI {scores.ari:.3f}, {protocol.f1_average} F1 {protocol.headline_f1(scores):.3f}."
+        if scores
+        else "No labels, no scores.",
+        *([f"**{len(record.quarantine)} images could not be used.**"] if record.quarantine else []),
+        *([f"{len(record.deferred)} images are left to the next run."] if record.deferred else []),
+        "| cluster | images |\n|---|---|\n" + "\n".join(f"| {cluster} | {size} |" for cluster, size in sizes.items()),
+    ]
+    create_markdown_artifact(
+        "\n\n".join(lines), key=artifact_key("summary", category), description=f"Run {record.run_id}"
+    )

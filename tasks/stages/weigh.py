@@ -1,0 +1,103 @@
+"""Stage 3: rarity of patches, weights, and one descriptor an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+
+from anoclust_core.bags import descriptors
+from anoclust_core.config import WeighConfig
+from anoclust_core.memory import weigh_plan
+from anoclust_core.records import (
+    ArrayHandle,
+    BagWeights,
+    DatasetManifest,
+    EmbeddingSpec,
+    NearestDistances,
+    unique_contents,
+)
+from anoclust_core.weighting.rarity import expected_rarity, rarity_against_normals
+from anoclust_core.weighting.reference import reference_contents
+from anoclust_core.weighting.weights import map_scores, soft_weights, temperature, uniform_weights
+from tasks.images.anomaly_maps import maps_of, read_map
+from tasks.stages.runner import STAGE
+from tasks.stores import arrays
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.manifests import load_manifest
+from tasks.stores.nearest import NearestSlabs
+
+BAGS_AT_ONCE = 64
+"""Bags held in memory while descriptors are pooled."""
+
+
+@task(name="weigh", **STAGE)
+def weigh(
+    *,
+    category: str,  # noqa: ARG001 - part of the cache key
+    key: str,
+    manifest: str,
+    spec: EmbeddingSpec,
+    embeddings: str,
+    nearest: NearestDistances | None,
+    folder: str,
+    config: WeighConfig,
+    memory: int,
+) -> BagWeights:
+    """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest."""
+    images = load_manifest(Path(manifest))
+    hashes = [image.sha256 for image in images.clustered]
+    weigh_plan(
+        n_images=len(hashes),
+        n_contents=len(set(hashes)),
+        n_reference=nearest.shape[1] if nearest else 0,
+        n_patches=spec.n_patches,
+        dim=spec.dim,
+        bags=BAGS_AT_ONCE,
+    ).check(memory)
+    rarity = _rarity(images, nearest) if nearest else _given_scores(images, config, spec)
+    tau = temperature(config.tau, rarity)
+    weights = uniform_weights(*rarity.shape) if config.weights == "uniform" else soft_weights(rarity, tau=tau)
+    segments = EmbeddingSegments(Path(embeddings))
+    pooled = [
+        descriptors(segments.read(hashes[start : start + BAGS_AT_ONCE]), weights[start : start + BAGS_AT_ONCE])
+        for start in range(0, len(hashes), BAGS_AT_ONCE)
+    ]
+    stored = {
+        "rarity": rarity.astype(np.float32),
+        "weights": weights.astype(np.float32),
+        "descriptors": np.concatenate(pooled),
+    }
+    arrays.write_arrays(Path(folder), stored, {"tau": tau})
+    shapes = {name: values.shape for name, values in stored.items()}
+    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau)
+
+
+def _rarity(images: DatasetManifest, nearest: NearestDistances) -> NDArray[np.float64]:
+    """Rarity of every patch, ``(n_images, n_patches)``; byte-identical images are scored once."""
+    contents, counts = unique_contents(images.clustered)
+    references, reference_counts = reference_contents(nearest.reference, images)
+    is_reference = np.isin(contents, references)
+    parts = []
+    for start, distances in NearestSlabs(Path(nearest.uri)).read(contents, references):
+        if nearest.reference.role == "cluster":
+            own = is_reference[start : start + len(distances)]
+            parts.append(expected_rarity(distances, np.asarray(reference_counts), is_reference=own))
+        else:
+            parts.append(rarity_against_normals(distances))
+    return np.repeat(np.concatenate(parts), counts, axis=0)
+
+
+def _given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingSpec) -> NDArray[np.float64]:
+    """Scores of every patch from given anomaly maps, ``(n_images, n_patches)``.
+
+    Raises
+    ------
+    DatasetError
+        If an image has no map, or one that cannot be read.
+    """
+    folder = str(config.maps)
+    found = maps_of(folder, images)
+    return np.concatenate([map_scores([read_map(folder, image, found)], spec.grid) for image in images.clustered])

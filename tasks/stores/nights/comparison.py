@@ -1,0 +1,48 @@
+"""What a night's new images are looked at with: the snapshot's reference, and images that wait for company."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from anoclust_core.records import DatasetManifest, ImageRecord
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.layout import StoreLayout
+from tasks.stores.nights.arrivals import record
+from tasks.stores.nights.snapshots import Frozen, frozen_reference, members
+
+
+def compared_with(
+    layout: StoreLayout, catalog: Path | str, given: DatasetManifest, snapshot: Frozen | None, night: date
+) -> DatasetManifest:
+    """New images, and beside them what they are compared with: the reference in the role of normals.
+
+    Unknown images of earlier nights, and members of clusters born since the snapshot, are looked at again: their
+    distances are in the store, and their descriptors follow from these.
+    """
+    if snapshot is None or snapshot.reference is None:
+        return replace(given.blind(), n_normals_given=0)
+    was = members(layout, snapshot)
+    reference = frozen_reference(was, snapshot.reference)
+    with Catalog.open(catalog, store=layout) as opened:
+        where = {fact.content: fact.cluster for fact in opened.assignments(given.category, follow_merges=False)}
+        of_snapshot = {image.sha256 for image in was.clustered}
+        old = {where[content] for content in of_snapshot & where.keys()} - {None}
+        aside = of_snapshot | {image.sha256 for image in given.clustered}
+        others = [content for content, cluster in where.items() if content not in aside and cluster not in old]
+        images = opened.known_images(given.category, others)
+    waiting = [
+        record(images[content], "cluster")
+        for content in others
+        if images[content].quarantined is None and (where[content] is not None or images[content].night <= night)
+    ]
+    return replace(
+        given,
+        images=(*given.clustered, *waiting, *(_as_normal(image) for image in reference.images)),
+        n_normals_given=0,
+    )
+
+
+def _as_normal(image: ImageRecord) -> ImageRecord:
+    return replace(image, role="normal")

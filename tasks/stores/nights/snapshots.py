@@ -1,0 +1,175 @@
+"""Snapshots: what a re-clustering froze, found again by the nights after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from anoclust_core.errors import DamagedError, StoreError
+from anoclust_core.records import DatasetManifest, ImageRecord, Reference
+from anoclust_core.weighting.reference import reference_contents
+from tasks.stores import arrays
+from tasks.stores.catalog.facts import SnapshotFact
+from tasks.stores.files import read_checked, with_digest, write_json
+from tasks.stores.layout import StoreLayout
+from tasks.stores.manifests import load_manifest
+from tasks.stores.upkeep.recover import clear_place
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What nights are assigned to, besides the clusters themselves.
+
+    Attributes
+    ----------
+    key
+        The snapshot.
+    night
+        Night of the re-clustering.
+    settings
+        Key of what was asked for, `flows.plan.settings_key`.
+    run
+        Name of the run.
+    keys
+        Keys of the run's stages.
+    manifest
+        Path of the run's manifest in the store.
+    reference
+        Which images rarity is measured against; None where it is not measured.
+    tau
+        Temperature in embedding units.
+    merge_height
+        Highest merge that the cut kept.
+    n_usable
+        Usable images that the catalog had.
+    """
+
+    key: str
+    night: date
+    settings: str
+    run: str
+    keys: Mapping[str, str]
+    manifest: str
+    reference: Reference | None
+    tau: float
+    merge_height: float
+    n_usable: int
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the catalog keeps beside the key, as JSON values."""
+        return {
+            "night": self.night.isoformat(),
+            "settings": self.settings,
+            "run": self.run,
+            "keys": dict(self.keys),
+            "manifest": self.manifest,
+            "reference": asdict(self.reference) if self.reference else None,
+            "tau": self.tau,
+            "n_usable": self.n_usable,
+        }
+
+
+@dataclass(frozen=True)
+class FrozenReference:
+    """Images that rarity is measured against, and how many images have each content."""
+
+    images: tuple[ImageRecord, ...]
+    contents: tuple[str, ...]
+    counts: tuple[int, ...]
+    role: str
+
+
+def frozen(fact: SnapshotFact) -> Frozen:
+    """Read what the catalog keeps.
+
+    Raises
+    ------
+    StoreError
+        If it is not what this version writes.
+    """
+    try:
+        found = fact.details
+        return Frozen(
+            key=fact.key,
+            night=date.fromisoformat(found["night"]),
+            settings=found["settings"],
+            run=found["run"],
+            keys=found["keys"],
+            manifest=found["manifest"],
+            reference=Reference(**found["reference"]) if found["reference"] else None,
+            tau=found["tau"],
+            merge_height=fact.merge_height,
+            n_usable=found["n_usable"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"the snapshot {fact.key} of {fact.category} in the catalog is not readable ({error!r}); "
+            "`anoclust nightly --recluster` makes a new one"
+        ) from error
+
+
+def is_whole(layout: StoreLayout, category: str, snapshot: Frozen) -> bool:
+    """Whether the store still has what the nights need of a snapshot."""
+    try:
+        load_manifest(layout.root / snapshot.manifest)
+    except (OSError, DamagedError):
+        return False
+    return all(
+        arrays.is_complete(folder)
+        for folder in (
+            layout.weights(category, snapshot.keys["weigh"]),
+            layout.tree(category, snapshot.keys["group"]),
+        )
+    )
+
+
+def members(layout: StoreLayout, snapshot: Frozen) -> DatasetManifest:
+    """Images of a snapshot, the rows of its descriptors among them."""
+    return load_manifest(layout.root / snapshot.manifest)
+
+
+def frozen_reference(images: DatasetManifest, reference: Reference) -> FrozenReference:
+    """Images of a snapshot that rarity is measured against."""
+    contents, counts = reference_contents(reference, images)
+    wanted = set(contents)
+    found = {image.sha256: image for image in images.images if image.role == reference.role and image.sha256 in wanted}
+    return FrozenReference(
+        tuple(found[content] for content in contents), tuple(contents), tuple(counts), reference.role
+    )
+
+
+def pin(layout: StoreLayout, category: str, snapshot: Frozen) -> None:
+    """Note in the store what must not be collected, whatever database the catalog is in."""
+    write_json(layout.snapshot(category), with_digest({"key": snapshot.key, **snapshot.details}))
+
+
+def keep_pinned(layout: StoreLayout, category: str, snapshot: Frozen) -> None:
+    """Note it again where the note is gone, damaged, or of an earlier snapshot."""
+    noted = None
+    with suppress(StoreError):
+        noted = pinned(layout, layout.nights(category))
+    if noted != {"key": snapshot.key, **snapshot.details}:
+        clear_place(layout, layout.snapshot(category))
+        pin(layout, category, snapshot)
+
+
+def pinned(layout: StoreLayout, folder: Path) -> dict[str, Any] | None:
+    """What was noted; ``folder`` is that of the category's nights. None where nothing was.
+
+    Raises
+    ------
+    StoreError
+        If the note cannot be read.
+    """
+    path = folder / layout.snapshot("").name
+    try:
+        return read_checked(path)
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        raise StoreError(f"{error.found}; the next night of the category writes it again") from error
