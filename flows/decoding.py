@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import Decoding, DeepRange
+from anoclust_core.keys import ALGORITHM_VERSIONS
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
-from anoclust_core.versions import ALGORITHM_VERSIONS
 from flows.plan import embedding_keys
 from tasks.images.category_decoding import read_decoding, sampled_range, take_over, write_decoding
 from tasks.images.decoding import MAX_PIXELS

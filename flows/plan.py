@@ -8,9 +8,8 @@ from typing import Final
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
 from anoclust_core.evaluation.protocols import n_classes, protocol_named
-from anoclust_core.keys import content_key
+from anoclust_core.keys import ALGORITHM_VERSIONS, content_key
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
-from anoclust_core.versions import ALGORITHM_VERSIONS
 from anoclust_core.weighting.reference import choose_reference
 from tasks.images.anomaly_maps import maps_digest
 

@@ -34,7 +34,7 @@ from anoclust_core.clustering.methods import CLUSTERINGS as ALL_CLUSTERINGS
 from anoclust_core.config import RunConfig
 from anoclust_core.evaluation.protocols import ARDELEAN, n_classes
 from anoclust_core.records import ArrayHandle, EmbeddingSpec
-from flows.benchmark.run import BenchmarkRequest, BlindJob, measure_key
+from flows.benchmark.request import BenchmarkRequest, BlindJob, measure_key
 from flows.benchmark.sohn import MeasuredRows, measure_pairwise
 from flows.decoding import kept_spec
 from flows.plan import describe_key, embedding_keys, localize_key

@@ -9,7 +9,7 @@ from prefect import flow
 from anoclust_core.benchmark.tables import Setting
 from anoclust_core.evaluation.protocols import protocol_named
 from flows.benchmark.ardelean import measure_blind
-from flows.benchmark.run import BackboneJob, BenchmarkRequest, BlindJob
+from flows.benchmark.request import BackboneJob, BenchmarkRequest, BlindJob
 from flows.benchmark.sohn import draw, measure_pairwise
 from tasks import telemetry
 from tasks.benchmark.page import publish_benchmark, sohn_part, write_benchmark

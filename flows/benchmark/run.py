@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
 
 from anoclust_core.config import RunConfig
-from anoclust_core.errors import ConfigError, DatasetError
+from anoclust_core.errors import DatasetError
 from anoclust_core.evaluation.protocols import ARDELEAN, Protocol, protocol_named
-from anoclust_core.keys import content_key
-from anoclust_core.records import DatasetManifest, EmbeddingSpec
-from anoclust_core.versions import ALGORITHM_VERSIONS
+from anoclust_core.records import DatasetManifest
+from flows.benchmark.request import (
+    ARDELEAN_FIGURES,
+    ARDELEAN_TABLES,
+    BACKBONE_FIGURES,
+    EXPERIMENT_OF_FIGURE,
+    REFERENCE_EXPERIMENTS,
+    BackboneJob,
+    BenchmarkRequest,
+    BlindJob,
+    check_request,
+)
 from flows.decoding import settled_spec
 from flows.prefect_server.around import kept_if_complete, with_prefect
 from tasks import telemetry
@@ -24,185 +30,6 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import save_manifest
 from tasks.stores.upkeep.recover import sweep
-
-EXPERIMENT_OF_TABLE: Final = MappingProxyType(
-    {
-        "1": "distances",
-        "2": "clusterings",
-        "3": "purity",
-        "4": "holistic",
-        "5": "variants",
-        "7": "distances",
-        "8": "clusterings",
-        "9": "baselines",
-        "10": "clustering_subsets",
-    }
-)
-"""Tables of [SOHN23] and what they show; Table 6 lists layers and needs no experiment."""
-
-EXPERIMENT_OF_FIGURE: Final = MappingProxyType(
-    {
-        "3": "overlays",
-        "4": "purity",
-        "5": "sheets",
-        "6": "temperatures",
-        "7": "top_patches",
-        "8": "shares_of_normals",
-        "9": "holistic",
-        "10": "distances",
-        "11": "distances",
-        "13": "purity",
-    }
-)
-"""Figures of [SOHN23] and what they show."""
-
-ARDELEAN_TABLES: Final = MappingProxyType(
-    {
-        "ardelean-1": "ardelean_clustering",
-        "ardelean-2": "ardelean_localization",
-        "ardelean-3": "ardelean_ablation",
-        "ardelean-4": "ardelean_clusterings",
-        "ardelean-s4": "ardelean_thresholds",
-    }
-)
-"""Tables of [ARDELEAN24] and what they show; ``s4`` is section S4 of its supplement."""
-
-ARDELEAN_FIGURES: Final = MappingProxyType({"ardelean-5": "ardelean_temperatures"})
-"""Figures of [ARDELEAN24] and what they show."""
-
-REFERENCE_EXPERIMENTS: Final = MappingProxyType(
-    {"ardelean-1": ("temperatures", "distances"), "ardelean-2": ("localization",)}
-)
-"""Experiments of [SOHN23] that tables of [ARDELEAN24] show beside their own."""
-
-PICTURED: Final = frozenset({"overlays", "sheets"})
-"""Figures that are made of pictures instead of scores."""
-
-BACKBONE_FIGURES: Final = frozenset({"9", "10", "11"})
-"""Figures that compare backbones."""
-
-METHOD_NAMES: Final = (
-    "average", "max-hausdorff", "weighted", "normals", "masks", "max", "gem", "spoc", "bag-of-words", "holistic",
-)  # fmt: skip
-"""Methods that can be chosen, without importing what computes them; a test holds them to the experiments'."""
-
-DEFAULT_TABLES: Final = ("1", "2", "3", "5", "9")
-
-
-@dataclass(frozen=True)
-class BenchmarkRequest:
-    """What the benchmark is asked to show.
-
-    Attributes
-    ----------
-    protocol
-        Name of the evaluation protocol of the tables of [SOHN23]; those of [ARDELEAN24] have their own.
-    tables, figures
-        Numbers as in [SOHN23], and names of [ARDELEAN24] in `ARDELEAN_TABLES` and `ARDELEAN_FIGURES`.
-    n_subsets
-        Random 90 % subsets for error bars.
-    backbones
-        Those that Figures 9 to 11 compare, besides the one of the tables.
-    methods
-        Short names of the methods that tables of [SOHN23] compare; all where empty.
-    """
-
-    protocol: str
-    tables: tuple[str, ...]
-    figures: tuple[str, ...]
-    n_subsets: int
-    backbones: tuple[str, ...]
-    methods: tuple[str, ...] = ()
-
-    @property
-    def of_sohn(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Tables and figures of [SOHN23]."""
-        return _of(self.tables, EXPERIMENT_OF_TABLE), _of(self.figures, EXPERIMENT_OF_FIGURE)
-
-    @property
-    def of_ardelean(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Tables and figures of [ARDELEAN24]."""
-        return _of(self.tables, ARDELEAN_TABLES), _of(self.figures, ARDELEAN_FIGURES)
-
-    @property
-    def experiments(self) -> list[str]:
-        """Experiments of [SOHN23] on the main backbone; the temperatures come first, others depend on them."""
-        tables, figures = self.of_sohn
-        wanted = [EXPERIMENT_OF_TABLE[table] for table in tables]
-        wanted += [EXPERIMENT_OF_FIGURE[figure] for figure in figures]
-        if not wanted:
-            return []
-        return list(dict.fromkeys(["temperatures", *(name for name in wanted if name not in PICTURED)]))
-
-
-@dataclass(frozen=True)
-class BackboneJob:
-    """One backbone of a benchmark.
-
-    Attributes
-    ----------
-    config, spec
-        What is asked for, and what it resolves to.
-    last
-        The same backbone with its last layer, where Table 4 or Figure 9 is asked for.
-    experiments
-        To run on it.
-    """
-
-    config: RunConfig
-    spec: EmbeddingSpec
-    last: EmbeddingSpec | None
-    experiments: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class BlindJob:
-    """Tables and figures of [ARDELEAN24].
-
-    Attributes
-    ----------
-    config, spec
-        Recipe blind as asked for, and what its backbone resolves to.
-    experiments
-        To run with it.
-    reference
-        The same backbone as recipe sohn takes it, with what stands beside; None where no table needs it.
-    manifests
-        Path of the saved manifest by category: the images of protocol `ardelean`, without normals.
-    """
-
-    config: RunConfig
-    spec: EmbeddingSpec
-    experiments: tuple[str, ...]
-    reference: BackboneJob | None
-    manifests: dict[str, str]
-
-
-def default_tables(figures: Iterable[str]) -> tuple[str, ...]:
-    """Tables where none is asked for: none beside figures of [ARDELEAN24] alone, which need no pair of images."""
-    asked = list(figures)
-    return () if asked and all(name in ARDELEAN_FIGURES for name in asked) else DEFAULT_TABLES
-
-
-def check_request(request: BenchmarkRequest) -> None:
-    """Refuse unknown tables, figures and protocols.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such table, figure or protocol.
-    """
-    protocol_named(request.protocol)
-    for kind, asked, known in (
-        ("--table", request.tables, (*EXPERIMENT_OF_TABLE, *ARDELEAN_TABLES)),
-        ("--figure", request.figures, (*EXPERIMENT_OF_FIGURE, *ARDELEAN_FIGURES)),
-        ("--methods", request.methods, METHOD_NAMES),
-    ):
-        for number in asked:
-            if number not in known:
-                raise ConfigError(f"{kind} takes one of {', '.join(known)}; found {number!r}")
-    if request.n_subsets < 2:
-        raise ConfigError(f"--subsets takes a number from 2, for a standard error; found {request.n_subsets}")
 
 
 def run_benchmark(
@@ -284,11 +111,6 @@ def run_benchmark(
         )
 
 
-def measure_key(experiment: str, **parts: object) -> str:
-    """Key of one experiment on one category."""
-    return content_key("measure", {"experiment": experiment, **parts, "version": ALGORITHM_VERSIONS["measure"]})
-
-
 def _listed(
     data: Sequence[Path],
     config: RunConfig,
@@ -340,10 +162,6 @@ def _blind_job(
         reference=_job(layout, config, dict.fromkeys(beside)) if beside else None,
         manifests={category: str(save_manifest(layout, manifest)) for category, manifest in manifests.items()},
     )
-
-
-def _of(asked: Iterable[str], known: Container[str]) -> tuple[str, ...]:
-    return tuple(name for name in asked if name in known)
 
 
 def _check_labels(manifest: DatasetManifest) -> None:

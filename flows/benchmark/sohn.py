@@ -14,7 +14,7 @@ from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.keys import content_key
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
 from anoclust_core.weighting.reference import choose_reference
-from flows.benchmark.run import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
+from flows.benchmark.request import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
 from flows.decoding import kept_spec
 from flows.plan import embedding_keys
 from flows.stages import compare_images, embed_images

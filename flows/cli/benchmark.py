@@ -94,14 +94,14 @@ def benchmark(
     with Messages(debug):
         from rich.console import Console
 
-        from flows.benchmark.run import (
+        from flows.benchmark.request import (
             ARDELEAN_TABLES,
             EXPERIMENT_OF_FIGURE,
             EXPERIMENT_OF_TABLE,
             BenchmarkRequest,
             default_tables,
-            run_benchmark,
         )
+        from flows.benchmark.run import run_benchmark
         from flows.settings import resolve
         from flows.terminal.progress import StageBars
         from tasks.stores.addresses import on_this_machine

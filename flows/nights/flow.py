@@ -8,25 +8,23 @@ from typing import Any, Final, TypeVar
 
 from prefect import Task, flow, get_run_logger, tags
 from prefect.context import TagsContext
-from prefect.runtime import flow_run
 from pydantic import SecretStr
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference, by_reason
 from flows.cluster import cluster_category
-from flows.nights.run import NightOutcome, run_nights
 from flows.plan import embedding_keys, pair_key, plan_run, settings_key
 from flows.prefect_server.around import kept_if_complete
 from flows.run import finished_run
-from flows.settings import STORE, resolve, with_secrets
 from flows.stages import EmbeddedImages, compare_images, embed_any
 from tasks import telemetry
 from tasks.compute.dask_jobs import memory_budget
 from tasks.images.folders import one_line
 from tasks.night.adopt import adopt
-from tasks.night.assign import Assigned, Place, assign_images, register_images
+from tasks.night.assign import Assigned, assign_images, register_images
 from tasks.night.notify import notify
+from tasks.night.place import Place
 from tasks.night.report import write_night_report
 from tasks.night.watch import watch
 from tasks.stages.runner import StageRunner
@@ -38,7 +36,7 @@ from tasks.stores.nights.arrivals import everything
 from tasks.stores.nights.comparison import compared_with
 from tasks.stores.nights.reclustering import Due, due
 from tasks.stores.nights.snapshots import Frozen, frozen
-from tasks.stores.parts import parts_of
+from tasks.stores.runs import parts_of
 
 Result = TypeVar("Result")
 
@@ -46,69 +44,10 @@ MIN_BAD: Final = 5
 """Unusable files below which their share of a night says nothing."""
 
 
-def _nightly_name() -> str:
-    """Name of a deployment's run: the categories, and the night where one was asked for."""
-    asked = flow_run.parameters
-    return " ".join(["nightly", ", ".join(asked.get("categories") or ["all"]), *filter(None, [asked.get("as_of")])])
-
-
-@flow(name="nightly", flow_run_name=_nightly_name)
-def nightly(
-    data: str,
-    store: str,
-    settings: dict[str, object] | None = None,
-    categories: list[str] | None = None,
-    as_of: str | None = None,
-) -> dict[str, Any]:
-    """Take up what is new in every category: what a schedule calls; the same as `anoclust nightly`.
-
-    Parameters
-    ----------
-    data
-        Folder or manifest of the images.
-    store
-        Folder that everything is kept in.
-    settings
-        Settings by dotted name, above those of variables and ``anoclust.toml``.
-    categories
-        Names; all by default.
-    as_of
-        The night, as 2026-11-20; tonight by default, with everything that came since the last one.
-
-    Returns
-    -------
-    outcomes
-        By category, see `NightOutcome`.
-    """
-    resolved = resolve({**with_secrets(settings or {}), STORE: store})
-    outcomes = list(
-        run_nights(
-            Path(data),
-            resolved.store,
-            resolved.config,
-            categories=categories or (),
-            as_of=date.fromisoformat(as_of) if as_of else None,
-            listener=_log_waiting,
-            debug=True,
-        )
-    )
-    _raise_first_error(outcomes)
-    return {outcome.category: outcome.as_json() for outcome in outcomes}
-
-
 def _log_waiting(category: str, stage: str, done: int, total: int) -> None:  # noqa: ARG001 - a listener's
     """Say in the log of the run that a night waits for files."""
     if stage == "settle" and done == 0:
         get_run_logger().info("files were changed just now; waiting %d s until they have settled", total)
-
-
-def _raise_first_error(outcomes: list[NightOutcome]) -> None:
-    """Let the flow fail if a category did, once every other one had its night."""
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    for outcome in failed:
-        assert outcome.error is not None  # noqa: S101 - for the type checker
-        outcome.error.add_note("; ".join(f"{one.category}: {one.error}" for one in failed))
-        raise outcome.error
 
 
 def call_night(

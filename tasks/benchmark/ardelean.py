@@ -20,7 +20,7 @@ from anoclust_core.weighting.weights import temperature
 from tasks.benchmark.sohn import ground_truth
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
-from tasks.stores.features import feature_maps
+from tasks.stores.embeddings import feature_maps
 from tasks.stores.manifests import load_manifest
 
 _TOLD = ("threshold", "anomalous_share")

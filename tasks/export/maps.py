@@ -22,7 +22,7 @@ from tasks.stores import arrays, runs
 from tasks.stores.files import safe_name, write_bytes, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
-from tasks.stores.parts import parts_of
+from tasks.stores.runs import parts_of
 
 MAX_SIDE: Final = 2048
 """Longest side of a picture; a larger image is shown smaller."""

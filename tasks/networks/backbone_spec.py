@@ -8,9 +8,8 @@ from pathlib import Path
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DamagedError
-from anoclust_core.keys import content_key
+from anoclust_core.keys import ALGORITHM_VERSIONS, content_key
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.versions import ALGORITHM_VERSIONS
 from tasks.networks.checkpoints import weights_identity
 from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
 from tasks.stores.layout import StoreLayout

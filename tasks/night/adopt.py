@@ -13,14 +13,14 @@ from anoclust_core.matching.assigning import memberships
 from anoclust_core.matching.partitions import PartitionMatch, match_partitions
 from anoclust_core.matching.prototypes import fit_prototypes, merge_height
 from anoclust_core.records import Reference
-from tasks.night.assign import UNTRACKED, Place
 from tasks.night.notify import cluster_notice
+from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, NoticeFact, SnapshotFact, Standing
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.snapshots import Frozen, pin
-from tasks.stores.parts import parts_of
+from tasks.stores.runs import parts_of
 
 
 @task(name="adopt", **UNTRACKED)

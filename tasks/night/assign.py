@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from anoclust_core.records import DatasetManifest, NearestDistances
 from anoclust_core.weighting.rarity import expected_rarity, rarity_against_normals
 from anoclust_core.weighting.weights import soft_weights, uniform_weights
 from tasks.night.notify import cluster_notice, quarantine_notice
-from tasks.stages.runner import STAGE
+from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing
@@ -39,34 +39,6 @@ BAGS_AT_ONCE: Final = 64
 
 _EVIDENCE: Final = 24
 """Images of a new cluster that its evidence names."""
-
-UNTRACKED: Final[dict[str, Any]] = {**STAGE, "cache_policy": None, "persist_result": False}
-"""Options of a task whose result is what it records."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a night works.
-
-    Attributes
-    ----------
-    layout
-        The store.
-    catalog
-        File or URL of the catalog.
-    category, night
-        What it works on.
-    """
-
-    layout: StoreLayout
-    catalog: Path | str = field(repr=False)  # a URL may hold a password
-    category: str
-    night: date
-
-    @property
-    def report(self) -> str:
-        """Path of the night's report."""
-        return str(self.layout.night(self.category, self.night) / "report.html")
 
 
 @dataclass(frozen=True)

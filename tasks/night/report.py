@@ -30,7 +30,7 @@ from anoclust_core.reporting.night import (
 from anoclust_core.reporting.record import Picture
 from tasks import telemetry
 from tasks.images.decoding import UnreadableImageError, read_image
-from tasks.night.assign import UNTRACKED, Place
+from tasks.night.place import UNTRACKED, Place
 from tasks.night.watch import HISTORY_NIGHTS, Watched
 from tasks.services.prefect_server import complete_anyway
 from tasks.stages.runner import artifact_key

@@ -13,8 +13,8 @@ from prefect import task
 
 from anoclust_core.matching.drift import DriftSignal, grown_share, rarity_shift
 from anoclust_core.matching.identities import id_order
-from tasks.night.assign import UNTRACKED, Place
 from tasks.night.notify import DRIFT, GROWING
+from tasks.night.place import UNTRACKED, Place
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
 

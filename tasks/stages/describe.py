@@ -21,7 +21,7 @@ from anoclust_core.weighting.weights import soft_weights, temperature
 from tasks.stages.localize import keep_state, kept_state
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
-from tasks.stores.features import feature_maps
+from tasks.stores.embeddings import feature_maps
 from tasks.stores.manifests import load_manifest
 from tasks.stores.training import TrainingStore
 

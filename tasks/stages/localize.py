@@ -25,7 +25,7 @@ from anoclust_core.records import ArrayHandle, EmbeddingSpec, unique_contents
 from tasks.compute.dask_jobs import CORES
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
-from tasks.stores.features import feature_maps
+from tasks.stores.embeddings import feature_maps
 from tasks.stores.manifests import load_manifest
 from tasks.stores.training import TrainingStore
 

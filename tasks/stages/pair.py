@@ -12,9 +12,10 @@ from anoclust_core.records import EmbeddingSpec, NearestDistances, Reference, un
 from anoclust_core.weighting.reference import reference_contents
 from tasks import telemetry
 from tasks.compute.dask_jobs import CORES, count_workers, run_jobs
+from tasks.compute.pair_blocks import compute_block
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores.manifests import load_manifest
-from tasks.stores.nearest import NearestSlabs, compute_block, wanted_pairs
+from tasks.stores.nearest import NearestSlabs, wanted_pairs
 
 
 @task(name="pair", **STAGE)

@@ -14,7 +14,7 @@ from tasks.stores.files import FILES, changed_files
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.folders import is_whole_page, spoiled_files
 from tasks.stores.nights.snapshots import pinned
-from tasks.stores.parts import parts_of
+from tasks.stores.runs import parts_of
 from tasks.stores.upkeep import inventory
 
 _RUN_AGAIN: Final = "delete the run's folder, and the same command again makes it anew"

@@ -7,7 +7,9 @@ again before one changes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from anoclust_core.bags import normalize_patches
 from anoclust_core.errors import StoreError
 from anoclust_core.keys import content_key
-from anoclust_core.records import ImageRecord
+from anoclust_core.records import EmbeddingSpec, ImageRecord
 from tasks.stores import arrays
 from tasks.stores.files import read_checked, with_digest, write_json
 
@@ -226,3 +228,50 @@ def _read_rows(segment: Path, places: list[tuple[int, int]]) -> list[tuple[int, 
         values = arrays.read(segment, _BAGS, slice(first, (int(run[-1]) + 1) * CHUNK_IMAGES))
         rows.update({first + offset: bag for offset, bag in enumerate(values)})
     return [(at, rows[row]) for at, row in places]
+
+
+_IMAGES_AT_ONCE: Final = 16
+
+
+@contextmanager
+def feature_maps(
+    embeddings: Path, hashes: Sequence[str], spec: EmbeddingSpec, scratch: Path
+) -> Iterator[NDArray[np.float16]]:
+    """Copy feature maps out of their segments into one file, for training that reads them in any order many times.
+
+    Parameters
+    ----------
+    embeddings
+        Folder of the segments.
+    hashes
+        Contents, in the order that the array is to have.
+    spec
+        Its grid and feature length.
+    scratch
+        Folder that the file is made in. It has no name there, so that nothing is left behind, whatever happens.
+
+    Yields
+    ------
+    features
+        Shape ``(n_images, dim, height, width)``, half precision, mapped into memory; features of a cell lie together.
+
+    Raises
+    ------
+    StoreError
+        If a feature map is missing, or the disk has no room.
+    """
+    segments = EmbeddingSegments(embeddings)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        shape = (len(hashes), *spec.grid, spec.dim)
+        try:
+            file.truncate(int(np.prod(shape)) * np.dtype(STORED_DTYPE).itemsize)
+            mapped: NDArray[np.float16] = np.memmap(file, dtype=STORED_DTYPE, mode="r+", shape=shape)
+            for start in range(0, len(hashes), _IMAGES_AT_ONCE):
+                part = segments.read(hashes[start : start + _IMAGES_AT_ONCE])
+                file.seek(start * int(np.prod(shape[1:])) * np.dtype(STORED_DTYPE).itemsize)
+                file.write(part.astype(STORED_DTYPE).tobytes())
+            file.flush()
+        except OSError as error:
+            raise StoreError(f"no room for {len(hashes):,} feature maps in {scratch} ({error}); free some") from error
+        yield mapped.transpose(0, 3, 1, 2)

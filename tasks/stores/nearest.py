@@ -6,12 +6,11 @@ category grow with every image that is added; any subset of the images is read b
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -19,19 +18,17 @@ from numpy.typing import NDArray
 
 from anoclust_core.errors import StoreError
 from anoclust_core.keys import content_key
-from anoclust_core.memory import CACHED_BYTES, READ_BYTES
-from anoclust_core.pairwise import cpu, tiling
+from anoclust_core.memory import READ_BYTES
+from anoclust_core.pairwise import tiling
 from anoclust_core.records import DatasetManifest, Reference, unique_contents
 from anoclust_core.weighting.reference import reference_contents
-from tasks.compute import pair_device
 from tasks.stores import arrays
-from tasks.stores.embeddings import EmbeddingSegments
 
 STORED_DTYPE: Final = "float16"
 """Half precision at rest: a distance in [0, 2] keeps three digits, and rarity is a mean over many of them."""
 
-_DISTANCES: Final = "distances"
-_MEANS: Final = "means"
+DISTANCES: Final = "distances"
+MEANS: Final = "means"
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ class NearestSlabs:
                 slab_rows, in_rows = _common(slab.rows, at)
                 slab_columns, in_columns = _common(slab.columns, at)
                 if slab_rows and slab_columns:
-                    found = arrays.read(slab.folder, _MEANS)
+                    found = arrays.read(slab.folder, MEANS)
                     means[np.ix_(in_rows, in_columns)] = found[np.ix_(slab_rows, slab_columns)]
         if np.isnan(means).any():
             raise StoreError(f"{self.folder} lacks mean distances of {int(np.isnan(means).sum())} pairs; run again")
@@ -226,7 +223,7 @@ class NearestSlabs:
         if not slabs:
             raise StoreError(f"{self.folder} holds no distances; run again to compute them")
         column_at = _positions(columns)
-        n_patches = arrays.read(slabs[0].folder, _DISTANCES, (slice(0, 1), slice(0, 1))).shape[2]
+        n_patches = arrays.read(slabs[0].folder, DISTANCES, (slice(0, 1), slice(0, 1))).shape[2]
         row_bytes = len(columns) * n_patches * np.dtype(STORED_DTYPE).itemsize
         step = max(1, READ_BYTES // max(1, row_bytes))
         for start in range(0, len(rows), step):
@@ -290,9 +287,9 @@ class Plan:
             slab.folder.mkdir(parents=True)
             shape = (len(slab.rows), len(slab.columns), self.n_patches)
             chunks = (self.side, self.side, self.n_patches)
-            arrays.create_array(slab.folder, _DISTANCES, shape=shape, chunks=chunks, dtype=STORED_DTYPE)
+            arrays.create_array(slab.folder, DISTANCES, shape=shape, chunks=chunks, dtype=STORED_DTYPE)
             if slab.has_means:
-                arrays.create_array(slab.folder, _MEANS, shape=shape[:2], chunks=chunks[:2], dtype="float32")
+                arrays.create_array(slab.folder, MEANS, shape=shape[:2], chunks=chunks[:2], dtype="float32")
 
     def block_done(self, block: Block) -> None:
         """Note that a block is written; a slab is sealed with its last one."""
@@ -331,72 +328,6 @@ class Plan:
         self._open_blocks.update(target[0] for target in (block.forward, block.backward) if target)
 
 
-def compute_block(block: Block) -> int:
-    """Read the bags of a block, compute their distances, write them; runs on a Dask worker.
-
-    Returns
-    -------
-    n_products
-        Matrix products computed.
-    """
-    device = pair_device.choose_worker_device(block.device)
-    bags = _bags.read(block.embeddings, block.rows)
-    folder, r, c = block.forward
-    if block.rows == block.columns:
-        if block.with_means:
-            within, means = cpu.nearest_and_mean_distances_within(bags)
-            arrays.write_block(folder, _MEANS, (r, c), means)
-        else:
-            within = pair_device.nearest_distances_within(bags, device=device)
-        arrays.write_block(folder, _DISTANCES, (r, c, 0), within)
-        return block.n_products
-    others = _bags.read(block.embeddings, block.columns)
-    if block.backward is None:
-        arrays.write_block(folder, _DISTANCES, (r, c, 0), pair_device.nearest_distances(bags, others, device=device))
-        return block.n_products
-    back_folder, back_r, back_c = block.backward
-    if block.with_means:
-        found = cpu.mutual_nearest_and_mean_distances(bags, others)
-        forward, backward = found.forward, found.backward
-        arrays.write_block(folder, _MEANS, (r, c), found.mean)
-        arrays.write_block(back_folder, _MEANS, (back_r, back_c), found.mean.T)
-    else:
-        forward, backward = pair_device.mutual_nearest_distances(bags, others, device=device)
-    arrays.write_block(folder, _DISTANCES, (r, c, 0), forward)
-    arrays.write_block(back_folder, _DISTANCES, (back_r, back_c, 0), backward)
-    return block.n_products
-
-
-class _BagCache:
-    """The bags of the blocks that this process read last; segments never change, so neither do they.
-
-    Every group of bags is part of many blocks. Reading it anew for each took a quarter of the time of a pass.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Path, tuple[str, ...]], NDArray[np.float32]] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def read(self, embeddings: Path, hashes: tuple[str, ...]) -> NDArray[np.float32]:
-        key = (embeddings, hashes)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        bags = EmbeddingSegments(embeddings).read(hashes)
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = bags
-                self._bytes += bags.nbytes
-            while self._bytes > CACHED_BYTES:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return bags
-
-
-_bags = _BagCache()
-
-
 @lru_cache(maxsize=4096)
 def _slab(folder: Path) -> Slab:
     """Read a slab's sides; a slab never changes, and its name is a digest of them."""
@@ -428,7 +359,7 @@ def _gather(slabs: list[Slab], rows: Sequence[str], column_at: dict[str, int], n
         if not slab_rows or not slab_columns:
             continue
         first, last = min(slab_rows), max(slab_rows) + 1
-        values = arrays.read(slab.folder, _DISTANCES, slice(first, last))
+        values = arrays.read(slab.folder, DISTANCES, slice(first, last))
         inside = [row - first for row in slab_rows]
         found[np.ix_(in_rows, in_columns)] = True
         if all(map(_are_neighbours, (inside, slab_columns, in_rows, in_columns))):  # one copy, three times as fast

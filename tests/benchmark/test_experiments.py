@@ -185,7 +185,7 @@ def test_only_the_methods_asked_for(category, name):
 
 def test_methods_have_one_list_of_names():
     """The command line's names, which are read without importing the experiments, are the experiments' own."""
-    from flows.benchmark.run import METHOD_NAMES
+    from flows.benchmark.request import METHOD_NAMES
 
     assert tuple(METHODS) == METHOD_NAMES
 

@@ -76,7 +76,7 @@ Work = Callable[[StoreLayout], object]
 @pytest.fixture(params=["re-clustering", "night"])
 def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Work:
     """Give the task that records a re-clustering of everything, or a night with a new cluster."""
-    from tasks.night import adopt, assign
+    from tasks.night import adopt, assign, place
 
     everything = dict(sorted((OLD | NEW).items()))
     pooled = _descriptors(everything)
@@ -93,7 +93,7 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
             monkeypatch.setattr(adopt, "parts_of", lambda *_: parts)
             with Catalog.open(layout.catalog) as catalog:  # the nights before have seen all
                 catalog.record_images("board", [ImageFact(name, f"{name}.png", NOW, TONIGHT) for name in NEW])
-            place = assign.Place(layout, layout.catalog, "board", TONIGHT)
+            place = place.Place(layout, layout.catalog, "board", TONIGHT)
             return adopt.adopt.fn(place=place, run="r", settings="s", reference=None, reason="asked for")
 
         return recluster
@@ -110,7 +110,7 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
 
     def take_up(layout: StoreLayout) -> object:
         return assign.assign_images.fn(
-            place=assign.Place(layout, layout.catalog, "board", TONIGHT),
+            place=place.Place(layout, layout.catalog, "board", TONIGHT),
             new="n",
             settled="s",
             embeddings=str(layout.root / "e"),

@@ -14,14 +14,8 @@ from PIL import Image
 
 from anoclust_core.benchmark import blind
 from anoclust_core.localization import vae
-from flows.benchmark.run import (
-    ARDELEAN_FIGURES,
-    ARDELEAN_TABLES,
-    DEFAULT_TABLES,
-    BenchmarkRequest,
-    default_tables,
-    run_benchmark,
-)
+from flows.benchmark.request import ARDELEAN_FIGURES, ARDELEAN_TABLES, DEFAULT_TABLES, BenchmarkRequest, default_tables
+from flows.benchmark.run import run_benchmark
 from flows.run import run_data
 from tasks import telemetry
 from tasks.stages import describe as describe_stage

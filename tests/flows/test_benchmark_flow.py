@@ -13,7 +13,8 @@ from builders import TINY_BACKBONE, flat_folder, mvtec_category, save_image, tin
 from PIL import Image
 
 from anoclust_core.errors import ConfigError, DatasetError
-from flows.benchmark.run import EXPERIMENT_OF_FIGURE, EXPERIMENT_OF_TABLE, BenchmarkRequest, run_benchmark
+from flows.benchmark.request import EXPERIMENT_OF_FIGURE, EXPERIMENT_OF_TABLE, BenchmarkRequest
+from flows.benchmark.run import run_benchmark
 from tasks import telemetry
 
 pytestmark = [pytest.mark.usefixtures("prefect_db"), pytest.mark.slow]

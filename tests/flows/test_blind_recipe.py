@@ -22,7 +22,7 @@ from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
-from tasks.stores.parts import parts_of
+from tasks.stores.runs import parts_of
 from tasks.stores.training import TrainingStore
 
 pytestmark = [pytest.mark.usefixtures("prefect_db"), pytest.mark.slow]

@@ -27,7 +27,7 @@ from tasks.stores.files import read_json, safe_name, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
-from tasks.stores.parts import parts_of
+from tasks.stores.runs import parts_of
 from tasks.stores.upkeep import collect, inventory
 from tasks.stores.upkeep.collect import Collected, collect
 

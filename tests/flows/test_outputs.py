@@ -15,7 +15,7 @@ from tasks.stores import arrays
 from tasks.stores.files import read_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
-from tasks.stores.parts import parts_of
+from tasks.stores.runs import parts_of
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
 

@@ -6,8 +6,8 @@ import pytest
 from builders import digest, manifest_of
 
 from anoclust_core.config import RunConfig
+from anoclust_core.keys import ALGORITHM_VERSIONS
 from anoclust_core.records import EmbeddingSpec, SetAside
-from anoclust_core.versions import ALGORITHM_VERSIONS
 from flows import plan
 
 SPEC = EmbeddingSpec("tiny", "tiny", "random", (2,), 64, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (4, 4), 8)

@@ -21,7 +21,7 @@ from flows.deploy.serve import _wait_for
 from flows.prefect_server.around import told_where_no_server_answers
 from flows.settings import CATALOG, resolve, with_secrets
 from tasks.compute.dask_jobs import count_workers
-from tasks.night.assign import Place
+from tasks.night.place import Place
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.layout import StoreLayout
 

@@ -34,7 +34,7 @@ def test_a_deployment_runs_the_same_night(stream: Stream) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
 
-    from flows.nights.flow import nightly
+    from flows.nights.nightly import nightly
 
     stream.deliver(2, TWO[:2])
     asked = {"data": str(stream.manifest), "store": str(stream.store), "settings": settings_of(stream)}
@@ -59,7 +59,7 @@ def test_a_deployment_runs_the_same_night(stream: Stream) -> None:
 
 def test_a_deployment_takes_the_same_lock(stream: Stream) -> None:
     """While a command works on the category, the flow fails and says so, and nothing is recorded."""
-    from flows.nights.flow import nightly
+    from flows.nights.nightly import nightly
 
     stream.deliver(2, TWO[:2])
     with category_lock(StoreLayout(stream.store), CATEGORY), pytest.raises(BusyError, match="another run of category"):

@@ -17,8 +17,9 @@ from anoclust_core.errors import ConfigError
 from anoclust_core.pairwise import gpu
 from tasks.compute import pair_device
 from tasks.compute.dask_jobs import run_jobs
+from tasks.compute.pair_blocks import compute_block
 from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.nearest import NearestSlabs, WantedPairs, compute_block
+from tasks.stores.nearest import NearestSlabs, WantedPairs
 
 HASHES = [digest(f"image {number}") for number in range(8)]
 N_PATCHES = 6

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from anoclust_core.errors import StoreError
 from anoclust_core.pairwise.cpu import nearest_distances, nearest_distances_within
+from tasks.compute.pair_blocks import compute_block
 from tasks.stores.arrays import MARKER
 from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.nearest import NearestSlabs, Plan, WantedPairs, compute_block
+from tasks.stores.nearest import NearestSlabs, Plan, WantedPairs
 
 N_IMAGES, N_PATCHES = 12, 6
 HASHES = [digest(f"image {number}") for number in range(N_IMAGES)]

@@ -11,8 +11,7 @@ from builders import digest
 from anoclust_core.errors import DamagedError, StoreError
 from anoclust_core.records import EmbeddingSpec
 from tasks.stores import arrays
-from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.features import feature_maps
+from tasks.stores.embeddings import EmbeddingSegments, feature_maps
 from tasks.stores.training import TrainingStore
 
 SPEC = EmbeddingSpec("b", "b", "w", (1,), 64, "bilinear", (0.5,) * 3, (0.5,) * 3, 1, (3, 4), 5, unit_norm=False)

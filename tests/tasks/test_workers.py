@@ -14,8 +14,9 @@ from threadpoolctl import threadpool_info
 from anoclust_core.errors import ResourceError, StoreError
 from tasks.compute import dask_jobs
 from tasks.compute.dask_jobs import count_workers, run_jobs
+from tasks.compute.pair_blocks import compute_block
 from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.nearest import NearestSlabs, WantedPairs, compute_block
+from tasks.stores.nearest import NearestSlabs, WantedPairs
 
 HASHES = [digest(f"image {number}") for number in range(10)]
 N_PATCHES = 6

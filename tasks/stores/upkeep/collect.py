@@ -19,7 +19,7 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.snapshots import pinned
-from tasks.stores.parts import parts_of
+from tasks.stores.runs import parts_of
 from tasks.stores.upkeep import inventory
 from tasks.stores.upkeep.recover import SHARED_SECONDS
 

@@ -1,0 +1,1 @@
+"""The benchmark: what is asked for, its flow, and a part for each paper."""

@@ -1,0 +1,73 @@
+"""The flow that deployments call: one night of every category."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.nights.flow import _log_waiting
+from flows.nights.run import NightOutcome, run_nights
+from flows.settings import STORE, resolve, with_secrets
+
+
+def _nightly_name() -> str:
+    """Name of a deployment's run: the categories, and the night where one was asked for."""
+    asked = flow_run.parameters
+    return " ".join(["nightly", ", ".join(asked.get("categories") or ["all"]), *filter(None, [asked.get("as_of")])])
+
+
+@flow(name="nightly", flow_run_name=_nightly_name)
+def nightly(
+    data: str,
+    store: str,
+    settings: dict[str, object] | None = None,
+    categories: list[str] | None = None,
+    as_of: str | None = None,
+) -> dict[str, Any]:
+    """Take up what is new in every category: what a schedule calls; the same as `anoclust nightly`.
+
+    Parameters
+    ----------
+    data
+        Folder or manifest of the images.
+    store
+        Folder that everything is kept in.
+    settings
+        Settings by dotted name, above those of variables and ``anoclust.toml``.
+    categories
+        Names; all by default.
+    as_of
+        The night, as 2026-11-20; tonight by default, with everything that came since the last one.
+
+    Returns
+    -------
+    outcomes
+        By category, see `NightOutcome`.
+    """
+    resolved = resolve({**with_secrets(settings or {}), STORE: store})
+    outcomes = list(
+        run_nights(
+            Path(data),
+            resolved.store,
+            resolved.config,
+            categories=categories or (),
+            as_of=date.fromisoformat(as_of) if as_of else None,
+            listener=_log_waiting,
+            debug=True,
+        )
+    )
+    _raise_first_error(outcomes)
+    return {outcome.category: outcome.as_json() for outcome in outcomes}
+
+
+def _raise_first_error(outcomes: list[NightOutcome]) -> None:
+    """Let the flow fail if a category did, once every other one had its night."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for outcome in failed:
+        assert outcome.error is not None  # noqa: S101 - for the type checker
+        outcome.error.add_note("; ".join(f"{one.category}: {one.error}" for one in failed))
+        raise outcome.error

@@ -1,0 +1,1 @@
+"""How runs, nights and tables look in the terminal."""

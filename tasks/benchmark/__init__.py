@@ -1,0 +1,1 @@
+"""The benchmark's experiments, a Prefect task each, and the page that shows them."""

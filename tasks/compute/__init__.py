@@ -1,0 +1,1 @@
+"""Where the heavy work runs: Dask's threads or a scheduler, and a worker's CPU or GPU."""

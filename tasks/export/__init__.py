@@ -1,0 +1,1 @@
+"""Results for other programs: heat maps, and lasting clusters. No Prefect."""

@@ -1,0 +1,1 @@
+"""Networks on disk: checkpoints, what a backbone's name resolves to, networks converted for OpenVINO. No Prefect."""
