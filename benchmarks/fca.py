@@ -12,7 +12,7 @@ from anoclust_core.localization.fca import anomaly_map
 from anoclust_core.localization.fca_torch import anomaly_map_on_device
 from benchmarks.timing import in_turns, tell
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "localization"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "anoclust_core" / "localization"))
 from fca_reference import map_by_sorting  # the tests' reference is the benchmark's
 
 SHAPE = (512, 64, 64)

@@ -105,7 +105,7 @@ def prefect_db() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of the tiny backbone that tests embed with: random, the same in every session."""
-    from builders import save_tiny_checkpoint
+    from helpers.builders import save_tiny_checkpoint
 
     return save_tiny_checkpoint(tmp_path_factory.mktemp("backbone") / "tiny.safetensors")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import browse, needs_chromium
+from helpers.chromium import browse, needs_chromium
+from helpers.report_example import example_report
 from PIL import Image
-from report_example import example_report
 
 from anoclust_core.reporting.html import render_report
 

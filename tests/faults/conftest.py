@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from places import Place, make_places
+from helpers.places import Place, make_places
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from places import DONE, Place, State, check_same_result, everywhere
+from helpers.places import DONE, Place, State, check_same_result, everywhere
 
 from anoclust_core.errors import DamagedError, StoreError
 from flows.exclusive import MAX_REPAIRS, repairing

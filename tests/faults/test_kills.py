@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from places import Place, State, check_same_result, everywhere
-from processes import STAGES, Moment
+from helpers.places import Place, State, check_same_result, everywhere
+from helpers.processes import STAGES, Moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from builders import TINY_BACKBONE, TINY_SIDE, flat_folder, tiny_config
-from processes import hold_lock, start
+from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, tiny_config
+from helpers.processes import hold_lock, start
 
 from anoclust_core.errors import BusyError, StoreError
 from flows.run import run_data

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from builders import TINY_BACKBONE, TINY_SIDE, flat_folder
-from dask_processes import Cluster
-from halted import BLOCK, COMPLETE, HaltedCommand
-from prefect_processes import PrefectServer
+from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder
+from helpers.dask_processes import Cluster
+from helpers.halted import BLOCK, COMPLETE, HaltedCommand
+from helpers.prefect_processes import PrefectServer
 
 from tasks.services import patience
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bad_files
 import pytest
-from bad_files import CLUSTERED, DEFERRED, QUARANTINED
-from builders import flat_folder, mvtec_category, save_image, surface, tiny_config
+from helpers import bad_files
+from helpers.bad_files import CLUSTERED, DEFERRED, QUARANTINED
+from helpers.builders import flat_folder, mvtec_category, save_image, surface, tiny_config
+from helpers.running import assignments, run_folder, run_one, work
 from markupsafe import escape
-from running import assignments, run_folder, run_one, work
 
 from anoclust_core.errors import DatasetError
 from anoclust_core.reporting import html

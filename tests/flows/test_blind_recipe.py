@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from builders import mvtec_category, save_image, surface, tiny_config
+from helpers.builders import mvtec_category, save_image, surface, tiny_config
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.localization import vae

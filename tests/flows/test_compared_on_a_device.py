@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import config_of, digest, manifest_of
+from helpers.builders import config_of, digest, manifest_of
 
 from anoclust_core.records import Reference
 from flows.stages import EmbeddedImages, compare_images

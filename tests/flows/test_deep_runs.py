@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import tiny_config
-from deep_files import KINDS, grey_twin, pillow
-from running import assignments, run_one, work
+from helpers.builders import tiny_config
+from helpers.deep_files import KINDS, grey_twin, pillow
+from helpers.running import assignments, run_one, work
 
 from anoclust_core.errors import StoreError
 from flows.decoding import decided_spec, settled_spec

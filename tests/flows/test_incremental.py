@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 import pytest
-from builders import flat_folder, mvtec_category, tiny_config, write_manifest_csv
-from running import (
+from helpers.builders import flat_folder, mvtec_category, tiny_config, write_manifest_csv
+from helpers.running import (
     RARITY_TOLERANCE,
     assert_same_result,
     assignments,

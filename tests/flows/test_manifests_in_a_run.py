@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from builders import flat_folder, tiny_config
-from running import assignments, cluster_by_content, run_folder, run_one
+from helpers.builders import flat_folder, tiny_config
+from helpers.running import assignments, cluster_by_content, run_folder, run_one
 from typer.testing import CliRunner
 
 from anoclust_core.errors import DatasetError

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from builders import flat_folder, mvtec_category, tiny_config, write_manifest_csv
-from running import run_folder, run_one
+from helpers.builders import flat_folder, mvtec_category, tiny_config, write_manifest_csv
+from helpers.running import run_folder, run_one
 
 from tasks.stores import arrays
 from tasks.stores.files import read_json

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import digest, manifest_of
+from helpers.builders import digest, manifest_of
 
 from anoclust_core.config import RunConfig
 from anoclust_core.keys import ALGORITHM_VERSIONS

@@ -5,8 +5,8 @@ import json
 
 import pandas as pd
 import pytest
-from builders import flat_folder, mvtec_category, tiny_config, write_manifest_csv
-from running import assignments, pairs_among, run_folder, run_one, work
+from helpers.builders import flat_folder, mvtec_category, tiny_config, write_manifest_csv
+from helpers.running import assignments, pairs_among, run_folder, run_one, work
 
 from anoclust_core.errors import AnoclustError, ConfigError, DatasetError
 from flows.run import run_data

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
-from builders import mvtec_category, tiny_config
+from helpers.builders import mvtec_category, tiny_config
 from scipy.spatial.distance import directed_hausdorff
 
 from anoclust_core.clustering.distances import HausdorffVariant

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from builders import flat_folder, tiny_config
-from running import run_one
+from helpers.builders import flat_folder, tiny_config
+from helpers.running import run_one
 
 from flows.nights.run import run_nights
 from flows.run import run_data

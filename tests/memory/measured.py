@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import matplotlib.pyplot  # noqa: F401 - part of the imports, not of the report
 import numpy as np
-from builders import digest
+from helpers.builders import digest
 
 import tasks.stages.describe as describe_stage
 import tasks.stages.embed as embed_stage
