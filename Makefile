@@ -45,7 +45,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest $(DRAWS) tests/anoclust_core -m "not slow"
+	$(BIN)/pytest $(DRAWS) tests/anoclust_core tests/structure -m "not slow"
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)

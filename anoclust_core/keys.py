@@ -1,4 +1,4 @@
-"""Content keys: the one way to cache, ``key = digest(stage, config, keys of the inputs, algorithm version)``."""
+"""Content keys, the one way to cache: ``key = digest(stage, config, keys of the inputs, algorithm version)``."""
 
 from __future__ import annotations
 
@@ -45,15 +45,17 @@ def content_key(stage: str, parts: Mapping[str, object]) -> str:
 
 ALGORITHM_VERSIONS: Final = MappingProxyType(
     {
-        "embed": 1,  # embedding.py, backbones.py, bags.py, and the decoding of plain images
+        "embed": 1,  # embedding/, bags.py, and the decoding of plain images
         "decode": 1,  # of others, deep ones for example: in the key of embeddings where a category has some
-        "pair": 1,  # pairwise.py, pairwise_torch.py
+        "pair": 1,  # pairwise/
         "localize": 1,  # localization/fca.py, vae.py, maps.py
         "describe": 1,  # localization/contrastive.py, thresholds.py, maps.py
-        "weigh": 1,  # rarity.py, weights.py, bags.descriptors
+        "weigh": 1,  # weighting/, bags.descriptors
         "group": 1,  # clustering/linkage.py
-        "evaluate": 1,  # metrics.py, protocols.py
+        "evaluate": 1,  # evaluation/
         "measure": 2,  # benchmark/, and everything that it calls
         "report": 2,  # reporting/, and the files of a run
     }
 )
+"""One number a stage, part of its key: raised when the stage's result changes for the same input. They stand away from
+the code that they speak for, so that keys can be made without importing torch."""

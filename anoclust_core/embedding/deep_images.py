@@ -57,7 +57,7 @@ class Decoding:
     Attributes
     ----------
     version
-        Number of the rules, `anoclust_core.versions`.
+        Number of the rules, `anoclust_core.keys`.
     deep
         Ranges of the deep ones, one a kind of samples, in order of these.
     """

@@ -64,7 +64,7 @@ _BYTES_A_FEATURE: Final = 10
 def mutual_nearest_distances(
     bags: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], *, device: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`pairwise.mutual_nearest_distances` on a torch device; the two differ by less than 2e-5.
+    """`cpu.mutual_nearest_distances` on a torch device; the two differ by less than 2e-5.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def mutual_nearest_distances(
 
 
 def nearest_distances_within(bags: NDArray[np.floating[Any]], *, device: str) -> NDArray[np.float32]:
-    """`pairwise.nearest_distances_within` on a torch device; the two differ by less than 2e-5.
+    """`cpu.nearest_distances_within` on a torch device; the two differ by less than 2e-5.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]], *, device: str) ->
 def nearest_distances(
     bags: NDArray[np.floating[Any]], references: NDArray[np.floating[Any]], *, device: str
 ) -> NDArray[np.float32]:
-    """`pairwise.nearest_distances` on a torch device; the two differ by less than 2e-5.
+    """`cpu.nearest_distances` on a torch device; the two differ by less than 2e-5.
 
     Parameters
     ----------

@@ -251,7 +251,7 @@ def nightly_deployment(
     return Deployment(
         name=deployment_name(category),
         flow="nightly",
-        entrypoint="flows.nights.flow.nightly",
+        entrypoint="flows.nights.nightly.nightly",
         parameters={
             "data": str(data.absolute()),
             "store": str(store.absolute()),

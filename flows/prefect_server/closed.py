@@ -1,4 +1,4 @@
-"""Prefect's server behind a door: ``python -m flows.prefect_server.closed FD`` serves on a socket that was opened before.
+"""Prefect's server behind a door: ``python -m flows.prefect_server.closed FD`` serves on an open socket.
 
 Prefect's own settings ask for a secret (`closed_settings`). What it has no setting for is here: a foreign name and a
 page of another address are refused before Prefect sees the request, no page may frame the UI, and the address that

@@ -38,7 +38,7 @@ def choose_worker_device(wanted: str) -> str:
 
 
 def nearest_distances_within(bags: NDArray[np.floating[Any]], *, device: str) -> NDArray[np.float32]:
-    """`pairwise.nearest_distances_within` on a device; a GPU computes one block at a time."""
+    """`cpu.nearest_distances_within` on a device; a GPU computes one block at a time."""
     if device == "cpu":
         return cpu.nearest_distances_within(bags)
     from anoclust_core.pairwise import gpu
@@ -50,7 +50,7 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]], *, device: str) ->
 def mutual_nearest_distances(
     bags: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], *, device: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`pairwise.mutual_nearest_distances` on a device; a GPU computes one block at a time."""
+    """`cpu.mutual_nearest_distances` on a device; a GPU computes one block at a time."""
     if device == "cpu":
         return cpu.mutual_nearest_distances(bags, others)
     from anoclust_core.pairwise import gpu
@@ -62,7 +62,7 @@ def mutual_nearest_distances(
 def nearest_distances(
     bags: NDArray[np.floating[Any]], references: NDArray[np.floating[Any]], *, device: str
 ) -> NDArray[np.float32]:
-    """`pairwise.nearest_distances` on a device; a GPU computes one block at a time."""
+    """`cpu.nearest_distances` on a device; a GPU computes one block at a time."""
     if device == "cpu":
         return cpu.nearest_distances(bags, references)
     from anoclust_core.pairwise import gpu

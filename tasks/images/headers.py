@@ -18,7 +18,7 @@ from tasks.images.tiffs import TiffHeader, read_header
 
 PLAIN: Final = ""
 MENDED: Final = "mended"
-"""8 bits or less, and perhaps shown wrongly before `anoclust_core.versions` had a number for decoding."""
+"""8 bits or less, and perhaps shown wrongly before `anoclust_core.keys` had a number for decoding."""
 
 _HEAD: Final = 32
 _ALPHA_PIXELS: Final = 50_000_000

@@ -98,8 +98,8 @@ class Block:
     with_means
         Write the mean distance of each pair beside.
     device
-        As `devices.choose_worker_device` takes it. Mean distances need the whole product in single precision, and are
-        computed on the processor wherever the block goes.
+        As `pair_device.choose_worker_device` takes it. Mean distances need the whole product in single precision, and
+        are computed on the processor wherever the block goes.
     """
 
     embeddings: Path

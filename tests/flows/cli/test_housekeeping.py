@@ -28,7 +28,8 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.runs import parts_of
-from tasks.stores.upkeep import collect, inventory
+from tasks.stores.upkeep import collect as collecting
+from tasks.stores.upkeep import inventory
 from tasks.stores.upkeep.collect import Collected, collect
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
@@ -508,7 +509,7 @@ def test_a_killed_gc_leaves_a_whole_store(store: Store, monkeypatch: pytest.Monk
             really(path)
 
         with monkeypatch.context() as patched:
-            patched.setattr(collect.shutil, "rmtree", dying)
+            patched.setattr(collecting.shutil, "rmtree", dying)
             with pytest.raises(KeyboardInterrupt):
                 collect(copy, DAYS_90, now=LATER)
         assert check_store(copy).damage == []

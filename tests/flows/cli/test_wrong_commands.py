@@ -503,8 +503,8 @@ others are finished, and the code is that of the first failure.
 
 ## Messages
 
-Every command below is run by `tests/flows/cli/test_wrong_commands.py`, beside a folder `board` of four images; `…` stands
-for what differs between machines.
+Every command below is run by `tests/flows/cli/test_wrong_commands.py`, beside a folder `board` of four images; `…`
+stands for what differs between machines.
 
 | command | code | message |
 |---|---|---|

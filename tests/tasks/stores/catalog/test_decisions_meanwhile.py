@@ -93,8 +93,8 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
             monkeypatch.setattr(adopt, "parts_of", lambda *_: parts)
             with Catalog.open(layout.catalog) as catalog:  # the nights before have seen all
                 catalog.record_images("board", [ImageFact(name, f"{name}.png", NOW, TONIGHT) for name in NEW])
-            place = place.Place(layout, layout.catalog, "board", TONIGHT)
-            return adopt.adopt.fn(place=place, run="r", settings="s", reference=None, reason="asked for")
+            at = place.Place(layout, layout.catalog, "board", TONIGHT)
+            return adopt.adopt.fn(place=at, run="r", settings="s", reference=None, reason="asked for")
 
         return recluster
 
