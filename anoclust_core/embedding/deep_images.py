@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array, checked_arrays
 from anoclust_core.errors import ArrayContractError
 
 ENOUGH_IMAGES: Final = 20
@@ -83,12 +84,13 @@ def choose_range(kind: str, samples: Sequence[NDArray[Any]]) -> DeepRange:
     Raises
     ------
     ArrayContractError
-        If there is no finite value.
+        If the samples are no arrays of real numbers, or hold no finite value.
     """
-    finite = [values[np.isfinite(values)].astype(np.float64) for values in (np.asarray(s).ravel() for s in samples)]
+    pictures = checked_arrays("samples", samples, "(..., n_values)")
+    finite = [values[np.isfinite(values)].astype(np.float64) for values in (picture.ravel() for picture in pictures)]
     together = np.concatenate(finite) if finite else np.empty(0)
     if not together.size:
-        raise ArrayContractError("a range is taken from at least one finite value; found none")
+        raise ArrayContractError("expected samples to hold at least one finite value, to take a range from; found none")
     low, high = (float(value) for value in np.percentile(together, PERCENTILES))
     top = next((top for top in SENSOR_TOPS if low >= 0 and high <= top), None)
     if top is not None and high - low >= FAIR_SHARE * top:
@@ -114,13 +116,21 @@ def to_bytes(values: NDArray[Any], deep: DeepRange) -> NDArray[np.uint8]:
     -------
     pixels
         The same shape, uint8. A step of 8 bits holds as many values as the next one, as if low bits were cut off.
+
+    Raises
+    ------
+    ArrayContractError
+        If the values are no such array, or not all finite.
     """
+    values = checked_array("values", values, "(..., height, width)")
     found = np.empty(values.shape, np.uint8)
     rows = max(1, _ROWS_BYTES // max(1, 8 * values[:1].size))
     # a picture of whole numbers from 0 to 2**n - 1 loses its low bits, no more: 4,096 values are 256 steps of 16
     steps = 256 / (deep.high - deep.low + (deep.high in SENSOR_TOPS[1:] and deep.low == 0))
     for start in range(0, len(values), rows):
         part = values[start : start + rows].astype(np.float64)
+        if not np.isfinite(part).all():
+            raise ArrayContractError("expected values to be finite; found NaN or infinity")
         np.clip((part - deep.low) * steps, 0, 255, out=part)
         found[start : start + rows] = part
     return found
@@ -135,7 +145,13 @@ def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
         Shape ``(height, width, ...)``.
     orientation
         As EXIF has it: 1 to 8; anything else leaves the picture as it lies.
+
+    Raises
+    ------
+    ArrayContractError
+        If the values are no such array.
     """
+    values = checked_array("values", values, "(..., height, width)")
     turns = {
         2: lambda v: v[:, ::-1],
         3: lambda v: v[::-1, ::-1],

@@ -15,6 +15,7 @@ import anoclust_core
 from anoclust_core.benchmark.geometry import CategoryArrays, Geometry
 from anoclust_core.clustering.distances import pair_statistics
 from anoclust_core.clustering.linkage import linkage_tree
+from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.evaluation.protocols import ARDELEAN, SOHN
 from anoclust_core.localization.contrastive import ProjectionHead
 from anoclust_core.localization.relations import draw_cells
@@ -36,7 +37,7 @@ NO_CONTRACT: Final = {
     "memory": "sizes of images, for a prediction",
     "reporting.night": "draws counts of the catalog",
     "reporting.contingency": "counts the records of a report",
-    "tiling.blocks": "cuts what `missing_squares` found",
+    "pairwise.tiling.blocks": "cuts what `missing_squares` found",
 }
 """Modules and functions whose sequences are no arrays, and why."""
 
@@ -93,7 +94,10 @@ CLUSTERED = {"n_clusters": 2, "generator": rng()}
 COUNTS = {"nearest": NEAREST, "counts": np.ones(4, np.int64), "is_reference": np.ones(4, np.bool_)}
 
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
-    "backbones.largest_difference": {"found": torch.ones(2, 3, 4), "expected": torch.ones(2, 3, 4)},
+    "embedding.backbones.largest_difference": {"found": torch.ones(2, 3, 4), "expected": torch.ones(2, 3, 4)},
+    "embedding.deep_images.choose_range": {"kind": "uint12", "samples": [RARITY, RARITY]},
+    "embedding.deep_images.to_bytes": {"values": RARITY, "deep": DeepRange("float32", 0.0, 1.0, 2)},
+    "embedding.deep_images.turned": {"values": RARITY, "orientation": 6},
     "bags.normalize_patches": {"bags": BAGS},
     "bags.check_bags": {"bags": BAGS},
     "bags.descriptors": {"bags": BAGS, "weights": WEIGHTS},
@@ -156,21 +160,21 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "clustering.partition.gaussian_mixture": {"descriptors": DESCRIPTORS, **CLUSTERED},
     "clustering.partition.spectral": {"distances": DISTANCES, **CLUSTERED},
     "clustering.rounds.ward_in_rounds": {"descriptors": DESCRIPTORS},
-    "distances.weighted_average_distances": {"descriptors": DESCRIPTORS},
-    "distances.weighted_average_distances_of_bags": {"bags": BAGS, "weights": WEIGHTS},
-    "distances.pair_statistics": {
+    "clustering.distances.weighted_average_distances": {"descriptors": DESCRIPTORS},
+    "clustering.distances.weighted_average_distances_of_bags": {"bags": BAGS, "weights": WEIGHTS},
+    "clustering.distances.pair_statistics": {
         "blocks": [(0, NEAREST)],
         "n_images": 4,
         "mean_distances": np.ones((4, 4)) - np.eye(4),
     },
-    "embedding.prepare_image": {"pixels": np.zeros((9, 9, 3), np.uint8), "spec": SPEC, "out": None},
-    "embedding.embed_images": {"extractor": _images, "images": IMAGES, "device": "cpu"},
-    "embedding.embed_holistically": {"extractor": None, "images": IMAGES, "device": "cpu"},
-    "evaluation.evaluate": {"protocol": SOHN, "labels": LABELS, "clusters": [0, 0, 1, 1]},
-    "kernels.integers.nearest_squares": {"bags": BAGS, "others": BAGS},
-    "kernels.integers.nearest_squares_within": {"bags": BAGS},
-    "kernels.single_precision.largest_products": {"bags": BAGS, "others": BAGS},
-    "kernels.single_precision.largest_products_within": {"bags": BAGS},
+    "embedding.extraction.prepare_image": {"pixels": np.zeros((9, 9, 3), np.uint8), "spec": SPEC, "out": None},
+    "embedding.extraction.embed_images": {"extractor": _images, "images": IMAGES, "device": "cpu"},
+    "embedding.extraction.embed_holistically": {"extractor": None, "images": IMAGES, "device": "cpu"},
+    "evaluation.scores.evaluate": {"protocol": SOHN, "labels": LABELS, "clusters": [0, 0, 1, 1]},
+    "pairwise.kernels.integers.nearest_squares": {"bags": BAGS, "others": BAGS},
+    "pairwise.kernels.integers.nearest_squares_within": {"bags": BAGS},
+    "pairwise.kernels.single_precision.largest_products": {"bags": BAGS, "others": BAGS},
+    "pairwise.kernels.single_precision.largest_products_within": {"bags": BAGS},
     "localization.checks.check_stack": {"features": STACK},
     "localization.checks.check_feature_map": {"features": FEATURES},
     "localization.checks.check_map": {"anomaly_map": MAPS[0]},
@@ -243,58 +247,58 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "matching.prototypes.check_dim": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
     **{
-        f"metrics.{name}": {"labels": LABELS, "clusters": np.array([0, 0, 1, 1])}
+        f"evaluation.partitions.{name}": {"labels": LABELS, "clusters": np.array([0, 0, 1, 1])}
         for name in ("normalized_mutual_information", "adjusted_rand_index", "purity", "score_partition")
     },
-    "metrics.matched_f1": {"labels": LABELS, "clusters": [0, 0, 1, 1], "average": "weighted"},
-    "metrics.purity_curve": {"labels": SIX_LABELS, "linkage": TREE},
-    "metrics.purity_auc": {"curve": np.array([0.5, 1.0])},
-    "metrics.reduction_at_purity": {"curve": np.array([0.5, 1.0]), "purity": 0.95},
+    "evaluation.partitions.matched_f1": {"labels": LABELS, "clusters": [0, 0, 1, 1], "average": "weighted"},
+    "evaluation.partitions.purity_curve": {"labels": SIX_LABELS, "linkage": TREE},
+    "evaluation.partitions.purity_auc": {"curve": np.array([0.5, 1.0])},
+    "evaluation.partitions.reduction_at_purity": {"curve": np.array([0.5, 1.0]), "purity": 0.95},
     **{
-        f"pairwise.{name}": {"bags": BAGS, "others": BAGS}
+        f"pairwise.cpu.{name}": {"bags": BAGS, "others": BAGS}
         for name in ("mutual_nearest_distances", "mutual_nearest_and_mean_distances", "check_pair")
     },
-    "pairwise.nearest_distances_within": {"bags": BAGS},
-    "pairwise.nearest_and_mean_distances_within": {"bags": BAGS},
-    "pairwise.nearest_distances": {"bags": BAGS, "references": BAGS},
-    "pairwise_torch.mutual_nearest_distances": {"bags": BAGS, "others": BAGS, "device": "cpu"},
-    "pairwise_torch.nearest_distances_within": {"bags": BAGS, "device": "cpu"},
-    "pairwise_torch.nearest_distances": {"bags": BAGS, "references": BAGS, "device": "cpu"},
-    "pooling.average_pool": {"bags": BAGS},
-    "pooling.max_pool": {"bags": BAGS},
-    "pooling.gem_pool": {"bags": BAGS},
-    "pooling.spoc_pool": {"bags": BAGS, "grid": (2, 2)},
-    "pooling.bag_of_words": {"bags": BAGS, "generator": rng(), "n_words": 2},
-    "protocols.n_classes": {"protocol": SOHN, "labels": LABELS},
-    "ranking.image_auroc": {"scores": np.arange(4.0), "is_anomalous": np.array([False, False, True, True])},
-    "ranking.pixel_auroc": {"maps": MAPS, "masks": MASKS},
-    "ranking.per_region_overlap": {"maps": MAPS, "masks": MASKS},
-    "rarity.expected_rarity": COUNTS,
-    "rarity.maximum_rarity": COUNTS,
-    "rarity.minimum_rarity": COUNTS,
-    "rarity.trimmed_rarity": {**COUNTS, "share": 0.5},
-    "rarity.rarity_against_normals": {"nearest": NEAREST},
-    "reference.draw": {"hashes": ["a", "b"], "size": 1, "seed": 0},
+    "pairwise.cpu.nearest_distances_within": {"bags": BAGS},
+    "pairwise.cpu.nearest_and_mean_distances_within": {"bags": BAGS},
+    "pairwise.cpu.nearest_distances": {"bags": BAGS, "references": BAGS},
+    "pairwise.gpu.mutual_nearest_distances": {"bags": BAGS, "others": BAGS, "device": "cpu"},
+    "pairwise.gpu.nearest_distances_within": {"bags": BAGS, "device": "cpu"},
+    "pairwise.gpu.nearest_distances": {"bags": BAGS, "references": BAGS, "device": "cpu"},
+    "weighting.pooling.average_pool": {"bags": BAGS},
+    "weighting.pooling.max_pool": {"bags": BAGS},
+    "weighting.pooling.gem_pool": {"bags": BAGS},
+    "weighting.pooling.spoc_pool": {"bags": BAGS, "grid": (2, 2)},
+    "weighting.pooling.bag_of_words": {"bags": BAGS, "generator": rng(), "n_words": 2},
+    "evaluation.protocols.n_classes": {"protocol": SOHN, "labels": LABELS},
+    "evaluation.ranking.image_auroc": {"scores": np.arange(4.0), "is_anomalous": np.array([False, False, True, True])},
+    "evaluation.ranking.pixel_auroc": {"maps": MAPS, "masks": MASKS},
+    "evaluation.ranking.per_region_overlap": {"maps": MAPS, "masks": MASKS},
+    "weighting.rarity.expected_rarity": COUNTS,
+    "weighting.rarity.maximum_rarity": COUNTS,
+    "weighting.rarity.minimum_rarity": COUNTS,
+    "weighting.rarity.trimmed_rarity": {**COUNTS, "share": 0.5},
+    "weighting.rarity.rarity_against_normals": {"nearest": NEAREST},
+    "weighting.reference.draw": {"hashes": ["a", "b"], "size": 1, "seed": 0},
     "reporting.figures.rarity_scale": {"maps": list(MAPS)},
     "reporting.figures.rarity_overlay_png": {"rarity": MAPS[0], "vmin": 0.0, "vmax": 1.0},
     "reporting.figures.dendrogram_svg": {"linkage": TREE, "n_clusters": 2, "clusters": [0, 0, 0, 1, 1, 1]},
     "reporting.figures.descriptor_map_svg": {"descriptors": DESCRIPTORS, "clusters": [0, 0, 0, 1, 1, 1]},
-    "resampling.mean_and_standard_error": {"values": np.arange(3.0)},
+    "benchmark.resampling.mean_and_standard_error": {"values": np.arange(3.0)},
     "synthesis.draw_normal": {"photograph": SURFACE, "rng": rng(), "size": 128},
     "synthesis.draw_defect": {"surface": SURFACE, "rng": rng(), "defect": "scratch"},
-    "tiling.missing_squares": {"covered": np.eye(4, dtype=np.bool_)},
-    "tiling.missing_rectangles": {"covered": np.zeros((2, 3), np.bool_)},
-    "weights.temperature": {"tau": "0.3sd", "rarity": RARITY},
-    "weights.soft_weights": {"rarity": RARITY, "tau": 0.1},
-    "weights.hard_weights": {"rarity": RARITY, "top_k": 2},
-    "weights.hybrid_weights": {"rarity": RARITY, "tau": 0.1, "top_k": 2},
-    "weights.mask_weights": {"masks": list(MASKS), "grid": (2, 2)},
-    "weights.map_scores": {"maps": list(MAPS), "grid": (2, 2)},
-    "weights.map_weights": {"maps": list(MAPS), "grid": (2, 2), "tau": "0.1"},
+    "pairwise.tiling.missing_squares": {"covered": np.eye(4, dtype=np.bool_)},
+    "pairwise.tiling.missing_rectangles": {"covered": np.zeros((2, 3), np.bool_)},
+    "weighting.weights.temperature": {"tau": "0.3sd", "rarity": RARITY},
+    "weighting.weights.soft_weights": {"rarity": RARITY, "tau": 0.1},
+    "weighting.weights.hard_weights": {"rarity": RARITY, "top_k": 2},
+    "weighting.weights.hybrid_weights": {"rarity": RARITY, "tau": 0.1, "top_k": 2},
+    "weighting.weights.mask_weights": {"masks": list(MASKS), "grid": (2, 2)},
+    "weighting.weights.map_scores": {"maps": list(MAPS), "grid": (2, 2)},
+    "weighting.weights.map_weights": {"maps": list(MAPS), "grid": (2, 2), "tau": "0.1"},
 }
 """Arguments that each function takes, by the function's name below ``anoclust_core``."""
 
-NEED_MORE: Final = {"embedding.embed_holistically"}
+NEED_MORE: Final = {"embedding.extraction.embed_holistically"}
 """Functions whose examples do for their arrays only: the rest would be a network."""
 
 

@@ -110,7 +110,13 @@ def test_values_that_are_no_numbers_end_in_no_foreign_error(name: str, parameter
 
 @pytest.mark.parametrize("grid", [None, (), (2,), (2, 2, 2), "22", (1.5, 2), 4, np.ones((2, 2))])
 @pytest.mark.parametrize(
-    "name", ["pooling.spoc_pool", "weights.map_scores", "weights.mask_weights", "weights.map_weights"]
+    "name",
+    [
+        "weighting.pooling.spoc_pool",
+        "weighting.weights.map_scores",
+        "weighting.weights.mask_weights",
+        "weighting.weights.map_weights",
+    ],
 )
 def test_what_is_no_grid_is_a_wrong_setting(name: str, grid: Any) -> None:
     """Options that are no arrays end in a `ConfigError`."""
