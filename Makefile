@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/anoclust demo
 
-# The same draws every time; plain `pytest` draws anew, and so finds what these miss.
+# The same draws every time; plain `pytest` draws others each time, and so finds what these miss.
 DRAWS := --hypothesis-profile ci
 
 test: $(INSTALLED)

@@ -141,7 +141,7 @@ class DataConfig(_Section):
     splits
         ``test`` clusters split ``test`` where splits exist, ``all`` every split.
     settle_seconds
-        Age below which a file may still be written; it is deferred.
+        Age below which a file may still be being written; it is deferred.
     max_bad_share
         Share of quarantined files past which the run fails.
     trust_times
@@ -280,7 +280,7 @@ class GroupConfig(_Section):
 
 
 class NightConfig(_Section):
-    """Nights: what belongs to one, and when everything is clustered anew. Nothing of it enters a key of a run.
+    """Nights: what belongs to one, and when everything is re-clustered. Nothing of it enters a key of a run.
 
     Attributes
     ----------
@@ -289,9 +289,9 @@ class NightConfig(_Section):
     captured
         How to tell when an image was taken, tried in turn: ``path:PATTERN``, ``column:NAME``, ``exif``, ``file``.
     recluster_every
-        Nights after which everything is clustered anew, if images came; None does not.
+        Nights after which everything is re-clustered, if images came; None never does.
     recluster_unknown
-        Share of the images since the last clustering that may be unknown, past which everything is clustered anew.
+        Share of the images since the last clustering that may be unknown; past it everything is re-clustered.
     catalog
         URL of the catalog's database; None is a file in the store.
     """

@@ -38,7 +38,7 @@ class DamagedError(StoreError):
     found
         What is wrong with what.
     folder
-        The folder or file to put aside; a run makes anew what it held.
+        The folder or file to put aside; a run rebuilds what it held.
     """
 
     def __init__(self, found: str, folder: Path) -> None:

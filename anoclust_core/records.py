@@ -141,7 +141,7 @@ class DatasetManifest:
     quarantine
         Files that could not be used, sorted by path.
     deferred
-        Files that may still be written or could not be read now, sorted by path: the next run takes them up.
+        Files that may still be being written or could not be read now, sorted by path: the next run takes them up.
     notes
         What a reader of the result must know about the choice of images.
     n_normals_given

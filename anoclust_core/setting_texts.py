@@ -18,9 +18,9 @@ SETTING_TEXTS: Final = MappingProxyType(
         "data.normals": "Known normal images to measure rarity against: `auto` takes split train, label good, where "
         "there is one; `none` leaves split train out and runs blind; or a folder of normal images.",
         "data.splits": "`test` clusters split test where there are splits; `all` clusters every image.",
-        "data.settle_seconds": "Files changed less than this many seconds ago may still be written: they are left to "
-        "the next run. Where there are too few others, the command waits for them once.",
-        "data.max_bad_share": "Largest share of unusable files that a run puts up with, from 0 to 1.",
+        "data.settle_seconds": "Files changed less than this many seconds ago may still be being written; they wait "
+        "for the next run. If too few other files remain, the command waits for them once.",
+        "data.max_bad_share": "Fail the run when more than this share of the files is unusable, from 0 to 1.",
         "data.trust_times": "Take a file whose size and times are those of an earlier run as unchanged (`true`), or "
         "read every file again (`false`), where a file system keeps no reliable times.",
         "embed.backbone": "Feature extractor: `efficientnet_lite2` is installed with Anoclust; `wide_resnet50_2` the "
@@ -34,7 +34,7 @@ SETTING_TEXTS: Final = MappingProxyType(
         "embed.device": "Where networks run and images are compared: `cpu`, `cuda` or `cuda:INDEX`; `auto` takes a GPU "
         "where there is one, on every Dask worker its own.",
         "embed.precision": "What the network computes in: `float32`, or `bf16`, faster where the GPU or CPU has it "
-        "built in; features are others, so everything is embedded anew.",
+        "built in; its features differ, so every image is embedded again.",
         "embed.engine": "What computes the network on a CPU: `torch`, `openvino`, faster once the network is "
         "converted, or `auto`, `openvino` where that pays. The same features; a GPU takes `torch`.",
         "pair.reference": "Number of images that rarity is measured against, drawn at random (equation 7); `auto` is "
@@ -70,9 +70,10 @@ SETTING_TEXTS: Final = MappingProxyType(
         "before. A night is named by the date that it begins on.",
         "night.captured": "How to tell when an image was taken, tried in turn, separated by commas: "
         "`path:%Y-%m-%d/*_%H%M%S`, `column:NAME` of a manifest, `exif`, `file` (when the file was last changed).",
-        "night.recluster_every": "Nights after which everything is clustered anew, if there are new images; or `none`.",
-        "night.recluster_unknown": "Share of the images since the last clustering that may be unknown, from 0 to 1: "
-        "past it everything is clustered anew.",
+        "night.recluster_every": "Re-cluster everything after this many nights, if there are new images; "
+        "`none` never does.",
+        "night.recluster_unknown": "Re-cluster everything when more than this share of the images since the last "
+        "clustering is unknown, from 0 to 1.",
         "night.catalog": "Database of images, nights and clusters: `auto` is the file `catalog.sqlite` in the store; "
         "or a URL such as `postgresql://user@host/name`.",
     }

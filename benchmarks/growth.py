@@ -74,7 +74,7 @@ def _pairs(folder: Path, manifest: Path, reference: int | None) -> float:
 
 
 def _nights(folder: Path, sizes: Sequence[int]) -> Iterator[float]:
-    """Seconds of a whole night, Prefect and report included, by the number of images before; none clusters anew."""
+    """Seconds of a whole night, Prefect and report included, by the number of images before; none re-clusters."""
     from flows.prefect_server.around import prepare_prefect
 
     prepare_prefect(debug=False)

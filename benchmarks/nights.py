@@ -2,7 +2,7 @@
 
 The clustered images of a manifest are shuffled and dealt out over thirty nights; normals are there from the first. What
 is printed at the end compares the partition after the last night with that of one run over everything, and the same
-again after everything was clustered anew. Settings come from `ANOCLUST_*` variables and `anoclust.toml`.
+again after everything was re-clustered. Settings come from `ANOCLUST_*` variables and `anoclust.toml`.
 
     anoclust prepare mtd FOLDER --out mtd.csv
     python -m benchmarks.nights mtd.csv --work FOLDER --plot pairs.png
@@ -97,11 +97,11 @@ def plot_pairs(outcomes: Sequence[NightOutcome], path: Path, *, title: str) -> N
 
     new = np.array([outcome.counters["new"] for outcome in outcomes])
     products = np.array([outcome.counters["pair_products"] for outcome in outcomes])
-    anew = np.array([outcome.reclustered is not None for outcome in outcomes])
+    reclustered = np.array([outcome.reclustered is not None for outcome in outcomes])
     nights = np.arange(1, len(new) + 1)
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    axes.bar(nights[~anew], products[~anew], label="pair products of the night")
-    axes.bar(nights[anew], products[anew], label="the same, and everything was clustered anew")
+    axes.bar(nights[~reclustered], products[~reclustered], label="pair products of the night")
+    axes.bar(nights[reclustered], products[reclustered], label="the same, and everything was re-clustered")
     axes.plot(nights, new * np.cumsum(new), color="0.3", linestyle="--", label="new images x all images so far")
     axes.set(xlabel="night", ylabel="pair products", title=title)
     axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -126,7 +126,7 @@ def main() -> None:
     store = asked.work / "nights"
     before: dict[str, str] = {}
     outcomes = []
-    print("| night | new | unknown | new clusters | pair products | moved | ARI to labels | s | clustered anew |")
+    print("| night | new | unknown | new clusters | pair products | moved | ARI to labels | s | re-clustered |")
     print("|---|---|---|---|---|---|---|---|---|")
     for number in range(asked.nights):
         start = time.perf_counter()
@@ -146,10 +146,10 @@ def main() -> None:
     scratch = from_scratch(dealt, asked.work / "scratch", settings.config)
     last = FIRST + timedelta(days=asked.nights - 1)
     print(f"\nafter the last night: ARI to a run from scratch {agreement(before, scratch):.3f}")
-    anew = one_night(dealt, store, settings.config, last, recluster=True)
+    reclustered = one_night(dealt, store, settings.config, last, recluster=True)
     after = partition(store, category)
     print(
-        f"clustered anew ({anew.counters['pair_products']:,} pair products): ARI to a run from scratch "
+        f"re-clustered ({reclustered.counters['pair_products']:,} pair products): ARI to a run from scratch "
         f"{agreement(after, scratch):.3f}, {changed(before, after)} images moved"
     )
     print(

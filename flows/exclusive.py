@@ -1,4 +1,4 @@
-"""What runs and nights of a category share: nobody else works on it meanwhile, and what is damaged is made anew."""
+"""What runs and nights of a category share: nobody else works on it meanwhile, and what is damaged is rebuilt."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class CategoryOutcome:
     seconds, work
         What this call took and really computed; 0 where nothing had to be done.
     repairs
-        What was damaged and made anew.
+        What was damaged and rebuilt.
     error
         Why it failed.
     notes

@@ -161,7 +161,7 @@ def holistic(category: CategoryArrays, conditions: Conditions) -> list[Measureme
 def baselines(category: CategoryArrays, conditions: Conditions) -> list[Measurement]:
     """Table 9: four distances and the pooling baselines under Ward, mean and standard error over subsets.
 
-    Weights are computed anew within every subset; the codebook of the bag of words is that of all images.
+    Weights are computed again within every subset; the codebook of the bag of words is that of all images.
     """
     subsets = _subsets(category, conditions)
     kept = []

@@ -176,7 +176,7 @@ def baselines_table(results: Results, setting: Setting) -> Table:
     for column in columns:
         header += [f"{column.title}: ours, {score_names(setting.protocol)}", _published_header(setting)]
     title = "Table 9: distances and pooling baselines, mean and standard error over random 90 % subsets"
-    note = "The codebook of the bag of words is made from all images once, weights are made anew in every subset."
+    note = "The codebook of the bag of words is made from all images once, weights are computed again in every subset."
     return Table("table-9", title, header, rows, [*_notes(setting), note])
 
 

@@ -67,7 +67,7 @@ def checked_distances(distances: NDArray[np.floating[Any]]) -> NDArray[np.float6
     if not np.isfinite(values).all() or values.min() < 0:
         raise ArrayContractError(
             f"expected finite distances of at least 0, found {values.min():.3g} to {values.max():.3g}; "
-            "compute them anew from finite bags"
+            "compute them again from finite bags"
         )
     if not np.array_equal(values, values.T) or values.diagonal().any():
         raise ArrayContractError(

@@ -113,7 +113,7 @@ def train_head(
     """Train a projection head on the images that are to be clustered.
 
     Each epoch, every image has one turn, in random order: a step of AdamW, learning rate 5e-4, weight decay 0.01.
-    Counterparts are drawn anew each epoch. An image without any anomalous cell gives no pairs, and no step. Where no
+    Counterparts are drawn again each epoch. An image without any anomalous cell gives no pairs, and no step. Where no
     image has one, the head stays as it was drawn, a random projection: plain descriptors are the better choice then.
 
     Parameters

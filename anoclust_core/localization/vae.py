@@ -143,7 +143,7 @@ def train_vae(
     batch
         Images a step.
     cells
-        Cells of each image that a step learns from, drawn anew each time, or None for all. The loss is that of single
+        Cells of each image that a step learns from, drawn again each time, or None for all. The loss is that of single
         cells, so fewer of them give the same gradient on average, with more noise: a variant, not the published one.
     steps
         Steps in all, if not those of the variant.

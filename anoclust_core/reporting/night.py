@@ -93,7 +93,7 @@ class NightReport:
     nights, series
         Nights of the plot, and by cluster the images of each; `UNKNOWN` is one of them.
     reclustered
-        Why everything was clustered anew, or None.
+        Why everything was re-clustered, or None.
     changes
         What that did to clusters.
     quarantine, deferred

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tasks.stores.catalog.catalog import Catalog
 
 app = typer.Typer(
-    help="Look at the clusters of a category; name, merge, split and retire them. What you decide stays, also when "
-    "everything is clustered anew.",
+    help="Look at the clusters of a category; name, merge, split and retire them. "
+    "Your decisions survive re-clustering.",
     no_args_is_help=True,
 )
 
@@ -106,7 +106,7 @@ def history(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print what happened to clusters, the first first: births, re-clusterings with their evidence, decisions."""
+    """Print what happened to clusters, oldest first: births, re-clusterings with their evidence, decisions."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import history_lines
 
@@ -146,7 +146,7 @@ def note(
     """Say something about a cluster."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         catalog.annotate(category, cluster, text, who=_who(who))
-        _done(f"noted of {cluster} of {category}")
+        _done(f"note saved for {cluster} in {category}")
 
 
 @app.command("merge")
@@ -159,7 +159,7 @@ def merge(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Let clusters be one, in past nights too; it stays so when everything is clustered anew."""
+    """Merge clusters into one, in past nights too; the merge survives re-clustering."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         catalog.merge(category, clusters, into=into, who=_who(who))
         _done(f"{', '.join(clusters)} of {category} belong to {into} now")
@@ -181,7 +181,7 @@ def split(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Make a new cluster of some images of another; they stay in it when everything is clustered anew."""
+    """Move some images of a cluster to a new one; the split survives re-clustering."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         new = catalog.split(category, cluster, _contents(catalog, category, images), who=_who(who))
         _done(f"{new} of {category} is made of images of {cluster}")

@@ -82,8 +82,8 @@ class Messages:
                 )
         elif isinstance(error, Exception):
             say(
-                f"this should not have happened: {type(error).__name__}: {error}; it is a fault of Anoclust, please "
-                "report what --debug shows of it"
+                f"internal error; this is a bug in Anoclust: {type(error).__name__}: {error}; please report it, with "
+                "what --debug shows"
             )
             raise typer.Exit(UNEXPECTED)
 

@@ -83,7 +83,7 @@ def nightly(
         ),
     ] = None,
     recluster: Annotated[
-        bool, typer.Option("--recluster", help="Cluster everything anew now, whether or not it is due.")
+        bool, typer.Option("--recluster", help="Re-cluster everything now, whether or not it is due.")
     ] = False,
     recipe: Recipe = None,
     normals: Normals = None,
@@ -117,8 +117,8 @@ def nightly(
     """Take up what is new in DATA, once, for every category: what cron or a schedule calls.
 
     Only images whose content was not seen before are embedded, and compared with the reference of the last clustering.
-    Each goes to a cluster whose name and number last, or is unknown; three unknown images that are alike are born as a
-    new cluster. Everything is clustered anew from time to time, and the clusters keep their identities.
+    Each goes to a cluster whose name and number last, or is unknown; three similar unknown images start a new cluster.
+    Everything is re-clustered from time to time; the clusters keep their identities.
 
     Nothing new: it ends in seconds. The report is `STORE/nights/CATEGORY/NIGHT/report.html`; `anoclust clusters` shows,
     names and merges clusters, `anoclust status` tells where every category stands.
@@ -171,9 +171,9 @@ def backfill(
 ) -> None:
     """Work through past nights of DATA, as if `anoclust nightly` had been called on each.
 
-    In date order within a category; several categories may go side by side. Killed, the same command goes on where it
-    was; done again, it does nothing. When an image was taken tells its night: see --captured. All other settings come
-    from `anoclust.toml` and `ANOCLUST_*` variables.
+    In date order within a category; several categories may run side by side. If interrupted, run the same command to
+    resume; once finished, it does nothing. When an image was taken tells its night: see --captured. All other settings
+    come from `anoclust.toml` and `ANOCLUST_*` variables.
     """
     flags = {
         "store": store, "embed.device": device, "memory": memory, "wait_seconds": wait_seconds,

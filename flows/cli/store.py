@@ -106,7 +106,7 @@ def gc(
     """Remove runs older than KEEP, and then everything as old that no remaining run is made of.
 
     Of every category the newest run stays, and the one that `latest.json` names. Embeddings, distances and weights of
-    removed images go too, and what was put aside as damaged; what goes is computed anew if it is ever needed again.
+    removed images go too, and what was put aside as damaged; what goes is computed again if it is ever needed.
     Files that are not Anoclust's are never touched.
     """
     with Messages(debug):

@@ -97,10 +97,11 @@ def apply(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Make the server that `PREFECT_API_URL` names what the files and these flags say; twice is as good as once.
+    """Set up the server that `PREFECT_API_URL` names as the files and these flags say.
 
     Work pools, queues and limits of `limits.yaml`, automations of `automations.yaml`, a deployment for every category
     and one that finds dead runs. What was switched off or changed in the UI stays as it is. Prints what it changed.
+    Running it again changes nothing.
     """
     with Messages(debug):
         from flows.prefect_server.around import prepare_prefect

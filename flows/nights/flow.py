@@ -90,8 +90,8 @@ def category_night(
     """One night of one category; the category is held by the caller.
 
     1. **embed** and **pair**: new images only, and these with the snapshot's reference only.
-    2. **assign**: to the lasting clusters, or unknown; unknown images close to each other are born as a cluster.
-    3. **cluster** everything anew where that is due, and **adopt** the result: its clusters keep their identities.
+    2. **assign**: to the lasting clusters, or unknown; similar unknown images start a new cluster.
+    3. **re-cluster** everything where that is due, and **adopt** the result: its clusters keep their identities.
     4. **watch**: growth and drift against the past; the night is recorded as done.
     5. **report** and **notify**.
 
@@ -110,7 +110,7 @@ def category_night(
     config, spec
         What is asked for, and the backbone that it resolves to.
     recluster
-        Whether a person wants everything clustered anew.
+        Whether a person wants everything re-clustered.
 
     Returns
     -------
@@ -317,7 +317,7 @@ def _snapshot(place: Place) -> Frozen | None:
 def _counters(
     place: Place, assigned: Assigned, changes: dict[str, list[str]], given: DatasetManifest
 ) -> dict[str, int]:
-    """What this call did; where everything was clustered anew, that says where the new images are."""
+    """What this call did; where everything was re-clustered, that says where the new images are."""
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         fresh = [
             fact.cluster for fact in catalog.assignments(place.category, [image.sha256 for image in given.clustered])

@@ -53,13 +53,13 @@ class NightOutcome:
         ``seen``, ``new``, ``assigned``, ``unknown``, ``new_clusters``, ``pair_products``, ``quarantined``, ``deferred``
         of this call.
     reclustered
-        Why everything was clustered anew, or None.
+        Why everything was re-clustered, or None.
     report
         The night's report, where it has one.
     seconds, work
         What this call took and really computed.
     repairs
-        What was damaged and made anew.
+        What was damaged and rebuilt.
     error
         Why it failed.
     quarantine
@@ -138,7 +138,7 @@ def run_nights(
     as_of
         The night; what was taken later is not seen yet. By default it is tonight, and everything there is is seen.
     recluster
-        Cluster everything anew, whether or not it is due.
+        Re-cluster everything, whether or not it is due.
     listener
         Hears of progress: category, stage, done, total.
     debug

@@ -48,7 +48,7 @@ def night_lines(outcome: NightOutcome) -> str:
     done = f"{outcome.counters['new']:,} new images, {outcome.seconds:.0f} s" if outcome.is_new else "nothing new"
     lines = [f"{title}: {done}"]
     if outcome.reclustered:
-        lines.append(f"  clustered anew: {outcome.reclustered}")
+        lines.append(f"  re-clustered: {outcome.reclustered}")
     if outcome.counters.get("quarantined"):
         lines.append(f"  {outcome.counters['quarantined']:,} files could not be used; the report says which and why")
     lines += aside_lines(outcome.quarantine if outcome.counters.get("quarantined") else (), outcome.notes)

@@ -176,14 +176,14 @@ def _is_this_demo(out: Path, seed: int, pictures: list[_Picture]) -> bool:
     if found != _marker(seed):
         raise DatasetError(
             f"expected a demo of {_marker(seed)} in {out}, found one of {found}; "
-            "choose another folder, or remove this one to make it anew"
+            "choose another folder, or remove this one to make it again"
         )
     expected = [name for picture in pictures for name in (picture.image, picture.mask) if name is not None]
     missing = [name for name in expected if not (out / name).is_file()]
     if missing:
         raise DatasetError(
             f"expected {len(expected)} images and masks in the demo {out}, {len(missing)} are missing "
-            f"(the first is {missing[0]}); remove the folder to make it anew"
+            f"(the first is {missing[0]}); remove the folder to make it again"
         )
     return True
 

@@ -48,8 +48,8 @@ def read_decoding(path: Path) -> Decoding | None:
     except (IsADirectoryError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path} is damaged: {error}; it says which values of the category's deep pictures are black and white. "
-            "Restore it from a backup; or delete it: then the next run takes the range anew, which may become another, "
-            "and embeds these pictures again"
+            "Restore it from a backup; or delete it: then the next run takes a new range, which may differ, and embeds "
+            "these pictures again"
         ) from error
 
 

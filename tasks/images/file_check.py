@@ -15,7 +15,7 @@ from tasks.images.headers import look_at
 from tasks.images.known_hashes import RememberedDigests
 from tasks.stores.files import sha256_file
 
-MAY_BE_WRITTEN: Final = "may still be written"
+MAY_BE_WRITTEN: Final = "may still be being written"
 """In the reason of every file that is too young; of no other."""
 
 
@@ -48,7 +48,8 @@ def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | N
     file
         Path to look at.
     settle_seconds
-        Age below which a file may still be written. A file from the future counts as old: its clock is another one.
+        Age below which a file may still be being written. A file from the future counts as old: its clock is another
+        one.
     digests
         What is known of files that have not changed; a file that is read is added. None knows nothing.
     """

@@ -41,7 +41,7 @@ class RememberedDigests:
             try:
                 self._before = read_memory(path)
             except DamagedError:
-                self._before = None  # written anew, whatever is found
+                self._before = None  # written again, whatever is found
             except OSError:
                 self._before = {}
         self._now: dict[str, Any] = {}

@@ -41,7 +41,7 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     try:
         return read_card(path)
     except (OSError, DamagedError):
-        pass  # no card yet, or one that is damaged or of another version: it is made anew
+        pass  # no card yet, or one that is damaged or of another version: it is made again
     from anoclust_core.embedding.backbones import describe
 
     spec = describe(

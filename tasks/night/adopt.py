@@ -38,7 +38,7 @@ def adopt(*, place: Place, run: str, settings: str, reference: Reference | None,
     reference
         Images that its rarity is measured against.
     reason
-        Why everything was clustered anew.
+        Why everything was re-clustered.
 
     Returns
     -------

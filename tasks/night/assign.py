@@ -79,7 +79,7 @@ def assign_images(
 ) -> Assigned:
     """Give new images to the clusters of the snapshot and those born since; what is far from all is unknown.
 
-    Unknown images that are close to each other, those of earlier nights too, are born as a provisional cluster.
+    Similar unknown images, those of earlier nights too, start a provisional cluster.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def assign_images(
     given, compared = load_manifest(Path(new)), load_manifest(Path(settled))
     was = members(place.layout, snapshot)
     if snapshot.reference is None:
-        raise AssertionError("a snapshot without a reference is clustered anew every night")
+        raise AssertionError("a snapshot without a reference is re-clustered every night")
     contents = [image.sha256 for image in compared.clustered]
     against = frozen_reference(was, snapshot.reference)
     rarity = _rarity(NearestSlabs(Path(nearest.uri)), contents, against)
@@ -158,7 +158,7 @@ def assign_images(
 
 @task(name="register", **UNTRACKED)
 def register_images(*, place: Place, new: str, settled: str, config: RunConfig, began: datetime) -> Assigned:
-    """Record new images as unknown: everything is clustered anew tonight, with them."""
+    """Record new images as unknown: everything is re-clustered tonight, with them."""
     given, settled_images = load_manifest(Path(new)), load_manifest(Path(settled))
     usable = {image.sha256 for image in settled_images.clustered}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in usable]

@@ -78,7 +78,7 @@ def write_night_report(
     spec
         Says how rarity lies over an image.
     reclustered, changes
-        Why everything was clustered anew, if so, and what that did to clusters.
+        Why everything was re-clustered, if so, and what that did to clusters.
     """
     record = _record(place, load_manifest(Path(given)), watched, weights, spec, reclustered, changes)
     folder = place.layout.night(place.category, place.night)

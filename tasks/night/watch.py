@@ -88,7 +88,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, began: datet
 
 
 def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
-    """Where the night's images are, now that everything was clustered anew."""
+    """Where the night's images are, now that everything was re-clustered."""
     assigned, _ = catalog.night_record(place.category, place.night)
     now = catalog.assignments(place.category, [fact.content for fact in assigned])
     n_unknown = sum(fact.cluster is None for fact in now)

@@ -64,7 +64,7 @@ def check_decoding(layout: StoreLayout, category: str) -> list[Finding]:
     except StoreError as error:
         return [finding(layout, path, told(path, error), "see its message")]
     if kept is None and any(_was_decoded(run) for run in runs.list_runs(layout.root / "runs" / category)[:1]):
-        advice = "restore it from a backup; without it the next run takes the range of deep pictures anew"
+        advice = "restore it from a backup; without it the next run takes a new range for deep pictures"
         return [finding(layout, path, "is gone, and the newest run was made with it", advice, MISSING)]
     return []
 

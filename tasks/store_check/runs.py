@@ -17,13 +17,13 @@ from tasks.stores.nights.snapshots import pinned
 from tasks.stores.runs import parts_of
 from tasks.stores.upkeep import inventory
 
-_RUN_AGAIN: Final = "delete the run's folder, and the same command again makes it anew"
+_RUN_AGAIN: Final = "delete the run's folder, and run the same command to make it again"
 _WRITTEN_AGAIN: Final = "the next run of the category writes it again"
 _PINNED_AGAIN: Final = "the next night of the category writes it again"
 _FOR_READING: Final = (
     "nothing depends on it; `anoclust nightly --as-of` writes those since the last re-clustering again"
 )
-_CLUSTER_ANEW: Final = "the next night clusters everything anew"
+_RECLUSTERED: Final = "the next night re-clusters everything"
 
 
 def check_runs(layout: StoreLayout, category: str) -> list[Finding]:
@@ -119,7 +119,7 @@ def check_nights(layout: StoreLayout, category: str) -> list[Finding]:
         *found,
         *(
             finding(
-                layout, folder, f"goes on from {path.relative_to(layout.root)}, which is gone", _CLUSTER_ANEW, MISSING
+                layout, folder, f"goes on from {path.relative_to(layout.root)}, which is gone", _RECLUSTERED, MISSING
             )
             for path in lost
         ),

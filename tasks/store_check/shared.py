@@ -16,27 +16,27 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import read_holder
 from tasks.stores.upkeep import inventory
 
-_MADE_ANEW: Final = "the next run that needs it makes it anew"
-_CONVERTED_ANEW: Final = "the next run that needs the network converts it anew"
+_MADE_AGAIN: Final = "the next run that needs it makes it again"
+_CONVERTED_AGAIN: Final = "the next run that needs the network converts it again"
 
 
 def check_backbones(layout: StoreLayout) -> list[Finding]:
     """Read every card, and every converted network with what lies beside it."""
-    found = _unreadable(layout, inventory.backbone_cards(layout), read_card, _MADE_ANEW)
+    found = _unreadable(layout, inventory.backbone_cards(layout), read_card, _MADE_AGAIN)
     for network in inventory.networks(layout):
         try:
             spoiled = _spoiled_network(network)
         except (OSError, DamagedError) as error:
             spoiled = {f"{network.name}{inventory.CHECKSUMS}": told(layout.root / "backbones", error)}
         found += [
-            finding(layout, layout.root / "backbones" / name, what, _CONVERTED_ANEW) for name, what in spoiled.items()
+            finding(layout, layout.root / "backbones" / name, what, _CONVERTED_AGAIN) for name, what in spoiled.items()
         ]
     return found
 
 
 def check_digests(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:
     """Read what is remembered of files; ``categories`` are names of folders."""
-    return _unreadable(layout, _of(layout.root / "digests", categories), read_memory, _MADE_ANEW)
+    return _unreadable(layout, _of(layout.root / "digests", categories), read_memory, _MADE_AGAIN)
 
 
 def check_locks(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:

@@ -23,7 +23,7 @@ from anoclust_core.keys import content_key
 from tasks.stores.files import read_checked, with_digest, write_json
 
 MARKER: Final = "complete.json"
-"""Written last; a folder without it is the leftover of a killed run and is written anew."""
+"""Written last; a folder without it is the leftover of a killed run and is written again."""
 
 _DESCRIPTION: Final = "zarr.json"
 """File of an array that says how its chunks are read."""

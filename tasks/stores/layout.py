@@ -22,7 +22,7 @@
       digests/<category>.json                       content hashes of files, told by size and times
       decoding/<category>.json                      which values of deep pictures are black and white
       locks/<category>.lock                         held by the one run of a category that may write
-      damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was made anew
+      damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was rebuilt
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def publish_run(runs: Path, run_id: str) -> Iterator[Path]:
 
 
 def point_latest(runs: Path, run_id: str) -> None:
-    """Let ``latest.json`` name a finished run; a damaged one is written anew."""
+    """Let ``latest.json`` name a finished run; a damaged one is written again."""
     try:
         named = latest_run(runs)
     except StoreError:

@@ -1,4 +1,4 @@
-"""Training that was begun: its state at rest, so that a killed run goes on where it was."""
+"""Training that was begun: its state at rest, so that a killed run resumes where it stopped."""
 
 from __future__ import annotations
 

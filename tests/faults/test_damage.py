@@ -1,4 +1,4 @@
-"""What a disk does to a store: a flipped bit, a file cut off, a folder gone; noticed, named and made anew."""
+"""What a disk does to a store: a flipped bit, a file cut off, a folder gone; noticed, named and rebuilt."""
 
 from __future__ import annotations
 

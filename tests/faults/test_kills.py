@@ -41,7 +41,7 @@ def check(trial: Trial) -> None:
     assert ours.told["repairs"] == []
     assert ours.told["summary"]["notes"] == expected.told["summary"]["notes"]
     assert ours.files == expected.files
-    # a slab that was sealed just before that of the other direction may stay beside the two that come anew
+    # a slab that was sealed just before that of the other direction may stay beside the two that come again
     assert ours.pairs <= expected.pairs + PAIRS_OF_A_SLAB
     done = ours.told["work"]
     assert done["images_embedded"] == 0 or trial.moment.stage == "embed"

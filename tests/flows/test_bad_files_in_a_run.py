@@ -146,7 +146,10 @@ def test_file_being_written_is_taken_up_by_the_next_run(tmp_path, checkpoint, mo
     first = run_one(data, store, config)
     assert adds_up(first)
     assert first.summary["deferred"] == [
-        {"path": "006.png", "reason": "changed less than 2 s ago and may still be written; the next run takes it up"}
+        {
+            "path": "006.png",
+            "reason": "changed less than 2 s ago and may still be being written; the next run takes it up",
+        }
     ]
     assert "006.png" in (run_folder(first) / "report.html").read_text()
     assert "1 files deferred to the next run" in progress.outcome_lines(first)

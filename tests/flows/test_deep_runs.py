@@ -97,7 +97,7 @@ def test_first_deep_pictures_of_a_category_leave_its_plain_ones_alone(tmp_path, 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_db")
 def test_nights_go_on_with_the_kept_range(tmp_path, checkpoint):
-    """The first night takes the range, the next one assigns its deep pictures in it, and nothing is clustered anew."""
+    """The first night takes the range, the next one assigns its deep pictures in it, and nothing is re-clustered."""
     config = tiny_config(checkpoint, n_clusters=2, normals="none")
     store, name = tmp_path / "store", "TIFF, 12 bits packed"
     fill(tmp_path / "data" / "part", name)

@@ -62,7 +62,7 @@ def test_touched_images_are_the_same_run():
 
 @pytest.mark.parametrize("where", ["quarantine", "deferred"])
 def test_files_that_were_set_aside_are_shown(where):
-    """A file that takes no part computes nothing anew, but makes a new run: its report tells of it."""
+    """A file that takes no part computes nothing again, but makes a new run: its report tells of it."""
     before = plan.plan_run(IMAGES, RunConfig(), SPEC)
     after = plan.plan_run(replace(IMAGES, **{where: (SetAside("a.png", "why"),)}), RunConfig(), SPEC)
     assert after.run != before.run

@@ -32,7 +32,7 @@ MODULES = (
 for name in MODULES:
     import_module(name)
 
-# compiles the kernel of image pairs, which every child would do anew
+# compiles the kernel of image pairs, which every child would do again
 nearest_distances_within(np.ones((2, 1, 1), np.float32))
 
 gc.collect()

@@ -2,7 +2,7 @@
 
 A tile of products is computed in the processor's registers, feature by feature, and its maxima are taken while it is
 there. Patches are packed for that once for many image pairs: panels of a few patches, their values of one feature side
-by side. A matrix product of a library packs both images anew for every pair, writes the product and reads it twice.
+by side. A matrix product of a library packs both images again for every pair, writes the product and reads it twice.
 """
 
 from __future__ import annotations

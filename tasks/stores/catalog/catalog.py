@@ -335,7 +335,7 @@ class Catalog:
             return next(fact for fact in clusters.facts(session, category) if fact.cluster == wanted)
 
     def history(self, category: str, named: str | None = None) -> list[DecisionFact]:
-        """What happened to one cluster, or to all, the first first."""
+        """What happened to one cluster, or to all, oldest first."""
         with self._reading() as session:
             return clusters.history(session, category, named)
 

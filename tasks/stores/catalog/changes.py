@@ -117,7 +117,7 @@ def put_in_outbox(connection: Connection, content: Mapping[str, Any]) -> int:
 
 
 def everything(connection: Connection) -> dict[str, Any]:
-    """All that a catalog holds, as one change that begins anew."""
+    """All that a catalog holds, as one change that starts from scratch."""
     changes = {}
     for table in TABLES:
         rows = list(connection.execute(select(table).order_by(*table.primary_key)).mappings())

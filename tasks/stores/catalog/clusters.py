@@ -126,7 +126,7 @@ def write_down(
 
 
 def history(session: Session, category: str, named: str | None) -> list[DecisionFact]:
-    """What happened to one cluster or to all, the first first; what others did to it counts."""
+    """What happened to one cluster or to all, oldest first; what others did to it counts."""
     wanted = None if named is None else find(session, category, named).cluster
     query = select(Decision).where(Decision.category == category).order_by(Decision.number)
     return [

@@ -1,4 +1,4 @@
-"""Why everything is to be clustered anew, if it is: told from the catalog and the store alone."""
+"""Why everything is to be re-clustered, if it is: told from the catalog and the store alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def due(
     n_new: int = 0,
     requested: bool = False,
 ) -> Due | None:
-    """Say whether and why all images are to be clustered anew; a kill at any point leaves the same answer.
+    """Say whether and why all images are to be re-clustered; a kill at any point leaves the same answer.
 
     Parameters
     ----------

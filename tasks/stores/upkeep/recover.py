@@ -1,4 +1,4 @@
-"""What a killed run leaves and what a failing disk does: swept away, or put aside and made anew.
+"""What a killed run leaves and what a failing disk does: swept away, or put aside and rebuilt.
 
 Nothing here may run beside another run of the same category: hold its lock.
 """
@@ -50,7 +50,7 @@ def put_aside(store: StoreLayout, error: DamagedError) -> str:
     Returns
     -------
     note
-        What was damaged, and where it is kept: for the reader of the run that makes it anew.
+        What was damaged, and where it is kept: for the reader of the run that rebuilds it.
 
     Raises
     ------

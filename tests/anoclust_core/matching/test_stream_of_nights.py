@@ -40,7 +40,7 @@ def prototypes_of(points: NDArray[np.float64], ids: list[str], height: float) ->
 def test_identities_last_through_thirty_nights(every: int) -> None:
     """Clusters that are there throughout keep their identity, and a new class is born once, within two nights.
 
-    Whether nothing is clustered anew until the end, or every seventh night.
+    Whether nothing is re-clustered until the end, or every seventh night.
     """
     points, truth = (list(part) for part in night(0))
     labels, height = clustered(np.array(points), 4)

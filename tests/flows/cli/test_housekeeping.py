@@ -228,7 +228,7 @@ def spoil_unreadable(store: Store) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (spoil_chunk, ["nearest/", "has lost a part", "puts it aside and computes it anew"]),
+        (spoil_chunk, ["nearest/", "has lost a part", "puts it aside and computes it again"]),
         (spoil_array, ["weights/", "has lost rarity"]),
         (spoil_description, ["embeddings/", "lists other images than its bags have"]),
         (spoil_marker, ["trees/", "complete.json"]),
@@ -236,7 +236,7 @@ def spoil_unreadable(store: Store) -> None:
         (lose_tree, ["runs/", "is made of trees/", "which is gone"]),
         (lose_manifest, ["runs/", "is made of manifests/", "which is gone"]),
         (spoil_manifest, ["manifests/", "checksum does not match", "delete it"]),
-        (spoil_summary, ["runs/", "summary.json cannot be read", "same command again makes it anew"]),
+        (spoil_summary, ["runs/", "summary.json cannot be read", "run the same command to make it again"]),
         (newer_summary, ["runs/", "newer Anoclust (summary version 99"]),
         (lose_latest, ["latest.json", "which is gone"]),
         (spoil_latest, ["latest.json", "holds no JSON object", "writes it again"]),

@@ -114,7 +114,7 @@ def test_a_catalog_without_password_is_kept_in_the_deployment() -> None:
 
 
 def test_deployments_of_an_earlier_version_go_on() -> None:
-    """They have the whole URL, which is taken until they are registered anew."""
+    """They have the whole URL, which is taken until they are registered again."""
     assert with_secrets({CATALOG: FORMS["plain"], "seed": 1}, {}) == {CATALOG: FORMS["plain"], "seed": 1}
 
 

@@ -520,7 +520,7 @@ def page(rows: dict[Case, str]) -> str:
 def test_the_page_tells_what_happens(
     rows: dict[Case, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, prefect_db: None
 ) -> None:
-    """docs/errors.md is what the commands really say; `REWRITE_DOCS=1 pytest` on this file writes it anew."""
+    """docs/errors.md is what the commands really say; `REWRITE_DOCS=1 pytest` on this file writes it again."""
     for number, case in enumerate(CASES):
         if case not in rows:
             (tmp_path / str(number)).mkdir()
@@ -529,7 +529,7 @@ def test_the_page_tells_what_happens(
     if os.environ.get(REWRITE):
         PAGE.write_text(page(rows), encoding="utf-8")
     assert PAGE.read_text(encoding="utf-8") == page(rows), (
-        f"{REWRITE}=1 pytest {Path(__file__).name} writes the page anew"
+        f"{REWRITE}=1 pytest {Path(__file__).name} writes the page again"
     )
 
 
@@ -560,8 +560,8 @@ def test_a_fault_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     result = CliRunner().invoke(app, ["run", str(tmp_path)], prog_name="anoclust")
     assert result.exit_code == UNEXPECTED
     assert result.stderr == (
-        "anoclust: this should not have happened: ZeroDivisionError: a fault of two lines; it is a fault of Anoclust, "
-        "please report what --debug shows of it\n"
+        "anoclust: internal error; this is a bug in Anoclust: ZeroDivisionError: a fault of two lines; please report "
+        "it, with what --debug shows\n"
     )
     with pytest.raises(ZeroDivisionError):
         CliRunner().invoke(app, ["run", str(tmp_path), "--debug"], catch_exceptions=False)

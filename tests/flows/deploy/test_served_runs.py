@@ -219,7 +219,7 @@ def test_a_block_of_ones_own_is_taken(stack, client, webhook, tmp_path):
 
 
 def test_passwords_that_an_earlier_version_kept_are_taken_out(client, folder):
-    """Deployments and their runs had the catalog's whole URL; applied anew they show it without the password."""
+    """Deployments and their runs had the catalog's whole URL; applied again they show it without the password."""
     url = "postgresql://me:Zq7Zq7@host/x"
     old = nightly_deployment(
         "old", data=folder, store=folder, settings={"night.catalog": url, "seed": 3}, cron="0 4 1 1 *", timezone="UTC"

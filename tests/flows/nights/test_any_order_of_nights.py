@@ -1,4 +1,4 @@
-"""Whatever the order and the batches that images come in: clustered anew, it is what one run over all of them gives."""
+"""Whatever the order and the batches that images come in: re-clustered, it is what one run over all of them gives."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_any_order_and_batches(
     order: list[int],
     cuts: set[int],
 ) -> None:
-    """Nights in any order and of any size end, clustered anew, in the clusters of a run at once."""
+    """Nights in any order and of any size end, re-clustered, in the clusters of a run at once."""
     from helpers.builders import surface
 
     stream = Stream(tmp_path_factory.mktemp("any-order"), night_config(checkpoint))

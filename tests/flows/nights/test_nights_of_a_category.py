@@ -160,7 +160,7 @@ def test_most_of_a_night_bad_is_an_error(stream: Stream) -> None:
 
 
 def test_a_new_class_is_born_once(empty_stream: Stream) -> None:
-    """Images of a new kind become one provisional cluster, told once; clustered anew, it is confirmed and not told."""
+    """Images of a new kind become one provisional cluster, told once; re-clustered, it is confirmed and not told."""
     stream = empty_stream
     stream.deliver(0, TWO * 2)
     stream.night(0)
@@ -172,8 +172,8 @@ def test_a_new_class_is_born_once(empty_stream: Stream) -> None:
     assert born == "c3"
     with stream.catalog() as catalog:
         assert catalog.cluster(CATEGORY, born).state == "provisional"
-    anew = stream.night(2, recluster=True)
-    assert anew.reclustered == "asked for"
+    again = stream.night(2, recluster=True)
+    assert again.reclustered == "asked for"
     after = stream.partition()
     assert {path: after[path] for path in before} == before
     assert identity_of(after, "scratch") == born
@@ -204,7 +204,7 @@ def test_what_people_decide_survives(stream: Stream) -> None:
 
 
 def test_other_settings_cluster_everything_anew(stream: Stream) -> None:
-    """Another backbone or temperature never mixes with the old: everything is clustered anew, identities stay."""
+    """Another backbone or temperature never mixes with the old: everything is re-clustered, identities stay."""
     before = placed(stream)
     weigh = stream.config.weigh.model_copy(update={"tau": "0.4sd"})
     stream.config = stream.config.model_copy(update={"weigh": weigh})
@@ -222,7 +222,7 @@ def test_other_settings_cluster_everything_anew(stream: Stream) -> None:
 
 
 def test_files_may_be_moved_away(stream: Stream) -> None:
-    """What was seen may go: nights, and clustering anew, go on from what the store has."""
+    """What was seen may go: nights, and re-clustering, go on from what the store has."""
     for path in list(stream.data.rglob("*.png")):
         stream.forget(path)
     stream.deliver(2, TWO[:4])
@@ -241,7 +241,7 @@ def test_an_empty_inbox_is_a_night(stream: Stream) -> None:
 
 
 def test_a_lost_part_is_made_anew(stream: Stream) -> None:
-    """Where the store has lost what the last clustering is made of, everything is clustered anew."""
+    """Where the store has lost what the last clustering is made of, everything is re-clustered."""
     before = placed(stream)
     shutil.rmtree(stream.store / "weights")
     stream.deliver(2, TWO[:2])

@@ -61,7 +61,7 @@ def agreement(one: dict[str, str], other: dict[str, str]) -> float:
 
 
 def test_identities_last(lived: Lived) -> None:
-    """Classes that are there throughout have the same cluster after every night, also where all is clustered anew."""
+    """Classes that are there throughout have the same cluster after every night, also where all is re-clustered."""
     assert sum(outcome.reclustered is not None for outcome in lived.outcomes) >= 4
     first = {label: identity_of(lived.partitions[0], label) for label in THROUGHOUT}
     assert len(set(first.values())) == len(THROUGHOUT)
@@ -80,7 +80,7 @@ def test_pairs_follow_the_new_images(lived: Lived, print_table: Callable[[Sequen
     """Between re-clusterings a night compares its images with the snapshot's, and none with those since."""
     snapshot = 0
     rows: list[Sequence[object]] = [
-        ("night", "new", "unknown", "new clusters", "pair products", "anew", "ARI to labels")
+        ("night", "new", "unknown", "new clusters", "pair products", "re-clustered", "ARI to labels")
     ]
     for number, (outcome, partition) in enumerate(zip(lived.outcomes, lived.partitions, strict=True)):
         products = outcome.counters["pair_products"]
@@ -97,7 +97,7 @@ def test_pairs_follow_the_new_images(lived: Lived, print_table: Callable[[Sequen
 def test_the_last_partition_is_that_of_a_run_from_scratch(
     lived: Lived, tmp_path: Path, print_table: Callable[[Sequence[Sequence[object]]], None]
 ) -> None:
-    """Clustered anew on the last night it is the partition of one run over everything; without that it is close."""
+    """Re-clustered on the last night it is the partition of one run over everything; without that it is close."""
     (scratch,) = run_data(lived.stream.manifest, tmp_path / "store", lived.stream.config)
     assert scratch.run is not None
     with (scratch.run / "assignments.csv").open(encoding="utf-8", newline="") as file:
@@ -105,6 +105,6 @@ def test_the_last_partition_is_that_of_a_run_from_scratch(
     before = agreement(lived.partitions[-1], expected)
     lived.stream.night(NIGHTS - 1, recluster=True)
     after = agreement(lived.stream.partition(), expected)
-    print_table([("after thirty nights", "ARI to a run from scratch"), ("as it is", before), ("clustered anew", after)])
+    print_table([("after thirty nights", "ARI to a run from scratch"), ("as it is", before), ("re-clustered", after)])
     assert after == 1
     assert before >= 0.85

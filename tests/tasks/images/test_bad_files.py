@@ -129,7 +129,7 @@ def test_table_in_the_documents(fates):
         DOCUMENT.write_text(TABLE.sub(lambda _: table, text), encoding="utf-8")
         return
     (written,) = TABLE.findall(text)
-    assert written == table, "REWRITE_DOCS=1 pytest tests/tasks/images/test_bad_files.py writes the table anew"
+    assert written == table, "REWRITE_DOCS=1 pytest tests/tasks/images/test_bad_files.py writes the table again"
 
 
 def test_any_damage_is_refused_or_read():

@@ -115,7 +115,7 @@ def test_times_need_not_be_trusted(data, read):
 @pytest.mark.usefixtures("aged")
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"files": {"a": [1]}}', b'{"files": 1, "digest": "0"}', None])
 def test_a_damaged_memory_is_none(data, read, damage):
-    """What is wrong with it is noticed; files are read again and remembered anew."""
+    """What is wrong with it is noticed; files are read again and remembered again."""
     first = listed(data)
     (memory,) = (data.parent / "store" / "digests").iterdir()
     if damage is None:  # one digit of one hash

@@ -212,7 +212,7 @@ def test_too_many_bad_files_names_the_commonest_reasons():
 def test_all_images_are_being_written():
     """Where every image is deferred nothing is wrong: the message says how long to wait, or how not to."""
     with pytest.raises(DatasetError, match=r"all 3 images of category tile .*changed.*run again .*--settle-seconds 0"):
-        check_enough(set_aside(0, deferred=["changed, may still be written"] * 3), max_bad_share=0)
+        check_enough(set_aside(0, deferred=["changed, may still be being written"] * 3), max_bad_share=0)
     with pytest.raises(DatasetError, match=r"all 2 images .*run again in a moment$"):
         check_enough(set_aside(0, deferred=["needs more memory"] * 2), max_bad_share=0)
 

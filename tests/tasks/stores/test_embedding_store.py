@@ -114,7 +114,7 @@ def test_missing_bags_are_an_error(store):
 
 
 def test_incomplete_segment_is_ignored_and_replaced(store):
-    """A segment that a killed run left without its seal does not exist for readers, and is written anew."""
+    """A segment that a killed run left without its seal does not exist for readers, and is written again."""
     store.append(HASHES[:5], BAGS[:5])
     store.append(HASHES[5:9], BAGS[5:9])
     segment = store.folder / store.index()[HASHES[5]][0]

@@ -115,7 +115,7 @@ def put(
 
 
 def recluster(store: Store, key: str, labels: Mapping[str, int], number: int, *, category: str = "tile") -> None:
-    """Cluster everything anew."""
+    """Re-cluster everything."""
     with store.open() as catalog:
         match = match_partitions(
             catalog.partition(category),

@@ -132,7 +132,7 @@ def test_a_night_recorded_again_is_replaced(catalog: Catalog) -> None:
 
 
 def test_a_cluster_that_a_person_named_outlives_its_night(catalog: Catalog) -> None:
-    """Recording the night anew does not take away what somebody has worked with."""
+    """Recording the night again does not take away what somebody has worked with."""
     put(catalog, 0, {"a": "c1", "b": "c1", "c": "c1"}, ["c1"])
     catalog.rename("tile", "c1", "edge", who=WHO)
     assert catalog.identities("tile", without_night=day(0)) == {"c1"}
