@@ -30,7 +30,7 @@ FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
 
 STORE: Final = "store"
 STORE_VALUES: Final = "a folder that this machine sees"
-STORE_TEXT: Final = "Folder that everything is kept in: embeddings, distances, runs."
+STORE_TEXT: Final = "Folder for everything that Anoclust keeps: embeddings, distances, runs."
 CATALOG: Final = "night.catalog"
 """The setting whose value may hold a password."""
 

@@ -16,14 +16,16 @@ from flows.cli.options import ConfigFile, Debug, Store, setting
 def benchmark(
     data: Annotated[
         list[Path],
-        typer.Argument(help="Labelled images: one or several folders or manifests, as for `run`.", show_default=False),
+        typer.Argument(
+            help="Labelled images: one or more folders or manifests, as for `anoclust run`.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for tables, figures and numbers.")] = Path("anoclust-benchmark"),
     protocol: Annotated[
         str,
         typer.Option(
-            help="`sohn`, `ardelean` or `ncd`: which images count, which F1. Tables of Ardelean & "
-            "Weyrich always take theirs."
+            help="`sohn`, `ardelean` or `ncd`: which images count, and which F1. Tables of Ardelean & Weyrich always "
+            "use their own."
         ),
     ] = "sohn",
     table: Annotated[
@@ -41,21 +43,21 @@ def benchmark(
         typer.Option(
             help="Figure of Sohn et al.: 3 weights over images, 4 and 13 purity, 5 cluster sheets, 6 temperature, "
             "7 top patches, 8 share of normals, 9 to 11 backbones; or `all` of these. Of Ardelean & Weyrich: "
-            "ardelean-5 temperature, with a training for each. Repeatable.",
+            "ardelean-5 temperature, which trains once for each. Repeatable.",
             show_default="none",
         ),
     ] = None,
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods that tables of Sohn et al. compare, separated by commas: `average`, `max-hausdorff`, "
+            help="Methods to compare in tables of Sohn et al., separated by commas: `average`, `max-hausdorff`, "
             "`weighted`, `normals`, `masks` (oracle), `max`, `gem`, `spoc`, `bag-of-words`, `holistic`.",
             show_default="all",
         ),
     ] = "",
     subsets: Annotated[int, typer.Option(help="Random 90 % subsets behind every error bar.")] = 100,
     backbones: Annotated[
-        str, typer.Option(help="Backbones that figures 9 to 11 compare with the main one, separated by commas.")
+        str, typer.Option(help="Backbones to compare with the main one in figures 9 to 11, separated by commas.")
     ] = "",
     store: Store = None,
     normals: Annotated[str | None, setting("data.normals", "auto")] = None,
@@ -78,10 +80,10 @@ def benchmark(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Print the tables of Sohn et al., or of Ardelean & Weyrich, for DATA, ours beside the published numbers.
+    """Print the tables of Sohn et al., or of Ardelean & Weyrich, for DATA, beside the published numbers.
 
     Embeddings, distances and anomaly maps are computed once and shared by every row; sweeps and error bars compare no
-    image twice. After a stop the same command goes on.
+    image twice. If interrupted, run the same command to resume.
     """
     flags: dict[str, object] = {
         "store": store, "data.normals": normals, "weigh.tau": tau, "pair.store_budget": store_budget,

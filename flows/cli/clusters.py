@@ -33,13 +33,13 @@ Who = Annotated[str | None, typer.Option(help="Who decides, as the history shows
 @app.command("list")
 def list_clusters(
     category: Category,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that were retired or merged.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include clusters that were retired or merged.")] = False,
     store: Store = None,
     config: ConfigFile = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print the clusters of a category: identity, name, images, state, when it was born."""
+    """Print the clusters of a category: identity, name, images, state, and when each was born."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import clusters_table
         from flows.terminal.runs import print_table
@@ -61,7 +61,7 @@ def show(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print one cluster: its images night by night, the surest first, and what happened to it."""
+    """Print one cluster: its images, the surest first, their number night by night, and what happened to it."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import clusters_table, history_lines
         from flows.terminal.runs import print_table
@@ -106,7 +106,7 @@ def history(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print what happened to clusters, oldest first: births, re-clusterings with their evidence, decisions."""
+    """Print the history of clusters, oldest first: births, re-clusterings with their evidence, decisions."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import history_lines
 
@@ -121,29 +121,31 @@ def history(
 def rename(
     category: Category,
     cluster: Named,
-    name: Annotated[str, typer.Argument(help='Its name from now on; "" takes it away.', show_default=False)],
+    name: Annotated[str, typer.Argument(help='New name; "" removes it.', show_default=False)],
     who: Who = None,
     store: Store = None,
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Give a cluster a name; it keeps its identity, and can be called by either."""
+    """Give a cluster a name; it keeps its identity, and you can use either."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         catalog.rename(category, cluster, name, who=_who(who))
-        _done(f"{cluster} of {category} is named {name}" if name else f"{cluster} of {category} has no name")
+        _done(
+            f"{cluster} of {category} is now named {name}" if name else f"{cluster} of {category} no longer has a name"
+        )
 
 
 @app.command("note")
 def note(
     category: Category,
     cluster: Named,
-    text: Annotated[str, typer.Argument(help='What there is to say; "" takes it away.', show_default=False)],
+    text: Annotated[str, typer.Argument(help='Text of the note; "" removes it.', show_default=False)],
     who: Who = None,
     store: Store = None,
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Say something about a cluster."""
+    """Write a note on a cluster."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         catalog.annotate(category, cluster, text, who=_who(who))
         _done(f"note saved for {cluster} in {category}")
@@ -152,8 +154,8 @@ def note(
 @app.command("merge")
 def merge(
     category: Category,
-    clusters: Annotated[list[str], typer.Argument(help="Clusters that become part of another.", show_default=False)],
-    into: Annotated[str, typer.Option(help="The one that they become part of.", show_default=False)],
+    clusters: Annotated[list[str], typer.Argument(help="Clusters to merge into another.", show_default=False)],
+    into: Annotated[str, typer.Option(help="Cluster to merge them into.", show_default=False)],
     who: Who = None,
     store: Store = None,
     config: ConfigFile = None,
@@ -162,7 +164,7 @@ def merge(
     """Merge clusters into one, in past nights too; the merge survives re-clustering."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         catalog.merge(category, clusters, into=into, who=_who(who))
-        _done(f"{', '.join(clusters)} of {category} belong to {into} now")
+        _done(f"{', '.join(clusters)} of {category} are merged into {into}")
 
 
 @app.command("split")
@@ -172,7 +174,8 @@ def split(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Images of the new cluster, by path or by the start of their sha256; @FILE reads one a line.",
+            help="Images for the new cluster, by path or by the start of their sha256; @FILE reads them from a file, "
+            "one a line.",
             show_default=False,
         ),
     ],
@@ -184,7 +187,7 @@ def split(
     """Move some images of a cluster to a new one; the split survives re-clustering."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         new = catalog.split(category, cluster, _contents(catalog, category, images), who=_who(who))
-        _done(f"{new} of {category} is made of images of {cluster}")
+        _done(f"{new} of {category} now holds these images of {cluster}")
 
 
 @app.command("retire")
@@ -196,7 +199,7 @@ def retire(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Let a cluster be gone: no image is given to it any more."""
+    """Retire a cluster: it gets no more images."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         catalog.retire(category, cluster, who=_who(who))
         _done(f"{cluster} of {category} is retired")
@@ -214,10 +217,10 @@ def undo(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Take a person's decision back; `anoclust clusters history` numbers them."""
+    """Undo a decision; `anoclust clusters history` shows their numbers."""
     with Messages(debug), _catalog(store, config, category) as catalog:
         undone = catalog.undo(category, number, who=_who(who))
-        typer.echo(f"decision {undone} of {category} is taken back")
+        typer.echo(f"decision {undone} of {category} is undone")
 
 
 @contextmanager
@@ -259,7 +262,7 @@ def _contents(catalog: Catalog, category: str, named: list[str]) -> list[str]:
     if wrong:
         first, count = wrong[0]
         others = (
-            f", and {len(wrong) - 1:,} more of the {len(names):,} names fit no image or several" if wrong[1:] else ""
+            f", and {len(wrong) - 1:,} more of the {len(names):,} names match no image or several" if wrong[1:] else ""
         )
         raise ConfigError(
             f"{count} images of {category} are named {one_line(first)}{others}; `anoclust clusters show {category} "
@@ -284,7 +287,7 @@ def _listed(file: str) -> list[str]:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"@{file} is no list of images, one a line: {why}; check its path, save it as UTF-8"
+            f"@{file} is not a list of images, one a line: {why}; check its path, and save it as UTF-8"
         ) from error
     return [line.strip() for line in lines if line.strip()]
 
@@ -297,4 +300,4 @@ def _who(given: str | None) -> str:
 
 
 def _done(what: str) -> None:
-    typer.echo(f"{what}; `anoclust clusters undo` takes it back")
+    typer.echo(f"{what}; `anoclust clusters undo` undoes it")

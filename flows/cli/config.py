@@ -32,15 +32,16 @@ def show(config: ConfigFile = None, as_json: Json = False, debug: Debug = False)
 
         print_table(settings_table(values, settings.origins))
         typer.echo(
-            "Change one in anoclust.toml (`anoclust config init` writes it), by a flag of `anoclust run`, or by a "
-            f"variable: {variable_of('group.n_clusters')}=6 for group.n_clusters. Flags beat variables beat the file."
+            "Change a setting in anoclust.toml (`anoclust config init` writes the file), with a flag of `anoclust "
+            f"run`, or with a variable: {variable_of('group.n_clusters')}=6 for group.n_clusters. Flags beat variables "
+            "beat the file."
         )
 
 
 @app.command("init")
 def init(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("anoclust.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     debug: Debug = False,
 ) -> None:
     """Write a file with every setting, its meaning and its default, commented out."""
@@ -51,6 +52,6 @@ def init(
 
         out = on_this_machine(out, "--out", ConfigError)
         if out.exists() and not force:
-            raise ConfigError(f"{out} is there already; --force replaces it, --out names another file")
+            raise ConfigError(f"{out} already exists; replace it with --force, or name another file with --out")
         write_text(out, commented_file())
-        typer.echo(f"{out}: every setting, commented out; uncomment what you change")
+        typer.echo(f"{out}: every setting, commented out; uncomment what you want to change")

@@ -12,7 +12,7 @@ from flows.cli.messages import Messages
 from flows.cli.options import ConfigFile, Debug, Store
 from flows.cli.run import maps_line
 
-app = typer.Typer(help="Write heat maps, and clusters, for other programs.", no_args_is_help=True)
+app = typer.Typer(help="Export heat maps and clusters for other programs.", no_args_is_help=True)
 
 
 @app.command("maps")
@@ -26,9 +26,9 @@ def maps(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Write the rarity of every clustered image, as NumPy file and as picture, from runs that are finished.
+    """Write the rarity of every clustered image of finished runs, as a NumPy file and as a picture.
 
-    The files are those of `anoclust run --export-maps`; neither torch nor Prefect is needed.
+    The files are the same as from `anoclust run --export-maps`; neither torch nor Prefect is needed.
     """
     with Messages(debug):
         from rich.console import Console
@@ -61,7 +61,7 @@ def clusters(
         str,
         typer.Option(
             "--format",
-            help="`csv` or `parquet`: a row an image. `fiftyone`: a folder that FiftyOne loads as "
+            help="`csv` or `parquet`: one row per image. `fiftyone`: a folder that FiftyOne loads as "
             "FiftyOneImageClassificationDataset. `labelstudio`: tasks with predictions, and the labelling "
             "configuration beside them.",
         ),
@@ -74,7 +74,7 @@ def clusters(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Write where every image of a category is now: the lasting clusters of its nights, with names and confidence."""
+    """Write the current cluster of every image of a category, with its name and confidence."""
     with Messages(debug):
         from flows.nights.status import catalog_of, known_category
         from flows.settings import resolve
@@ -95,5 +95,5 @@ def clusters(
             table = cluster_table(catalog, known_category(catalog, category))
         write, ending = FORMATS[kind]
         made = write(table, out or Path(f"{safe_name(category)}-clusters{ending}"))
-        lonely = f"; {made.n_without_file:,} left out, whose files are gone" if made.n_without_file else ""
+        lonely = f"; {made.n_without_file:,} left out, because their files are gone" if made.n_without_file else ""
         typer.echo(f"{made.path}: {made.n_images:,} images of {category}{lonely}")

@@ -66,7 +66,7 @@ class Messages:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KeyboardInterrupt):
-            say("stopped; what was finished is kept, and the same command goes on from there")
+            say("stopped; finished work is kept; run the same command to resume")
             raise typer.Exit(INTERRUPTED)
         if self._debug or isinstance(error, (typer.Exit, typer.Abort, _UsageError)):
             return
@@ -103,7 +103,7 @@ def _say_usage(error: Any) -> None:
     message = re.sub(r"\. Did you mean '?(.*?)'?\?$", r" (did you mean \1?)", message)
     message = re.sub(r"\(Possible options: (.*)\)", r"(did you mean \1?)", message)
     command = error.ctx.command_path if error.ctx else "anoclust"
-    say(f"{message[:1].lower()}{message[1:].rstrip('.')}; `{command} --help` tells what it takes")
+    say(f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{command} --help`")
 
 
 def say(message: str) -> None:

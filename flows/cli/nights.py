@@ -31,7 +31,9 @@ def a_night(text: object) -> date:
 
 Data = Annotated[
     Path,
-    typer.Argument(help="Images, as `anoclust run` takes them. What was seen may be moved away.", show_default=False),
+    typer.Argument(
+        help="Images, as for `anoclust run`. You may move images away once they have been seen.", show_default=False
+    ),
 ]
 Recipe = Annotated[str | None, setting("recipe", "auto")]
 Normals = Annotated[str | None, setting("data.normals", "auto")]
@@ -61,8 +63,8 @@ NewCatalog = Annotated[
     bool,
     typer.Option(
         "--new-catalog",
-        help="Start over where the catalog of the store is lost: clusters are numbered from c1 again, and "
-        "the old nights are kept in STORE/aside.",
+        help="Start over if the store's catalog is lost: clusters are numbered from c1 again, and the old nights are "
+        "kept in STORE/aside.",
     ),
 ]
 
@@ -76,7 +78,7 @@ def nightly(
     as_of: Annotated[
         date | None,
         typer.Option(
-            help="Work as on this night: what was taken later is not seen yet.",
+            help="Work as if it were this night: images taken later are ignored.",
             parser=a_night,
             metavar="<date>",
             show_default="tonight, with everything that is there",
@@ -114,14 +116,14 @@ def nightly(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Take up what is new in DATA, once, for every category: what cron or a schedule calls.
+    """Process the new images in DATA once, for every category: the command for cron or a schedule.
 
-    Only images whose content was not seen before are embedded, and compared with the reference of the last clustering.
-    Each goes to a cluster whose name and number last, or is unknown; three similar unknown images start a new cluster.
+    Only images with new content are embedded, and compared with the reference of the last clustering. Each goes to a
+    lasting cluster, which keeps its name and number, or is unknown; three similar unknown images start a new cluster.
     Everything is re-clustered from time to time; the clusters keep their identities.
 
-    Nothing new: it ends in seconds. The report is `STORE/nights/CATEGORY/NIGHT/report.html`; `anoclust clusters` shows,
-    names and merges clusters, `anoclust status` tells where every category stands.
+    If nothing is new, it ends in seconds. The report is `STORE/nights/CATEGORY/NIGHT/report.html`; `anoclust clusters`
+    shows, names and merges clusters; `anoclust status` shows the state of every category.
     """
     flags: dict[str, object] = {
         "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
@@ -157,7 +159,7 @@ def backfill(
     ] = None,
     max_parallel: Annotated[
         int,
-        typer.Option(help="Categories worked on side by side.", parser=how_many, metavar="<int>"),
+        typer.Option(help="Number of categories to process side by side.", parser=how_many, metavar="<int>"),
     ] = 1,
     device: Device = None,
     memory: Memory = None,
@@ -169,11 +171,11 @@ def backfill(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Work through past nights of DATA, as if `anoclust nightly` had been called on each.
+    """Process past nights of DATA, as if `anoclust nightly` had been called on each.
 
     In date order within a category; several categories may run side by side. If interrupted, run the same command to
-    resume; once finished, it does nothing. When an image was taken tells its night: see --captured. All other settings
-    come from `anoclust.toml` and `ANOCLUST_*` variables.
+    resume; once finished, it does nothing. The time an image was taken decides its night: see --captured. All other
+    settings come from `anoclust.toml` and `ANOCLUST_*` variables.
     """
     flags = {
         "store": store, "embed.device": device, "memory": memory, "wait_seconds": wait_seconds,
@@ -191,7 +193,9 @@ def backfill(
         nights = nights_between(first, last)
         names = category or list_categories(data, exclude=settings.store)
         if not names:
-            raise DatasetError(f"no image in {data}; name the categories with --category if they were moved away")
+            raise DatasetError(
+                f"no image in {data}; if the images were moved away, name the categories with --category"
+            )
         if new_catalog:
             _start_over(settings)
         with StageBars(Console(stderr=True)) as bars:
@@ -217,7 +221,7 @@ def status(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print where every category stands: last night, images, clusters, what is unknown, when all was clustered."""
+    """Print the state of every category: last night, images, clusters, unknown images, last re-clustering."""
     with Messages(debug):
         from flows.nights.status import catalog_of, status_of
         from flows.settings import resolve
@@ -242,7 +246,7 @@ def _start_over(settings: Settings) -> None:
     layout = StoreLayout(settings.store.absolute())
     aside = start_over(layout, settings.config.night.catalog or layout.catalog)
     if aside is not None:
-        say(f"starting over with a new catalog; the nights of before are kept in {aside}")
+        say(f"starting over with a new catalog; the earlier nights are kept in {aside}")
 
 
 def _run(

@@ -28,7 +28,7 @@ Store = Annotated[
     str | None,
     typer.Option(
         metavar="<folder>",
-        help="Folder that everything is kept in: embeddings, distances, runs.",
+        help="Folder for everything that Anoclust keeps: embeddings, distances, runs.",
         show_default="anoclust-store",
     ),
 ]
@@ -37,7 +37,7 @@ ConfigFile = Annotated[
     typer.Option("--config", help="File with settings.", show_default="anoclust.toml, where there is one"),
 ]
 DemoSeed = Annotated[int, typer.Option(help="Seed of the images.", parser=whole_number, metavar="<int>")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show Prefect's log, and a traceback where something fails.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show Prefect's log, and a traceback if something fails.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
 
 

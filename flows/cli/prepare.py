@@ -14,12 +14,12 @@ from flows.cli.options import Debug, DemoSeed
 app = typer.Typer(help="Make the demo images, or a manifest for a public data set.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Manifest to write.")]
-Source = Annotated[Path, typer.Argument(help="Folder of the data set, as it was unpacked.", show_default=False)]
+Source = Annotated[Path, typer.Argument(help="Folder of the unpacked data set.", show_default=False)]
 
 
 @app.command("demo")
 def prepare_demo(
-    out: Annotated[Path, typer.Argument(help="Folder to make; new, or empty.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to create; it must be new or empty.", show_default=False)],
     seed: DemoSeed = 0,
     debug: Debug = False,
 ) -> None:
@@ -36,7 +36,8 @@ def prepare_mtd(
     train_list: Annotated[
         Path | None,
         typer.Option(
-            help="File with one name a line: the Free tiles that are training normals. Without it all are test images."
+            help="File with one name a line: the Free tiles to use as training normals. Without it, all images are "
+            "test images."
         ),
     ] = None,
     out: Out = Path("manifest.csv"),
@@ -51,7 +52,7 @@ def prepare_mtd(
 
 @app.command("leaves")
 def prepare_leaves(source: Source, out: Out = Path("manifest.csv"), debug: Debug = False) -> None:
-    """Write a manifest for the coffee leaves (dataset.csv and leaf/); leaves with several stresses are left out."""
+    """Write a manifest for the coffee leaves (dataset.csv and leaf/), without leaves that have several stresses."""
     with Messages(debug):
         from tasks.datasets.public import leaves_manifest
 

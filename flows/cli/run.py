@@ -70,8 +70,9 @@ def run(
         Path | None,
         typer.Option(
             metavar="<folder>",
-            help="Write the rarity of every clustered image there too, as NumPy file and as picture, also where "
-            "nothing else is to do: `FOLDER/CATEGORY/IMAGE.npy` and `.png`, `FOLDER/CATEGORY/scale.json`.",
+            help="Also write the rarity of every clustered image to this folder, as a NumPy file and as a picture, "
+            "even if there is nothing else to do: `FOLDER/CATEGORY/IMAGE.npy` and `.png`, "
+            "`FOLDER/CATEGORY/scale.json`.",
             show_default=False,
         ),
     ] = None,
@@ -81,11 +82,11 @@ def run(
 ) -> None:
     """Cluster the images of DATA by type of anomaly, one run for each category.
 
-    Images that an earlier run embedded, and pairs that it compared, are not computed again; the same command twice does
-    nothing the second time.
+    Images that an earlier run embedded and pairs that it compared are not computed again. Run the same command again,
+    and it does nothing.
 
     Results go to `STORE/runs/CATEGORY/RUN/`: `report.html` to look at, `assignments.csv` (or `.parquet`) and
-    `summary.json` to work with, `figures/`. `STORE/runs/CATEGORY/latest.json` names the run of the last command.
+    `summary.json` to work with, `figures/`. `STORE/runs/CATEGORY/latest.json` points to the last command's run.
 
     Every flag can be set in `anoclust.toml` or by an `ANOCLUST_*` variable: `anoclust config show` lists them.
     """
@@ -114,9 +115,9 @@ def demo(
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Make images of three surfaces with four types of defect, cluster them, and say where to look.
+    """Make images of three surfaces with four types of defect, cluster them, and print where the reports are.
 
-    Nothing is downloaded: the photographs, the network's weights and every engine are installed with Anoclust.
+    Nothing is downloaded: the photographs, the network's weights and all libraries are installed with Anoclust.
     """
     with Messages(debug):
         from flows.settings import resolve

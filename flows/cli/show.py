@@ -21,7 +21,7 @@ def show(
 ) -> None:
     """Print the newest runs of every category: when, how many images and clusters, scores, and where the report is.
 
-    A run whose summary is damaged is named; the others are shown, and the exit code is 4.
+    If the summary of a run is damaged, it is named, the others are shown, and the exit code is 4.
     """
     with Messages(debug):
         from anoclust_core.errors import StoreError

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tasks.stores.layout import StoreLayout
 
 app = typer.Typer(
-    help="Look after a store: its size, its checksums, what it no longer needs, a lost catalog.", no_args_is_help=True
+    help="Maintain a store: show its size, check it, remove what it no longer needs, rebuild a lost catalog.",
+    no_args_is_help=True,
 )
 
 
@@ -47,8 +48,8 @@ def check(
 ) -> None:
     """Read everything in the store once: every checksum, and every reference from one thing to another.
 
-    Nothing is changed. What is found is told by kind of fault, with what to do about it. Ends with exit code 4 if
-    something is damaged or missing; what killed runs left behind is listed and does no harm.
+    Nothing is changed. Findings are listed by kind, each with what to do about it. The exit code is 4 if something is
+    damaged or missing; what killed runs left behind is listed and does no harm.
     """
     with Messages(debug):
         from rich.console import Console
@@ -94,20 +95,20 @@ def check(
 @app.command("gc")
 def gc(
     keep: Annotated[
-        str, typer.Option(help="Age below which everything stays, as in 12h, 90d or 4w.", show_default=False)
+        str, typer.Option(help="Keep everything younger than this age, as in 12h, 90d or 4w.", show_default=False)
     ],
     store: Store = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
     wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
     config: ConfigFile = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Remove runs older than KEEP, and then everything as old that no remaining run is made of.
+    """Remove runs older than KEEP, then everything else as old that no remaining run needs.
 
-    Of every category the newest run stays, and the one that `latest.json` names. Embeddings, distances and weights of
-    removed images go too, and what was put aside as damaged; what goes is computed again if it is ever needed.
-    Files that are not Anoclust's are never touched.
+    The newest run of every category stays, and so does the one that `latest.json` names. Embeddings, distances and
+    weights of removed images go too, and what was put aside as damaged; they are computed again if ever needed. Files
+    that are not Anoclust's are never touched.
     """
     with Messages(debug):
         from flows.terminal.runs import human_bytes, print_table, removals_table
@@ -139,10 +140,10 @@ def rebuild_catalog(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a lost catalog again, or complete an older copy of it, from the store's journal and nights.
+    """Rebuild a lost catalog, or complete an older copy of it, from the store's journal and nights.
 
     The journal has every change of the catalog since this version first opened it: images, nights, clusters, names,
-    every decision. Of nights before that only what their pages tell can be given back. Done again, nothing changes.
+    every decision. Of earlier nights only what their pages tell can be restored. Running it again changes nothing.
     What is damaged is kept in `STORE/aside`.
     """
     with Messages(debug):

@@ -15,16 +15,14 @@ if TYPE_CHECKING:
     from flows.deploy.deployments import Nights
     from flows.settings import Settings
 
-Data = Annotated[
-    Path, typer.Option(metavar="<folder>", help="Images, as `anoclust run` takes them.", show_default=False)
-]
-At = Annotated[str, typer.Option(help="Time of day at which every category's night is worked on.")]
+Data = Annotated[Path, typer.Option(metavar="<folder>", help="Images, as for `anoclust run`.", show_default=False)]
+At = Annotated[str, typer.Option(help="Time of day at which every category's night is processed.")]
 Notify = Annotated[
     str | None,
     typer.Option(
         metavar="<url|kind/name>",
-        help="Send new clusters, growth, drift and failures there: a web address that takes JSON, or a notification "
-        "block of Prefect as `slack-webhook/quality`.",
+        help="Where to send new clusters, growth, drift and failures: a web address that takes JSON, or a notification "
+        "block of Prefect such as `slack-webhook/quality`.",
         show_default="nowhere",
     ),
 ]
@@ -32,7 +30,7 @@ Files = Annotated[
     Path | None,
     typer.Option(
         metavar="<folder>",
-        help="Folder of limits.yaml and automations.yaml.",
+        help="Folder with limits.yaml and automations.yaml.",
         show_default="deployments/ of the repository",
     ),
 ]
@@ -47,7 +45,7 @@ def a_port(text: object) -> int:
     return int(str(text))
 
 
-app = typer.Typer(help="Register the nights of every category on a team's Prefect server.", no_args_is_help=True)
+app = typer.Typer(help="Register every category's nights on a team's Prefect server.", no_args_is_help=True)
 
 
 def up(
@@ -56,20 +54,20 @@ def up(
     at: At = "04:15",
     timezone: Annotated[str | None, setting("night.timezone", "UTC")] = None,
     port: Annotated[
-        int, typer.Option(help="Port of the server, where one is started.", parser=a_port, metavar="<int>")
+        int, typer.Option(help="Port of the server, if one is started.", parser=a_port, metavar="<int>")
     ] = 4200,
     notify: Notify = None,
     files: Files = None,
     config: ConfigFile = None,
     debug: Debug = False,
 ) -> None:
-    """Work on the new images of every category night after night, until Ctrl-C.
+    """Process the new images of every category every night, until Ctrl-C.
 
     Starts a Prefect server with its UI on this machine, unless `PREFECT_API_URL` names one; registers a deployment for
-    each category and one that finds dead runs; starts a worker that runs them. Categories that come later are
-    registered within a minute. What was missed while nothing ran is caught up by one run.
+    each category and one that finds dead runs; starts a worker that runs them. New categories are registered within a
+    minute. Nights missed while nothing ran are caught up by one run.
 
-    Ctrl-C ends all of it. Every finished part of a night that was going on is kept; the next one goes on from there.
+    Ctrl-C ends all of it. Every finished part of a running night is kept; the next night resumes from there.
     """
     with Messages(debug):
         from flows.prefect_server.around import prepare_prefect
@@ -117,12 +115,12 @@ def apply(
         for line in changed or ["nothing to change"]:
             typer.echo(line)
         for name in nights.variables:
-            typer.echo(f"the catalog's password is not kept on the server: start every worker with {name} set")
+            typer.echo(f"the server does not keep the catalog's password: start every worker with {name} set")
 
 
 @app.command("catch-up")
 def catch_up(debug: Debug = False) -> None:
-    """Cancel late runs, all but the newest of every category; give it before a worker starts after an outage."""
+    """Cancel late runs, all but the newest of every category; run it after an outage, before a worker starts."""
     with Messages(debug):
         from flows.deploy.deployments import cancel_late, connected
         from flows.prefect_server.around import prepare_prefect

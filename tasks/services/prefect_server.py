@@ -128,8 +128,8 @@ class Link:
         silence = "answers no more" if self.has_answered else "does not answer"
         cure = "" if self.is_own else "; see that it runs, or unset PREFECT_API_URL to run without it"
         return (
-            f"{self._name(url)} {silence} ({found}); what was finished is kept, and the same command goes on from "
-            f"there{cure}{proxy_note(str(url))}"
+            f"{self._name(url)} {silence} ({found}); finished work is kept; run the same command to "
+            f"resume{cure}{proxy_note(str(url))}"
         )
 
 

@@ -345,7 +345,7 @@ class Catalog:
             decisions.rename(session, category, named, name, who=who, when=when or _now())
 
     def annotate(self, category: str, named: str, note: str, *, who: str, when: datetime | None = None) -> None:
-        """Say something about a cluster."""
+        """Write a note on a cluster."""
         with self._writing(category) as session:
             decisions.annotate(session, category, named, note, who=who, when=when or _now())
 

@@ -33,7 +33,7 @@ def rename(session: Session, category: str, named: str, name: str, *, who: str, 
 
 
 def annotate(session: Session, category: str, named: str, note: str, *, who: str, when: datetime) -> None:
-    """Say something about a cluster."""
+    """Write a note on a cluster."""
     cluster = clusters.find(session, category, named)
     before = cluster.note
     cluster.note = note.strip()

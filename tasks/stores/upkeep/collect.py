@@ -120,7 +120,7 @@ def collect(
     keep
         What is younger than this stays.
     dry_run
-        Only say what would go.
+        Only print what would be removed.
     wait_seconds
         How long to wait for a run of a category that is going on; then the category is passed over.
     now

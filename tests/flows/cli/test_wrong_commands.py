@@ -317,7 +317,7 @@ CASES = [
         "anoclust run board", 2, ("cannot be read as TOML", "line 1"), **toml("tau 0.1"), varies=r"(?<=TOML: ).*(?=; m)"
     ),
     Case("anoclust run board", 2, ("anoclust.toml: store takes a folder", "az://c/x"), **toml("store = 'az://c/x'")),
-    Case("anoclust config init", 2, ("anoclust.toml is there already", "--force"), **toml("seed = 1")),
+    Case("anoclust config init", 2, ("anoclust.toml already exists", "--force"), **toml("seed = 1")),
     # the data
     Case("anoclust run gone", 3, ("gone is neither a folder nor a manifest",)),
     Case("anoclust run empty", 3, ("no image in empty", ".png"), prepare=lambda: Path("empty").mkdir()),
@@ -386,7 +386,9 @@ CASES = [
         said="while another run of it goes on",
         varies=r"\(process.*?\)",
     ),
-    Case("anoclust run board", INTERRUPTED, ("stopped", "goes on from there"), during=ctrl_c, said="Ctrl-C"),
+    Case(
+        "anoclust run board", INTERRUPTED, ("stopped", "run the same command to resume"), during=ctrl_c, said="Ctrl-C"
+    ),
 ]
 
 
@@ -478,7 +480,7 @@ def _cell(text: str) -> str:
 def exit_codes() -> list[str]:
     """Rows of all exit codes, from the errors themselves."""
     found = {0: "Everything went well.", UNEXPECTED: "Anoclust itself is at fault; `--debug` shows where."}
-    found[INTERRUPTED] = "Stopped with Ctrl-C; the same command goes on from there."
+    found[INTERRUPTED] = "Stopped with Ctrl-C; run the same command to resume."
     for error in vars(errors).values():
         if isinstance(error, type) and error.__module__ == errors.__name__ and "exit_code" in vars(error):
             found.setdefault(error.exit_code, f"{(error.__doc__ or '').partition('.')[0]}.")
@@ -616,7 +618,7 @@ def test_ctrl_c(tmp_path: Path, checkpoint: Path, stage: str) -> None:
     stdout, rest = process.communicate(timeout=120)
     told = [line for line in (seen + rest).splitlines() if line.startswith("anoclust: ")]
     assert process.returncode == INTERRUPTED, seen + rest
-    assert told == ["anoclust: stopped; what was finished is kept, and the same command goes on from there"]
+    assert told == ["anoclust: stopped; finished work is kept; run the same command to resume"]
     assert "Traceback" not in stdout + rest
     again = program(*arguments)
     stdout, stderr = again.communicate(timeout=200)

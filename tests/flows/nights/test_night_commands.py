@@ -118,7 +118,7 @@ def test_clusters_are_named_merged_and_put_back(stream: Stream, typed: Typed) ->
     assert typed("clusters", "undo", CATEGORY).exit_code == 0
     assert "c2" in set(stream.partition().values())
     path = next(path for path, cluster in sorted(stream.partition().items()) if cluster == "c1")
-    assert "c3 of board is made of images of c1" in typed("clusters", "split", CATEGORY, "c1", path).stdout
+    assert "c3 of board now holds these images of c1" in typed("clusters", "split", CATEGORY, "c1", path).stdout
     assert stream.partition()[path] == "c3"
     assert typed("clusters", "retire", CATEGORY, "c3").exit_code == 0
     told = typed("clusters", "history", CATEGORY).stdout
@@ -138,13 +138,13 @@ def test_a_list_of_images_to_split_off(stream: Stream, typed: Typed, tmp_path: P
     names.write_bytes("\r\n".join([*paths, "gone.png", "also.png"]).replace("/", "\\").encode("utf-16"))
     refused = typed("clusters", "split", CATEGORY, "c1", f"@{names}")
     assert refused.exit_code == 2
-    assert "0 images of board are named gone.png, and 1 more of the 4 names fit no image" in refused.stderr
+    assert "0 images of board are named gone.png, and 1 more of the 4 names match no image" in refused.stderr
     names.write_bytes("\r\n".join([*paths, paths[0]]).replace("/", "\\").encode("utf-8-sig"))
-    assert "is made of images of c1" in typed("clusters", "split", CATEGORY, "c1", f"@{names}").stdout
+    assert "now holds these images of c1" in typed("clusters", "split", CATEGORY, "c1", f"@{names}").stdout
     for file in (tmp_path / "absent.txt", tmp_path):
         refused = typed("clusters", "split", CATEGORY, "c1", f"@{file}")
         assert refused.exit_code == 2
-        assert "is no list of images, one a line" in refused.stderr
+        assert "is not a list of images, one a line" in refused.stderr
 
 
 def test_clusters_are_exported(stream: Stream, typed: Typed, tmp_path: Path) -> None:
