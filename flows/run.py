@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +67,7 @@ def run_data(
     config: RunConfig,
     *,
     categories: Sequence[str] = (),
-    listener: Callable[[str, str, int, int], None] | None = None,
+    listener: telemetry.Listener | None = None,
     debug: bool = False,
 ) -> Iterator[CategoryOutcome]:
     """Cluster the categories of a data set one after the other; one that fails does not keep the others from running.

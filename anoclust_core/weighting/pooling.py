@@ -213,7 +213,7 @@ def bag_of_words(
     if len(distinct) > n_words:
         points = distinct.view(np.float32).reshape(-1, dim)
         codebook = MiniBatchKMeans(n_words, n_init=1, random_state=int(generator.integers(2**32)))
-        # on one thread the result does not depend on the machine, and a busy one is ten times faster: steps are short
+        # on one thread the result does not depend on the machine, and a busy one is faster: steps are short
         with threadpool_limits(limits=1):
             words = codebook.fit(points, sample_weight=counts).predict(points)
     images = words[kinds].reshape(n_images, n_patches)

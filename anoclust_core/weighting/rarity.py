@@ -238,7 +238,7 @@ def _nearest_images(
     row: NDArray[np.float64], counts: NDArray[np.integer[Any]], own: int, n_others: int
 ) -> NDArray[np.float64]:
     """Distances of each patch to so many nearest other images and, if it is there, its own: the farthest comes last."""
-    images = np.repeat(row, counts, axis=0).T.copy()  # each patch in one piece: partitioning it is twice as fast
+    images = np.repeat(row, counts, axis=0).T.copy()  # each patch in one piece: partitioning it is faster
     images.partition(own + n_others - 1, axis=1)
     nearest = images[:, : own + n_others]
     if own and nearest.min(axis=1).any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def run_benchmark(
     request: BenchmarkRequest,
     out: Path,
     *,
-    listener: Callable[[str, str, int, int], None] | None = None,
+    listener: telemetry.Listener | None = None,
     debug: bool = False,
 ) -> Path:
     """Measure every category of some data sets and write tables and figures.
@@ -115,7 +115,7 @@ def _listed(
     data: Sequence[Path],
     config: RunConfig,
     store: Path,
-    listener: Callable[[str, str, int, int], None] | None,
+    listener: telemetry.Listener | None,
 ) -> list[DatasetManifest]:
     """Images of every category; categories of two data sets need two names."""
     hashing = (lambda done, total: listener("", "list", done, total)) if listener else None

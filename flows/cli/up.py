@@ -35,6 +35,10 @@ Files = Annotated[
     ),
 ]
 
+DEFAULT_AT = "04:15"
+"""Not between two and three, which some days have twice and others not at all."""
+
+DEFAULT_PORT = 4200
 LAST_PORT = 65535
 
 
@@ -51,11 +55,11 @@ app = typer.Typer(help="Register every category's nights on a team's Prefect ser
 def up(
     data: Data,
     store: Store = None,
-    at: At = "04:15",
+    at: At = DEFAULT_AT,
     timezone: Annotated[str | None, setting("night.timezone", "UTC")] = None,
     port: Annotated[
         int, typer.Option(help="Port of the server, if one is started.", parser=a_port, metavar="<int>")
-    ] = 4200,
+    ] = DEFAULT_PORT,
     notify: Notify = None,
     files: Files = None,
     config: ConfigFile = None,
@@ -88,7 +92,7 @@ def up(
 def apply(
     data: Data,
     store: Store = None,
-    at: At = "04:15",
+    at: At = DEFAULT_AT,
     timezone: Annotated[str | None, setting("night.timezone", "UTC")] = None,
     notify: Notify = None,
     files: Files = None,

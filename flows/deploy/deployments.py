@@ -36,9 +36,6 @@ EMBEDDING_QUEUE: Final = "gpu"
 DEFAULT_QUEUE: Final = "default"
 """Queue of everything that needs no GPU."""
 
-DEFAULT_AT: Final = "04:15"
-"""When a night is worked on. Not between two and three, which some days have twice and others not at all."""
-
 REAP_CRON: Final = "*/5 * * * *"
 """How often dead runs are looked for."""
 

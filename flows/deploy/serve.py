@@ -26,8 +26,6 @@ from flows.prefect_server.secret import FILE, kept_secret, own_folder
 from tasks.services.prefect_server import LINK, ServerGoneError, make_patient
 from tasks.services.proxies import proxy_note
 
-DEFAULT_PORT: Final = 4200
-
 START_SECONDS: Final = 300
 """How long a server may take to answer, as long as its process lives; on a quiet machine it takes eight."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date, timedelta
 from multiprocessing import get_context, parent_process
@@ -13,6 +13,7 @@ from threading import Thread
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
 from flows.nights.run import NightOutcome, run_many_nights
+from tasks.telemetry import Listener
 
 
 def nights_between(first: date, last: date) -> list[date]:
@@ -41,7 +42,7 @@ def run_backfill(
     categories: Sequence[str],
     nights: Sequence[date],
     max_parallel: int = 1,
-    listener: Callable[[str, str, int, int], None] | None = None,
+    listener: Listener | None = None,
     debug: bool = False,
 ) -> Iterator[NightOutcome]:
     """Take up past nights; killed anywhere, the same call goes on from there.
@@ -68,10 +69,9 @@ def run_backfill(
         If the data or the settings are of no use for any category.
     """
     if max_parallel == 1 or len(categories) == 1:
-        for _, outcome in run_many_nights(
+        yield from run_many_nights(
             data, store, config, categories=categories, nights=nights, listener=listener, debug=debug
-        ):
-            yield outcome
+        )
         return
     # forked processes would share threads and locks of what is imported here
     n_processes = min(max_parallel, len(categories))
@@ -96,7 +96,4 @@ def _end_with_parent() -> None:
 def _one_category(
     data: Path, store: Path, config: RunConfig, category: str, nights: tuple[date, ...], debug: bool
 ) -> list[NightOutcome]:
-    return [
-        outcome
-        for _, outcome in run_many_nights(data, store, config, categories=[category], nights=nights, debug=debug)
-    ]
+    return list(run_many_nights(data, store, config, categories=[category], nights=nights, debug=debug))

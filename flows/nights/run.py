@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -35,8 +35,6 @@ from tasks.stores.upkeep.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 
 _SEEN: Final = "seen"
 """Counter that only nights have whose flow was run."""
-
-Listener = Callable[[str, str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def run_nights(
     categories: Sequence[str] = (),
     as_of: date | None = None,
     recluster: bool = False,
-    listener: Listener | None = None,
+    listener: telemetry.Listener | None = None,
     debug: bool = False,
 ) -> Iterator[NightOutcome]:
     """Take up what is new in every category; one that fails does not keep the others from their night.
@@ -154,7 +152,7 @@ def run_nights(
     AnoclustError
         If the data or the settings are of no use for any category.
     """
-    for _, outcome in run_many_nights(
+    yield from run_many_nights(
         data,
         store,
         config,
@@ -163,8 +161,7 @@ def run_nights(
         recluster=recluster,
         listener=listener,
         debug=debug,
-    ):
-        yield outcome
+    )
 
 
 def run_many_nights(
@@ -175,9 +172,9 @@ def run_many_nights(
     categories: Sequence[str] = (),
     nights: Sequence[date | None] = (None,),
     recluster: bool = False,
-    listener: Listener | None = None,
+    listener: telemetry.Listener | None = None,
     debug: bool = False,
-) -> Iterator[tuple[int, NightOutcome]]:
+) -> Iterator[NightOutcome]:
     """Take up several nights of every category, in the order given; the files are looked at once.
 
     A category whose night fails goes no further: the nights after it would be assigned to other clusters.
@@ -191,8 +188,8 @@ def run_many_nights(
 
     Yields
     ------
-    position, outcome
-        Position of the night in ``nights``.
+    outcome
+        One a category and night.
 
     Raises
     ------
@@ -227,7 +224,7 @@ def run_many_nights(
             asked = _Asked(layout, config, spec, catalog, night is not None, recluster, debug)
             files = listed.get(category, DatasetManifest(category, ()))
             outcome = _guarded(files, night or tonight, asked, rules, listener)
-            yield position, outcome if position else replace(outcome, notes=files.notes)
+            yield outcome if position else replace(outcome, notes=files.notes)
             if outcome.error is not None:
                 break
 
@@ -241,7 +238,7 @@ def _known_categories(layout: StoreLayout, catalog: Path | str) -> list[str]:
 
 
 def _guarded(
-    listed: DatasetManifest, night: date, asked: _Asked, rules: NightRules, listener: Listener | None
+    listed: DatasetManifest, night: date, asked: _Asked, rules: NightRules, listener: telemetry.Listener | None
 ) -> NightOutcome:
     """Outcome of a night, be it that it failed."""
     category = listed.category

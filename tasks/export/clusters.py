@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -160,8 +159,6 @@ FORMATS: Final = MappingProxyType(
     }
 )
 """What writes each format, and how its file's name ends."""
-
-Writer = Callable[[pd.DataFrame, Path], ExportedClusters]
 
 
 def _with_file(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -32,14 +32,12 @@ def resource_of(category: str) -> str:
     return f"anoclust.category.{category}"
 
 
-def cluster_notice(
-    category: str, cluster: str, n_images: int, night: date, report: str, *, name: str | None = None
-) -> NoticeFact:
-    """Tell of a new cluster, once in its life."""
+def cluster_notice(category: str, cluster: str, n_images: int, night: date, report: str) -> NoticeFact:
+    """Tell of a new cluster, once in its life; it has no name yet."""
     payload = {
         "category": category,
         "cluster": cluster,
-        "name": name,
+        "name": None,
         "n_images": n_images,
         "night": night.isoformat(),
         "report": report,

@@ -309,12 +309,10 @@ class Catalog:
         with self._reading() as session:
             return clusters.merges(session, category)
 
-    def identities(self, category: str, *, without_night: date | None = None) -> set[str]:
-        """Identities that the category ever had, but for those that only one night knows: it may be done again."""
+    def identities(self, category: str) -> set[str]:
+        """Identities that the category ever had."""
         with self._reading() as session:
-            if without_night is None:
-                return clusters.identities(session, category)
-            return nights.identities_without(session, category, without_night)
+            return clusters.identities(session, category)
 
     def counts(self, category: str, *, since: date | None = None, until: date | None = None) -> list[NightCount]:
         """Images by night and cluster as they are clustered now, merges followed; by night, the unknown first."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 ClusterState = Literal["provisional", "confirmed", "retired", "merged"]
 """``provisional``: born between two snapshots. ``confirmed``: found by a re-clustering. The others are gone."""
 
-NightState = Literal["begun", "done", "failed"]
+NightState = Literal["begun", "done"]
 """``begun``: its images are recorded, but the re-clustering or the report that belongs to it is still to come."""
 
 DecisionKind = Literal[

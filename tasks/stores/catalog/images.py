@@ -19,7 +19,7 @@ _BATCH: Final = 500
 """Values in one statement; SQLite of some systems takes no more than 999."""
 
 _FACTS: Final = select(*(getattr(Image, field.name) for field in fields(ImageFact)))
-"""Images as rows of what `ImageFact` holds: a night asks for all, and objects would take twice the time."""
+"""Images as rows of what `ImageFact` holds: a night asks for all, and objects would take longer."""
 
 
 def record_images(session: Session, category: str, images: Iterable[ImageFact], *, now: datetime) -> None:

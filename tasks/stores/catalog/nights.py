@@ -165,13 +165,6 @@ def night_record(
     )
 
 
-def identities_without(session: Session, category: str, night: date) -> set[str]:
-    """Identities that there are whether or not a night is recorded: done again, it names its births as before."""
-    run = session.scalars(select(Run).where(Run.category == category, Run.night == night)).one_or_none()
-    taken = clusters.identities(session, category)
-    return taken - _only_of(session, run) if run is not None else taken
-
-
 def put_assignments(session: Session, run: Run, assignments: Iterable[AssignmentFact]) -> None:
     """Say where a run puts images."""
     rows = [

@@ -129,7 +129,7 @@ class Night(Base):
     """A night."""
 
     __tablename__ = "nights"
-    __table_args__ = (one_of("state", NightState, name="state"),)
+    __table_args__ = (one_of("state", NightState, name="state"),)  # databases allow "failed" too, which none has
 
     category: Mapped[str] = mapped_column(primary_key=True)
     night: Mapped[date] = mapped_column(primary_key=True)

@@ -124,7 +124,6 @@ def test_a_night_recorded_again_is_replaced(catalog: Catalog) -> None:
     once = everything(catalog)
     put(catalog, 0, {"a": "c1", "b": "c1", "c": "c1", "d": None}, ["c1"])
     assert everything(catalog) == once
-    assert catalog.identities("tile", without_night=day(0)) == set()
     put(catalog, 0, {"a": None, "b": None, "c": None, "d": None})
     assert counts(catalog) == {(0, None): 4}
     assert catalog.clusters("tile") == []
@@ -135,7 +134,6 @@ def test_a_cluster_that_a_person_named_outlives_its_night(catalog: Catalog) -> N
     """Recording the night again does not take away what somebody has worked with."""
     put(catalog, 0, {"a": "c1", "b": "c1", "c": "c1"}, ["c1"])
     catalog.rename("tile", "c1", "edge", who=WHO)
-    assert catalog.identities("tile", without_night=day(0)) == {"c1"}
     put(catalog, 0, {"a": None, "b": None, "c": None})
     assert catalog.cluster("tile", "edge").n_images == 0
 
