@@ -1,22 +1,22 @@
-# Everything a newcomer needs: `make demo`, `make test`, `make check`. Each makes the environment first, if it is missing.
+# Everything a newcomer needs: `make demo`, `make test`, `make check`. Each installs the environment first, if it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Where else torch is looked for. Without a GPU https://download.pytorch.org/whl/cpu saves 4.5 GB: docs/installing.md
+# A second index for torch. Without a GPU, https://download.pytorch.org/whl/cpu saves 4.5 GB: docs/installing.md
 TORCH_INDEX ?=
 
 .PHONY: help install demo test test-long check bench bench-large format clean
 
 help:
-	@echo "make demo     install, then cluster images made on the spot and say where the report is"
-	@echo "make test     all tests but the longest, two files at a time"
-	@echo "make test-long  thirty nights; nights in PostgreSQL; deployments on a real server with workers"
-	@echo "make check    lint, format, types, fast tests"
-	@echo "make bench    measure speed and memory against references, up to an hour on a quiet machine"
-	@echo "make bench-large  the large jobs, once each: an hour"
-	@echo "make format   rewrite the code the way 'make check' wants it"
+	@echo "make demo     install, cluster generated images, and print the path of the report"
+	@echo "make test     run all tests except the longest, two files at a time"
+	@echo "make test-long  run the longest tests: thirty nights; nights in PostgreSQL; deployments on a real server with workers"
+	@echo "make check    check lint, format and types, run fast tests"
+	@echo "make bench    measure speed and memory against references: up to an hour, on a quiet machine"
+	@echo "make bench-large  measure the large jobs once each: an hour"
+	@echo "make format   rewrite the code the way 'make check' expects it"
 	@echo "make clean    remove the environment and the demo's files"
 
 install: $(INSTALLED)
@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/anoclust demo
 
-# The same draws every time; plain `pytest` draws others each time, and so finds what these miss.
+# The same random cases every time; plain `pytest` draws new ones, and so finds what these miss.
 DRAWS := --hypothesis-profile ci
 
 test: $(INSTALLED)
