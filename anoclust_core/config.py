@@ -348,12 +348,12 @@ class RunConfig(_Section):
     @model_validator(mode="after")
     def _fits_recipe(self) -> Self:
         if self.method == "blind" and self.weigh.weights != "rarity":
-            raise ValueError("recipe blind makes anomaly maps of its own; leave --weights out, or take recipe sohn")
+            raise ValueError("recipe blind makes its own anomaly maps; omit --weights, or use recipe sohn")
         if self.method == "blind" and self.data.normals not in ("auto", "none"):
-            raise ValueError("recipe blind takes no normals; leave --normals out, or take recipe sohn")
+            raise ValueError("recipe blind uses no normals; omit --normals, or use recipe sohn")
         if self.method == "blind" and self.group.distance != "weighted_average":
             raise ValueError(
-                "recipe blind compares no patches of two images; leave --distance out, or take recipe sohn"
+                "recipe blind does not compare patches between images; omit --distance, or use recipe sohn"
             )
         return self
 

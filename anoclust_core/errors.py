@@ -7,7 +7,7 @@ from typing import ClassVar
 
 
 class AnoclustError(Exception):
-    """Something the user can act on. The message says what was expected, what was found and what to do next."""
+    """Something you can act on. The message says what was expected, what was found and what to do next."""
 
     exit_code: ClassVar[int] = 1
 
@@ -52,7 +52,7 @@ class DamagedError(StoreError):
 
 
 class ResourceError(AnoclustError):
-    """Something to work with is lacking: memory, or a Dask scheduler or Prefect server that answers to the end."""
+    """A resource is missing: memory, or a Dask scheduler or Prefect server that keeps answering."""
 
     exit_code = 5
 
@@ -64,12 +64,12 @@ class ArrayContractError(AnoclustError):
 
 
 class TrainingError(AnoclustError):
-    """Training went astray: the loss is NaN or infinite, and nothing learnt since can be used."""
+    """Training diverged: the loss is NaN or infinite, and nothing learnt since can be used."""
 
     exit_code = 8
 
 
 class BusyError(AnoclustError):
-    """Another run of the same category is going on; the message says which."""
+    """Another run of the same category is in progress; the message says which."""
 
     exit_code = 7

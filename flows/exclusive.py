@@ -65,7 +65,9 @@ def repairing(layout: StoreLayout, attempt: Callable[[], Result]) -> Result:
 
 def disk_error(layout: StoreLayout, error: OSError) -> StoreError:
     """Say what to do where the disk, not the data, is at fault."""
-    told = StoreError(f"{layout.root}: {error}; check that it can be written and is not full, then run again")
+    told = StoreError(
+        f"{layout.root}: {error}; check that you may write to it and that its disk is not full, then run again"
+    )
     told.__cause__ = error
     return told
 

@@ -124,7 +124,7 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
     pair = pair_key(images, manifest, reference) if reference else None
     if is_blind and config.blind.contrastive and config.blind.threshold == "kmeans-quantile" and n_clusters is None:
         raise ConfigError(
-            "--threshold kmeans-quantile needs the number of classes: label every image, give --n-clusters, or take "
+            "--threshold kmeans-quantile needs the number of classes; label every image, give --n-clusters, or choose "
             "another threshold"
         )
     localize = localize_key(images, manifest, config) if is_blind else None

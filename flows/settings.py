@@ -199,7 +199,7 @@ def with_secrets(given: Mapping[str, object], environment: Mapping[str, str] | N
     if not variables.get(variable):
         raise ConfigError(
             f"this deployment's catalog is {shown}, and its password is not kept in the deployment; start the worker "
-            f"with the variable {variable} set to the whole URL"
+            f"with the variable {variable} set to the full URL"
         )
     return {name: value for name, value in given.items() if name != CATALOG}
 
@@ -240,7 +240,7 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> _Source:
         return {}
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"{path} cannot be read as TOML: {error}; mend it, or see what `anoclust config init` writes"
+            f"{path} cannot be read as TOML: {error}; correct it, or compare it with what `anoclust config init` writes"
         ) from error
     _check_names(path, content)
     return {name: (_beside(path, name, value), str(path)) for name, value in flatten(content).items()}
@@ -323,7 +323,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         return contradictions[0]
     problems = {_known_name(problem["loc"]): problem["input"] for problem in reversed(error.errors())}
     *others, (name, found) = problems.items()
-    more = f" (wrong as well: {', '.join(other for other, _ in others)})" if others else ""
+    more = f" (also wrong: {', '.join(other for other, _ in others)})" if others else ""
     return _takes(name, found, origins) + more
 
 
@@ -357,8 +357,8 @@ def _flat(config: RunConfig) -> dict[str, object]:
 def commented_file() -> str:
     """Text of a configuration file with every setting, its meaning and its default, all commented out."""
     lines = [
-        "# Settings of Anoclust. Flags beat ANOCLUST_* environment variables, which beat this file.",
-        "# Relative paths start at this file's folder. Uncomment what you change.",
+        "# Settings of Anoclust. Flags override ANOCLUST_* environment variables, which override this file.",
+        "# Relative paths start at this file's folder. Uncomment what you want to change.",
         "",
     ]
     section = ""

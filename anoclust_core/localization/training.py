@@ -93,7 +93,7 @@ def check_loss(loss: float, *, of: str, step: int) -> float:
     """
     if not math.isfinite(loss):
         raise TrainingError(
-            f"the loss of {of} is {loss} after {step} steps: training went astray; look for outliers in the features, "
-            "or leave this part out"
+            f"the loss of {of} is {loss} after {step} steps: training diverged; look for outliers in the features, or "
+            "switch this part off"
         )
     return loss

@@ -39,7 +39,7 @@ def zone_of(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError) as error:
-        raise ConfigError(f"there is no time zone {name!r}; name one like Europe/Berlin or UTC") from error
+        raise ConfigError(f"there is no time zone {name!r}; use a name such as Europe/Berlin or UTC") from error
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -33,8 +33,8 @@ def show(config: ConfigFile = None, as_json: Json = False, debug: Debug = False)
         print_table(settings_table(values, settings.origins))
         typer.echo(
             "Change a setting in anoclust.toml (`anoclust config init` writes the file), with a flag of `anoclust "
-            f"run`, or with a variable: {variable_of('group.n_clusters')}=6 for group.n_clusters. Flags beat variables "
-            "beat the file."
+            f"run`, or with a variable: {variable_of('group.n_clusters')}=6 for group.n_clusters. Flags override "
+            "variables, and variables override the file."
         )
 
 

@@ -77,7 +77,7 @@ class Messages:
                 what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
                 fail(
                     StoreError(
-                        f"{what}; check that the path is right and may be written, and that its disk is not full"
+                        f"{what}; check that the path is right, that you may write to it, and that its disk is not full"
                     )
                 )
         elif isinstance(error, Exception):

@@ -146,8 +146,8 @@ def _cluster(
         maps = on_this_machine(maps, "--export-maps", ConfigError)
     if maps is not None and maps.resolve().is_relative_to(data.resolve()):
         raise ConfigError(
-            f"--export-maps {maps} is inside {data}, where the next run would take maps for images; name a folder "
-            "elsewhere"
+            f"--export-maps {maps} is inside {data}, where the next run would take the maps for images; name a folder "
+            "outside it"
         )
     outcomes: list[CategoryOutcome] = []
     exported: list[str] = []

@@ -132,7 +132,7 @@ def connected() -> Iterator[SyncPrefectClient]:
 
     if not PREFECT_API_URL.value():
         raise ConfigError(
-            "no Prefect server is named; set PREFECT_API_URL, or use `anoclust up`, which starts one on this machine"
+            "no Prefect server is given; set PREFECT_API_URL, or use `anoclust up`, which starts one on this machine"
         )
     make_patient()
     with told_where_no_server_answers(), get_client(sync_client=True) as client:
@@ -273,7 +273,7 @@ def reaper_deployment(timezone: str) -> Deployment:
         queue=DEFAULT_QUEUE,
         cron=REAP_CRON,
         timezone=timezone,
-        description="Marks runs as crashed whose process has died without a word.",
+        description="Marks runs as crashed if their process has died without notice.",
         tags=("anoclust", "housekeeping"),
     )
 

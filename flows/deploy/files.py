@@ -72,13 +72,13 @@ def read_file(path: Path, variables: Mapping[str, str] | None = None) -> dict[st
         content = yaml.safe_load(_VARIABLE.sub(value, path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigError(
-            f"there is no file {path}; name the folder of limits.yaml and automations.yaml with --files: the "
-            "repository has them in deployments/"
+            f"there is no file {path}; give the folder of limits.yaml and automations.yaml with --files; in the "
+            "repository it is deployments/"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no names and values; see deployments/README.md")
+        raise ConfigError(f"{path} does not hold names with values; see deployments/README.md")
     return content
 
 
@@ -130,8 +130,8 @@ def _apply_pool(client: SyncPrefectClient, wanted: Mapping[str, Any]) -> list[st
         known = client.read_work_pool(name)
         if known.type != PROCESS:
             raise ConfigError(
-                f"the server has a work pool {name} of the type {known.type}, and {PROCESS} is needed; delete it, or "
-                f"give the one of {LIMITS} another name"
+                f"the server has a work pool {name} of the type {known.type}, but {PROCESS} is needed; delete it, or "
+                f"rename the one in {LIMITS}"
             )
         if known.concurrency_limit != limit:
             client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
@@ -188,8 +188,8 @@ def _block(client: SyncPrefectClient, notify: str, changed: list[str]) -> UUID:
         return client.read_block_document_by_name(name, kind).id
     except ObjectNotFound:
         raise ConfigError(
-            f"--notify takes a web address or a block as KIND/NAME that Prefect knows; found {_shown_block(notify)}; "
-            "`prefect block ls` lists them, the page Blocks of the UI makes one"
+            f"--notify takes a web address or the KIND/NAME of a Prefect block; found {_shown_block(notify)}; `prefect "
+            "block ls` lists the blocks, and you can create one on the page Blocks of the UI"
         ) from None
 
 
@@ -236,7 +236,7 @@ def _apply_automation(client: SyncPrefectClient, declared: Mapping[str, Any], bl
     try:
         wanted = AutomationCore.model_validate({**declared, "actions": actions})
     except ValidationError as error:
-        raise ConfigError(f"automation {declared.get('name')!r} is none that Prefect knows: {error}") from error
+        raise ConfigError(f"automation {declared.get('name')!r} is not valid for Prefect: {error}") from error
     own = set(AutomationCore.model_fields) - {"enabled", "owner_resource"}  # switched off in the UI it stays off
     for known in client.read_automations_by_name(wanted.name):
         if known.model_dump(mode="json", include=own) == wanted.model_dump(mode="json", include=own):

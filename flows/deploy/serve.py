@@ -97,7 +97,7 @@ class Service:
         """
         code = self.process.poll()
         if code is not None:
-            raise ResourceError(f"the {self.name} has ended with code {code}; {self.log} says why")
+            raise ResourceError(f"the {self.name} has ended with code {code}; see why in {self.log}")
 
     def stop(self) -> None:
         """End the process and everything that it has started."""
@@ -262,8 +262,8 @@ def serve(nights: Nights, *, port: int, tell: Callable[[str], None]) -> None:
             tell(f"registered {line}")
         cancelled = cancel_late(client)
         if cancelled:
-            tell(f"{len(cancelled)} late runs cancelled: one run of each category catches up")
-        asks = f", which asks once for what is in {logs / FILE}" if services else ""
+            tell(f"{len(cancelled)} late runs cancelled; one run of each category catches up")
+        asks = f", which asks once for the secret in {logs / FILE}" if services else ""
         services.append(stack.enter_context(worker(url, logs, variables=nights.variables)))
         tell(f"nights at {nights.cron} ({nights.timezone}); Ctrl-C ends it\n  {masked(url).removesuffix('/api')}{asks}")
 
@@ -271,7 +271,7 @@ def serve(nights: Nights, *, port: int, tell: Callable[[str], None]) -> None:
             try:
                 changed = nights.register(client, nights.categories())
             except (DatasetError, ServerGoneError, OSError, httpx.HTTPError) as error:
-                tell(f"cannot look for new categories, trying again: {masked_text(str(error))}")
+                tell(f"cannot look for new categories; trying again: {masked_text(str(error))}")
                 return
             for line in changed:
                 tell(f"registered {line}")
@@ -313,8 +313,8 @@ def _listening(port: int) -> socket.socket:
         return socket.create_server((HOST, port), backlog=128)
     except OSError as error:
         raise ResourceError(
-            f"port {port} is taken ({error.strerror}); if that is your Prefect server, say so with "
-            f"PREFECT_API_URL=http://{HOST}:{port}/api, otherwise take another one with --port"
+            f"port {port} is taken ({error.strerror}); if that is your Prefect server, set "
+            f"PREFECT_API_URL=http://{HOST}:{port}/api; otherwise choose another port with --port"
         ) from error
 
 
@@ -328,6 +328,6 @@ def _wait_for(url: str, service: Service | None) -> None:
         if service:
             service.check()
         if time.monotonic() > until:
-            where = f"; {service.log} says more" if service else "; start it, or unset PREFECT_API_URL to have one here"
+            where = f"; see {service.log}" if service else "; start it, or unset PREFECT_API_URL to start one here"
             raise ResourceError(f"no Prefect server answers at {masked(url)}{where}{proxy_note(url)}")
         time.sleep(0.3)

@@ -47,7 +47,7 @@ MIN_BAD: Final = 5
 def _log_waiting(category: str, stage: str, done: int, total: int) -> None:  # noqa: ARG001 - a listener's
     """Say in the log of the run that a night waits for files."""
     if stage == "settle" and done == 0:
-        get_run_logger().info("files were changed just now; waiting %d s until they have settled", total)
+        get_run_logger().info("files were changed just now; waiting %d s until no more changes come", total)
 
 
 def call_night(
@@ -256,9 +256,9 @@ def _check_share(given: DatasetManifest, embedded: EmbeddedImages, config: RunCo
     if n_bad >= MIN_BAD and n_bad > config.data.max_bad_share * n_files:
         commonest = by_reason(embedded.images.quarantine)[0].sentence(one_line)
         raise DatasetError(
-            f"{n_bad} of the {n_files} new files of category {given.category} cannot be used, at most "
-            f"{config.data.max_bad_share:.0%} may be ({commonest}); mend or remove them, or raise "
-            "--max-bad-share; nothing of this night is recorded"
+            f"{n_bad} of the {n_files} new files of category {given.category} cannot be used, the limit is "
+            f"{config.data.max_bad_share:.0%} ({commonest}); repair or remove them, or raise --max-bad-share; nothing "
+            "from this night was recorded"
         )
 
 

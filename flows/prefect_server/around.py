@@ -131,14 +131,14 @@ def _told(error: BaseException) -> AnoclustError | None:
             status, url = cause.response.status_code, cause.request.url
             if status in _UNKNOWN_TO_IT:
                 return ConfigError(
-                    f"the Prefect server at {url.host} does not know us (status {status}); set PREFECT_API_AUTH_STRING "
-                    "to its secret: that of `anoclust up` is in PREFECT_HOME/anoclust/secret"
-                    f"{proxy_note(str(url))}"
+                    f"the Prefect server at {url.host} rejected the secret (status {status}); set "
+                    "PREFECT_API_AUTH_STRING to the server's secret; for `anoclust up` it is in "
+                    f"PREFECT_HOME/anoclust/secret{proxy_note(str(url))}"
                 )
             if status < _OUR_FAULT and status != _PROXY_REFUSES:
                 return None
             return ResourceError(
-                f"the Prefect server at {shown(url)} answered with status {status}; see what its log says of it"
+                f"the Prefect server at {shown(url)} answered with status {status}; see its log for the reason"
                 f"{proxy_note(str(url))}"
             )
         if isinstance(cause, TransportError) or str(cause).startswith("Failed to reach API"):
@@ -159,7 +159,7 @@ def _unreachable(error: BaseException) -> ResourceError:
 
     return ResourceError(
         f"no Prefect server answers ({masked_text(str(error))}); start one with `prefect server start`, or unset "
-        f"PREFECT_API_URL to run without{proxy_note(PREFECT_API_URL.value() or '')}"
+        f"PREFECT_API_URL to run without one{proxy_note(PREFECT_API_URL.value() or '')}"
     )
 
 

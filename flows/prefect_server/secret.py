@@ -55,7 +55,8 @@ def kept_secret(home: Path) -> str:
     secret = path.read_text(encoding="utf-8").strip()
     if not secret.startswith(f"{_USER}:") or len(secret) < len(new_secret()):
         raise ConfigError(
-            f"{path} should hold the secret of the Prefect server, and does not; remove it: a new one is made"
+            f"{path} should hold the secret of the Prefect server, but does not; remove the file, and a new secret is "
+            "made"
         )
     return secret
 
@@ -66,8 +67,8 @@ def _renew(path: Path) -> None:
     _write_once(path, new_secret())
     if path.stat().st_mode & _OTHERS:
         raise ConfigError(
-            f"{path} holds a secret, and the file system lets others read it; set PREFECT_HOME to a folder of a disk "
-            "that knows owners, or name the secret yourself with PREFECT_SERVER_API_AUTH_STRING=user:password"
+            f"{path} holds a secret, but the file system lets others read it; set PREFECT_HOME to a folder on a disk "
+            "with file permissions, or set the secret yourself with PREFECT_SERVER_API_AUTH_STRING=user:password"
         )
 
 

@@ -53,12 +53,12 @@ def start_and_wait(server: Any, timeout: int | None = None) -> None:
             if process.poll() is not None:
                 raise ResourceError(
                     f"the Prefect server that this command starts for itself has ended with code {process.returncode} "
-                    "before it answered; give the same command again, with --debug to see what the server says"
+                    "before it answered; run the same command with --debug to see the server's log"
                 )
             if took > seconds:
                 raise ResourceError(
                     f"the Prefect server that this command starts for itself did not answer within {seconds:.0f} "
-                    "seconds; raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS on a machine that is this busy"
+                    "seconds; if the machine is busy, raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
                 )
             if took > SLOW_SECONDS and not is_told:
                 patience.tell(f"the Prefect server is still starting; waiting for it up to {seconds:.0f} seconds")

@@ -50,7 +50,7 @@ def night_lines(outcome: NightOutcome) -> str:
     if outcome.reclustered:
         lines.append(f"  re-clustered: {outcome.reclustered}")
     if outcome.counters.get("quarantined"):
-        lines.append(f"  {outcome.counters['quarantined']:,} files could not be used; the report says which and why")
+        lines.append(f"  {outcome.counters['quarantined']:,} files could not be used; see the report for which and why")
     lines += aside_lines(outcome.quarantine if outcome.counters.get("quarantined") else (), outcome.notes)
     if outcome.counters.get("deferred"):
         lines.append(f"  {outcome.counters['deferred']:,} files deferred to the next night")
@@ -115,15 +115,15 @@ def rebuilt_lines(found: Rebuilt, root: Path) -> list[str]:
     given = {name: count - found.before.get(name, 0) for name, count in found.after.items()}
     changed = ", ".join(f"{count:+,} {name}" for name, count in given.items() if count)
     lines = [
-        f"{found.n_changes:,} changes of the journal and the pages of {found.n_nights:,} nights were read into the "
+        f"{found.n_changes:,} changes from the journal and the pages of {found.n_nights:,} nights were read into the "
         f"catalog of {root}"
         if found.n_changes or found.n_nights
-        else f"the catalog of {root} has everything that its journal and its nights have"
+        else f"the catalog of {root} already has everything from its journal and nights"
     ]
     if changed:
-        lines.append(f"given back: {changed}")
-    lines.append("it holds now: " + ", ".join(f"{count:,} {name}" for name, count in found.after.items()))
-    lines += [f"not given back: {what}" for what in found.lacks]
+        lines.append(f"restored: {changed}")
+    lines.append("it now holds " + ", ".join(f"{count:,} {name}" for name, count in found.after.items()))
+    lines += [f"not restored: {what}" for what in found.lacks]
     if found.aside is not None:
-        lines.append(f"what was damaged or of another store is kept in {found.aside}")
+        lines.append(f"what was damaged or belongs to another store is kept in {found.aside}")
     return lines

@@ -30,7 +30,7 @@ from tasks.stores import runs
 
 _STAGES: Final = {
     "list": "reading files",
-    "settle": "files were changed just now; waiting until they have settled, seconds",
+    "settle": "files were changed just now; waiting until no more changes come, seconds",
     "wait": "waiting for another run, seconds",
     "embed": "embedding images",
     "pair": "pairs of images",
@@ -126,7 +126,7 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
         done = f"{embedded:,} images embedded, {pairs:,} image pairs compared, {outcome.seconds:.0f} s"
     bad = outcome.summary["images"]["quarantined"]
     later = outcome.summary["images"].get("deferred", 0)  # a run of an earlier version counts none
-    warning = f"\n  {bad:,} files could not be used; the report says which and why" if bad else ""
+    warning = f"\n  {bad:,} files could not be used; see the report for which and why" if bad else ""
     aside = [(entry["path"], entry["reason"]) for entry in outcome.summary.get("quarantine", ())]
     warning += "".join(f"\n{line}" for line in aside_lines(aside, outcome.notes))
     warning += f"\n  {later:,} files deferred to the next run" if later else ""

@@ -144,8 +144,8 @@ def _connected(address: str) -> Iterator[Client]:
             )
         except (OSError, ValueError) as error:
             raise ResourceError(
-                f"no Dask scheduler answers at {masked_text(address)} ({_told(error, address)}); start one with "
-                "`dask scheduler` and workers with `dask worker`, or leave --dask out to compute on this machine"
+                f"no Dask scheduler answers at {masked_text(address)} ({_told(error, address)}); start one with `dask "
+                "scheduler` and workers with `dask worker`, or omit --dask to compute on this machine"
             ) from error
         try:
             _asked(partial(client.register_plugin, OneBlasThread()), address)
@@ -189,8 +189,8 @@ def _asked(call: Callable[[], Answer], address: str) -> Answer:
 
 def _gone(address: str, found: str) -> ResourceError:
     return ResourceError(
-        f"{_named(address)} answers no more ({found}); what was finished is kept: see why it ended, "
-        "start it and its workers again, then give the same command, or leave --dask out to compute on this machine"
+        f"{_named(address)} has stopped answering ({found}); finished work is kept: find out why it ended, restart it "
+        "and its workers, then run the same command, or omit --dask to compute on this machine"
     )
 
 
@@ -224,7 +224,7 @@ def _run_there(
             on_done(position[future.key], _result_of(future, address))
     except KilledWorker as error:
         raise ResourceError(
-            f"a Dask worker died at the same piece of work {JOB_RETRIES + 1} times ({error}); give it more memory"
+            f"a Dask worker died on the same job {JOB_RETRIES + 1} times ({error}); give it more memory"
         ) from error
     finally:
         if not ended.empty() or any(not future.done() for future in futures):
@@ -252,8 +252,8 @@ def _next_ended(ended: SimpleQueue[Future[int]], client: Client, address: str) -
         alone = time.monotonic() - last_seen
         if alone >= PATIENCE_SECONDS:
             raise ResourceError(
-                f"{_named(address)} has had no worker for {PATIENCE_SECONDS:.0f} seconds; what was "
-                "finished is kept: start workers with `dask worker`, then give the same command"
+                f"{_named(address)} has had no worker for {PATIENCE_SECONDS:.0f} seconds; finished work is kept: start "
+                "workers with `dask worker`, then run the same command"
             )
         if alone >= QUIET_SECONDS and not is_told:
             tell_waiting(f"a worker of {_named(address)}")

@@ -88,7 +88,7 @@ def maps_of(folder: str, images: DatasetManifest) -> dict[str, Path]:
     own = root / safe_name(images.category)
     base = own if own.is_dir() else root
     if not base.is_dir():
-        raise DatasetError(f"--weights maps:{folder} names no folder; give the one that holds the anomaly maps")
+        raise DatasetError(f"--weights maps:{folder} is not a folder; name the folder of the anomaly maps")
     exported = map_names(image.path for image in images.clustered)
     found = {}
     for image in images.clustered:

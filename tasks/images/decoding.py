@@ -353,5 +353,5 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     try:
         values = decode_samples(path.read_bytes())
     except (OSError, UnreadableImageError) as error:
-        raise DatasetError(f"mask {path} cannot be used: {error}; mend it, or leave it out of the data") from error
+        raise DatasetError(f"mask {path} cannot be used: {error}; repair it, or leave it out of the data") from error
     return np.asarray((values if values.ndim == 2 else values.any(axis=2)) != 0, dtype=np.bool_)

@@ -91,7 +91,7 @@ def list_datasets(
         If a category is unknown or settings contradict each other.
     """
     if config.data.splits == "all" and config.data.normals == "none":
-        raise ConfigError("--splits all clusters the train split, --normals none leaves it out; give one of the two")
+        raise ConfigError("--splits all clusters the train split, but --normals none leaves it out; use one of the two")
     data = on_this_machine(data, "DATA")
     ignored: Counter[str] = Counter()
     root = _root(data)
@@ -288,7 +288,7 @@ def check_enough(manifest: DatasetManifest, *, max_bad_share: float) -> None:
     if manifest.n_normals_given and not manifest.normals:
         raise DatasetError(
             f"none of the {manifest.n_normals_given} normal images of category {category} can be used: of all files, "
-            f"{'; '.join(told)}; mend them, or run blind with --normals none"
+            f"{'; '.join(told)}; repair them, or run blind with --normals none"
         )
     if len(manifest.clustered) < 2:
         splits = Counter(image.split for image in manifest.images)
@@ -301,8 +301,8 @@ def check_enough(manifest: DatasetManifest, *, max_bad_share: float) -> None:
     if manifest.bad_share > max_bad_share:
         raise DatasetError(
             f"{n_bad} of the {manifest.n_total - len(manifest.deferred)} files of category {category} cannot be used, "
-            f"{manifest.bad_share:.0%} where at most {max_bad_share:.0%} may be: {_commonest(manifest.quarantine)}; "
-            "mend or remove them, or raise --max-bad-share"
+            f"{manifest.bad_share:.0%}, and the limit is {max_bad_share:.0%}: {_commonest(manifest.quarantine)}; "
+            "repair or remove them, or raise --max-bad-share"
         )
 
 

@@ -75,7 +75,7 @@ def read_manifest(path: Path, *, any_split: bool = False) -> tuple[list[Candidat
     known = {candidate.category for candidate in found if not candidate.refused}
     if not known:
         told = by_reason([SetAside(one.path, one.refused or "", one.line) for one in found])[0]
-        raise DatasetError(f"{path} lists no image that can be used: {told.sentence(one_line)}; mend its rows")
+        raise DatasetError(f"{path} lists no image that can be used: {told.sentence(one_line)}; correct its rows")
     return _with_categories(found, known), [*table.notes, *_notes(path, found, table)]
 
 

@@ -68,7 +68,7 @@ def _local_file(backbone: str, checkpoint: str | None) -> Path | None:
     if checkpoint is not None:
         path = Path(checkpoint).expanduser()
         if not path.is_file():
-            raise ConfigError(f"--checkpoint expects a file with weights; there is none at {path}")
+            raise ConfigError(f"--checkpoint expects a file with weights, but there is none at {path}")
         return path
     if backbone in _PACKAGED:
         return _packaged(backbone)
@@ -181,7 +181,7 @@ def _download(backbone: str, timm_model: str) -> dict[str, Tensor]:
         f"and {{reason}}; connect to the network once, or give a file with --checkpoint FILE"
     )
     if not (repository or url):
-        raise StoreError(hint.format(reason="timm knows no place to download them from"))
+        raise StoreError(hint.format(reason="timm does not know where to download them"))
     hub = constants.ENDPOINT if repository else str(url)
     if not cached:
         unreachable = _probe(hub)

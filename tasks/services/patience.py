@@ -37,7 +37,7 @@ def tell(line: str) -> None:
 
 def tell_waiting(what: str) -> None:
     """Say what is waited for."""
-    tell(f"{what} is silent; waiting for it, but not longer than {PATIENCE_SECONDS:.0f} seconds")
+    tell(f"{what} does not answer; waiting up to {PATIENCE_SECONDS:.0f} seconds")
 
 
 @contextmanager

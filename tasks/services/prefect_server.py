@@ -117,7 +117,9 @@ class Link:
                 return
             self._told_complete.add(what)
         reason = masked_text(str(error).partition(";")[0]) or type(error).__name__
-        patience.tell(f"{what} is complete, but the Prefect server could not be told: {' '.join(reason.split())}")
+        patience.tell(
+            f"{what} is complete, but could not be reported to the Prefect server: {' '.join(reason.split())}"
+        )
 
     def _name(self, url: httpx.URL) -> str:
         if self.is_own:
@@ -125,8 +127,8 @@ class Link:
         return f"the Prefect server at {shown(url)}"
 
     def _why(self, url: httpx.URL, found: str) -> str:
-        silence = "answers no more" if self.has_answered else "does not answer"
-        cure = "" if self.is_own else "; see that it runs, or unset PREFECT_API_URL to run without it"
+        silence = "has stopped answering" if self.has_answered else "does not answer"
+        cure = "" if self.is_own else "; check that it runs, or unset PREFECT_API_URL to run without it"
         return (
             f"{self._name(url)} {silence} ({found}); finished work is kept; run the same command to "
             f"resume{cure}{proxy_note(str(url))}"
@@ -174,7 +176,7 @@ def wait_for_events() -> None:
             EventsWorker.instance().wait_until_empty, "the Prefect server", seconds=patience.PATIENCE_SECONDS
         )
     except TimeoutError as error:
-        raise ServerGoneError("the Prefect server takes no events; the next night sends them") from error
+        raise ServerGoneError("the Prefect server accepts no events now; the next night sends them") from error
     with get_client(sync_client=True) as client:
         failure = client.api_healthcheck()
     if failure:

@@ -58,7 +58,7 @@ def proxy_note(url: str) -> str:
         return ""
     shown = masked(proxy if "://" in proxy else f"http://{proxy}")
     return (
-        f"; the environment sends this through the proxy {shown} ({kind.upper()}_PROXY): if it is in the way, add "
+        f"; the environment routes this through the proxy {shown} ({kind.upper()}_PROXY); to bypass it, add "
         f"{parts.hostname} to NO_PROXY"
     )
 

@@ -52,7 +52,11 @@ def _check_run(layout: StoreLayout, run: Path) -> list[Finding]:
         return [finding(layout, run, what, "install that version to work with it", OTHER_VERSION)]
     if version < runs.SUMMARY_VERSION:
         what = f"is of an older Anoclust (summary version {version}) and does not tell what it is made of"
-        return [finding(layout, run, what, "its report can be read; the same command again makes a new run", UNUSED)]
+        return [
+            finding(
+                layout, run, what, "its report can still be read; run the same command again to make a new run", UNUSED
+            )
+        ]
     found = [finding(layout, run, f"its {name} {what}", _RUN_AGAIN) for name, what in _spoiled(run, summary, n_images)]
     try:
         parts = parts_of(layout, summary)

@@ -82,8 +82,8 @@ def _told_where_read_only(store: StoreLayout, path: Path) -> Iterator[None]:
         if error.errno not in _READ_ONLY:
             raise
         raise StoreError(
-            f"the store {store.root} is read-only: {path} cannot be written ({error.strerror}); this command writes "
-            "into the store, so mount it for writing, see to whom it belongs, or name another with --store"
+            f"the store {store.root} is read-only: {path} cannot be written ({error.strerror}); this command writes to "
+            "the store: mount it for writing, check its owner, or name another store with --store"
         ) from error
 
 
@@ -109,8 +109,8 @@ def _acquire(
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 raise StoreError(
-                    f"{path} cannot be locked ({error}); without locks two runs of a category would spoil each other's "
-                    "work: keep the store on a local disk, or on a network file system with locks"
+                    f"{path} cannot be locked ({error}); without locks two runs of a category would damage each "
+                    "other's work: keep the store on a local disk, or on a network file system with locks"
                 ) from error
             raise
         else:
@@ -124,10 +124,10 @@ def _busy(category: str, holder: Path, waited: float) -> str:
     except (OSError, DamagedError):
         who = ""  # it has only just begun
     if waited:
-        return f"another run of category {category} is still going on after {waited:.0f} s{who}; try again later"
+        return f"another run of category {category} is still running after {waited:.0f} s{who}; try again later"
     return (
-        f"another run of category {category} is going on{who}; wait for it to end, or give --wait-seconds 600 to wait "
-        "here"
+        f"another run of category {category} is in progress{who}; wait until it ends, or give --wait-seconds 600 to "
+        "wait here"
     )
 
 

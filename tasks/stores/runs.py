@@ -176,8 +176,8 @@ def parts_of(layout: StoreLayout, summary: Mapping[str, Any]) -> Parts:
     version = summary.get("summary_version")
     if version != SUMMARY_VERSION:
         raise StoreError(
-            f"its summary is of version {version}, this Anoclust knows version {SUMMARY_VERSION}; the same command "
-            "again makes a new run"
+            f"its summary is of version {version}, this Anoclust knows version {SUMMARY_VERSION}; run the same command "
+            "again to make a new run"
         )
     try:
         category, keys = str(summary["category"]), {str(name): str(key) for name, key in summary["keys"].items()}

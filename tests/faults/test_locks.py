@@ -64,7 +64,7 @@ def test_second_run_ends_with_a_message(holder, layout):
         pass
     assert raised.value.exit_code == 7
     message = str(raised.value)
-    assert f"another run of category board is going on (process {holder.pid} on " in message
+    assert f"another run of category board is in progress (process {holder.pid} on " in message
     assert " UTC)" in message
     assert "--wait-seconds" in message
 
@@ -92,7 +92,7 @@ def test_waiting_in_vain(holder, layout):
     """A run that waited long enough ends, and says how long that was."""
     began = time.monotonic()
     with (
-        pytest.raises(BusyError, match=r"category board is still going on after [01] s \(process"),
+        pytest.raises(BusyError, match=r"category board is still running after [01] s \(process"),
         category_lock(layout, "board", wait_seconds=0.5),
     ):
         pass

@@ -92,7 +92,7 @@ def test_scheduler_killed_between_blocks(start, tmp_path):
             told = "\n".join(paragraphs(command.told))
     finally:
         cluster.close()
-    assert told.startswith(f"anoclust: board: failed: the Dask scheduler at {cluster.address} answers no more (")
+    assert told.startswith(f"anoclust: board: failed: the Dask scheduler at {cluster.address} has stopped answering (")
     assert "\n" not in told
     assert not finished_runs(tmp_path)
 
@@ -106,7 +106,7 @@ def test_own_server_killed_when_all_is_done(start, tmp_path):
         assert took < LONGEST_SILENCE
         told = "\n".join(paragraphs(command.told))
         assert "8 images embedded" in command.printed
-    assert told.startswith("anoclust: board: the run is complete, but the Prefect server could not be told")
+    assert told.startswith("anoclust: board: the run is complete, but could not be reported to the Prefect server")
     assert "\n" not in told
     assert len(finished_runs(tmp_path)) == 1
 
@@ -119,7 +119,7 @@ def test_restarted_server_is_survived(start, server):
         server.start()
         code, _, _ = command.go_on()
         assert code == 0, command.told
-        assert not [line for line in paragraphs(command.told) if "is silent" not in line]
+        assert not [line for line in paragraphs(command.told) if "does not answer" not in line]
     server.wait()
     assert server.runs() == ["COMPLETED"]
 
@@ -138,10 +138,9 @@ def test_hanging_server(start, server, tmp_path):
         assert silence < LONGEST_SILENCE
         waiting, told = paragraphs(command.told)
     assert waiting == (
-        f"anoclust: the Prefect server at {server.url.removesuffix('/api')} is silent; waiting for it, but not longer "
-        "than 20 seconds"
+        f"anoclust: the Prefect server at {server.url.removesuffix('/api')} does not answer; waiting up to 20 seconds"
     )
-    assert f"the Prefect server at {server.url.removesuffix('/api')} answers no more" in told
+    assert f"the Prefect server at {server.url.removesuffix('/api')} has stopped answering" in told
     assert "unset PREFECT_API_URL" in told
     assert not finished_runs(tmp_path)
 
@@ -156,6 +155,6 @@ def test_server_killed_for_good_in_a_night(start, server, tmp_path):
         assert took < LONGEST_SILENCE + 10
         assert silence < LONGEST_SILENCE
         waiting, told = paragraphs(command.told)
-    assert "is silent; waiting for it" in waiting
+    assert "does not answer; waiting" in waiting
     assert told.startswith("anoclust: board 20")  # the night's date
-    assert f": failed: the Prefect server at {server.url.removesuffix('/api')} answers no more" in told
+    assert f": failed: the Prefect server at {server.url.removesuffix('/api')} has stopped answering" in told

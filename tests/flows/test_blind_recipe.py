@@ -236,9 +236,9 @@ def test_one_content_alone(tmp_path, checkpoint):
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"weights": "uniform"}, "anomaly maps of its own"),
+        ({"weights": "uniform"}, "its own anomaly maps"),
         ({"normals": "/somewhere"}, "takes no normals"),
-        ({"distance": "min_min"}, "compares no patches of two images"),
+        ({"distance": "min_min"}, "does not compare patches between images"),
     ],
 )
 def test_settings_of_the_other_recipe(checkpoint, settings, why):

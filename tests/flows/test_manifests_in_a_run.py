@@ -58,7 +58,8 @@ def test_bad_rows_change_no_cluster_and_are_told(folder, tmp_path, checkpoint):
     told = progress.outcome_lines(outcome)
     assert told.count("No such file") == 1
     assert (
-        f"4 files could not be used; the report says which and why\n    {once}\n    line 6, teil/000.png: holds" in told
+        f"4 files could not be used; see the report for which and why\n    {once}\n    line 6, teil/000.png: holds"
+        in told
     )
     assert "\n    line 5, xxx" in told
     html = (run_folder(outcome) / "report.html").read_text(encoding="utf-8")

@@ -137,5 +137,5 @@ def test_it_says_so_without_a_terminal(capsys):
         bars("", "settle", 0, 2)
         bars("", "settle", 1, 2)
     assert capsys.readouterr().err.splitlines() == [
-        "files were changed just now; waiting until they have settled, seconds: 2"
+        "files were changed just now; waiting until no more changes come, seconds: 2"
     ]

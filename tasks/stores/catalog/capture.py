@@ -125,8 +125,8 @@ def _parse(text: str) -> CaptureRule:
     if text == "file":
         return CaptureRule("file")
     raise ConfigError(
-        f"expected path:PATTERN, column:NAME, exif or file as the source of capture times, found {text!r}; "
-        "path:%Y-%m-%d reads the day from a folder's name"
+        f"expected path:PATTERN, column:NAME, exif or file as the source of capture times, found {text!r}; for "
+        "example, path:%Y-%m-%d reads the day from a folder's name"
     )
 
 

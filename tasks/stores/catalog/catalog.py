@@ -130,8 +130,8 @@ class Catalog:
             except standing.OvertakenError:
                 continue
         raise BusyError(
-            f"clusters of {category} were changed {ATTEMPTS} times while a night was to be recorded; wait until "
-            "whoever decides about them is done, and run the same command again"
+            f"clusters of {category} were changed {ATTEMPTS} times while a night was to be recorded; wait until those "
+            "changes are done, and run the same command again"
         )
 
     # -- images and nights ------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def merge(session: Session, category: str, named: Sequence[str], into: str, *, w
     for name in named:
         cluster = _living(session, category, name)
         if cluster is target:
-            raise ConfigError(f"{name} and {into} are one cluster; name another one to merge it with")
+            raise ConfigError(f"{name} and {into} are the same cluster; name a different one")
         before = {"state": cluster.state, "merged_into": cluster.merged_into}
         cluster.state, cluster.merged_into = "merged", target.cluster
         _note(session, cluster, "merge", who, when, before, {"state": "merged", "merged_into": target.cluster})
@@ -91,11 +91,11 @@ def undo(session: Session, category: str, number: int | None, *, who: str, when:
     decision = next((one for one in standing if number in {None, one.number}), None)
     if decision is None:
         which = "no decision" if number is None else f"no decision {number} by a person"
-        raise ConfigError(f"there is {which} to take back in {category}; `anoclust clusters history` lists them")
+        raise ConfigError(f"there is {which} to undo in {category}; `anoclust clusters history` lists them")
     touched = {decision.cluster, decision.after.get("cluster")}
     later = [one.number for one in standing if one.number > decision.number and one.cluster in touched]
     if later:
-        raise ConfigError(f"decision {max(later)} came after {decision.number}; take that one back first")
+        raise ConfigError(f"decision {max(later)} came after {decision.number}; undo it first")
     cluster = clusters.find(session, category, decision.cluster)
     if decision.kind == "split":
         _reunite(session, category, decision)
@@ -134,7 +134,7 @@ def _living(session: Session, category: str, named: str) -> Cluster:
     cluster = clusters.find(session, category, named)
     if cluster.state == "merged":
         raise ConfigError(
-            f"{cluster.cluster} was merged into {cluster.merged_into}; name that one, or take the merge back"
+            f"{cluster.cluster} was merged into {cluster.merged_into}; name that cluster, or undo the merge"
         )
     if cluster.state == "retired":
         raise ConfigError(f"{cluster.cluster} is retired; `anoclust clusters list {category}` lists the others")
@@ -144,12 +144,13 @@ def _living(session: Session, category: str, named: str) -> Cluster:
 def _check_name(session: Session, cluster: Cluster, name: str) -> None:
     if len(name) > MAX_NAME or not name.isprintable() or fresh_ids([name], 1) != ["c1"]:
         raise ConfigError(
-            f"expected a name of at most {MAX_NAME} characters that is no identity like c7, found {name[:MAX_NAME]!r}"
+            f"expected a name of at most {MAX_NAME} characters that is not an identity such as c7, found "
+            f"{name[:MAX_NAME]!r}"
         )
     query = select(Cluster).where(Cluster.category == cluster.category, Cluster.name == name)
     others = [one for one in session.scalars(query) if one is not cluster and clusters.is_living(one)]
     if name and others:
-        raise ConfigError(f"{others[0].cluster} is named {name} already; merge the two, or take another name")
+        raise ConfigError(f"{others[0].cluster} already has the name {name}; merge the two, or choose another name")
 
 
 def _note(

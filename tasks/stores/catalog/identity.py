@@ -144,8 +144,8 @@ def read_marker(layout: StoreLayout) -> Marker | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LostCatalogError(
-            f"{path} says which catalog the store has, and cannot be read ({error}); put a copy from a backup in its "
-            f"place, or run `anoclust store rebuild-catalog --store {layout.root}`, which writes it again"
+            f"{path} says which catalog the store has, and cannot be read ({error}); restore it from a backup, or run "
+            f"`anoclust store rebuild-catalog --store {layout.root}`, which writes it again"
         ) from error
 
 
@@ -287,9 +287,9 @@ def lost(layout: StoreLayout, what: str) -> LostCatalogError:
     """Say what is wrong with the catalog of a store, and what can be done."""
     root = layout.root
     return LostCatalogError(
-        f"{what}; put a copy of it from a backup in its place, or make it again from the store's journal and nights "
-        f"with `anoclust store rebuild-catalog --store {root}`, or start over on purpose with `anoclust nightly DATA "
-        f"--store {root} --new-catalog`, which keeps the old nights aside"
+        f"{what}; restore it from a backup, or rebuild it from the store's journal and nights with `anoclust store "
+        f"rebuild-catalog --store {root}`, or start over with `anoclust nightly DATA --store {root} --new-catalog`, "
+        "which keeps the old nights aside"
     )
 
 

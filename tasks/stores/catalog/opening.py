@@ -127,9 +127,9 @@ def told_as_ours(engine: Engine) -> Iterator[None]:
         told = _first_line(error, engine.url)
         if isinstance(error, OperationalError):
             if "lock timeout" in str(error.orig):
-                raise BusyError(f"somebody else is writing to the catalog {place}; try again in a moment") from error
+                raise BusyError(f"another process is writing to the catalog {place}; try again in a moment") from error
             raise StoreError(
-                f"the catalog {place} cannot be used: {told}; see that it can be reached and written"
+                f"the catalog {place} cannot be used: {told}; check that it can be reached and written"
             ) from error
         raise StoreError(f"the catalog {place} refused: {told}") from error
     except StatementError as error:
@@ -152,14 +152,14 @@ def file_of(where: Path | str) -> Path | None:
 def _of_sqlite(error: sqlite3.Error, place: str) -> AnoclustError:
     kind = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest says which of a kind
     if kind in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return BusyError(f"somebody else is writing to the catalog {place}; try again in a moment")
+        return BusyError(f"another process is writing to the catalog {place}; try again in a moment")
     if kind == sqlite3.SQLITE_READONLY:
         return StoreError(
             f"the catalog {place} can only be read here: the file, its folder or its disk is read-only; run the "
             "command where it can be written"
         )
     if kind in _UNUSABLE:
-        return StoreError(f"the catalog {place} cannot be used: {error}; see that it can be reached and written")
+        return StoreError(f"the catalog {place} cannot be used: {error}; check that it can be reached and written")
     if isinstance(error, sqlite3.IntegrityError):
         return StoreError(f"the catalog {place} refused: {error}")
     return damaged(place, str(error))
@@ -168,8 +168,8 @@ def _of_sqlite(error: sqlite3.Error, place: str) -> AnoclustError:
 def damaged(place: str, what: str) -> DamagedCatalogError:
     """Say that a catalog is damaged, and what to do."""
     return DamagedCatalogError(
-        f"the catalog {place} is damaged: {what}; put a copy from a backup in its place, or make it again with "
-        "`anoclust store rebuild-catalog`"
+        f"the catalog {place} is damaged: {what}; restore it from a backup, or rebuild it with `anoclust store "
+        "rebuild-catalog`"
     )
 
 
@@ -306,8 +306,8 @@ def _refuse_read_only(engine: Engine) -> None:
     """
     if engine.dialect.name == "sqlite" and is_read_only(Path(str(engine.url.database))):
         raise StoreError(
-            f"the catalog {shown(engine.url)} is of an older version of Anoclust, and can only be read here; run "
-            "`anoclust status` once where the store can be written: that brings the catalog up to date"
+            f"the catalog {shown(engine.url)} is from an older version of Anoclust, and can only be read here; run "
+            "`anoclust status` once where the store can be written, to update the catalog"
         )
 
 
@@ -323,8 +323,8 @@ def is_current(connection: Connection) -> bool:
     found, head = MigrationContext.configure(connection).get_current_revision(), script.get_current_head()
     if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
         raise StoreError(
-            f"the catalog {shown(connection.engine.url)} is of a newer version of Anoclust (its tables are {found}, "
-            f"this one knows {head}); upgrade Anoclust, the catalog is left as it is"
+            f"the catalog {shown(connection.engine.url)} is from a newer version of Anoclust (its tables are {found}, "
+            f"this one knows {head}); upgrade Anoclust; the catalog was not changed"
         )
     return found == head
 

@@ -150,12 +150,12 @@ def start_over(layout: StoreLayout, where: Path | str) -> Path | None:
         if not found.is_there:
             return None
         raise ConfigError(
-            f"--new-catalog starts over where a catalog is lost; the catalog of {layout.root} is there: leave the flag "
-            "out, or give another --store"
+            f"--new-catalog starts over after a catalog is lost, but the catalog of {layout.root} exists; omit the "
+            "flag, or give another --store"
         )
     if file is not None and file != layout.catalog and file.is_file():
         raise ConfigError(
-            f"--new-catalog does not touch {file}, which lies outside of {layout.root}; move it away, or name another "
+            f"--new-catalog does not touch {file}, because it is outside {layout.root}; move it away, or name another "
             "file with --catalog"
         )
     for path in (layout.root / "nights", layout.identity.parent, *_files(layout.catalog)):

@@ -49,7 +49,7 @@ def check_unchanged(session: Session, category: str, found: Standing) -> None:
         If somebody did.
     """
     if revision(session, category) != found.revision:
-        raise OvertakenError(f"somebody changed clusters of {category} meanwhile; try again in a moment")
+        raise OvertakenError(f"somebody else changed clusters of {category} at the same time; try again in a moment")
 
 
 def revision(session: Session, category: str) -> tuple[Any, ...]:

@@ -131,7 +131,7 @@ def collect(
     for folder in inventory.category_folders(layout):
         category = inventory.category_name(layout, folder)
         if safe_name(category) != folder:  # a very long name whose runs are gone
-            notes.append(f"{folder} was passed over: its category, whose lock is needed, is not known")
+            notes.append(f"{folder} was skipped: its category is unknown, and so is the lock to take")
             continue
         try:
             lock = nullcontext() if dry_run else category_lock(layout, category, wait_seconds=wait_seconds)
@@ -140,7 +140,7 @@ def collect(
                 if not dry_run:
                     remove(layout, removals)
         except BusyError as error:
-            notes.append(f"{category} was passed over: {error}")
+            notes.append(f"{category} was skipped: {error}")
             continue
         removed += removals
         notes += why
@@ -185,7 +185,7 @@ def removable(
     if needed.unknown is None:
         going += _unneeded(layout, folder, needed)
     else:
-        notes.append(f"{category}: {needed.unknown}; nothing but old runs and leftovers is removed there")
+        notes.append(f"{category}: {needed.unknown}; only old runs and leftovers are removed there")
     for kind in inventory.ARRAYS:
         unsealed = (path for path in inventory.array_folders(layout, kind, folder) if not arrays.is_complete(path))
         going += [(LEFTOVERS, path) for path in unsealed]
@@ -277,7 +277,7 @@ def _needed_by(layout: StoreLayout, folder: str, staying: list[Path], before: da
     try:
         frozen = pinned(layout, layout.root / "nights" / folder)
     except StoreError as error:
-        needed.unknown = f"what its nights are assigned to is not known ({error})"
+        needed.unknown = f"it is unknown what its nights are assigned to ({error})"
         return needed
     if frozen is not None:
         needed.keys.update(frozen["keys"].values())
@@ -288,7 +288,7 @@ def _needed_by(layout: StoreLayout, folder: str, staying: list[Path], before: da
             parts = parts_of(layout, runs.read_summary(run))
             images = {image.sha256 for image in load_manifest(parts.manifest).images}
         except (StoreError, OSError, ValueError, KeyError, TypeError) as error:
-            needed.unknown = f"what run {run.name} is made of is not known ({error})"
+            needed.unknown = f"it is unknown what run {run.name} is made of ({error})"
             return needed
         needed.keys.update(parts.keys.values())
         needed.manifests.add(parts.manifest.name)

@@ -76,7 +76,7 @@ def chosen_runs(layout: StoreLayout, category: str | None, run_id: str | None) -
         If there is no run.
     """
     if run_id is not None and category is None:
-        raise ConfigError("--run names a run of one category; name the category too")
+        raise ConfigError("--run selects a run of one category; name the category too")
     chosen = []
     for folder in inventory.chosen_folders(layout, [category] if category is not None else []):
         place = layout.root / "runs" / folder

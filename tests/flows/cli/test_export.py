@@ -199,7 +199,7 @@ def test_runs_of_another_version_are_refused(tmp_path: Path, finished: tuple[Pat
     shutil.copytree(run_folder(finished[1]), run)
     summary = {name: value for name, value in read_json(run / "summary.json").items() if name != "digest"}
     write_json(run / "summary.json", {**summary, "summary_version": 1})
-    with pytest.raises(StoreError, match="version 1, this Anoclust knows version 2; the same command again"):
+    with pytest.raises(StoreError, match="version 1, this Anoclust knows version 2; run the same command again"):
         export_maps(StoreLayout(finished[0] / "store"), run, tmp_path / "out")
     write_json(run / "summary.json", {**summary, "manifest": "../../x.json"})
     with pytest.raises(StoreError, match="names no parts of a store"):
@@ -239,7 +239,7 @@ def test_maps_never_become_images(finished: tuple[Path, CategoryOutcome], checkp
     arguments = ["run", data, "--store", finished[0] / "store", *flags(tiny_config(checkpoint))]
     result = anoclust(*arguments, "--export-maps", data / "maps")
     assert result.exit_code == 2
-    assert "where the next run would take maps for images" in result.stderr
+    assert "where the next run would take the maps for images" in result.stderr
     assert not (data / "maps").exists()
 
 

@@ -479,7 +479,7 @@ def test_a_run_of_another_version_keeps_everything(store: Store) -> None:
     write_json(path, {**summary, "summary_version": 1})
     collected = store.collect()
     assert {removal.kind for removal in collected.removals} == {"runs"}
-    assert "is made of is not known" in collected.notes[0]
+    assert "it is unknown what run " in collected.notes[0]
 
 
 def test_a_busy_category_is_passed_over(store: Store) -> None:
@@ -488,7 +488,7 @@ def test_a_busy_category_is_passed_over(store: Store) -> None:
     with category_lock(store.layout, CATEGORY):
         collected = store.collect()
     assert collected.removals == ()
-    assert f"{CATEGORY} was passed over" in collected.notes[0]
+    assert f"{CATEGORY} was skipped" in collected.notes[0]
     assert store.contents() == before
 
 

@@ -148,15 +148,15 @@ CASES = [
     Case("anoclust run board nut", 2, ("unexpected extra argument", "nut")),
     Case("anoclust run board --tau", 2, ("--tau", "requires an argument")),
     Case("anoclust run board --weights heat", 2, ("--weights takes", "rarity, uniform or maps:FOLDER", "found 'heat'")),
-    Case("anoclust run board --weights maps:nowhere", 3, ("--weights maps:nowhere names no folder",)),
+    Case("anoclust run board --weights maps:nowhere", 3, ("--weights maps:nowhere is not a folder",)),
     Case("anoclust run board --weights maps:.", 3, ("no image of board has a map", ".png.npy")),
     Case(
         "anoclust run board --linkage wrad", 2, ("--linkage takes", "ward, average, complete or single", "found 'wrad'")
     ),
     Case("anoclust run board --distance hausdorff", 2, ("--distance takes", "max_min_max", "found 'hausdorff'")),
     Case("anoclust run board --recipe blnd", 2, ("--recipe takes auto, sohn or blind", "found 'blnd'")),
-    Case("anoclust run board --recipe blind --weights uniform", 2, ("recipe blind makes anomaly maps of its own",)),
-    Case("anoclust run board --recipe blind --distance min_min", 2, ("recipe blind compares no patches",)),
+    Case("anoclust run board --recipe blind --weights uniform", 2, ("recipe blind makes its own anomaly maps",)),
+    Case("anoclust run board --recipe blind --distance min_min", 2, ("recipe blind does not compare patches",)),
     Case("anoclust run board --recipe blind --border 0.5", 2, ("--border takes a part from 0", "found '0.5'")),
     Case("anoclust run board --recipe blind --vae maybe", 2, ("--vae takes true or false", "found 'maybe'")),
     Case(
@@ -186,13 +186,13 @@ CASES = [
     Case(
         "anoclust nightly board --catalog postgresql://127.0.0.1:9/x",
         4,
-        ("the catalog postgresql+psycopg://127.0.0.1:9/x cannot be used", "see that it can be reached"),
+        ("the catalog postgresql+psycopg://127.0.0.1:9/x cannot be used", "check that it can be reached"),
         varies=r"(?<=used: ).*(?=; see)",
     ),
     Case(
         "anoclust nightly board --as-of 2026-11-20",
         7,
-        ("another run of category board is going on", "--wait-seconds"),
+        ("another run of category board is in progress", "--wait-seconds"),
         during=another_run,
         said="while another run of it goes on",
         varies=r"\(process.*?\)",
@@ -226,7 +226,7 @@ CASES = [
     Case("anoclust clusters list", 2, ("missing argument 'category'", "`anoclust clusters list --help`")),
     Case("anoclust status", 4, ("is gone", "backup", "rebuild-catalog", "--new-catalog"), **lost_catalog()),
     Case("anoclust nightly board", 4, ("is gone", "backup", "rebuild-catalog", "--new-catalog"), **lost_catalog()),
-    Case("anoclust nightly board --new-catalog", 2, ("leave the flag out",), **nights_of_board()),
+    Case("anoclust nightly board --new-catalog", 2, ("omit the flag",), **nights_of_board()),
     Case("anoclust store rebuild-catalog", 4, ("no store at anoclust-store",)),
     Case("anoclust clusters list bord", 2, ("no nights of a category bord",), **nights_of_board()),
     Case("anoclust clusters show board c9", 2, ("there is no cluster c9 of board",), **nights_of_board()),
@@ -268,7 +268,7 @@ CASES = [
     Case("anoclust run board --normals golden", 2, ("--normals takes auto, none or a folder", "golden")),
     Case("anoclust run board --category bord", 2, ("no category bord in board", "board")),
     Case("anoclust run board --n-clusters 9", 2, ("--n-clusters 9", "board has only 4 images")),
-    Case("anoclust run board --export-maps board/maps", 2, ("is inside board", "name a folder elsewhere")),
+    Case("anoclust run board --export-maps board/maps", 2, ("is inside board", "name a folder outside it")),
     Case(
         "anoclust run board --backbone resnet_51",
         2,
@@ -381,7 +381,7 @@ CASES = [
     Case(
         "anoclust run board",
         7,
-        ("another run of category board is going on", "--wait-seconds"),
+        ("another run of category board is in progress", "--wait-seconds"),
         during=another_run,
         said="while another run of it goes on",
         varies=r"\(process.*?\)",
@@ -479,7 +479,7 @@ def _cell(text: str) -> str:
 
 def exit_codes() -> list[str]:
     """Rows of all exit codes, from the errors themselves."""
-    found = {0: "Everything went well.", UNEXPECTED: "Anoclust itself is at fault; `--debug` shows where."}
+    found = {0: "Everything went well.", UNEXPECTED: "Internal error: a bug in Anoclust; `--debug` shows where."}
     found[INTERRUPTED] = "Stopped with Ctrl-C; run the same command to resume."
     for error in vars(errors).values():
         if isinstance(error, type) and error.__module__ == errors.__name__ and "exit_code" in vars(error):

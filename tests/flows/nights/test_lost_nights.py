@@ -132,7 +132,7 @@ def test_nights_go_on_as_those_of_an_undisturbed_twin(in_a_file: Stream, tmp_pat
     assert told.exit_code == 0, told.output
     assert f"+{len(before['images']):,} images" in told.stdout
     assert f"{len(before['decisions']):,} decisions" in told.stdout
-    assert "not given back" not in told.stdout
+    assert "not restored" not in told.stdout
     assert rows(stream) == before
     again = typed(stream, "store", "rebuild-catalog")
     assert "has everything" in again.stdout
@@ -178,7 +178,7 @@ def test_starting_over_is_asked_for(in_a_file: Stream) -> None:
     stream = in_a_file
     fine = typed(stream, "nightly", stream.manifest, "--new-catalog")
     assert fine.exit_code == 2
-    assert "leave the flag out" in fine.stderr.replace("\n", " ")
+    assert "omit the flag" in fine.stderr.replace("\n", " ")
     lose(stream)
     done = typed(stream, "nightly", stream.manifest, "--as-of", day(1), "--new-catalog")
     assert done.exit_code == 0, done.output
@@ -206,7 +206,7 @@ def test_nights_of_before_the_journal_come_back_as_far_as_their_pages_tell(in_a_
     told = typed(stream, "store", "rebuild-catalog")
     assert told.exit_code == 0, told.output
     assert "the pages of 3 nights" in told.stdout
-    assert "not given back: board: notes, merges, splits" in told.stdout
+    assert "not restored: board: notes, merges, splits" in told.stdout
     after = rows(stream)
     for table, columns in (
         ("images", ("content", "path", "night", "label")),

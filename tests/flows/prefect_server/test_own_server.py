@@ -173,5 +173,5 @@ def test_server_that_died_is_started_again_for_the_next_category():
     with program(STARTED + USED + KILLED) as process:
         read_line(process)
         assert read_line(process).split() == ["200"]
-        assert "started for itself answers no more" in read_line(process)
+        assert "started for itself has stopped answering" in read_line(process)
         assert read_line(process).split() == ["200"]

@@ -14,7 +14,7 @@ from tasks.services import patience, prefect_server
 from tasks.services.prefect_server import Link, ServerGoneError, wait_for_events
 
 REQUEST = httpx.Request("POST", "http://me:hunter2@prefect.example:4200/api/flow_runs/")
-GONE = ServerGoneError("the Prefect server at http://x answers no more (ConnectError); see that it runs")
+GONE = ServerGoneError("the Prefect server at http://x has stopped answering (ConnectError); check that it runs")
 
 
 def answered(status: int) -> httpx.HTTPStatusError:
@@ -50,13 +50,13 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [
-        (hidden(GONE), ServerGoneError, "answers no more"),
-        (GONE, ServerGoneError, "answers no more"),
+        (hidden(GONE), ServerGoneError, "has stopped answering"),
+        (GONE, ServerGoneError, "has stopped answering"),
         (RuntimeError("Failed to reach API at http://x/api/"), ResourceError, "no Prefect server answers"),
         (httpx.ConnectError("refused"), ResourceError, "no Prefect server answers"),
         (answered(500), ResourceError, "at http://prefect.example:4200 answered with status 500"),
         (answered(407), ResourceError, "answered with status 407"),
-        (answered(401), ConfigError, "does not know us"),
+        (answered(401), ConfigError, "rejected the secret"),
         (DatasetError("no image"), DatasetError, "no image"),
     ],
 )
@@ -89,7 +89,7 @@ def test_result_that_is_complete_is_kept(error: Exception, capfd: pytest.Capture
     with telemetry.recording():
         assert kept_if_complete("cluster", "board: the run", flow) == "folder"
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("anoclust: board: the run is complete, but the Prefect server could not be told: ")
+    assert line.startswith("anoclust: board: the run is complete, but could not be reported to the Prefect server: ")
 
 
 def test_result_that_is_not_complete_is_none() -> None:

@@ -91,7 +91,7 @@ def test_digest_follows_contents_not_places(tmp_path):
 
 def test_missing_maps(tmp_path):
     """No folder, no map at all, one image without: each is told with the name that was looked for."""
-    with pytest.raises(DatasetError, match="names no folder"):
+    with pytest.raises(DatasetError, match="is not a folder"):
         maps_of(str(tmp_path / "none"), images("1.png"))
     with pytest.raises(DatasetError, match=r"for 1\.png it would be .*1\.png\.npy"):
         maps_of(str(tmp_path), images("1.png"))

@@ -204,7 +204,7 @@ def test_too_many_bad_files_names_the_commonest_reasons():
         check_enough(set_aside(9, *bad), max_bad_share=0.3)
     assert str(caught.value) == (
         "11 of the 20 files of category tile cannot be used, 55% where at most 30% may be: bad3.png and 4 more: the "
-        "file is empty; bad0.png and 2 more: is cut off; bad8.png: a; 2 for other reasons; mend or remove them, or "
+        "file is empty; bad0.png and 2 more: is cut off; bad8.png: a; 2 for other reasons; repair or remove them, or "
         "raise --max-bad-share"
     )
 

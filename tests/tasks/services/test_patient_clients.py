@@ -121,9 +121,11 @@ def test_server_that_goes_away(stub, asker, capfd):
     stub.down()
     message, took = seconds_until_gone(asker, stub.url)
     assert PATIENCE <= took < PATIENCE + 2
-    assert message.startswith(f"the Prefect server at {stub.url.removesuffix('/api')} answers no more (ConnectError: ")
+    assert message.startswith(
+        f"the Prefect server at {stub.url.removesuffix('/api')} has stopped answering (ConnectError: "
+    )
     assert "unset PREFECT_API_URL" in message
-    assert capfd.readouterr().err.count("is silent; waiting for it") == 1
+    assert capfd.readouterr().err.count("does not answer; waiting") == 1
     _, took = seconds_until_gone(asker, stub.url)
     assert took < 1
 
@@ -156,9 +158,9 @@ def test_hanging_server(stub, asker, capfd):
     assert asker(stub.url) == 200
     stub.delay = lambda _: 60.0
     message, took = seconds_until_gone(asker, stub.url)
-    assert "answers no more (ReadTimeout" in message
+    assert "has stopped answering (ReadTimeout" in message
     assert PATIENCE <= took < PATIENCE + 2
-    assert "is silent; waiting for it" in capfd.readouterr().err
+    assert "does not answer; waiting" in capfd.readouterr().err
 
 
 def test_slow_answer_of_a_living_server(stub, monkeypatch):
@@ -197,7 +199,7 @@ def test_own_server_that_has_died(stub, link):
     link.has_died = lambda: True
     message, took = seconds_until_gone(ask, stub.url)
     assert took < 1
-    assert message.startswith("the Prefect server that this command started for itself answers no more")
+    assert message.startswith("the Prefect server that this command started for itself has stopped answering")
 
 
 def test_no_password_is_told(stub):
@@ -237,10 +239,10 @@ async def _nothing(*_: object) -> None:
 def test_what_is_complete_stays_complete(capfd):
     """A server that does not take a result's artifacts is told in one line; a fault of ours is not hidden."""
     with complete_anyway("board: the run"):
-        raise ServerGoneError("the Prefect server at http://x answers no more (ConnectError); start it")
+        raise ServerGoneError("the Prefect server at http://x has stopped answering (ConnectError); start it")
     assert capfd.readouterr().err == (
-        "anoclust: board: the run is complete, but the Prefect server could not be told: the Prefect server at "
-        "http://x answers no more (ConnectError)\n"
+        "anoclust: board: the run is complete, but could not be reported to the Prefect server: the Prefect server at "
+        "http://x has stopped answering (ConnectError)\n"
     )
     with pytest.raises(TypeError), complete_anyway("board: the run"):
         raise TypeError("a fault")

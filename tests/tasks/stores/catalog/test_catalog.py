@@ -397,5 +397,5 @@ def test_a_writer_that_never_ends_is_told(where: Path | str) -> None:
     """Who waits for too long gets an error that says what for."""
     with Catalog.open(where) as first, Catalog.open(where, busy_seconds=0.2) as second:
         first.record_images("tile", [image("a")])
-        with first._writing("tile"), pytest.raises(BusyError, match="somebody else is writing"):
+        with first._writing("tile"), pytest.raises(BusyError, match="another process is writing"):
             second.record_images("tile", [image("b")])

@@ -45,7 +45,9 @@ def test_database_that_goes_away_in_a_transaction(
 
         hook = "commit" if moment == "commit" else "before_cursor_execute"
         event.listen(catalog._engine, hook, cut)
-        with pytest.raises(StoreError, match=r"the catalog postgresql.* cannot be used: .*see that it can be reached"):
+        with pytest.raises(
+            StoreError, match=r"the catalog postgresql.* cannot be used: .*check that it can be reached"
+        ):
             catalog.conclude_night(NIGHT)
         event.remove(catalog._engine, hook, cut)
         assert catalog.night("tile", NIGHT.night) is None
@@ -59,6 +61,6 @@ def test_server_that_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "CONNECT_SECONDS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
-        with pytest.raises(StoreError, match="see that it can be reached"):
+        with pytest.raises(StoreError, match="check that it can be reached"):
             Catalog.open(f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/anoclust")
         assert time.monotonic() - began < 30
