@@ -231,7 +231,7 @@ class BlindConfig(_Section):
     variant
         ``program`` follows the authors' published program, ``paper`` the text where the two differ.
     vae
-        Look for anomalies in what a VAE cannot redraw; without it in the features themselves.
+        Look for anomalies in what a VAE cannot reconstruct; without it in the features themselves.
     contrastive
         Train a projection head that pulls kinds of anomalies apart; without it features are pooled as they are.
     threshold

@@ -364,8 +364,8 @@ def _plan_tile(bags: tuple[int, ...], others: tuple[int, ...], *, free: int | No
         if always + pair > usable:
             raise ResourceError(
                 f"comparing {n_bags} with {n_others} images needs {readable_bytes(always + pair)} on the GPU; of "
-                f"{readable_bytes(free)} that are free {readable_bytes(usable)} may be used; end what else runs there, "
-                "lower --image-size, or take --device cpu"
+                f"{readable_bytes(free)} that are free, {readable_bytes(usable)} may be used; stop other programs on "
+                "the GPU, lower --image-size, or use --device cpu"
             )
         pairs = min(pairs, (usable - always) // pair)
     columns = max(1, min(n_others, isqrt(pairs)))

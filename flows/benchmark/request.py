@@ -198,7 +198,9 @@ def check_request(request: BenchmarkRequest) -> None:
             if number not in known:
                 raise ConfigError(f"{kind} takes one of {', '.join(known)}; found {number!r}")
     if request.n_subsets < 2:
-        raise ConfigError(f"--subsets takes a number from 2, for a standard error; found {request.n_subsets}")
+        raise ConfigError(
+            f"--subsets takes a whole number from 2, to estimate a standard error; found {request.n_subsets}"
+        )
 
 
 def measure_key(experiment: str, **parts: object) -> str:

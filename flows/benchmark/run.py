@@ -132,7 +132,7 @@ def _listed(
         )
         for manifest in listed:
             if manifest.category in found:
-                raise DatasetError(f"category {manifest.category} is in two of the data sets; rename one of them")
+                raise DatasetError(f"category {manifest.category} is in two of the data sets; rename one of the two")
             found[manifest.category] = manifest
     return list(found.values())
 
@@ -169,7 +169,7 @@ def _check_labels(manifest: DatasetManifest) -> None:
     if without:
         raise DatasetError(
             f"the benchmark needs a label for every image; {len(without)} of category {manifest.category} have none "
-            f"(first: {without[0]}): give a manifest with the column label, or the layout CATEGORY/test/LABEL"
+            f"(first: {without[0]}); give a manifest with the column label, or use the layout CATEGORY/test/LABEL"
         )
 
 

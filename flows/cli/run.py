@@ -128,7 +128,7 @@ def demo(
         settings = resolve({"store": store}, file=config, overrides={"data.settle_seconds": 0})
         make_demo(out, seed)
         _cluster(out, settings, [], maps=None, as_json=False, debug=debug)
-        typer.echo("\nNext: open a report in a browser, then try your own images: anoclust run FOLDER")
+        typer.echo("\nNext: open a report in a browser, then cluster your own images: anoclust run FOLDER")
 
 
 def _cluster(
@@ -196,10 +196,10 @@ def _write_maps(outcome: CategoryOutcome, run: Path, store: Path, maps: Path, ba
     try:
         return maps_line(outcome.category, export_maps(StoreLayout(store.absolute()), run, maps, progress=progress))
     except (StoreError, OSError) as error:
-        raise StoreError(f"the run {run} is finished, but its maps are not written: {error}") from error
+        raise StoreError(f"the run {run} is finished, but its maps could not be written: {error}") from error
 
 
 def maps_line(category: str, made: ExportedMaps) -> str:
     """Where the maps of a category are, and how many show no image."""
-    lonely = f", {made.n_without_source:,} without their image, which is gone" if made.n_without_source else ""
+    lonely = f", {made.n_without_source:,} without their image, because it is gone" if made.n_without_source else ""
     return f"{category}: maps of {made.n_images:,} images{lonely}\n  {made.folder}"

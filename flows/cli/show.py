@@ -53,4 +53,4 @@ def show(
                 typer.echo(run_lines(run))
         damage = list(dict.fromkeys(run.error for run in found if run.error is not None))
         if damage:
-            raise StoreError(f"{len(damage):,} of the files that tell of these runs cannot be read: {damage[0]}")
+            raise StoreError(f"{len(damage):,} of the files that describe these runs cannot be read: {damage[0]}")

@@ -83,11 +83,7 @@ def check(
             counts = ", ".join(
                 f"{len(found):,} {kind}" for kind, found in checked.by_kind.items() if not found[0].is_harmless
             )
-            fail(
-                StoreError(
-                    f"{len(damage):,} of what {layout.root} holds is damaged or missing ({counts}), see above ({read})"
-                )
-            )
+            fail(StoreError(f"damaged or missing in {layout.root}: {len(damage):,} ({counts}), see above ({read})"))
         if not as_json:
             typer.echo(f"all {read} fine in {layout.root}")
 

@@ -30,7 +30,7 @@ def nights_between(first: date, last: date) -> list[date]:
     ['2026-01-31', '2026-02-01']
     """
     if last < first:
-        raise ConfigError(f"--from {first} is after --to {last}; name the first night first")
+        raise ConfigError(f"--from {first} is after --to {last}; give the earlier night to --from")
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 

@@ -140,7 +140,7 @@ def why_refused(scope: Mapping[str, Any]) -> str | None:
     if len(hosts) != 1 or _name_of(hosts[0]) not in NAMES:
         return f"This server is not called {' '.join(hosts) or 'nothing'}."
     if any(origin != f"http://{hosts[0]}" for origin in origins):
-        return "This server answers no page of another address."
+        return "This server does not answer pages of other addresses."
     if scope["path"].rstrip("/").startswith(_UNUSED):
         return "This page is closed."
     return None

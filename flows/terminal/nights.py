@@ -86,7 +86,7 @@ def history_lines(found: Sequence[DecisionFact]) -> list[str]:
     """One line for each thing that happened to clusters."""
     return [
         f"{one.number:>5}  {one.when:%Y-%m-%d %H:%M} UTC  {one.cluster:<6} {one.kind:<10} {one.who}"
-        f"{_told(one.after)}{' (taken back)' if one.undone else ''}"
+        f"{_told(one.after)}{' (undone)' if one.undone else ''}"
         for one in found
     ]
 

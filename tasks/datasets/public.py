@@ -271,12 +271,12 @@ def _leaf_table(file: Path) -> pd.DataFrame:
         table = pd.read_csv(file, dtype={"id": str})
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"expected a CSV table at {file}, found none that can be read ({error}); fetch it again"
+            f"expected a CSV table at {file}, found none that can be read ({error}); download it again"
         ) from error
     missing = [column for column in needed if column not in table.columns]
     if missing:
         raise DatasetError(
-            f"expected the columns {', '.join(needed)} in {file}, found no {', '.join(missing)}; fetch it again"
+            f"expected the columns {', '.join(needed)} in {file}, found no {', '.join(missing)}; download it again"
         )
     repeated = table["id"][table["id"].duplicated()].astype(str).tolist()
     if repeated:

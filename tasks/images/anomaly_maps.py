@@ -152,7 +152,9 @@ def read_map(folder: str, image: ImageRecord, files: Mapping[str, Path]) -> NDAr
     """
     path = image.path
     if path not in files:
-        raise DatasetError(f"{path} has no map in {folder}; every clustered image needs one, or leave the image out")
+        raise DatasetError(
+            f"{path} has no map in {folder}; every clustered image needs one: add it, or leave the image out"
+        )
     file = files[path]
     try:
         values = np.load(file, allow_pickle=False) if file.suffix == ".npy" else _read_picture(file)
@@ -161,7 +163,7 @@ def read_map(folder: str, image: ImageRecord, files: Mapping[str, Path]) -> NDAr
     if values.ndim != 2 or values.size == 0:
         raise DatasetError(f"the map {file} has shape {values.shape}; a map has one number a pixel, (height, width)")
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        raise DatasetError(f"the map {file} holds something else than finite numbers ({values.dtype})")
+        raise DatasetError(f"the map {file} holds values that are not finite numbers ({values.dtype})")
     return laid_like(np.asarray(values), image.file, f"the map {file}", is_upright=_is_exported(folder, file))
 
 
@@ -196,7 +198,8 @@ def laid_like(values: NDArray[Any], picture: str, what: str, *, is_upright: bool
         seen = geometry.upright
         raise DatasetError(
             f"{what} has {shape[0]} rows and {shape[1]} columns, its picture {picture} has {seen[0]} rows and "
-            f"{seen[1]} columns: it fits only turned, and no EXIF orientation says which way; turn it like the picture"
+            f"{seen[1]} columns: it fits only if rotated, and no EXIF orientation says which way; rotate it like the "
+            "picture"
         )
     return values if fits_upright and not fits_stored else turned(values, geometry.orientation)
 

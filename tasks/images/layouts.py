@@ -63,7 +63,7 @@ def read_folder(walk: Walk, data: Path, *, may_be_empty: bool) -> list[Candidate
     elif stray and any(_is_mvtec(folder) for folder in folders):
         raise DatasetError(
             f"{data} holds folders in the MVTec layout and {len(stray)} images beside them "
-            f"({one_line(stray[0].name)}); move the images into a folder of their own, or give one of the folders"
+            f"({one_line(stray[0].name)}); move the images into their own folder, or give one of the folders"
         )
     elif stray:
         found = read_flat(walk, root, name)

@@ -274,14 +274,14 @@ def check_enough(manifest: DatasetManifest, *, max_bad_share: float) -> None:
     if manifest.deferred and manifest.n_total == len(manifest.deferred):
         hint = ", or with --settle-seconds 0" if any(MAY_BE_WRITTEN in d.reason for d in manifest.deferred) else ""
         raise DatasetError(
-            f"all {manifest.n_total} images of category {category} are left to the next run "
+            f"all {manifest.n_total} images of category {category} are left for the next run "
             f"({_commonest(manifest.deferred)}); run again in a moment{hint}"
         )
     told = [
         f"{len(entries)} {what} ({_commonest(entries)})"
         for entries, what in (
             (manifest.quarantine, "could not be used"),
-            (manifest.deferred, "are left to the next run"),
+            (manifest.deferred, "are left for the next run"),
         )
         if entries
     ]
@@ -295,7 +295,7 @@ def check_enough(manifest: DatasetManifest, *, max_bad_share: float) -> None:
         others = ", ".join(f"{count} of split {split}" for split, count in splits.items() if split not in (None, TEST))
         reasons = [f"there are {others}: --splits all clusters them too"] if others else []
         raise DatasetError(
-            f"category {category} has {len(manifest.clustered)} usable images to cluster, at least 2 are needed"
+            f"category {category} has {len(manifest.clustered)} usable images to cluster, but at least 2 are needed"
             + "".join(f"; {reason}" for reason in (*reasons, *told))
         )
     if manifest.bad_share > max_bad_share:

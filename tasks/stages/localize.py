@@ -82,7 +82,7 @@ def _trained(
     if store.is_complete and state is not None:
         return state
     if state is not None:
-        get_run_logger().info("training goes on after %d of %d steps", state.step, variant.vae_steps)
+        get_run_logger().info("training resumes after %d of %d steps", state.step, variant.vae_steps)
     progress = Progress("train", category)
     with _all_cores():
         state = train_vae(

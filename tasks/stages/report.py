@@ -332,19 +332,21 @@ def _method_notes(config: RunConfig, localization: Mapping[str, float] | None) -
     """What is done in another way than usual."""
     found = []
     if localization is not None:
-        where = "what a VAE cannot redraw" if config.blind.vae else "the features of every image alone"
+        where = "what a VAE cannot reconstruct" if config.blind.vae else "the features of every image alone"
         found.append(f"Anomaly maps are made from {where} (recipe blind); scores are in the unit of these maps.")
         if "threshold" in localization:
             share = localization["anomalous_share"]
             found.append(
                 f"{share:.2%} of all cells lie above the threshold {localization['threshold']:.4g} "
                 f"({config.blind.threshold})"
-                + ("." if share else ": none is anomalous, so that descriptors were pooled without a head.")
+                + ("." if share else ": none is anomalous, so descriptors were pooled without a head.")
             )
         if config.blind.border:
-            found.append(f"A border of {config.blind.border:.1%} of each side is hidden: no defect is found there.")
+            found.append(
+                f"A border of {config.blind.border:.1%} of each side is ignored: no defect can be found there."
+            )
     if config.weigh.maps:
-        found.append(f"Patches are weighed by the anomaly maps in {config.weigh.maps}, not by rarity (--weights).")
+        found.append(f"Patches are weighted by the anomaly maps in {config.weigh.maps}, not by rarity (--weights).")
     if config.weigh.weights == "uniform":
         found.append("All patches of an image have the same weight (--weights uniform).")
     if config.group.distance != "weighted_average":
@@ -395,7 +397,7 @@ def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
         if scores
         else "No labels, no scores.",
         *([f"**{len(record.quarantine)} images could not be used.**"] if record.quarantine else []),
-        *([f"{len(record.deferred)} images are left to the next run."] if record.deferred else []),
+        *([f"{len(record.deferred)} images are left for the next run."] if record.deferred else []),
         "| cluster | images |\n|---|---|\n" + "\n".join(f"| {cluster} | {size} |" for cluster, size in sizes.items()),
     ]
     create_markdown_artifact(

@@ -23,8 +23,8 @@ HARMLESS: Final = frozenset({LEFTOVER, UNUSED, PUT_ASIDE})
 """Kinds that no result depends on."""
 
 REBUILT: Final = "the next run that needs it puts it aside and computes it again"
-SWEPT: Final = "a run that was killed, or still goes on, left it; the next run of the category removes it"
-COLLECTED: Final = "a run that was killed, or still goes on, left it; `anoclust store gc` removes it in time"
+SWEPT: Final = "left by a run that was killed or is still running; the next run of the category removes it"
+COLLECTED: Final = "left by a run that was killed or is still running; `anoclust store gc` removes it in time"
 GONE_ROUND: Final = "it is computed again where it is needed; `anoclust store gc` removes it in time"
 KEPT: Final = "a run has put it aside and computed it again; `anoclust store gc` removes it in time"
 

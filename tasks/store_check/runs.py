@@ -21,7 +21,7 @@ _RUN_AGAIN: Final = "delete the run's folder, and run the same command to make i
 _WRITTEN_AGAIN: Final = "the next run of the category writes it again"
 _PINNED_AGAIN: Final = "the next night of the category writes it again"
 _FOR_READING: Final = (
-    "nothing depends on it; `anoclust nightly --as-of` writes those since the last re-clustering again"
+    "nothing depends on it; `anoclust nightly --as-of` writes the nights since the last re-clustering again"
 )
 _RECLUSTERED: Final = "the next night re-clusters everything"
 
@@ -80,9 +80,9 @@ def _spoiled(run: Path, summary: Mapping[str, Any], n_images: int) -> list[tuple
         if not is_whole_page(run / runs.REPORT):
             found.append((runs.REPORT, "is cut off"))
         if _count_rows(run / runs.ASSIGNMENTS_CSV) != n_images:
-            found.append((runs.ASSIGNMENTS_CSV, f"has not the {n_images} rows of its summary"))
+            found.append((runs.ASSIGNMENTS_CSV, f"does not have the {n_images} rows of its summary"))
         if _count_parquet_rows(run / runs.ASSIGNMENTS_PARQUET) != n_images:
-            found.append((runs.ASSIGNMENTS_PARQUET, f"has not the {n_images} rows of its summary"))
+            found.append((runs.ASSIGNMENTS_PARQUET, f"does not have the {n_images} rows of its summary"))
     return found
 
 
@@ -123,7 +123,7 @@ def check_nights(layout: StoreLayout, category: str) -> list[Finding]:
         *found,
         *(
             finding(
-                layout, folder, f"goes on from {path.relative_to(layout.root)}, which is gone", _RECLUSTERED, MISSING
+                layout, folder, f"continues from {path.relative_to(layout.root)}, which is gone", _RECLUSTERED, MISSING
             )
             for path in lost
         ),

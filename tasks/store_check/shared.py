@@ -45,7 +45,7 @@ def check_locks(layout: StoreLayout, categories: Collection[str]) -> list[Findin
     return [
         *_unreadable(layout, _of(folder, categories), read_holder, "the next run of the category writes it again"),
         *(
-            finding(layout, path, "is no file to lock", "the next run of the category puts it aside")
+            finding(layout, path, "is not a file that can be locked", "the next run of the category puts it aside")
             for path in _of(folder, categories, ending=".lock")
             if not path.is_file()
         ),
@@ -86,7 +86,7 @@ def _spoiled_network(network: Path) -> dict[str, str]:
     found = {}
     model, features = network.with_suffix(".onnx"), network.with_suffix(".npz")
     if model.exists() and not (model.is_file() and model.stat().st_size):
-        found[model.name] = "is empty, or no file"
+        found[model.name] = "is empty, or is not a file"
     if features.exists():
         try:
             with told_as_damage(features), zipfile.ZipFile(features) as archive:

@@ -273,5 +273,7 @@ def feature_maps(
                 file.write(part.astype(STORED_DTYPE).tobytes())
             file.flush()
         except OSError as error:
-            raise StoreError(f"no room for {len(hashes):,} feature maps in {scratch} ({error}); free some") from error
+            raise StoreError(
+                f"no room for {len(hashes):,} feature maps in {scratch} ({error}); free some space"
+            ) from error
         yield mapped.transpose(0, 3, 1, 2)

@@ -266,7 +266,7 @@ def test_normals_that_are_being_written(tmp_path, checkpoint, monkeypatch):
         os.utime(path, (written - 60,) * 2)
     monkeypatch.setattr(file_check, "now", lambda: written)
     (outcome,) = run_data(data, tmp_path / "store", tiny_config(checkpoint, settle_seconds=2.0))
-    for words in ("none of the 2 normal images", "2 are left to the next run", "changed less than 2 s ago"):
+    for words in ("none of the 2 normal images", "2 are left for the next run", "changed less than 2 s ago"):
         assert words in str(outcome.error)
 
 

@@ -84,8 +84,8 @@ def test_run_from_images_to_report(data, tmp_path, checkpoint):
     assert 0 < summary["localization"]["anomalous_share"] < 1
     notes = " ".join(summary["notes"])
     assert "2 known normal images are left out" in notes
-    assert "what a VAE cannot redraw" in notes
-    assert "what a VAE cannot redraw" in (outcome.run / "report.html").read_text()
+    assert "what a VAE cannot reconstruct" in notes
+    assert "what a VAE cannot reconstruct" in (outcome.run / "report.html").read_text()
     found = stored(outcome, tmp_path / "store")
     np.testing.assert_allclose(found["weights"].sum(axis=1), 1, atol=1e-5)
     assert all(np.isfinite(values).all() for values in found.values())
@@ -199,7 +199,7 @@ def test_border_is_told(data, tmp_path, checkpoint):
     rarity = stored(outcome, tmp_path / "store")["rarity"].reshape(-1, 8, 8)
     assert (rarity[:, 0] == 0).all()
     assert (rarity[:, 1:-1, 1:-1] > 0).any()
-    assert "A border of 12.5% of each side is hidden" in " ".join(outcome.summary["notes"])
+    assert "A border of 12.5% of each side is ignored" in " ".join(outcome.summary["notes"])
 
 
 @pytest.mark.parametrize("kind", ["two images", "copies", "all normal", "no anomalous cell"])

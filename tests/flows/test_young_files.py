@@ -71,7 +71,7 @@ def test_how_long_is_waited(tmp_path, monkeypatch):
 
 
 def test_some_files_are_young(tmp_path, checkpoint, monkeypatch):
-    """Where only some are, nobody waits: they are left to the next run, as ever."""
+    """Where only some are, nobody waits: they are left for the next run, as ever."""
     data = flat_folder(tmp_path / "board", range(6))
     for number in range(5):
         os.utime(data / f"{number:03d}.png", (time.time() - 600,) * 2)

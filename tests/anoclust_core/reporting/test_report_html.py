@@ -202,7 +202,7 @@ def test_no_quarantine_no_alarm() -> None:
 def test_without_labels_the_page_says_that_no_scores_are_possible() -> None:
     """Missing labels give a sentence, not an empty table."""
     page = Page(render_report(example_report(labels=False)))
-    assert "no scores are possible" in page.all_text()
+    assert "so there are no scores" in page.all_text()
     assert "NMI" not in page.all_text()
 
 

@@ -162,7 +162,7 @@ def test_stopped_benchmark_goes_on(data, checkpoint, tmp_path, monkeypatch):
         ({"tables": ("6",)}, "--table takes one of 1, 2"),
         ({"figures": ("12",)}, "--figure takes one of 3, 4"),
         ({"protocol": "shon"}, "expected a protocol of sohn"),
-        ({"n_subsets": 1}, "--subsets takes a number from 2"),
+        ({"n_subsets": 1}, "--subsets takes a whole number from 2"),
     ],
 )
 def test_unknown_requests_are_refused(data, checkpoint, tmp_path, change, words):

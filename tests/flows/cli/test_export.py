@@ -249,7 +249,7 @@ def test_maps_that_cannot_be_written(tmp_path: Path, finished: tuple[Path, Categ
     arguments = ["run", finished[0] / "nut", "--store", finished[0] / "store", *flags(tiny_config(checkpoint))]
     result = anoclust(*arguments, "--export-maps", tmp_path / "file")
     assert result.exit_code == 4
-    assert "is finished, but its maps are not written" in result.stderr
+    assert "is finished, but its maps could not be written" in result.stderr
     assert "Traceback" not in result.output
 
 

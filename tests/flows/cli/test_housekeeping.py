@@ -568,7 +568,7 @@ def test_show_goes_on_past_a_damaged_run(store: Store) -> None:
     spoil_summary(store)
     shown = anoclust("show", "--store", store.root)
     assert shown.exit_code == 4
-    assert "1 of the files that tell of these runs cannot be read: " in shown.stderr
+    assert "1 of the files that describe these runs cannot be read: " in shown.stderr
     assert f"{store.runs[1].name}: " in shown.stdout
     assert shown.stdout.count("report.html") == 2
 

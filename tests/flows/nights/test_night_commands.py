@@ -87,7 +87,7 @@ def test_backfill_goes_through_nights_once(stream: Stream, typed: Typed) -> None
     assert len(stream.partition()) == 24
     backwards = typed("backfill", stream.manifest, "--from", day(3), "--to", day(1))
     assert backwards.exit_code == 2
-    assert "name the first night first" in backwards.stderr
+    assert "give the earlier night to --from" in backwards.stderr
 
 
 def test_status_tells_where_a_category_stands(stream: Stream, typed: Typed) -> None:
@@ -122,7 +122,7 @@ def test_clusters_are_named_merged_and_put_back(stream: Stream, typed: Typed) ->
     assert stream.partition()[path] == "c3"
     assert typed("clusters", "retire", CATEGORY, "c3").exit_code == 0
     told = typed("clusters", "history", CATEGORY).stdout
-    for word in ("rename", "kim", "merge", "taken back", "split", "retire", "born"):
+    for word in ("rename", "kim", "merge", "undone", "split", "retire", "born"):
         assert word in told
     wrong = typed("clusters", "rename", CATEGORY, "c9", "x")
     assert wrong.exit_code == 2

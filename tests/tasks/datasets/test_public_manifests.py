@@ -165,7 +165,7 @@ def test_broken_leaf_table_is_refused(leaves, rows, message):
 def test_unreadable_leaf_table_is_refused(leaves, text):
     """A table that is empty, malformed or lacks columns is refused with the way out."""
     (leaves / "dataset.csv").write_text(text)
-    with pytest.raises(DatasetError, match="fetch it again"):
+    with pytest.raises(DatasetError, match="download it again"):
         leaves_manifest(leaves)
 
 

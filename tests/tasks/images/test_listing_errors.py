@@ -220,7 +220,7 @@ def test_all_images_are_being_written():
 def test_too_few_images_while_others_are_being_written():
     """Too few images to cluster: what is bad and what is deferred is told apart."""
     with pytest.raises(
-        DatasetError, match=r"1 usable .*1 could not be used \(bad0.*2 are left to the next run \(late0"
+        DatasetError, match=r"1 usable .*1 could not be used \(bad0.*2 are left for the next run \(late0"
     ):
         check_enough(set_aside(1, "the file is empty", deferred=["changed"] * 2), max_bad_share=1)
 
