@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from anoclust_core.config import flatten
 from anoclust_core.errors import ConfigError
 from anoclust_core.records import SameReason, SetAside, by_reason
 from anoclust_core.reporting.contingency import contingency, trust_sentence
@@ -116,7 +117,7 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
             trust=trust_sentence(report.scores, report.trivial),
             dendrogram=_dendrogram(report),
             descriptor_map=_descriptor_map(report),
-            config=list(_flatten(report.config)),
+            config=list(flatten(report.config).items()),
             seconds=[(name, _score(value, 1)) for name, value in report.seconds.items()],
             work=[(name, f"{count:,}") for name, count in report.work.items()],
             css=Markup(_read("report.css")),  # noqa: S704 - files of this package
@@ -241,12 +242,3 @@ def _descriptor_map(report: RunReport) -> Markup | None:
     if len(report.images) < 2 or not np.isfinite(report.descriptors).all():
         return None
     return Markup(descriptor_map_svg(report.descriptors, [entry.cluster for entry in report.images]))  # noqa: S704
-
-
-def _flatten(mapping: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Pairs of dotted name and value, nested mappings unfolded."""
-    for name, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -42,7 +42,7 @@ def list_clusters(
     """Print the clusters of a category: identity, name, images, state, and when each was born."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import clusters_table
-        from flows.terminal.runs import print_table
+        from flows.terminal.tables import print_table
 
         found = [one for one in catalog.clusters(category) if everything or one.state in {"provisional", "confirmed"}]
         if as_json:
@@ -64,7 +64,7 @@ def show(
     """Print one cluster: its images, the surest first, their number night by night, and what happened to it."""
     with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import clusters_table, history_lines
-        from flows.terminal.runs import print_table
+        from flows.terminal.tables import print_table
 
         found = catalog.cluster(category, cluster)
         members = [fact for fact in catalog.assignments(category) if fact.cluster == found.cluster]

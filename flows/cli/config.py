@@ -28,7 +28,8 @@ def show(config: ConfigFile = None, as_json: Json = False, debug: Debug = False)
             rows = {name: {"value": value, "origin": settings.origins[name]} for name, value in values.items()}
             typer.echo(json.dumps(rows, indent=2))
             return
-        from flows.terminal.runs import print_table, settings_table
+        from flows.terminal.runs import settings_table
+        from flows.terminal.tables import print_table
 
         print_table(settings_table(values, settings.origins))
         typer.echo(

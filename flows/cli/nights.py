@@ -226,7 +226,7 @@ def status(
         from flows.nights.status import catalog_of, status_of
         from flows.settings import resolve
         from flows.terminal.nights import status_table
-        from flows.terminal.runs import print_table
+        from flows.terminal.tables import print_table
         from tasks.stores.layout import existing_store
 
         settings = resolve({"store": store, "night.catalog": catalog}, file=config)
@@ -293,7 +293,7 @@ def _collected(found: Iterable[NightOutcome], debug: bool) -> list[NightOutcome]
 def _print(outcomes: list[NightOutcome], as_json: bool) -> None:
     """Print what was done, and fail at the end if a category failed."""
     from flows.terminal.nights import night_lines, nights_table
-    from flows.terminal.runs import print_table
+    from flows.terminal.tables import print_table
 
     if as_json:
         typer.echo(json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False))

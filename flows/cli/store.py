@@ -25,7 +25,8 @@ app = typer.Typer(
 def size(store: Store = None, config: ConfigFile = None, as_json: Json = False, debug: Debug = False) -> None:
     """Print the bytes on disk of every category, by what they are for."""
     with Messages(debug):
-        from flows.terminal.runs import print_table, sizes_table
+        from flows.terminal.runs import sizes_table
+        from flows.terminal.tables import print_table
         from tasks.stores.upkeep.inventory import store_size
 
         found = store_size(_layout(_settings(store, config)))
@@ -56,7 +57,7 @@ def check(
 
         from anoclust_core.errors import StoreError
         from flows.terminal.progress import StageBars
-        from flows.terminal.runs import human_bytes
+        from flows.terminal.tables import human_bytes
         from tasks.store_check.store import check_store
 
         settings = _settings(store, config)
@@ -107,7 +108,8 @@ def gc(
     that are not Anoclust's are never touched.
     """
     with Messages(debug):
-        from flows.terminal.runs import human_bytes, print_table, removals_table
+        from flows.terminal.runs import removals_table
+        from flows.terminal.tables import human_bytes, print_table
         from tasks.stores.upkeep.collect import collect, parse_age
 
         age = parse_age(keep)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from flows.terminal.runs import aside_lines, short_path
+from flows.terminal.runs import aside_lines
+from flows.terminal.tables import new_table, short_path
 
 if TYPE_CHECKING:
     from flows.nights.run import NightOutcome
@@ -30,7 +30,7 @@ _COUNTED: Final = {
 
 def nights_table(outcomes: Sequence[NightOutcome]) -> Table:
     """One row a night and category: what came, and what became of it."""
-    table = _table("category", "night", **dict.fromkeys(_COUNTED.values(), "right"))
+    table = new_table("category", "night", *_COUNTED.values(), numbers=_COUNTED.values())
     for outcome in outcomes:
         if outcome.error is not None:
             table.add_row(escape(outcome.category), outcome.night.isoformat(), "failed")
@@ -63,7 +63,7 @@ def night_lines(outcome: NightOutcome) -> str:
 def status_table(found: Sequence[CategoryStatus]) -> Table:
     """One row a category."""
     numbers = ("images", "clusters", "provisional", "unknown", "unusable")
-    table = _table("category", "last night", **dict.fromkeys(numbers, "right"), clustered="left")
+    table = new_table("category", "last night", *numbers, "clustered", numbers=numbers)
     for one in found:
         night = "never" if one.last_night is None else one.last_night.isoformat()
         unfinished = "" if one.state in {None, "done"} else " (unfinished)"
@@ -75,7 +75,7 @@ def status_table(found: Sequence[CategoryStatus]) -> Table:
 
 def clusters_table(found: Sequence[ClusterFact]) -> Table:
     """One row a cluster."""
-    table = _table("cluster", "name", images="right", state="left", born="left", note="left")
+    table = new_table("cluster", "name", "images", "state", "born", "note", numbers=("images",))
     for one in found:
         state = one.state if one.merged_into is None else f"merged into {one.merged_into}"
         table.add_row(one.cluster, escape(one.name or ""), f"{one.n_images:,}", state, str(one.born), escape(one.note))
@@ -99,15 +99,6 @@ def _told(after: Any) -> str:
         shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
         parts.append(f"{name} {', '.join(map(str, shown)) if isinstance(shown, list) else shown}")
     return f"  {'; '.join(parts)}" if parts else ""
-
-
-def _table(*texts: str, **columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
-    for number, column in enumerate(texts):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")
-    for column, side in columns.items():
-        table.add_column(column, justify="right" if side == "right" else "left", overflow="fold")
-    return table
 
 
 def rebuilt_lines(found: Rebuilt, root: Path) -> list[str]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table
 
 from anoclust_core.records import SetAside, by_reason
+from flows.terminal.tables import human_bytes, new_table, short_path
 from tasks.images.folders import one_line
 from tasks.stores.runs import REPORT
 
@@ -26,22 +23,11 @@ if TYPE_CHECKING:
 _DEFAULT: Final = "default"
 _REASONS_TOLD: Final = 3
 """Most reasons of unusable files that are printed; the report has all."""
-_WIDEST: Final = 10_000
-_NUMBERS: Final = frozenset({"embeddings", "distances", "weights", "runs", "total", "number", "bytes"})
-
-
-def print_table(table: Table) -> None:
-    """Print a table, as wide as it needs where the output is no terminal: a script should not meet folded words."""
-    console = Console()
-    if not console.is_terminal:
-        needed = Measurement.get(console, console.options.update(width=_WIDEST), table).maximum
-        console = Console(width=max(console.width, needed))
-    console.print(table)
 
 
 def settings_table(values: Mapping[str, object], origins: Mapping[str, str]) -> Table:
     """Every setting, its value and where it came from; what is not the default stands out."""
-    table = _table("setting", "value", "from")
+    table = new_table("setting", "value", "from")
     for name, value in values.items():
         style = None if origins[name] == _DEFAULT else "bold"
         table.add_row(escape(name), escape(str(value)), escape(origins[name]), style=style)
@@ -50,10 +36,10 @@ def settings_table(values: Mapping[str, object], origins: Mapping[str, str]) -> 
 
 def sizes_table(size: StoreSize) -> Table:
     """Bytes on disk: a row a category, then what belongs to none."""
-    table = _table("category", "embeddings", "distances", "weights", "runs", "total")
+    parts = ("embeddings", "distances", "weights", "runs", "total")
+    table = new_table("category", *parts, numbers=parts)
     for row in size.categories:
-        parts = (row.embeddings, row.distances, row.weights, row.runs, row.total)
-        table.add_row(escape(row.category), *map(human_bytes, parts))
+        table.add_row(escape(row.category), *(human_bytes(getattr(row, part)) for part in parts))
     for name, value in (("shared", size.shared), ("damaged", size.damaged), ("not Anoclust's", size.other)):
         if value:
             table.add_row(name, "", "", "", "", human_bytes(value), style="dim")
@@ -63,7 +49,7 @@ def sizes_table(size: StoreSize) -> Table:
 
 def removals_table(removals: Sequence[Removal]) -> Table:
     """What goes: a row a category and kind."""
-    table = _table("category", "what", "number", "bytes")
+    table = new_table("category", "what", "number", "bytes", numbers=("number", "bytes"))
     for (category, kind), found in groupby(
         sorted(removals, key=lambda r: (r.category, r.kind)), key=lambda r: (r.category, r.kind)
     ):
@@ -105,34 +91,3 @@ def aside_lines(files: Iterable[tuple[str, str]], notes: Iterable[str]) -> list[
     lines += [f"    {more:,} for other reasons"] if more else []
     repeated = {f"{reason}." for reason in said}
     return lines + [f"  {note}" for note in notes if note not in repeated]
-
-
-def short_path(path: Path) -> Path:
-    """Path from the current folder where it lies below, else the whole of it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def human_bytes(size: int) -> str:
-    """Bytes in a unit that people read, decimal as disks are sold.
-
-    Examples
-    --------
-    >>> human_bytes(999), human_bytes(12_345), human_bytes(174_000_000)
-    ('999 B', '12.3 kB', '174.0 MB')
-    """
-    value, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-
-
-def _table(*columns: str) -> Table:
-    """Table with a name first, that is never broken, and texts that are, where they must."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
-    for number, column in enumerate(columns):
-        justify: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
-        table.add_column(column, overflow="fold", no_wrap=number == 0, justify=justify)
-    return table

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from anoclust_core.benchmark import plots, tables
@@ -23,7 +22,7 @@ from anoclust_core.evaluation.protocols import COMBINED
 from anoclust_core.records import GOOD, ImageRecord
 from anoclust_core.weighting.weights import mask_weights, soft_weights, temperature
 from tasks.benchmark.sohn import rows_of
-from tasks.images.decoding import UnreadableImageError, read_image
+from tasks.images.thumbnails import thumbnail
 from tasks.stores.files import safe_name, write_bytes, write_text
 from tasks.stores.written_tables import csv_of_frame, csv_of_rows
 
@@ -164,7 +163,7 @@ def _overlays(found: CategoryArrays, images: Sequence[ImageRecord], tau: str, ta
             chosen.setdefault(image.label, row)
     rows = []
     for label, row in list(chosen.items())[:_OVERLAY_ROWS]:
-        pixels = _thumbnail(images[row], square=True)
+        pixels = _pixels(images[row], square=True)
         if pixels is not None:
             maps = {kind: values[row].reshape(found.grid) for kind, values in kinds.items()}
             rows.append((str(label), pixels, maps))
@@ -187,7 +186,7 @@ def _sheet(found: CategoryArrays, images: Sequence[ImageRecord], tau: str, tau_n
         majority = max(sorted(set(labels)), key=labels.count)
         pictures = []
         for row, label in list(zip(rows, labels, strict=True))[:_PER_CLUSTER]:
-            pixels = _thumbnail(images[int(row)])
+            pixels = _pixels(images[int(row)])
             if pixels is not None:
                 state = "right" if label == majority else "several" if label == COMBINED else "wrong"
                 pictures.append((pixels, state, label))
@@ -195,16 +194,10 @@ def _sheet(found: CategoryArrays, images: Sequence[ImageRecord], tau: str, tau_n
     return plots.cluster_sheet(shown)
 
 
-def _thumbnail(image: ImageRecord, *, square: bool = False) -> NDArray[np.uint8] | None:
+def _pixels(image: ImageRecord, *, square: bool = False) -> NDArray[np.uint8] | None:
     """Small picture of an image; None where it has moved since it was embedded."""
-    try:
-        picture = Image.fromarray(read_image(Path(image.file), sha256=image.sha256))
-    except UnreadableImageError:
-        return None
-    if square:
-        return np.asarray(picture.resize((_PICTURE_SIDE, _PICTURE_SIDE)))
-    picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
-    return np.asarray(picture)
+    picture = thumbnail(Path(image.file), sha256=image.sha256, side=_PICTURE_SIDE, square=square)
+    return None if picture is None else np.asarray(picture)
 
 
 def _figures(results: Results, by_backbone: Mapping[str, Results], figures: Sequence[str]) -> dict[str, bytes]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from anoclust_core.memory import CACHED_BYTES
@@ -26,7 +27,7 @@ def compute_block(block: Block) -> int:
         Matrix products computed.
     """
     device = pair_device.choose_worker_device(block.device)
-    bags = _bags.read(block.embeddings, block.rows)
+    bags = _bags(block.embeddings, block.rows)
     folder, r, c = block.forward
     if block.rows == block.columns:
         if block.with_means:
@@ -36,7 +37,7 @@ def compute_block(block: Block) -> int:
             within = pair_device.nearest_distances_within(bags, device=device)
         arrays.write_block(folder, DISTANCES, (r, c, 0), within)
         return block.n_products
-    others = _bags.read(block.embeddings, block.columns)
+    others = _bags(block.embeddings, block.columns)
     if block.backward is None:
         arrays.write_block(folder, DISTANCES, (r, c, 0), pair_device.nearest_distances(bags, others, device=device))
         return block.n_products
@@ -53,31 +54,7 @@ def compute_block(block: Block) -> int:
     return block.n_products
 
 
-class _BagCache:
-    """The bags of the blocks that this process read last; segments never change, so neither do they.
-
-    Every group of bags is part of many blocks. Reading it again for each is what this saves.
-    """
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Path, tuple[str, ...]], NDArray[np.float32]] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def read(self, embeddings: Path, hashes: tuple[str, ...]) -> NDArray[np.float32]:
-        key = (embeddings, hashes)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        bags = EmbeddingSegments(embeddings).read(hashes)
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = bags
-                self._bytes += bags.nbytes
-            while self._bytes > CACHED_BYTES:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return bags
-
-
-_bags = _BagCache()
+@cached(LRUCache[Any, NDArray[np.float32]](CACHED_BYTES, getsizeof=lambda bags: bags.nbytes), lock=Lock())
+def _bags(embeddings: Path, hashes: tuple[str, ...]) -> NDArray[np.float32]:
+    """Bags of a block, those that this process read last from memory: segments never change, so neither do they."""
+    return EmbeddingSegments(embeddings).read(hashes)

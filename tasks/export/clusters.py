@@ -14,7 +14,7 @@ import pandas as pd
 from anoclust_core.errors import StoreError
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.files import write_bytes, write_json, write_text
-from tasks.stores.written_tables import csv_of_frame
+from tasks.stores.written_tables import csv_of_frame, with_given
 
 UNKNOWN: Final = "unknown"
 """Class of images without a cluster, where a program needs one."""
@@ -64,8 +64,7 @@ def cluster_table(catalog: Catalog, category: str) -> pd.DataFrame:
             "label": image.label,
             "file": image.file,
         }
-        given = {f"given_{name}" if name in row else name: value for name, value in image.extra.items()}
-        rows.append({**row, **given})
+        rows.append(with_given(row, image.extra))
     table = pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
     typed = table.astype({name: _COLUMNS.get(name, "string") for name in table.columns})
     return typed.sort_values("path", kind="stable", ignore_index=True)

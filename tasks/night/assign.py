@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
-from anoclust_core.bags import descriptors
 from anoclust_core.config import RunConfig
 from anoclust_core.keys import content_key
 from anoclust_core.matching.assigning import Assignments, assign
@@ -20,8 +19,7 @@ from anoclust_core.matching.births import NOT_BORN, births
 from anoclust_core.matching.identities import fresh_ids, id_order
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
 from anoclust_core.records import DatasetManifest, NearestDistances
-from anoclust_core.weighting.rarity import expected_rarity, rarity_against_normals
-from anoclust_core.weighting.weights import soft_weights, uniform_weights
+from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays
@@ -32,10 +30,7 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
-from tasks.stores.nights.snapshots import Frozen, FrozenReference, frozen_reference, members
-
-BAGS_AT_ONCE: Final = 64
-"""Bags held in memory while descriptors are pooled."""
+from tasks.stores.nights.snapshots import Frozen, frozen_reference, members
 
 _EVIDENCE: Final = 24
 """Images of a new cluster that its evidence names."""
@@ -100,11 +95,10 @@ def assign_images(
         raise AssertionError("a snapshot without a reference is re-clustered every night")
     contents = [image.sha256 for image in compared.clustered]
     against = frozen_reference(was, snapshot.reference)
-    rarity = _rarity(NearestSlabs(Path(nearest.uri)), contents, against)
-    weights = (
-        uniform_weights(*rarity.shape) if config.weigh.weights == "uniform" else soft_weights(rarity, tau=snapshot.tau)
-    )
-    pooled = _pooled(EmbeddingSegments(Path(embeddings)), contents, weights)
+    slabs = NearestSlabs(Path(nearest.uri))
+    rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
+    weights = weights_of(config.weigh, rarity, tau=snapshot.tau)
+    descriptors = pooled(EmbeddingSegments(Path(embeddings)), contents, weights)
     rows = {content: at for at, content in enumerate(contents)}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
     with Catalog.open(place.catalog, store=place.layout) as catalog:
@@ -116,26 +110,26 @@ def assign_images(
             since = [c for c in contents if where.get(c) not in {None, *gone, *prototypes.ids}]
             if since:
                 at = [rows[content] for content in since]
-                prototypes = extended(prototypes, pooled[at], [str(where[content]) for content in since])
-            best = assign(pooled[[rows[content] for content in fresh]], prototypes, merged_into=into)
+                prototypes = extended(prototypes, descriptors[at], [str(where[content]) for content in since])
+            best = assign(descriptors[[rows[content] for content in fresh]], prototypes, merged_into=into)
             placed = _facts(fresh, best)
             unknown = sorted(
                 {content for content, fact in placed.items() if fact.cluster is None}
                 | {content for content in contents if content in where and where[content] is None}
             )
-            born = _born(unknown, pooled[[rows[content] for content in unknown]], prototypes)
+            born = _born(unknown, descriptors[[rows[content] for content in unknown]], prototypes)
             names = fresh_ids(found.identities, len(born))
             evidence: dict[str, dict[str, object]] = {}
             for name, group in zip(names, born, strict=True):
-                grown = extended(prototypes, pooled[[rows[c] for c in group]], [name] * len(group))
-                now = assign(pooled[[rows[c] for c in group]], grown)
+                grown = extended(prototypes, descriptors[[rows[c] for c in group]], [name] * len(group))
+                now = assign(descriptors[[rows[c] for c in group]], grown)
                 placed |= {
                     content: AssignmentFact(content, name, float(distance), float(confidence))
                     for content, distance, confidence in zip(group, now.distances, now.confidence, strict=True)
                 }
                 evidence[name] = {"n_images": len(group), "images": list(group[:_EVIDENCE]), "snapshot": snapshot.key}
             highest = rarity[[rows[content] for content in fresh]].max(axis=1) if fresh else np.empty(0)
-            kept = _keep_arrays(place, snapshot, contents, rarity, weights, pooled) if fresh else None
+            kept = _keep_arrays(place, snapshot, contents, rarity, weights, descriptors) if fresh else None
             assigned = Assigned(
                 n_new=len(fresh),
                 n_assigned=sum(placed[content].cluster is not None for content in fresh),
@@ -171,27 +165,6 @@ def register_images(*, place: Place, new: str, settled: str, config: RunConfig, 
                 place, catalog, found, given, settled_images, config, "", began, placed, {}, [], assigned
             ),
         )
-
-
-def _rarity(slabs: NearestSlabs, contents: Sequence[str], against: FrozenReference) -> NDArray[np.float64]:
-    """Rarity of every patch as the snapshot measures it, ``(n_images, n_patches)``."""
-    is_reference = np.isin(contents, against.contents)
-    parts = []
-    for start, distances in slabs.read(contents, against.contents):
-        if against.role == "cluster":
-            own = is_reference[start : start + len(distances)]
-            parts.append(expected_rarity(distances, np.asarray(against.counts), is_reference=own))
-        else:
-            parts.append(rarity_against_normals(distances))
-    return np.concatenate(parts)
-
-
-def _pooled(segments: EmbeddingSegments, contents: Sequence[str], weights: NDArray[np.float64]) -> NDArray[np.float32]:
-    """One descriptor an image."""
-    steps = range(0, len(contents), BAGS_AT_ONCE)
-    return np.concatenate(
-        [descriptors(segments.read(contents[s : s + BAGS_AT_ONCE]), weights[s : s + BAGS_AT_ONCE]) for s in steps]
-    )
 
 
 def _prototypes(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
@@ -29,7 +28,7 @@ from anoclust_core.reporting.night import (
 )
 from anoclust_core.reporting.record import Picture
 from tasks import telemetry
-from tasks.images.decoding import UnreadableImageError, read_image
+from tasks.images.thumbnails import thumbnail_jpeg
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.watch import HISTORY_NIGHTS, Watched
 from tasks.services.prefect_server import complete_anyway
@@ -47,7 +46,6 @@ DRAWN: Final = 12
 """Pictures of a cluster."""
 
 THUMBNAIL_SIDE: Final = 160
-_JPEG_QUALITY: Final = 80
 _IN_ARTIFACT: Final = 6
 """Pictures of a new cluster in the Prefect UI: they lie in its database."""
 
@@ -204,16 +202,12 @@ def _pictures(
         rarity = dict(zip(contents, arrays.read(Path(weights), "rarity"), strict=True))
     found = {}
     for image in images:
-        try:
-            pixels = read_image(Path(facts[image.sha256].file or ""), sha256=image.sha256, deep=spec.deep)
-        except UnreadableImageError:
+        file = Path(facts[image.sha256].file or "")
+        jpeg = thumbnail_jpeg(file, sha256=image.sha256, side=THUMBNAIL_SIDE, deep=spec.deep)
+        if jpeg is None:
             continue
-        thumbnail = Image.fromarray(pixels)
-        thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-        jpeg = io.BytesIO()
-        thumbnail.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
         grid = rarity[image.sha256].reshape(spec.grid) if image.sha256 in rarity else np.empty((0, 0), np.float32)
-        found[image.sha256] = Picture(jpeg.getvalue(), grid)
+        found[image.sha256] = Picture(jpeg, grid)
     return found
 
 
@@ -235,25 +229,15 @@ def _summary(record: NightReport) -> dict[str, Any]:
                 "born": cluster.born.isoformat(),
                 "is_new": cluster.is_new,
                 "n_images": cluster.n_images,
-                **_as_json(cluster.counts),
+                **asdict(cluster.counts),
             }
             for cluster in record.clusters
         ],
-        "unknown": _as_json(record.unknown),
-        "rarity_shift": _as_json(record.rarity) if record.rarity else None,
+        "unknown": asdict(record.unknown),
+        "rarity_shift": asdict(record.rarity) if record.rarity else None,
         "quarantine": [{"path": path, "reason": reason} for path, reason in record.quarantine],
         "deferred": [{"path": path, "reason": reason} for path, reason in record.deferred],
         "notes": list(record.notes),
-    }
-
-
-def _as_json(found: Comparison) -> dict[str, Any]:
-    return {
-        "tonight": found.tonight,
-        "last_night": found.last_night,
-        "per_night": found.per_night,
-        "limit": found.limit,
-        "alarm": found.alarm,
     }
 
 

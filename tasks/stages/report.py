@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 
@@ -32,17 +30,16 @@ from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
 from anoclust_core.weighting.reference import reference_contents, reference_note
 from tasks import telemetry
-from tasks.images.decoding import UnreadableImageError, read_image
+from tasks.images.thumbnails import thumbnail_jpeg
 from tasks.services.prefect_server import complete_anyway
 from tasks.stages.runner import STAGE, Progress, artifact_key
 from tasks.stores import arrays, runs
 from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
 from tasks.stores.manifests import load_manifest
-from tasks.stores.written_tables import csv_of_frame
+from tasks.stores.written_tables import csv_of_frame, with_given
 
 THUMBNAIL_SIDE: Final = 192
 DRAWN_PER_CLUSTER: Final = 24
-_JPEG_QUALITY: Final = 80
 
 _VERSIONED: Final = ("anoclust", "torch", "timm", "zarr", "dask", "prefect", "scikit-learn", "numpy")
 
@@ -174,15 +171,10 @@ def _pictures(run: _Run, entries: Sequence[ImageEntry], progress: Progress) -> d
     pictures = {}
     for done, at in enumerate(drawn, start=1):
         image = run.images[at]
-        try:
-            pixels = read_image(Path(image.file), sha256=image.sha256, deep=run.spec.deep)
-        except UnreadableImageError:
+        jpeg = thumbnail_jpeg(Path(image.file), sha256=image.sha256, side=THUMBNAIL_SIDE, deep=run.spec.deep)
+        if jpeg is None:
             continue  # moved since it was embedded: listed without a picture
-        thumbnail = Image.fromarray(pixels)
-        thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-        jpeg = io.BytesIO()
-        thumbnail.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
-        pictures[image.sha256] = Picture(jpeg.getvalue(), run.rarity[at].reshape(run.spec.grid))
+        pictures[image.sha256] = Picture(jpeg, run.rarity[at].reshape(run.spec.grid))
         progress(done, len(drawn))
     return pictures
 
@@ -233,8 +225,7 @@ def _assignments(run: _Run, entries: Sequence[ImageEntry]) -> pd.DataFrame:
             "label": entry.label,
             "split": entry.split,
         }
-        given = {f"given_{name}" if name in row else name: value for name, value in image.extra.items()}
-        rows.append({**row, **given})
+        rows.append(with_given(row, image.extra))
     return pd.DataFrame(rows).sort_values("path", kind="stable")
 
 

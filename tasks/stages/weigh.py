@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
-from anoclust_core.bags import descriptors
 from anoclust_core.config import WeighConfig
 from anoclust_core.memory import weigh_plan
 from anoclust_core.records import (
@@ -19,18 +18,15 @@ from anoclust_core.records import (
     NearestDistances,
     unique_contents,
 )
-from anoclust_core.weighting.rarity import expected_rarity, rarity_against_normals
 from anoclust_core.weighting.reference import reference_contents
-from anoclust_core.weighting.weights import map_scores, soft_weights, temperature, uniform_weights
+from anoclust_core.weighting.weights import map_scores, temperature
+from tasks.compute.rarity_pooling import BAGS_AT_ONCE, pooled, rarity_of_contents, weights_of
 from tasks.images.anomaly_maps import maps_of, read_map
 from tasks.stages.runner import STAGE
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
-
-BAGS_AT_ONCE = 64
-"""Bags held in memory while descriptors are pooled."""
 
 
 @task(name="weigh", **STAGE)
@@ -59,16 +55,12 @@ def weigh(
     ).check(memory)
     rarity = _rarity(images, nearest) if nearest else _given_scores(images, config, spec)
     tau = temperature(config.tau, rarity)
-    weights = uniform_weights(*rarity.shape) if config.weights == "uniform" else soft_weights(rarity, tau=tau)
-    segments = EmbeddingSegments(Path(embeddings))
-    pooled = [
-        descriptors(segments.read(hashes[start : start + BAGS_AT_ONCE]), weights[start : start + BAGS_AT_ONCE])
-        for start in range(0, len(hashes), BAGS_AT_ONCE)
-    ]
+    weights = weights_of(config, rarity, tau=tau)
+    descriptors = pooled(EmbeddingSegments(Path(embeddings)), hashes, weights)
     stored = {
         "rarity": rarity.astype(np.float32),
         "weights": weights.astype(np.float32),
-        "descriptors": np.concatenate(pooled),
+        "descriptors": descriptors,
     }
     arrays.write_arrays(Path(folder), stored, {"tau": tau})
     shapes = {name: values.shape for name, values in stored.items()}
@@ -79,15 +71,9 @@ def _rarity(images: DatasetManifest, nearest: NearestDistances) -> NDArray[np.fl
     """Rarity of every patch, ``(n_images, n_patches)``; byte-identical images are scored once."""
     contents, counts = unique_contents(images.clustered)
     references, reference_counts = reference_contents(nearest.reference, images)
-    is_reference = np.isin(contents, references)
-    parts = []
-    for start, distances in NearestSlabs(Path(nearest.uri)).read(contents, references):
-        if nearest.reference.role == "cluster":
-            own = is_reference[start : start + len(distances)]
-            parts.append(expected_rarity(distances, np.asarray(reference_counts), is_reference=own))
-        else:
-            parts.append(rarity_against_normals(distances))
-    return np.repeat(np.concatenate(parts), counts, axis=0)
+    slabs = NearestSlabs(Path(nearest.uri))
+    rarity = rarity_of_contents(slabs, contents, references, reference_counts, nearest.reference.role)
+    return np.repeat(rarity, counts, axis=0)
 
 
 def _given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingSpec) -> NDArray[np.float64]:

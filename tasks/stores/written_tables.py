@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anoclust_core.safe_text.cells import safe_cell
@@ -28,6 +28,17 @@ def csv_of_rows(rows: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([[safe_cell(cell) for cell in row] for row in rows])
     return text.getvalue()
+
+
+def with_given(row: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """Row of a table, and behind it the columns that came with an image, as `given_...` where we use their name.
+
+    Examples
+    --------
+    >>> with_given({"path": "a.png", "cluster": 3}, {"cluster": "by hand", "line": "7"})
+    {'path': 'a.png', 'cluster': 3, 'given_cluster': 'by hand', 'line': '7'}
+    """
+    return {**row, **{f"given_{name}" if name in row else name: value for name, value in given.items()}}
 
 
 def _safe(cell: object) -> object:

@@ -44,6 +44,7 @@ from benchmarks.stages import (
     write_manifest,
 )
 from tasks.compute.dask_jobs import CORES
+from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted
 from tasks.stages import group as group_stage
@@ -158,7 +159,7 @@ def weigh(size: int, folder: Path) -> Measured:
         n_reference=n_images,
         n_patches=spec.n_patches,
         dim=dim,
-        bags=weigh_stage.BAGS_AT_ONCE,
+        bags=BAGS_AT_ONCE,
     )
     nearest = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, spec.n_patches))
     with without_prefect(), peak_memory() as peak:

@@ -101,9 +101,10 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
     rows = {name: at for at, name in enumerate(everything)}
     monkeypatch.setattr(assign, "load_manifest", lambda _: DatasetManifest("board", _images(NEW)))
     monkeypatch.setattr(assign, "members", lambda *_: DatasetManifest("board", _images(OLD)))
-    monkeypatch.setattr(assign, "frozen_reference", lambda *_: None)
-    monkeypatch.setattr(assign, "_rarity", lambda _, contents, __: np.zeros((len(contents), 4)))
-    monkeypatch.setattr(assign, "_pooled", lambda _, contents, __: pooled[[rows[name] for name in contents]])
+    against = SimpleNamespace(contents=(), counts=(), role="cluster")
+    monkeypatch.setattr(assign, "frozen_reference", lambda *_: against)
+    monkeypatch.setattr(assign, "rarity_of_contents", lambda _, contents, *__: np.zeros((len(contents), 4)))
+    monkeypatch.setattr(assign, "pooled", lambda _, contents, __: pooled[[rows[name] for name in contents]])
     monkeypatch.setattr(assign.arrays, "read", lambda *_: _descriptors(OLD))
     monkeypatch.setattr(assign, "_keep_arrays", lambda *_: "")
     snapshot = Frozen("old", FIRST, "s", "r", keys, "m", Reference("cluster", 4), 0.1, 0.5, len(OLD))
