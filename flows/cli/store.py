@@ -49,8 +49,8 @@ def check(
 ) -> None:
     """Read everything in the store once: every checksum, and every reference from one thing to another.
 
-    Nothing is changed. Findings are listed by kind, each with what to do about it. The exit code is 4 if something is
-    damaged or missing; what killed runs left behind is listed and does no harm.
+    Nothing is changed. Findings are listed by kind, each with what to do about it. Ends with exit code 4 if something
+    is damaged or missing; what killed runs left behind is listed and does no harm.
     """
     with Messages(debug):
         from rich.console import Console

@@ -220,7 +220,7 @@ def test_too_many_bad_files(tmp_path, checkpoint):
         error = outcome.error
         assert isinstance(error, DatasetError)
         assert error.exit_code == 3
-        for words in ("4 of the 11 files", "36% where at most 30% may be", "bad0.png and 2 more: is not a PNG",
+        for words in ("4 of the 11 files", "36%, and the limit is 30%", "bad0.png and 2 more: is not a PNG",
                       "empty.png: the file is empty", "--max-bad-share"):  # fmt: skip
             assert words in str(error)
         assert not list(store.glob("runs/*/*/summary.json"))

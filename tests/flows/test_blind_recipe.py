@@ -237,7 +237,7 @@ def test_one_content_alone(tmp_path, checkpoint):
     ("settings", "why"),
     [
         ({"weights": "uniform"}, "its own anomaly maps"),
-        ({"normals": "/somewhere"}, "takes no normals"),
+        ({"normals": "/somewhere"}, "uses no normals"),
         ({"distance": "min_min"}, "does not compare patches between images"),
     ],
 )

@@ -185,7 +185,7 @@ def test_deferred_images_stand_before_the_clusters() -> None:
     report = example_report(deferred=[(f"late/{i}{HOSTILE}", f"changed {i} s ago") for i in range(20)])
     html = render_report(report)
     page = Page(html)
-    assert "20 images left to the next run" in page.all_text()
+    assert "20 images left for the next run" in page.all_text()
     assert all(reason in page.all_text() for _, reason in report.deferred)
     assert html.index("late/0") < html.index('id="clusters"')
     assert [tag for tag, _ in page.elements].count("script") == 1
@@ -196,7 +196,7 @@ def test_no_quarantine_no_alarm() -> None:
     """A clean run shows no alarm."""
     text = Page(render_report(example_report())).all_text()
     assert "could not be used" not in text
-    assert "left to the next run" not in text
+    assert "left for the next run" not in text
 
 
 def test_without_labels_the_page_says_that_no_scores_are_possible() -> None:

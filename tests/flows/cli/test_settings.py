@@ -268,7 +268,7 @@ def test_config_init_writes_once(tmp_path: Path) -> None:
         ("[data]\nmax_bad_share = 30", ["data.max_bad_share takes a share from 0 to 1", "found 30"]),
         ("store = 5", ["store takes a folder", "found 5"]),
         ("store = 's3://bucket/x'", ["store takes a folder", "s3://bucket/x", "an address in an object store, which"]),
-        ("seed = -1\n[group]\nn_clusters = 0", ["seed takes", "wrong as well: group.n_clusters"]),
+        ("seed = -1\n[group]\nn_clusters = 0", ["seed takes", "also wrong: group.n_clusters"]),
     ],
 )
 def test_wrong_file(tmp_path: Path, text: str, words: list[str]) -> None:

@@ -287,7 +287,7 @@ CASES = [
     Case(
         "anoclust run board --dask tcp://127.0.0.1:9",
         5,
-        ("no Dask scheduler answers at tcp://127.0.0.1:9", "`dask scheduler`", "leave --dask out"),
+        ("no Dask scheduler answers at tcp://127.0.0.1:9", "`dask scheduler`", "omit --dask"),
         varies=r"(?<=:9 )\(.*?\)(?=;)",
     ),
     Case(

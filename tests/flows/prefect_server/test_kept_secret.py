@@ -75,5 +75,5 @@ def test_a_file_without_a_secret_is_told(tmp_path, content):
     path.parent.mkdir()
     path.write_text(content)
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match=r"remove it"):
+    with pytest.raises(ConfigError, match=r"remove the file"):
         kept_secret(tmp_path)

@@ -126,5 +126,5 @@ def test_events_that_nobody_takes_are_not_taken_for_sent(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(EventsWorker, "instance", lambda: Stuck())
-    with pytest.raises(ServerGoneError, match="takes no events; the next night sends them"):
+    with pytest.raises(ServerGoneError, match="accepts no events now; the next night sends them"):
         wait_for_events()

@@ -155,7 +155,7 @@ def test_no_scheduler_is_told_quickly(monkeypatch, address):
     monkeypatch.setattr(dask_jobs, "CONNECT_SECONDS", 1)
     address = address.format(port=closed_port())
     started = time.monotonic()
-    with pytest.raises(ResourceError, match=r"no Dask scheduler answers at .*`dask scheduler`.*leave --dask out"):
+    with pytest.raises(ResourceError, match=r"no Dask scheduler answers at .*`dask scheduler`.*omit --dask"):
         run_jobs(lambda job: job, [1], address=address, on_done=lambda at, n: None)
     assert time.monotonic() - started < 10
 

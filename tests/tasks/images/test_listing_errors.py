@@ -158,7 +158,7 @@ def test_file_that_is_no_manifest(tmp_path):
 
 def test_too_few_images_of_one_category():
     """One image cannot be clustered; the message counts what there is."""
-    with pytest.raises(DatasetError, match="tile has 1 usable images to cluster, at least 2"):
+    with pytest.raises(DatasetError, match="tile has 1 usable images to cluster, but at least 2"):
         check_enough(manifest_of([digest("a")], normals=[digest("b")]), max_bad_share=1)
     check_enough(manifest_of([digest("a"), digest("b")]), max_bad_share=0)
 
@@ -203,7 +203,7 @@ def test_too_many_bad_files_names_the_commonest_reasons():
     with pytest.raises(DatasetError) as caught:
         check_enough(set_aside(9, *bad), max_bad_share=0.3)
     assert str(caught.value) == (
-        "11 of the 20 files of category tile cannot be used, 55% where at most 30% may be: bad3.png and 4 more: the "
+        "11 of the 20 files of category tile cannot be used, 55%, and the limit is 30%: bad3.png and 4 more: the "
         "file is empty; bad0.png and 2 more: is cut off; bad8.png: a; 2 for other reasons; repair or remove them, or "
         "raise --max-bad-share"
     )

@@ -136,7 +136,9 @@ def test_weights_of_another_architecture(tmp_path, checkpoint):
 
 def test_missing_checkpoint(tmp_path):
     """A checkpoint that is not there is a wrong setting, named by its flag and path."""
-    with pytest.raises(ConfigError, match=r"--checkpoint expects a file with weights; there is none at .*gone\.pth"):
+    with pytest.raises(
+        ConfigError, match=r"--checkpoint expects a file with weights, but there is none at .*gone\.pth"
+    ):
         weights_identity(TINY_BACKBONE, str(tmp_path / "gone.pth"))
 
 
