@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
 
-FOLDER: Final = Path(__file__).resolve().parents[1] / "deployments"
+FOLDER: Final = Path(__file__).resolve().parents[2] / "deployments"
 """The files of the repository; a wheel does not hold them."""
 
 LIMITS: Final = "limits.yaml"
