@@ -1,4 +1,4 @@
-"""What a run is asked to do: one frozen, validated record."""
+"""Settings of a run: one frozen, validated record."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Which images, and what becomes of bad ones.
+    """Which images to use, and what to do with bad ones.
 
     Attributes
     ----------
@@ -374,7 +374,7 @@ class RunConfig(_Section):
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the square that images are squashed to."""
+        """Side in pixels of the square that images are resized to."""
         return self.embed.image_size or RECIPE_SIDES[self.method]
 
 

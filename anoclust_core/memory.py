@@ -34,7 +34,7 @@ _FIGURES: Final = 96 * _MIB
 
 
 _COMPILING: Final = 128 * _MIB
-"""Numba and the kernel of image pairs that it compiles, once a process."""
+"""Numba and the kernel of image pairs that it compiles, once per process."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def pair_plan(
     block_bytes
         Of one block task, see `anoclust_core.pairwise.tiling.block_bytes`.
     side
-        Images a side of a block.
+        Images per side of a block.
     n_patches, dim
         Of the bags.
     threads

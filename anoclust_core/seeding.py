@@ -1,4 +1,4 @@
-"""Randomness: one seed a run, one named generator a stage."""
+"""Randomness: one seed per run, one named generator per stage."""
 
 from __future__ import annotations
 

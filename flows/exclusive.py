@@ -22,7 +22,7 @@ MAX_REPAIRS: Final = 20
 
 @contextmanager
 def category_held(layout: StoreLayout, category: str, *, wait_seconds: float) -> Iterator[None]:
-    """Be the only one who writes a category, and begin by removing what killed runs left.
+    """Hold a category exclusively; begin by removing what killed runs left.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def category_held(layout: StoreLayout, category: str, *, wait_seconds: float) ->
 
 
 def repairing(layout: StoreLayout, attempt: Callable[[], Result]) -> Result:
-    """Try something; what turns out to be damaged is put aside, and it is tried again. The lock is held.
+    """Call a function; put aside what turns out to be damaged, and call it again. The caller holds the lock.
 
     Keys are by content, so what was derived from a damaged part while it was sound stays valid.
 

@@ -164,7 +164,7 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
 
 
 def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
-    """Key of all that decides a clustering beside the images: nights of another key are not to be mixed.
+    """Key of everything but the images that decides a clustering; nights with different keys must not be mixed.
 
     What says which images there are, how long to wait and where to compute does not belong to it.
     """

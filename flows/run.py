@@ -28,7 +28,7 @@ from tasks.stores.upkeep.recover import sweep
 
 @dataclass(frozen=True)
 class CategoryOutcome:
-    """What became of one category.
+    """Outcome of one category.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ def run_data(
     listener: telemetry.Listener | None = None,
     debug: bool = False,
 ) -> Iterator[CategoryOutcome]:
-    """Cluster the categories of a data set one after the other; one that fails does not keep the others from running.
+    """Cluster the categories of a data set one after the other; one that fails does not stop the others.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def run_data(
     Yields
     ------
     outcome
-        One a category, as soon as it is there.
+        One per category, as soon as it is there.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def _unguarded_run(
 
 
 def finished_run(manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec) -> Path | None:
-    """Find the run that has already been made of the very same things.
+    """Find an earlier run with the same inputs and settings.
 
     Images that turned out undecodable are known by content and time, so the key can be made without decoding any.
     """

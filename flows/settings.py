@@ -58,7 +58,7 @@ _ALIKE: Final = 0.6
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked for, and where each value came from.
+    """Settings of a command, and where each value came from.
 
     Attributes
     ----------

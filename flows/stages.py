@@ -59,7 +59,7 @@ def embed_images(
 def embed_any(
     run_stage: StageRunner, layout: StoreLayout, manifest: str, config: RunConfig, spec: EmbeddingSpec, memory: int
 ) -> EmbeddedImages:
-    """Embed the images of a manifest that no segment holds, be they ever so few or bad."""
+    """Embed the images of a manifest that no segment holds, however few or bad they are."""
     images = load_manifest(Path(manifest))
     keys = embedding_keys(images, spec)
     segments = EmbeddingSegments(layout.embeddings(images.category, keys.embedding))

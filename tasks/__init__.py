@@ -1,1 +1,1 @@
-"""Touch the world: one Prefect task a stage, and the stores, data sets and engines that they use."""
+"""Everything outside of memory: one Prefect task per stage, and the stores, data sets and engines that they use."""

@@ -73,7 +73,7 @@ def score_descriptors(
     descriptors
         Shape ``(n_images, dim)``, finite.
     labels
-        One an image.
+        One per image.
     method, setting
         What the rows say of themselves.
     clusterings

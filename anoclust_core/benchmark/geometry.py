@@ -40,14 +40,14 @@ HAUSDORFF_VARIANTS: Final[tuple[HausdorffVariant, ...]] = (
 
 @dataclass(frozen=True)
 class CategoryArrays:
-    """What is known of the images of one category, one row an image.
+    """What is known of the images of one category, one row per image.
 
     Attributes
     ----------
     name
         Of the category.
     labels
-        One an image, or None.
+        One per image, or None.
     bags
         Shape ``(n_images, n_patches, dim)``, float32, unit norm per patch.
     grid
@@ -241,7 +241,7 @@ def enlarged(maps: Floats, side: int) -> NDArray[np.float32]:
 
 
 def subset_rarities(category: CategoryArrays, subsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    r"""Expected rarity within every subset of the images, [SOHN23] eq. (5), from one product an image.
+    r"""Expected rarity within every subset of the images, [SOHN23] eq. (5), from one product per image.
 
     Parameters
     ----------

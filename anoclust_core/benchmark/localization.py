@@ -31,7 +31,7 @@ def localization_scores(
         Shape ``(n_images, height, width)``, finite, any unit, larger where a defect is more likely. The largest value
         of a map is its image's score.
     labels
-        One an image; every label but ``good`` is a defect.
+        One per image; every label but ``good`` is a defect.
     masks
         Shape ``(n_images, side, side)``, True where the defect is, or None without ground truth.
     protocol

@@ -106,7 +106,7 @@ def temperature_curves(results: Results, experiment: str, *, published_tau: floa
 
 
 def backbone_bars(by_backbone: Mapping[str, Results], experiment: str) -> bytes:
-    """Figures 9, 10 and 11: NMI, summed over the categories where there are several; one group of bars a backbone."""
+    """Figures 9, 10 and 11: NMI, summed over the categories where there are several; one group of bars per backbone."""
     backbones = list(by_backbone)
     categories = list(next(iter(by_backbone.values())))
     methods = list(

@@ -99,7 +99,7 @@ TABLE_7: Final[MappingProxyType[str, tuple[Triple, Triple, Triple, Triple, Tripl
         "magnetic_tile": ((0.065, 0.024, 0.289), (0.193, 0.112, 0.381), (0.179, 0.120, 0.346), (0.390, 0.314, 0.490), (0.467, 0.359, 0.482)),
     }
 )  # fmt: skip
-"""Table 7, one row a category: average, max Hausdorff, weighted average, with normals, with masks."""
+"""Table 7, one row per category: average, max Hausdorff, weighted average, with normals, with masks."""
 
 _H, _W = "max Hausdorff", "weighted average"
 

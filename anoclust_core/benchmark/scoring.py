@@ -66,7 +66,7 @@ def score(
     Parameters
     ----------
     geometry, labels
-        One row an image.
+        One row per image.
     protocol
         Decides which images count.
     seed

@@ -28,7 +28,7 @@ _RESAMPLING: Final = {
 def prepare_image(
     pixels: NDArray[np.uint8], spec: EmbeddingSpec, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Squash an image to the backbone's square and normalise it as the backbone was trained.
+    """Resize an image to the backbone's square and normalise it as in the backbone's training.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def embed_images(
 
 
 def embed_holistically(extractor: FeatureExtractor, images: NDArray[np.float32], *, device: str) -> NDArray[np.float32]:
-    """One embedding an image from the network's last layer, after its own pooling: the *holistic* baseline.
+    """One embedding per image from the network's last layer, after its own pooling: the *holistic* baseline.
 
     [SOHN23] sec. 5.1 takes "the last hidden layer of WRN-50 after average pooling, resulting in 2048 dimensional
     vector". Normalising it to unit length is not mentioned there and not done here. The paper sets it against patches
@@ -160,7 +160,7 @@ def embed_holistically(extractor: FeatureExtractor, images: NDArray[np.float32],
             model.forward_head(model.forward_features(batch), pre_logits=True).float().cpu().numpy()
         )
     if pooled.ndim != 2:
-        raise ConfigError(f"the backbone gives {pooled.shape} and not one embedding an image; choose one that pools")
+        raise ConfigError(f"the backbone gives {pooled.shape} and not one embedding per image; choose one that pools")
     if not np.isfinite(pooled).all():
         raise ArrayContractError("embeddings must be finite; found NaN or infinity: check the backbone's weights")
     return pooled

@@ -164,7 +164,7 @@ def train_head(
         )
     others = by_distance(descriptors)
     if len(others) != n_images:
-        raise ArrayContractError(f"a descriptor an image is needed; found {len(others)} for {n_images} images")
+        raise ArrayContractError(f"a descriptor per image is needed; found {len(others)} for {n_images} images")
     near, anomalous = neighbours(others), is_anomalous.reshape(n_images, -1)
     head = ProjectionHead(
         dim, variant.head_width, variant.head_out or dim, random=torch_generator(seed, "head weights")

@@ -1,4 +1,4 @@
-"""From raw anomaly maps to finished ones, and to one descriptor an image."""
+"""From raw anomaly maps to finished ones, and to one descriptor per image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FEATURE_BLUR: Final = (7, 2.0)
 
 
 def flat_field(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    r"""Take away what is usual at each place of an image, whatever is there: not in the paper.
+    r"""Subtract what is usual at each place of an image: not in the paper.
 
     .. math:: A_i^{xy} - \operatorname{med}_j A_j^{xy} + \operatorname{med}_{x'y'} \operatorname{med}_j A_j^{x'y'}
 

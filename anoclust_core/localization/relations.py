@@ -1,4 +1,4 @@
-"""Which images an image is likened to and set against, and which of their cells: the sampling of [ARDELEAN24] sec. 3.2.
+"""Which images an image is pulled towards or pushed away from, and which of their cells, [ARDELEAN24] sec. 3.2.
 
 All of it comes before any cell is projected. 190 cells of at most 9 images are enough for a step.
 """

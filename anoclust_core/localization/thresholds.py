@@ -62,7 +62,7 @@ def robust_threshold(maps: NDArray[np.floating[Any]], *, deviations: float | Non
 
 
 def otsu_threshold(maps: NDArray[np.floating[Any]]) -> float:
-    """Threshold that parts the images' largest values in two, without any label: an alternative.
+    """Threshold that splits the images' largest values in two, without any label: an alternative.
 
     Otsu's rule on the logarithms of the images' maxima: of all cuts between two of them the one with the largest
     variance between its sides; the threshold lies in its middle. It is for normal and defective images together: where
@@ -136,7 +136,7 @@ def kmeans_quantile_threshold(
     checked = check_maps(maps)
     if descriptors.ndim != 2 or len(descriptors) != len(checked) or not np.isfinite(descriptors).all():
         raise ArrayContractError(
-            f"a finite descriptor an image is needed; found {descriptors.shape} for {checked.shape}"
+            f"a finite descriptor per image is needed; found {descriptors.shape} for {checked.shape}"
         )
     if not 2 <= n_classes <= len(checked):
         raise ConfigError(f"the number of classes must be 2 to {len(checked)}, the images; found {n_classes}")

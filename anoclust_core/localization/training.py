@@ -1,4 +1,4 @@
-"""What the two trained parts of blind localisation share: a state to go on from, and draws that need no memory.
+"""What the two trained parts of blind localisation share: a state to resume from, and draws that need no memory.
 
 Every draw comes from a generator named after the seed, its purpose and the step or epoch. Training that is cut off and
 taken up again therefore needs the weights, what the optimiser remembers, and the number of the step: then it goes on as
@@ -20,7 +20,7 @@ from anoclust_core.seeding import generator
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that training needs to go on, and all that use of its result needs. Safe to keep as a file of tensors.
+    """Everything needed to resume training and to use its result. Safe to keep as a file of tensors.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""A variational autoencoder of single cells: what all images share it learns, and what it fails to redraw is left over.
+"""A variational autoencoder of single cells: it learns what all images share, and not the rest.
 
 Its 1 x 1 convolutions see one cell at a time. So they are linear layers over a table of cells, which is faster.
 """
@@ -77,7 +77,7 @@ class FeatureVae(nn.Module):
         return (mean.relu(), log_sigma.relu()) if self.latent_relu else (mean, log_sigma)
 
     def reconstruct(self, cells: Tensor) -> Tensor:
-        """Cells as redrawn from the means of their codes, without any chance."""
+        """Cells reconstructed from the means of their codes, without sampling."""
         redrawn: Tensor = self.decoder(self.encode(cells)[0])
         return redrawn
 
@@ -219,7 +219,7 @@ def load_vae(state: TrainingState, *, variant: BlindVariant = PROGRAM, device: s
 
 
 def residual_maps(vae: FeatureVae, features: FeatureStack) -> NDArray[np.float32]:
-    r"""What is left of features when the VAE has redrawn them, the difference in [ARDELEAN24] eq. (1).
+    r"""What is left of features after the VAE has reconstructed them, the difference in [ARDELEAN24] eq. (1).
 
     .. math:: F(I_i) - \mathrm{VAE}_D(\mu_i)
 

@@ -35,7 +35,7 @@ DOUBLE_PRODUCT_VALUES: Final = 1 << 20
 
 @dataclass(frozen=True)
 class MutualDistances:
-    """Distances between two groups of images, all from one product a pair.
+    """Distances between two groups of images, all from one product per pair.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class MutualDistances:
 def mutual_nearest_distances(
     bags: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    r"""Nearest-patch distances between two groups of images, both directions from one product a pair.
+    r"""Nearest-patch distances between two groups of images, both directions from one product per pair.
 
     .. math:: d_{ijm} = \min_n \| z^i_m - z^j_n \|
 
@@ -108,7 +108,7 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.floa
 def mutual_nearest_and_mean_distances(
     bags: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
 ) -> MutualDistances:
-    r"""Nearest-patch distances both ways, and the mean distance of each image pair, from one product a pair.
+    r"""Nearest-patch distances both ways, and the mean distance of each image pair, from one product per pair.
 
     .. math:: \bar d_{ij} = \frac{1}{M N} \sum_m \sum_n \| z^i_m - z^j_n \|
 

@@ -43,7 +43,7 @@ class Rectangle:
 
 
 def block_images(n_patches: int, dim: int) -> int:
-    """Number of images a side in one block task.
+    """Number of images per side in one block task.
 
     Predicted bytes of a ``b x b`` block: two groups of bags, the same packed for the kernel that takes most, and the
     distances of both directions in single precision; candidates of one pair, another one with a part of its product in
@@ -66,7 +66,7 @@ def block_images(n_patches: int, dim: int) -> int:
 
 
 def adapted_block_images(n_pairs: int, n_patches: int, dim: int, *, n_workers: int) -> int:
-    """Number of images a side in one block task for so many image pairs: smaller where each worker has little to do.
+    """Number of images per side in one block task for so many image pairs: smaller where each worker has little to do.
 
     Raises
     ------

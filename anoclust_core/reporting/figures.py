@@ -84,7 +84,7 @@ def rarity_scale(maps: Iterable[FloatArray]) -> tuple[float, float]:
 
 
 def rarity_overlay_png(rarity: FloatArray, *, vmin: float, vmax: float) -> bytes:
-    """Heat colours of a rarity grid, one pixel a patch, to be stretched over the picture.
+    """Heat colours of a rarity grid, one pixel per patch, to be stretched over the picture.
 
     Parameters
     ----------

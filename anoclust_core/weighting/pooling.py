@@ -1,4 +1,4 @@
-"""Pooling baselines: one descriptor an image without asking which patches are rare, [SOHN23] Table 9.
+"""Pooling baselines: one descriptor per image without asking which patches are rare, [SOHN23] Table 9.
 
 What the paper says of them is their names, ``p = 20``, ``sigma = 1000`` and 512 words. Patches have unit L2 norm there
 (sec. 4), descriptors are not normalised once more: SPoC is printed with the scores of the average to the last digit,

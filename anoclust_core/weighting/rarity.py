@@ -1,4 +1,4 @@
-"""Rarity of patches: one score a patch from its nearest distances to the images of a reference.
+"""Rarity of patches: one score per patch from its nearest distances to the images of a reference.
 
 [SOHN23] takes the expectation over the other images and, in sec. 5.3, tries the maximum and the minimum. The reference
 is all images, eq. (5), or a random part of them, eq. (7), see `anoclust_core.weighting.reference`. Images may be

@@ -51,7 +51,7 @@ def temperature(tau: str, rarity: NDArray[np.floating[Any]]) -> float:
 
 
 def uniform_weights(n_images: int, n_patches: int) -> NDArray[np.float64]:
-    r"""Let all patches count alike: the baseline *average* of [SOHN23] sec. 4.1.
+    r"""Give all patches the same weight: the baseline *average* of [SOHN23] sec. 4.1.
 
     .. math:: \alpha^i_m = 1 / M
 

@@ -66,7 +66,7 @@ class _Category:
         return [image.label for image in self.embedded.images.clustered]
 
     def with_settings(self, blind: Mapping[str, object], *, tau: str | None = None) -> RunConfig:
-        """Settings of a run in which some of recipe blind, or the temperature, are others."""
+        """Settings of a run with other values for some of recipe blind's settings, or for the temperature."""
         update: dict[str, Any] = {"blind": self.config.blind.model_copy(update=dict(blind))}
         if tau:
             update["weigh"] = self.config.weigh.model_copy(update={"tau": tau})

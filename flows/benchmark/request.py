@@ -175,7 +175,7 @@ class BlindJob:
 
 
 def default_tables(figures: Iterable[str]) -> tuple[str, ...]:
-    """Tables where none is asked for: none beside figures of [ARDELEAN24] alone, which need no pair of images."""
+    """Default tables: none if only figures of [ARDELEAN24] are asked for, which need no pairs of images."""
     asked = list(figures)
     return () if asked and all(name in ARDELEAN_FIGURES for name in asked) else DEFAULT_TABLES
 

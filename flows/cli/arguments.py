@@ -1,4 +1,4 @@
-"""Passwords on the command line: taken out of what every user of the machine sees of a process."""
+"""Passwords on the command line: hidden from other users of the machine, who can see every process's arguments."""
 
 from __future__ import annotations
 

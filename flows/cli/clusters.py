@@ -175,7 +175,7 @@ def split(
         list[str],
         typer.Argument(
             help="Images for the new cluster, by path or by the start of their sha256; @FILE reads them from a file, "
-            "one a line.",
+            "one per line.",
             show_default=False,
         ),
     ],
@@ -272,7 +272,7 @@ def _contents(catalog: Catalog, category: str, named: list[str]) -> list[str]:
 
 
 def _listed(file: str) -> list[str]:
-    """Names in a text file, one a line.
+    """Names in a text file, one per line.
 
     Raises
     ------
@@ -287,7 +287,7 @@ def _listed(file: str) -> list[str]:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"@{file} is not a list of images, one a line: {why}; check its path, and save it as UTF-8"
+            f"@{file} is not a list of images, one per line: {why}; check its path, and save it as UTF-8"
         ) from error
     return [line.strip() for line in lines if line.strip()]
 

@@ -50,7 +50,7 @@ class OneParagraph(TyperGroup):
 
 
 class Messages:
-    """Turn what goes wrong in the block into one paragraph and an exit code.
+    """Turn an error in the block into one paragraph and an exit code.
 
     Parameters
     ----------
@@ -107,6 +107,6 @@ def _say_usage(error: Any) -> None:
 
 
 def say(message: str) -> None:
-    """One paragraph on standard error, whatever line breaks and passwords a cause has brought along."""
+    """Print one paragraph on standard error, without the line breaks and passwords of its cause."""
     text = masked_text(re.sub(r"\s*\n\s*", " ", message.strip()))
     typer.secho(f"anoclust: {text}", err=True, fg="red" if sys.stderr.isatty() else None)

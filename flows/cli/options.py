@@ -18,7 +18,7 @@ def whole_number(text: object) -> int:
 
 
 def how_many(text: object) -> int:
-    """Read a number of things of which there is at least one."""
+    """Read a whole number of at least 1."""
     if not str(text).isdecimal() or int(str(text)) < 1:
         raise typer.BadParameter(f"takes a whole number from 1; found {text!r}")
     return int(str(text))
@@ -55,7 +55,7 @@ _PANELS: Final = {
 
 
 def setting(name: str, default: str) -> typer.models.OptionInfo:
-    """Flag of a setting; not given, the environment, the file or the default decides."""
+    """Flag of a setting; if it is not given, the environment, the file or the default decides."""
     option: typer.models.OptionInfo = typer.Option(
         help=SETTING_TEXTS[name],
         show_default=default.replace("[", "").replace("]", ""),

@@ -36,7 +36,7 @@ def prepare_mtd(
     train_list: Annotated[
         Path | None,
         typer.Option(
-            help="File with one name a line: the Free tiles to use as training normals. Without it, all images are "
+            help="File with one name per line: the Free tiles to use as training normals. Without it, all images are "
             "test images."
         ),
     ] = None,

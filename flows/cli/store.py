@@ -1,4 +1,4 @@
-"""``anoclust store``: how large a store is, whether it is whole, how it gets smaller, and its catalog made again."""
+"""``anoclust store``: show its size, check it, remove what it no longer needs, rebuild its catalog."""
 
 from __future__ import annotations
 

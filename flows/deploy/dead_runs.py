@@ -1,4 +1,4 @@
-"""Find runs that are said to be running but whose process has died without a word, and mark them as crashed.
+"""Find runs that Prefect shows as running but whose process has died, and mark them as crashed.
 
 A worker marks a run whose process died. What dies together with its worker, by ``kill -9`` or a power cut, stays
 "Running" for ever: nobody is left to say otherwise. Prefect's own remedy, a proactive automation, makes a server on

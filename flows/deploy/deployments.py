@@ -1,4 +1,4 @@
-"""Prefect deployments of a store: one a category, and the one that marks dead runs; what becomes of late runs."""
+"""Prefect deployments of a store: one per category, and the one that marks dead runs; what becomes of late runs."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Nights:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def apply(self, client: SyncPrefectClient) -> list[str]:
-        """Make the server what these and the files say; gives what was made or changed, nothing the second time.
+        """Set up the server as these and the files say; returns what was created or changed, nothing the second time.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class Nights:
         return list_categories(self.data, exclude=self.store)
 
     def register(self, client: SyncPrefectClient, categories: Iterable[str]) -> list[str]:
-        """Register the nights of some categories, and the look-out for dead runs; gives what is new or changed."""
+        """Register the nights of some categories and the finder of dead runs; returns what is new or changed."""
         store = self.store.absolute()
         nights = [
             nightly_deployment(
@@ -264,7 +264,7 @@ def nightly_deployment(
 
 
 def reaper_deployment(timezone: str) -> Deployment:
-    """Describe the look-out for dead runs."""
+    """Describe the deployment that finds dead runs."""
     return Deployment(
         name="dead-runs",
         flow="reap",
@@ -279,7 +279,7 @@ def reaper_deployment(timezone: str) -> Deployment:
 
 
 def register(client: SyncPrefectClient, wanted: Iterable[Deployment], *, folder: Path) -> list[str]:
-    """Tell Prefect of deployments; one that is known already is left as it is, with what was changed in the UI.
+    """Register deployments with Prefect; an existing one stays as it is, with all changes made in the UI.
 
     Parameters
     ----------
@@ -342,7 +342,7 @@ def _register_one(client: SyncPrefectClient, deployment: Deployment, folder: Pat
 
 
 def cancel_late(client: SyncPrefectClient) -> list[str]:
-    """Cancel scheduled runs that nobody was there to start, all but the newest of every deployment.
+    """Cancel scheduled runs that no worker has started, all but the newest of every deployment.
 
     One run takes up everything that has come in the meantime. Runs that somebody asked for, a backfill's, are kept.
 

@@ -1,4 +1,4 @@
-"""What ``deployments/*.yaml`` declare: pools, queues, limits, automations; applied by name, twice as well as once."""
+"""What ``deployments/*.yaml`` declare: pools, queues, limits, automations; applying them again changes nothing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_file(path: Path, variables: Mapping[str, str] | None = None) -> dict[st
 
 
 def apply_files(client: SyncPrefectClient, folder: Path, *, notify: str | None = None) -> list[str]:
-    """Make pools, queues, limits and automations what the files say.
+    """Set up pools, queues, limits and automations as the files say.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Nights: what is new in every category, the flow of one night, past nights, where every category stands."""
+"""Nights: what is new in every category, the flow of one night, past nights, the state of every category."""

@@ -1,4 +1,4 @@
-"""Past nights: in date order within a category, several categories side by side; done again, nothing happens."""
+"""Past nights: in date order within a category, several categories side by side; running it again changes nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_backfill(
     listener: Listener | None = None,
     debug: bool = False,
 ) -> Iterator[NightOutcome]:
-    """Take up past nights; killed anywhere, the same call goes on from there.
+    """Process past nights; after a kill, the same call resumes.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def run_backfill(
     Yields
     ------
     outcome
-        One a night and category. Of a category whose night fails there is none after it.
+        One per night and category. Of a category whose night fails there is none after it.
 
     Raises
     ------

@@ -28,7 +28,7 @@ def nightly(
     categories: list[str] | None = None,
     as_of: str | None = None,
 ) -> dict[str, Any]:
-    """Take up what is new in every category: what a schedule calls; the same as `anoclust nightly`.
+    """Process what is new in every category: for schedules; the same as `anoclust nightly`.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ _SEEN: Final = "seen"
 
 @dataclass(frozen=True)
 class NightOutcome:
-    """What became of one night of one category.
+    """Outcome of one night of one category.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ def run_nights(
     listener: telemetry.Listener | None = None,
     debug: bool = False,
 ) -> Iterator[NightOutcome]:
-    """Take up what is new in every category; one that fails does not keep the others from their night.
+    """Process what is new in every category; one that fails does not stop the others.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def run_nights(
     Yields
     ------
     outcome
-        One a category, as soon as it is there.
+        One per category, as soon as it is there.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def run_many_nights(
     listener: telemetry.Listener | None = None,
     debug: bool = False,
 ) -> Iterator[NightOutcome]:
-    """Take up several nights of every category, in the order given; the files are looked at once.
+    """Process several nights of every category, in the order given; the files are examined once.
 
     A category whose night fails goes no further: the nights after it would be assigned to other clusters.
 
@@ -189,7 +189,7 @@ def run_many_nights(
     Yields
     ------
     outcome
-        One a category and night.
+        One per category and night.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where every category stands: its last night, its clusters, what is unknown, how old its clustering is."""
+"""State of every category: its last night, its clusters, its unknown images, the age of its clustering."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.stores.nights.snapshots import frozen
 
 @dataclass(frozen=True)
 class CategoryStatus:
-    """Where a category stands.
+    """State of a category.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ def known_category(catalog: Catalog, category: str) -> str:
 
 
 def status_of(layout: StoreLayout, where: Path | str, categories: Sequence[str] = ()) -> list[CategoryStatus]:
-    """Where categories stand, all of them by default.
+    """State of some categories, by default of all.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""The Prefect server that a command starts for itself, closed to everybody whom it is not meant for."""
+"""The Prefect server that a command starts for itself, closed to everybody else."""

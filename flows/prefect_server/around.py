@@ -63,7 +63,7 @@ def importing() -> Iterator[None]:
 
 @cache
 def _leave_out_of_collections() -> None:
-    """Take all that there is now for lasting; once a process, for garbage among it would last too."""
+    """Take all that there is now for lasting; once per process, for garbage among it would last too."""
     gc.freeze()
 
 
@@ -95,7 +95,7 @@ def told_where_no_server_answers() -> Iterator[None]:
 
 
 def kept_if_complete(name: str, what: str, flow: Callable[[], Result]) -> Result:
-    """Call a flow; where its result is complete, a server that goes away over the end of it is no reason to fail.
+    """Call a flow; if its result is complete, a server that goes away at the end is no reason to fail.
 
     Parameters
     ----------

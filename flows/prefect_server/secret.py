@@ -1,4 +1,4 @@
-"""The secret that clients of our own Prefect server show it: one a process, or one that is kept for ``anoclust up``."""
+"""Secret of our own Prefect server, which clients must send: one per process, or one kept for ``anoclust up``."""
 
 from __future__ import annotations
 

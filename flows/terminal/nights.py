@@ -29,7 +29,7 @@ _COUNTED: Final = {
 
 
 def nights_table(outcomes: Sequence[NightOutcome]) -> Table:
-    """One row a night and category: what came, and what became of it."""
+    """One row per night and category: what came, and what became of it."""
     table = new_table("category", "night", *_COUNTED.values(), numbers=_COUNTED.values())
     for outcome in outcomes:
         if outcome.error is not None:
@@ -61,7 +61,7 @@ def night_lines(outcome: NightOutcome) -> str:
 
 
 def status_table(found: Sequence[CategoryStatus]) -> Table:
-    """One row a category."""
+    """One row per category."""
     numbers = ("images", "clusters", "provisional", "unknown", "unusable")
     table = new_table("category", "last night", *numbers, "clustered", numbers=numbers)
     for one in found:
@@ -74,7 +74,7 @@ def status_table(found: Sequence[CategoryStatus]) -> Table:
 
 
 def clusters_table(found: Sequence[ClusterFact]) -> Table:
-    """One row a cluster."""
+    """One row per cluster."""
     table = new_table("cluster", "name", "images", "state", "born", "note", numbers=("images",))
     for one in found:
         state = one.state if one.merged_into is None else f"merged into {one.merged_into}"
@@ -102,7 +102,7 @@ def _told(after: Any) -> str:
 
 
 def rebuilt_lines(found: Rebuilt, root: Path) -> list[str]:
-    """What a rebuild gave back, by number, and what it could not."""
+    """What a rebuild restored, by number, and what it could not."""
     given = {name: count - found.before.get(name, 0) for name, count in found.after.items()}
     changed = ", ".join(f"{count:+,} {name}" for name, count in given.items() if count)
     lines = [

@@ -1,4 +1,4 @@
-"""How a run looks in the terminal: a progress bar a stage, a table at the end."""
+"""How a run looks in the terminal: a progress bar per stage, a table at the end."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class StageBars:
 
 
 def results_table(outcomes: Sequence[CategoryOutcome]) -> Table:
-    """One row a category: what went in, what came out, how well it agrees with the labels."""
+    """One row per category: what went in, what came out, how well it agrees with the labels."""
     table = Table(title="Anoclust", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("category", overflow="ellipsis", no_wrap=True, min_width=14)
     for name in ("images", "clusters", "NMI", "ARI", "F1", "NMI*", "ARI*", "F1*"):

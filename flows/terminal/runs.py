@@ -35,7 +35,7 @@ def settings_table(values: Mapping[str, object], origins: Mapping[str, str]) -> 
 
 
 def sizes_table(size: StoreSize) -> Table:
-    """Bytes on disk: a row a category, then what belongs to none."""
+    """Bytes on disk: a row per category, then what belongs to none."""
     parts = ("embeddings", "distances", "weights", "runs", "total")
     table = new_table("category", *parts, numbers=parts)
     for row in size.categories:
@@ -48,7 +48,7 @@ def sizes_table(size: StoreSize) -> Table:
 
 
 def removals_table(removals: Sequence[Removal]) -> Table:
-    """What goes: a row a category and kind."""
+    """What goes: a row per category and kind."""
     table = new_table("category", "what", "number", "bytes", numbers=("number", "bytes"))
     for (category, kind), found in groupby(
         sorted(removals, key=lambda r: (r.category, r.kind)), key=lambda r: (r.category, r.kind)

@@ -38,7 +38,7 @@ def measure_descriptors(
     seed: int,
     memory: int,
 ) -> list[Measurement]:
-    """Score the clusters of the descriptors of one run of recipe blind, one row a clustering, without names."""
+    """Score the clusters of the descriptors of one run of recipe blind, one row per clustering, without names."""
     labels = [image.label for image in load_manifest(Path(manifest)).clustered]
     n_images, dim = described.arrays.shapes["descriptors"]
     n_patches = described.arrays.shapes["weights"][1]
@@ -129,5 +129,5 @@ def measure_temperatures(
 
 
 def _finished(maps: ArrayHandle, config: BlindConfig) -> NDArray[np.float32]:
-    """Maps as stage `describe` finishes them, one a content."""
+    """Maps as stage `describe` finishes them, one per content."""
     return finish_maps(arrays.read(Path(maps.uri), "maps"), border=config.border, flat=config.flat_field)

@@ -62,7 +62,7 @@ def load_category(
     holistic: str | None,
     memory: int,
 ) -> CategoryArrays:
-    """Read everything that is stored of a category's images, one row an image."""
+    """Read everything that is stored of a category's images, one row per image."""
     images = load_manifest(Path(manifest))
     clustered = images.clustered
     contents, counts = unique_contents(clustered)

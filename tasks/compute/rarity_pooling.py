@@ -57,7 +57,7 @@ def weights_of(config: WeighConfig, rarity: NDArray[np.float64], *, tau: float) 
 
 
 def pooled(segments: EmbeddingSegments, hashes: Sequence[str], weights: NDArray[np.float64]) -> NDArray[np.float32]:
-    """One descriptor an image, ``(n_images, dim)``; ``weights`` has a row for each of ``hashes``."""
+    """One descriptor per image, ``(n_images, dim)``; ``weights`` has a row for each of ``hashes``."""
     steps = range(0, len(hashes), BAGS_AT_ONCE)
     return np.concatenate(
         [descriptors(segments.read(hashes[s : s + BAGS_AT_ONCE]), weights[s : s + BAGS_AT_ONCE]) for s in steps]

@@ -38,7 +38,7 @@ class PublicManifest:
     """The images of a public data set, and how many were left out for which reason."""
 
     frame: pd.DataFrame
-    """One row an image, sorted by path, with a fresh index; `COLUMNS` first."""
+    """One row per image, sorted by path, with a fresh index; `COLUMNS` first."""
     left_out: dict[str, int]
     """Number of files or table rows by reason; empty if everything was taken."""
 
@@ -51,7 +51,7 @@ def mtd_manifest(source: Path, *, train_list: Path | None) -> PublicManifest:
     source
         The folder that holds the ``MT_*`` folders.
     train_list
-        Text file with the names of the training images, one a line, all of them from ``MT_Free``. Without it every
+        Text file with the names of the training images, one per line, all of them from ``MT_Free``. Without it every
         image is a test image.
 
     Returns
@@ -99,7 +99,7 @@ def mtd_manifest(source: Path, *, train_list: Path | None) -> PublicManifest:
 
 
 def leaves_manifest(source: Path) -> PublicManifest:
-    """List the coffee leaves (biotic stress): ``leaf/<id>.jpg`` and a table ``dataset.csv`` with a row an id.
+    """List the coffee leaves (biotic stress): ``leaf/<id>.jpg`` and a table ``dataset.csv`` with a row per id.
 
     Leaves with two or more stresses have no single type and are left out, as are images without a row.
 
@@ -258,8 +258,8 @@ def _listed_names(train_list: Path) -> set[str]:
         lines = read_given_text(on_this_machine(train_list, "--train-list")).lines
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"expected a text file with one image name a line at {train_list}, found none that can be read ({error}); "
-            "check the path"
+            f"expected a text file with one image name per line at {train_list}, found none that can be read "
+            f"({error}); check the path"
         ) from error
     return {name for line in lines if (name := PureWindowsPath(line.strip()).name)}
 
@@ -281,7 +281,7 @@ def _leaf_table(file: Path) -> pd.DataFrame:
     repeated = table["id"][table["id"].duplicated()].astype(str).tolist()
     if repeated:
         raise DatasetError(
-            f"expected one row an id in {file}, found more for {_first_few(repeated)}; remove the extra rows"
+            f"expected one row per id in {file}, found more for {_first_few(repeated)}; remove the extra rows"
         )
     fits = table[list(STRESSES)].isin([0, 1]).all(axis="columns") & table["severity"].isin(range(MAX_SEVERITY + 1))
     if not fits.all():

@@ -45,7 +45,7 @@ class ExportedClusters:
 
 
 def cluster_table(catalog: Catalog, category: str) -> pd.DataFrame:
-    """One row an image, by path: its cluster as a person or the last run placed it, merges followed."""
+    """One row per image, by path: its cluster as a person or the last run placed it, merges followed."""
     names = {cluster.cluster: cluster.name for cluster in catalog.clusters(category)}
     facts = {fact.content: fact for fact in catalog.images(category)}
     rows = []

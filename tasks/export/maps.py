@@ -111,7 +111,7 @@ def export_maps(
 
 
 def _heat(rarity: NDArray[np.float32], low: float, high: float) -> Image.Image:
-    """Heat colours, one pixel a patch."""
+    """Heat colours, one pixel per patch."""
     return Image.open(io.BytesIO(rarity_overlay_png(rarity, vmin=low, vmax=high))).convert("RGBA")
 
 

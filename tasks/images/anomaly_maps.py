@@ -161,7 +161,7 @@ def read_map(folder: str, image: ImageRecord, files: Mapping[str, Path]) -> NDAr
     except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f"the map {file} cannot be read ({str(error).splitlines()[0][:200]})") from error
     if values.ndim != 2 or values.size == 0:
-        raise DatasetError(f"the map {file} has shape {values.shape}; a map has one number a pixel, (height, width)")
+        raise DatasetError(f"the map {file} has shape {values.shape}; a map has one number per pixel, (height, width)")
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
         raise DatasetError(f"the map {file} holds values that are not finite numbers ({values.dtype})")
     return laid_like(np.asarray(values), image.file, f"the map {file}", is_upright=_is_exported(folder, file))

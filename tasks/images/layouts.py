@@ -1,4 +1,4 @@
-"""Image files before they are read: those of a folder, in the MVTec layout, a folder a category, or flat."""
+"""Image files before they are read: those of a folder, in the MVTec layout, a folder per category, or flat."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def read_folder(walk: Walk, data: Path, *, may_be_empty: bool) -> list[Candidate
     if not found and not may_be_empty:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise DatasetError(
-            f"no image in {data}; expected files ending in {endings}, in the folder or one folder a category"
+            f"no image in {data}; expected files ending in {endings}, in the folder or one folder per category"
         )
     return found
 

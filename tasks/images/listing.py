@@ -81,7 +81,7 @@ def list_datasets(
     Returns
     -------
     manifests
-        One a category, in order of their names.
+        One per category, in order of their names.
 
     Raises
     ------

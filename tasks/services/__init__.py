@@ -1,1 +1,1 @@
-"""Services on other ends: how long one is waited for, a Prefect server that goes away, proxies in between."""
+"""External services: how long to wait for one, a Prefect server that goes away, proxies in between."""

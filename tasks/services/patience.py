@@ -1,4 +1,4 @@
-"""Services that fall silent: said after a few seconds, given up before half a minute is over."""
+"""Services that stop answering: reported after a few seconds, given up within half a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Prefect server that goes away while it is needed: waited for a while, then told once, and never asked for again.
+"""A Prefect server that goes away while it is needed: waited for a while, reported once, and then no longer used.
 
 Prefect alone tries every request again for a minute, asks again to note that it failed, and writes what its threads
 could not send to the terminal. What is changed here are four places inside Prefect, see
@@ -68,7 +68,7 @@ class Link:
         return max(PROBE_SECONDS, patience.PATIENCE_SECONDS - waited)
 
     def answered(self) -> None:
-        """Note that it is there, also where it was given up before."""
+        """Note that it answers, even if it was given up before."""
         with self._lock:
             self.has_answered = True
             self._gone = self._silent_since = None
@@ -146,7 +146,7 @@ def shown(url: httpx.URL) -> str:
 
 @contextmanager
 def complete_anyway(what: str) -> Iterator[None]:
-    """Publish what is complete; a server that takes nothing is told of, and is no reason to fail."""
+    """Publish a complete result; a server that does not accept it is reported, and is no reason to fail."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Proxies of the environment: kept away from this machine's own servers, named where they are in the way."""
+"""Proxies of the environment: not used for this machine's own servers, and named if they are in the way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_PROXY: Final = "NO_PROXY"
 
 
 def keep_proxies_from_loopback(*urls: str | None, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let nobody in this process, nor those that it starts, go through a proxy to a server of this machine.
+    """Keep this process, and those that it starts, from using a proxy to reach a server on this machine.
 
     A proxy that Prefect's clients cannot be made with is taken out altogether: with it they would not reach any server.
 

@@ -1,4 +1,4 @@
-"""Recipe blind, stage 3: from anomaly maps to weights and one descriptor an image, [ARDELEAN24]."""
+"""Recipe blind, stage 3: from anomaly maps to weights and one descriptor per image, [ARDELEAN24]."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Pic
 
 
 def _assignments(run: _Run, entries: Sequence[ImageEntry]) -> pd.DataFrame:
-    """One row an image, by path: what the run says of it, then the columns that came with it."""
+    """One row per image, by path: what the run says of it, then the columns that came with it."""
     rows = []
     for image, entry in zip(run.images, entries, strict=True):
         row: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""Stage 3: rarity of patches, weights, and one descriptor an image."""
+"""Stage 3: rarity of patches, weights, and one descriptor per image."""
 
 from __future__ import annotations
 

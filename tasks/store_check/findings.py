@@ -31,7 +31,7 @@ KEPT: Final = "a run has put it aside and computed it again; `anoclust store gc`
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it should be.
+    """A fault that a check has found.
 
     Attributes
     ----------

@@ -37,7 +37,7 @@ def category_lock(
     wait_seconds: float = 0.0,
     on_wait: Callable[[float], None] | None = None,
 ) -> Iterator[None]:
-    """Be the only run of a category that writes into a store, for the length of the block.
+    """Hold the lock of a category in the block: no other run writes it in this store.
 
     Parameters
     ----------

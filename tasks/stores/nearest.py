@@ -112,7 +112,7 @@ class Block:
 
     @property
     def n_products(self) -> int:
-        """Matrix products that the block takes: one an image pair."""
+        """Matrix products that the block takes: one per image pair."""
         n_rows = len(self.rows)
         return n_rows * (n_rows - 1) // 2 if self.rows == self.columns else n_rows * len(self.columns)
 
@@ -242,7 +242,7 @@ class Plan:
     n_patches
         Patches a bag.
     side
-        Images a side of a block.
+        Images per side of a block.
     device
         Where blocks are computed, see `Block`.
     """

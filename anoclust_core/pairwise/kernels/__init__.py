@@ -1,1 +1,1 @@
-"""Machine code that compares image pairs, compiled once a process: `integers` and `single_precision`, in `tiles`."""
+"""Machine code that compares image pairs, compiled once per process: `integers` and `single_precision`, in `tiles`."""

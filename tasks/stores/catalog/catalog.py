@@ -338,7 +338,7 @@ class Catalog:
             return clusters.history(session, category, named)
 
     def rename(self, category: str, named: str, name: str, *, who: str, when: datetime | None = None) -> None:
-        """Give a cluster a name; the empty text takes it away. No two living clusters have the same."""
+        """Give a cluster a name; an empty text removes it. No two living clusters have the same name."""
         with self._writing(category) as session:
             decisions.rename(session, category, named, name, who=who, when=when or _now())
 
@@ -348,7 +348,7 @@ class Catalog:
             decisions.annotate(session, category, named, note, who=who, when=when or _now())
 
     def merge(self, category: str, named: Sequence[str], *, into: str, who: str, when: datetime | None = None) -> None:
-        """Let clusters be parts of another one, past nights included; re-clusterings keep it so."""
+        """Merge clusters into another one, past nights included; re-clusterings keep the merge."""
         with self._writing(category) as session:
             decisions.merge(session, category, named, into, who=who, when=when or _now())
 
@@ -360,12 +360,12 @@ class Catalog:
             return decisions.split(session, category, named, contents, who=who, when=when or _now())
 
     def retire(self, category: str, named: str, *, who: str, when: datetime | None = None) -> None:
-        """Let a cluster be gone."""
+        """Retire a cluster."""
         with self._writing(category) as session:
             decisions.retire(session, category, named, who=who, when=when or _now())
 
     def undo(self, category: str, number: int | None = None, *, who: str, when: datetime | None = None) -> int:
-        """Take back a person's decision, the last one by default, and give its number.
+        """Undo a person's decision, by default the last one, and return its number.
 
         One that a later decision on the same cluster builds on has to wait for that one.
         """
@@ -387,7 +387,7 @@ class Catalog:
     # -- upkeep -----------------------------------------------------------------------------------------------------
 
     def check(self, categories: Sequence[str] = ()) -> None:
-        """See that what the catalog has of some categories, or of all, is as it was written.
+        """Check that what the catalog has of some categories, or of all, is as it was written.
 
         Commands do so before they read, and after that trust what they read.
 

@@ -1,4 +1,4 @@
-"""What people decide about clusters: every one can be taken back, within one transaction."""
+"""What people decide about clusters: every decision can be undone; each within one transaction."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def annotate(session: Session, category: str, named: str, note: str, *, who: str
 
 
 def merge(session: Session, category: str, named: Sequence[str], into: str, *, who: str, when: datetime) -> None:
-    """Let clusters be parts of another one from now on, in the past too."""
+    """Merge clusters into another one, in past nights too."""
     target = _living(session, category, into)
     for name in named:
         cluster = _living(session, category, name)
@@ -75,7 +75,7 @@ def split(session: Session, category: str, named: str, contents: Sequence[str], 
 
 
 def retire(session: Session, category: str, named: str, *, who: str, when: datetime) -> None:
-    """Let a cluster be gone: nothing is assigned to it any more."""
+    """Retire a cluster: it gets no more images."""
     cluster = _living(session, category, named)
     before = cluster.state
     cluster.state = "retired"
@@ -83,7 +83,7 @@ def retire(session: Session, category: str, named: str, *, who: str, when: datet
 
 
 def undo(session: Session, category: str, number: int | None, *, who: str, when: datetime) -> int:
-    """Take back a person's decision, the last one by default, and give its number."""
+    """Undo a person's decision, by default the last one, and return its number."""
     query = select(Decision).where(
         Decision.category == category, Decision.kind.in_(BY_PEOPLE), Decision.undone_by.is_(None)
     )

@@ -188,7 +188,7 @@ def of_one_moment(engine: Engine) -> Engine:
 
 
 def lock_category(connection: Connection, category: str) -> None:
-    """Be the only writer of a category until the transaction ends; SQLite has one writer at a time anyway."""
+    """Lock a category against other writers until the transaction ends; SQLite has one writer at a time anyway."""
     if connection.dialect.name == "postgresql":
         key = f"anoclust:{category}"
         locked = "SELECT pg_advisory_xact_lock(hashtextextended(coalesce(current_schema(), '') || :key, 0))"

@@ -1,4 +1,4 @@
-"""The catalog made again, or an older copy completed, from the journal of its store and the pages of its nights."""
+"""The catalog rebuilt, or an older copy completed, from the journal of its store and the pages of its nights."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ COUNTED: Final = ("images", "nights", "snapshots", "clusters", "assignments", "d
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild gave back.
+    """What a rebuild restored.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ def rebuild_catalog(
     wait_seconds: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Rebuilt:
-    """Give back what a lost catalog held, or what an older copy of it lacks; done again, nothing changes.
+    """Restore what a lost catalog held, or what an older copy of it lacks; running it again changes nothing.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ ARRAYS: Final = MappingProxyType(
 """Folders of a store that hold folders of arrays, by category, and what arrays are in each of these."""
 
 KINDS: Final = (*ARRAYS, "manifests", "runs", "nights")
-"""Folders of a store that have one folder a category."""
+"""Folders of a store that have one folder per category."""
 
 UNREADABLE: Final = "unreadable.json"
 """Beside segments: which images could not be decoded."""

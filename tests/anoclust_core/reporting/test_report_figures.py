@@ -127,7 +127,7 @@ def test_a_patch_without_a_rarity_stays_bare() -> None:
 
 
 def test_heat_keeps_the_grid() -> None:
-    """The overlay has one pixel a patch, rows down and columns across."""
+    """The overlay has one pixel per patch, rows down and columns across."""
     grid = np.full((3, 5), 0.2)
     grid[2, 1] = 0.8
     pixels = overlay(grid.tolist())

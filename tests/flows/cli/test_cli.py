@@ -148,7 +148,7 @@ def test_debug_shows_the_traceback(tmp_path, board):
 
 @pytest.mark.usefixtures("prefect_db")
 def test_run_says_what_it_did(tmp_path, checkpoint):
-    """A run prints one row a category and the way to its report; the second time it says that nothing was to do."""
+    """A run prints one row per category and the way to its report; the second time it says that nothing was to do."""
     flat_folder(tmp_path / "data" / "board", range(6))
     mvtec_category(tmp_path / "data" / "nut", {"test/good": 3, "test/hole": 3})
     (tmp_path / "data" / "nut" / "test" / "hole" / "fake.png").write_text("no image")

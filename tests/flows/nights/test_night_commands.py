@@ -144,11 +144,11 @@ def test_a_list_of_images_to_split_off(stream: Stream, typed: Typed, tmp_path: P
     for file in (tmp_path / "absent.txt", tmp_path):
         refused = typed("clusters", "split", CATEGORY, "c1", f"@{file}")
         assert refused.exit_code == 2
-        assert "is not a list of images, one a line" in refused.stderr
+        assert "is not a list of images, one per line" in refused.stderr
 
 
 def test_clusters_are_exported(stream: Stream, typed: Typed, tmp_path: Path) -> None:
-    """Tables have a row an image; FiftyOne's folder and Label Studio's tasks have those whose files are there."""
+    """Tables have a row per image; FiftyOne's folder and Label Studio's tasks have those whose files are there."""
     for kind in ("csv", "parquet", "fiftyone", "labelstudio"):
         result = typed("export", "clusters", CATEGORY, "--format", kind, "--out", tmp_path / kind / "out")
         assert result.exit_code == 0, result.output

@@ -149,7 +149,7 @@ def test_leaves_keep_what_the_table_knows(leaves):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([(1, 0, 0, 0, 0, 0, 0), (1, 1, 1, 0, 0, 0, 0)], "one row an id"),
+        ([(1, 0, 0, 0, 0, 0, 0), (1, 1, 1, 0, 0, 0, 0)], "one row per id"),
         ([(1, 0, 2, 0, 0, 0, 0)], "0 or 1 for every stress"),
         ([(1, 0, 0, 0, 0, 0, None)], "severity from 0 to 4"),
     ],

@@ -106,7 +106,7 @@ def export(catalog: Catalog, kind: str, folder: Path) -> ExportedClusters:
 
 
 def test_csv_is_read_by_any_reader(catalog: Catalog, tmp_path: Path) -> None:
-    """A row an image, by path, with the odd name as it is and nothing where there is no cluster."""
+    """A row per image, by path, with the odd name as it is and nothing where there is no cluster."""
     made = export(catalog, "csv", tmp_path)
     assert b"\r" not in made.path.read_bytes()
     with made.path.open(encoding="utf-8", newline="") as file:

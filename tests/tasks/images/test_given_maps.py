@@ -129,7 +129,7 @@ def test_paths_never_leave_the_folder(tmp_path):
     ],
 )
 def test_arrays_that_are_no_maps(tmp_path, values, why):
-    """What is not a finite number a pixel is refused with the file's name; no pickle is ever opened."""
+    """What is not a finite number per pixel is refused with the file's name; no pickle is ever opened."""
     save(tmp_path / "1.npy", values)
     with pytest.raises(DatasetError, match=why):
         read_map("", image_of("1.png"), maps_of(str(tmp_path), images("1.png")))
