@@ -41,9 +41,9 @@ def tell_waiting(what: str) -> None:
 
 
 @contextmanager
-def told_if_slow(what: str) -> Iterator[None]:
-    """Say what is waited for where the block takes long."""
-    timer = Timer(QUIET_SECONDS, tell_waiting, [what])
+def told_if_slow(say: Callable[[], None]) -> Iterator[None]:
+    """Let ``say`` tell what is waited for where the block takes long."""
+    timer = Timer(QUIET_SECONDS, say)
     timer.daemon = True
     timer.start()
     try:
@@ -82,7 +82,7 @@ def answer_of(call: Callable[[], Result], what: str, *, seconds: float) -> Resul
 
     asking = Thread(target=ask, daemon=True)
     asking.start()
-    with told_if_slow(what):
+    with told_if_slow(lambda: tell_waiting(what)):
         asking.join(seconds)
     if failures:
         raise failures[0]

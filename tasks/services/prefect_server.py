@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from threading import Timer
 from typing import TYPE_CHECKING, Any, Final
 
 from anoclust_core.errors import ResourceError
@@ -228,7 +227,7 @@ def _patch_sync(client: Any) -> None:
                 LINK.failed(began, request.url, found)
                 time.sleep(RETRY_SECONDS)
 
-        with _told_if_slow(request):
+        with patience.told_if_slow(lambda: LINK.tell_waiting(request.url)):
             response: httpx.Response = send_with_retry(self, request, attempt, *more, **options)
             return response
 
@@ -266,7 +265,7 @@ def _patch_async(client: Any) -> None:
                 LINK.failed(began, request.url, found)
                 await asyncio.sleep(RETRY_SECONDS)
 
-        with _told_if_slow(request):
+        with patience.told_if_slow(lambda: LINK.tell_waiting(request.url)):
             response: httpx.Response = await send_with_retry(self, request, attempt, *more, **options)
             return response
 
@@ -343,15 +342,3 @@ def _is_timeout(error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(": ").removesuffix(":")
-
-
-@contextmanager
-def _told_if_slow(request: httpx.Request) -> Iterator[None]:
-    """Say that the server is waited for where the block takes long."""
-    timer = Timer(patience.QUIET_SECONDS, LINK.tell_waiting, [request.url])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

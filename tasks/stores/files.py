@@ -36,19 +36,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     DamagedError
         If a folder stands in its place.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except IsADirectoryError as error:
-        raise DamagedError(f"{path} is a folder where a file belongs", path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with _written_beside(path, data) as temporary:
+        try:
+            temporary.replace(path)
+        except IsADirectoryError as error:
+            raise DamagedError(f"{path} is a folder where a file belongs", path) from error
 
 
 def remove_file(path: Path) -> None:
@@ -165,13 +157,7 @@ def _digest(plain: Mapping[str, Any]) -> str:
 
 def write_once(path: Path, data: bytes) -> None:
     """Write a file whole unless it is there: of several processes at once one does, and readers never see a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with _written_beside(path, data) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -179,6 +165,19 @@ def write_once(path: Path, data: bytes) -> None:
         except OSError:  # a file system without hard links
             if not path.exists():
                 temporary.rename(path)
+
+
+@contextmanager
+def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
+    """Temporary file beside ``path``, with the data safely on disk: the block gives it its name, or it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
