@@ -13,7 +13,7 @@ class AnoclustError(Exception):
 
 
 class ConfigError(AnoclustError):
-    """A flag or setting is unknown, malformed or contradicts another one."""
+    """A flag or setting is unknown, malformed or contradicts another one; or a Prefect server rejects the secret."""
 
     exit_code = 2
 

@@ -500,13 +500,18 @@ was expected, what was found, what to do. `--debug` shows the traceback instead.
 |---|---|
 {codes}
 
-A result that is complete is code 0, whatever a Prefect server does after it. Where some categories of a run fail, the
+A complete result ends with code 0, whatever a Prefect server does afterwards. Where some categories of a run fail, the
 others are finished, and the code is that of the first failure.
+
+Passwords in addresses are hidden in every message (`***`): [deployments](deployments.md#passwords). In Python, a public
+function of `anoclust_core` that gets arrays against its docstring (none, empty ones, rows of different lengths, another
+number of dimensions, texts, complex numbers) raises an `ArrayContractError` that says what was expected and what was
+found. A wrong option that is not an array raises a `ConfigError`.
 
 ## Messages
 
-Every command below is run by `tests/flows/cli/test_wrong_commands.py`, beside a folder `board` of four images; `…`
-stands for what differs between machines.
+`tests/flows/cli/test_wrong_commands.py` runs every command below, next to a folder `board` of four images; `…` stands
+for what differs between machines.
 
 | command | code | message |
 |---|---|---|
