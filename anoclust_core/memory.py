@@ -157,7 +157,7 @@ def pair_plan(
         stage="pair",
         parts={
             "blocks of image pairs": threads * (block_bytes + 6 * group),
-            "embeddings kept at hand": min(CACHED_BYTES + group, n_images * n_patches * dim * 4) if threads else 0,
+            "embeddings kept in memory": min(CACHED_BYTES + group, n_images * n_patches * dim * 4) if threads else 0,
             "the list of pairs": 6 * n_pairs + 24_000 * n_blocks,
             "compiling": _COMPILING if threads else 0,
             "the rest": _FIXED,

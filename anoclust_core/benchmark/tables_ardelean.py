@@ -109,7 +109,7 @@ def localization_table(results: Results, setting: BlindSetting) -> Table:
     side = setting.reference.image_size if setting.reference else 0
     note = (
         f"Maps and ground truth are compared at {side} x {side} pixels; an image's score is the largest value of its "
-        "map, and whether it is good is told by its label. Without masks there is no PRO and no pixel AUROC."
+        "map, and its label tells whether it is good. Without masks there is no PRO and no pixel AUROC."
     )
     title = "Ardelean & Weyrich, Table 2: localisation among mixed normal and defective images"
     return Table("ardelean-2", title, header, rows, [*_notes(setting), note, *_reference_notes(setting)])

@@ -103,7 +103,7 @@ def check_linkage(linkage: NDArray[np.float64]) -> None:
     if not _is_tree(linkage):
         raise ArrayContractError(
             f"expected a float64 linkage of shape (n_images - 1, 4) in SciPy's layout, found {linkage.dtype} of shape "
-            f"{linkage.shape} that is no tree; pass what linkage_tree returned"
+            f"{linkage.shape} that is not a tree; pass what linkage_tree returned"
         )
 
 

@@ -374,7 +374,7 @@ def _create(name: str, image_size: int) -> Any:
 
 
 def _size_refused(name: str, image_size: int, error: Exception) -> ConfigError:
-    return ConfigError(f"{name} takes no images of {image_size} px ({error}); try another --image-size")
+    return ConfigError(f"{name} does not accept images of {image_size} px ({error}); try another --image-size")
 
 
 def _is_isotropic(strides: list[int]) -> bool:

@@ -81,7 +81,7 @@ def nightly(
             help="Work as if it were this night: images taken later are ignored.",
             parser=a_night,
             metavar="<date>",
-            show_default="tonight, with everything that is there",
+            show_default="tonight, with all images",
         ),
     ] = None,
     recluster: Annotated[

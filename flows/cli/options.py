@@ -34,7 +34,7 @@ Store = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="File with settings.", show_default="anoclust.toml, where there is one"),
+    typer.Option("--config", help="File with settings.", show_default="anoclust.toml, if it exists"),
 ]
 DemoSeed = Annotated[int, typer.Option(help="Seed of the images.", parser=whole_number, metavar="<int>")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show Prefect's log, and a traceback if something fails.")]

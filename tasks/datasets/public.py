@@ -167,7 +167,7 @@ def mvtec_manifest(source: Path) -> PublicManifest:
     else:
         folders = sorted(entry for entry in source.iterdir() if entry.is_dir())
         categories = [folder for folder in folders if _is_category(folder) and not folder.name.startswith(".")]
-        left_out["folder that is no category"] = len(folders) - len(categories)
+        left_out["folder that is not a category"] = len(folders) - len(categories)
     if not categories:
         raise DatasetError(
             f"expected the layout of MVTec AD (<category>/train/good and <category>/test/<type>), found no train "

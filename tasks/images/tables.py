@@ -150,7 +150,7 @@ def _check_columns(path: Path, line: int, columns: list[str], needed: Sequence[s
     """Refuse a header without the columns that are needed, with one of them twice, or that is no text."""
     if any(is_damaged(column) or "\0" in column for column in columns):
         raise DatasetError(
-            f"{path} cannot be read as a manifest: its header is no text in UTF-8; save the table as CSV UTF-8"
+            f"{path} cannot be read as a manifest: its header is not UTF-8 text; save the table as CSV UTF-8"
         )
     missing = [column for column in needed if column not in columns]
     if missing:
@@ -163,8 +163,8 @@ def _check_columns(path: Path, line: int, columns: list[str], needed: Sequence[s
         if count > 1:
             at = [str(number) for number, column in enumerate(columns, start=1) if column.casefold() == name]
             raise DatasetError(
-                f"{path}, line {line}: the column {one_line(name)} is there {count} times, as columns "
-                f"{', '.join(at[:-1])} and {at[-1]}; which one counts is not known: rename or remove the others"
+                f"{path}, line {line}: the column {one_line(name)} appears {count} times, as columns "
+                f"{', '.join(at[:-1])} and {at[-1]}; it is unclear which one counts: rename or remove the others"
             )
 
 

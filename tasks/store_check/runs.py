@@ -51,7 +51,7 @@ def _check_run(layout: StoreLayout, run: Path) -> list[Finding]:
         what = f"is of a newer Anoclust (summary version {version}; this one knows {runs.SUMMARY_VERSION})"
         return [finding(layout, run, what, "install that version to work with it", OTHER_VERSION)]
     if version < runs.SUMMARY_VERSION:
-        what = f"is of an older Anoclust (summary version {version}) and does not tell what it is made of"
+        what = f"is of an older Anoclust (summary version {version}) and does not record what it is made of"
         return [
             finding(
                 layout, run, what, "its report can still be read; run the same command again to make a new run", UNUSED

@@ -67,11 +67,11 @@ def read_result(path: Path, name: str) -> Any:
     with told_as_damage(path):
         record = read_json(path)
         if not isinstance(record, dict) or record.keys() != {"metadata", "result"}:
-            raise ValueError("it is no result of Prefect's")
+            raise ValueError("it is not a Prefect result")
         metadata, result = dict(record["metadata"]), str(record["result"])
         told = (str(metadata.pop("storage_key")), str(metadata.pop("prefect_version")))
         if metadata != RECORD or Path(told[0]).name != Path(name).name or not _VERSION.fullmatch(told[1]):
-            raise ValueError("what it says of itself is not what was written")
+            raise ValueError("its metadata is not what was written")
         digest, _, text = result.partition(" ")
         if digest != hashlib.sha256(text.encode()).hexdigest():
             raise ValueError("its checksum does not match")

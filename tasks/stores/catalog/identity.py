@@ -144,7 +144,7 @@ def read_marker(layout: StoreLayout) -> Marker | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LostCatalogError(
-            f"{path} says which catalog the store has, and cannot be read ({error}); restore it from a backup, or run "
+            f"{path} names the store's catalog, but cannot be read ({error}); restore it from a backup, or run "
             f"`anoclust store rebuild-catalog --store {layout.root}`, which writes it again"
         ) from error
 
@@ -325,7 +325,7 @@ def problem(layout: StoreLayout, where: Path | str, found: Found, known: Known) 
         return f"{catalog} is older than its store: it lacks the night {night} of {unquote(category)}"
     if known.last > found.position or (known.last and found.identity is None):
         n_lacking = max(1, known.last - found.position)
-        return f"{catalog} is older than its store: the journal has {n_lacking:,} changes that it lacks"
+        return f"{catalog} is older than its store: the journal has {n_lacking:,} more changes"
     return None
 
 

@@ -149,8 +149,9 @@ def write_out(engine: Engine, journal: Journal) -> None:
                 changes.put_in_outbox(connection, changes.everything(connection))
     except OSError as error:
         raise StoreError(
-            f"the journal {journal.path} cannot be written ({error.strerror or error}); see that the store may be "
-            "written and its disk is not full; the catalog has what was recorded, and the next command writes it here"
+            f"the journal {journal.path} cannot be written ({error.strerror or error}); check that you may write to "
+            "the store and that its disk is not full; the catalog has what was recorded, and the next command adds it "
+            "here"
         ) from error
 
 

@@ -120,7 +120,7 @@ def told_as_ours(engine: Engine) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _of_sqlite(error, place) from error
     except UnicodeDecodeError as error:  # also in what SQLite says about it
-        raise damaged(place, "it holds text that is none") from error
+        raise damaged(place, "it holds invalid text") from error
     except DatabaseError as error:
         if isinstance(error.orig, sqlite3.Error):
             raise _of_sqlite(error.orig, place) from error
@@ -205,7 +205,7 @@ def _url_of(where: Path | str) -> URL:
     try:
         url = make_url(where)
     except (ArgumentError, ValueError) as error:
-        found = "a port that is no number" if isinstance(error, ValueError) else "neither"
+        found = "a port that is not a number" if isinstance(error, ValueError) else "neither"
         raise ConfigError(
             f"expected the path of a SQLite file or the URL of a database for the catalog, found {found}; write "
             "postgresql://user@host:5432/name, or user:password in place of user, with %40, %2F and %3A in a password "

@@ -137,7 +137,7 @@ def test_heat_keeps_the_grid() -> None:
 
 def test_a_bad_grid_or_scale_is_refused() -> None:
     """Something that is not a grid, or a scale of no width, is an error with the reason."""
-    with pytest.raises(ArrayContractError, match="grid"):
+    with pytest.raises(ArrayContractError, match=r"rarity .*\(height, width\)"):
         rarity_overlay_png(np.zeros(4), vmin=0, vmax=1)
     with pytest.raises(ArrayContractError, match="vmin < vmax"):
         rarity_overlay_png(np.zeros((2, 2)), vmin=1, vmax=1)

@@ -321,7 +321,7 @@ CASES = [
     # the data
     Case("anoclust run gone", 3, ("gone is neither a folder nor a manifest",)),
     Case("anoclust run empty", 3, ("no image in empty", ".png"), prepare=lambda: Path("empty").mkdir()),
-    Case("anoclust run notes.txt", 3, ("notes.txt is a file but no manifest", ".csv"), {"notes.txt": "hello"}),
+    Case("anoclust run notes.txt", 3, ("notes.txt is a file but not a manifest", ".csv"), {"notes.txt": "hello"}),
     Case("anoclust run images.csv", 3, ("lacks the column category", "found path"), **manifest("path\nboard/000.png")),
     Case(
         "anoclust run images.csv",
@@ -333,7 +333,7 @@ CASES = [
     Case(
         "anoclust run images.csv",
         3,
-        ("line 1", "the column path is there 2 times", "rename or remove"),
+        ("line 1", "the column path appears 2 times", "rename or remove"),
         **manifest("path,category,Path\nboard/000.png,board,board/001.png"),
     ),
     Case(
@@ -361,7 +361,7 @@ CASES = [
     Case("anoclust prepare mvtec board", 3, ("expected the layout of MVTec AD",)),
     # the store
     Case("anoclust run board --store notes.txt", 2, ("--store takes a folder", "is a file"), {"notes.txt": "hello"}),
-    Case("anoclust run board --store /dev/null/store", 4, ("/dev/null/store", "may be written")),
+    Case("anoclust run board --store /dev/null/store", 4, ("/dev/null/store", "that you may write to it")),
     Case("anoclust show", 4, ("no store at anoclust-store", "anoclust run DATA --store anoclust-store")),
     Case(
         "anoclust show",

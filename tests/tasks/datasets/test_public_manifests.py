@@ -195,7 +195,7 @@ def test_mvtec_root(products):
         (str(products / "nut/train/good/000.png"), "nut", "train", "good", ""),
     ]
     assert manifest.left_out == {
-        "folder that is no category": 1,
+        "folder that is not a category": 1,
         "image outside a folder of its type": 2,
         "not an image": 1,
     }

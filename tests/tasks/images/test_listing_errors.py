@@ -115,10 +115,10 @@ def test_sibling_of_a_like_name_is_outside(tmp_path):
         ('path,category\n"unclosed,nut\n', "no image that can be used: line 2, row 2: has a quote that is not closed"),
         ("path,category\nb.png,nut,too,many\n", "line 2, b.png: has more cells than the header has columns"),
         ("path,category\nb\0.png,nut\n", r"line 2, b\\x00\.png: holds a zero byte in the column path"),
-        ("path,category,Path\n000.png,nut,001.png\n", "line 1: the column path is there 2 times, as columns 1 and 3"),
-        ("path,category,note,note\n000.png,nut,a,b\n", "line 1: the column note is there 2 times, as columns 3 and 4"),
+        ("path,category,Path\n000.png,nut,001.png\n", "line 1: the column path appears 2 times, as columns 1 and 3"),
+        ("path,category,note,note\n000.png,nut,a,b\n", "line 1: the column note appears 2 times, as columns 3 and 4"),
         ("path:category\n000.png:nut\n", "lacks the column path and category; found path:category; put a comma"),
-        ("\0\1\2binary\n", "its header is no text"),
+        ("\0\1\2binary\n", "its header is not UTF-8 text"),
         ("PK\x03\x04 and more\n", "it is a workbook or ZIP archive; save the table as CSV UTF-8"),
     ],
     ids=[
@@ -152,7 +152,7 @@ def test_binary_manifest(tmp_path):
 def test_file_that_is_no_manifest(tmp_path):
     """Pointing at an image instead of a folder says what was expected."""
     flat_folder(tmp_path, range(1))
-    with pytest.raises(DatasetError, match=r"is a file but no manifest; expected a \.csv"):
+    with pytest.raises(DatasetError, match=r"is a file but not a manifest; expected a \.csv"):
         list_datasets(tmp_path / "000.png", RunConfig())
 
 

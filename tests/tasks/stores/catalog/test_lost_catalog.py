@@ -138,7 +138,7 @@ def test_one_decision_that_is_missing_is_noticed(file_store: Store, tmp_path: Pa
     file_store.do(lambda c: c.rename("tile", "c1", "dent", who="kim"))
     file_store.lose_catalog()
     shutil.copy(tmp_path / "backup", file_store.layout.catalog)
-    with pytest.raises(LostCatalogError, match="the journal has 1 changes that it lacks"):
+    with pytest.raises(LostCatalogError, match="the journal has 1 more changes"):
         file_store.open()
     file_store.rebuild()
     with file_store.open() as catalog:
