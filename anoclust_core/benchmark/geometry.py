@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +28,7 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 RarityKind: TypeAlias = Literal["expectation", "maximum", "minimum", "normals"]
 
 HOLISTIC: Final = "holistic"
-HAUSDORFF_VARIANTS: Final[tuple[HausdorffVariant, ...]] = (
-    "mean_mean",
-    "max_min_max",
-    "max_min_mean",
-    "min_min",
-    "mean_min_max",
-    "mean_min_mean",
-)
+HAUSDORFF_VARIANTS: Final[tuple[HausdorffVariant, ...]] = get_args(HausdorffVariant)
 
 
 @dataclass(frozen=True)
