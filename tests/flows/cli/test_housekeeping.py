@@ -251,7 +251,7 @@ def test_what_is_damaged_is_told(store: Store, spoil: Callable[[Store], None], w
     spoil(store)
     result = anoclust("store", "check", "--store", store.root)
     assert result.exit_code == 4, result.output
-    assert result.stderr.splitlines()[-1].startswith("anoclust: 1 of what ")
+    assert result.stderr.splitlines()[-1].startswith("anoclust: damaged or missing in ")
     for word in words:
         assert word in result.stdout
     found = json.loads(anoclust("store", "check", "--store", store.root, "--json").stdout)["findings"]
