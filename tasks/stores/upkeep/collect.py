@@ -308,7 +308,11 @@ def _unneeded(layout: StoreLayout, folder: str, needed: _Needed) -> list[tuple[s
         found += [
             (kind, path) for path in inventory.array_folders(layout, kind, folder) if path.name not in needed.keys
         ]
-    found += [("results", path) for key, path in inventory.results(layout, folder) if key not in needed.keys]
+    found += [
+        ("results", path)
+        for key, path in inventory.results(layout, folder)
+        if key not in needed.keys and path.is_file()
+    ]
     for kind, sides in (("nearest", ("rows", "columns")), ("embeddings", ("hashes",))):
         for path in inventory.array_folders(layout, kind, folder):
             wanted = needed.hashes(path.parent.name)

@@ -217,12 +217,12 @@ def manifests(layout: StoreLayout, category: str) -> list[Path]:
 
 
 def results(layout: StoreLayout, category: str) -> list[tuple[str, Path]]:
-    """Cached results of a category's stages, each with the content key that it is for."""
+    """Cached results of a category's stages, each with the content key that it is for; a folder there is damage."""
     return [
         (match[1], path)
         for stage in _children(layout.results)
         for path in _children(stage / category)
-        if (match := _RESULT.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+        if (match := _RESULT.fullmatch(path.name)) and not path.is_symlink()
     ]
 
 

@@ -509,7 +509,7 @@ def test_a_long_image_is_squashed_and_not_cut(height: int, width: int) -> None:
 )
 def test_pixels_that_are_not_rgb_bytes_are_refused(pixels: NDArray[Any]) -> None:
     """Grey, transparent, 16-bit or float pixels are an error that tells what was found."""
-    with pytest.raises(ArrayContractError, match=r"\(height, width, 3\) uint8; found .*") as error:
+    with pytest.raises(ArrayContractError, match=r"\(height, width, 3\).*found .*") as error:
         prepare_image(pixels, spec_for_pixels(16))
     assert str(pixels.dtype) in str(error.value)
 

@@ -311,9 +311,9 @@ def test_a_curve_needs_a_label_per_image_of_a_tree(labels, linkage) -> None:
 @pytest.mark.parametrize("curve", [np.zeros(0), np.zeros((2, 2)), np.array([0.5, np.nan]), np.array([0.5, 1.5])])
 def test_a_curve_is_purities(curve) -> None:
     """Nothing, a table, NaN or a value beyond 1 is no purity curve; that is an error, never NaN."""
-    with pytest.raises(ArrayContractError, match="expected a curve"):
+    with pytest.raises(ArrayContractError, match=r"expected (a )?curve"):
         purity_auc(curve)
-    with pytest.raises(ArrayContractError, match="expected a curve"):
+    with pytest.raises(ArrayContractError, match=r"expected (a )?curve"):
         reduction_at_purity(curve, purity=0.9)
 
 

@@ -623,7 +623,9 @@ def test_ctrl_c(tmp_path: Path, checkpoint: Path, stage: str) -> None:
     stdout, rest = process.communicate(timeout=120)
     told = [line for line in (seen + rest).splitlines() if line.startswith("anoclust: ")]
     assert process.returncode == INTERRUPTED, seen + rest
-    assert told == ["anoclust: stopped; finished work is kept; run the same command to resume"]
+    *waited, last = told
+    assert last == "anoclust: stopped; finished work is kept; run the same command to resume"
+    assert all("waiting for it" in line for line in waited)  # on a slow machine the server's start is told
     assert "Traceback" not in stdout + rest
     again = program(*arguments)
     stdout, stderr = again.communicate(timeout=200)
