@@ -278,7 +278,9 @@ def test_little_free_memory_makes_smaller_tiles_and_too_little_is_refused(monkey
     monkeypatch.setattr(gpu, "_free_bytes", lambda device: 1 << 30)
     np.testing.assert_array_equal(gpu.nearest_distances_within(bags, device="cpu"), expected)
     monkeypatch.setattr(gpu, "_free_bytes", lambda device: 1 << 20)
-    with pytest.raises(ResourceError, match=r"2 with 2 images needs .* of 1\.0 MiB that are free 512\.0 KiB.*--device"):
+    with pytest.raises(
+        ResourceError, match=r"2 with 2 images needs .* of 1\.0 MiB that are free, 512\.0 KiB.*--device"
+    ):
         gpu.nearest_distances_within(bags, device="cpu")
 
 

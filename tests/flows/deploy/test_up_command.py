@@ -100,8 +100,7 @@ def test_up_with_a_server_that_is_there(stack, tmp_path, data):
     flat_folder(copied / "spring", range(3))
     arguments = ["up", "--data", str(copied), "--store", "store", "--at", "23:05"]
     program = (
-        "import sys; from flows import deploy_serve as serve; serve.NEW_CATEGORY_SECONDS = 1;"
-        "from flows.cli import main; main()"
+        "import sys; from flows.deploy import serve; serve.NEW_CATEGORY_SECONDS = 1;from flows.cli import main; main()"
     )
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -48,7 +48,7 @@ import json, sys
 from datetime import date
 from pathlib import Path
 from anoclust_core.config import RunConfig
-from flows.nights import run_nights
+from flows.nights.run import run_nights
 data, store, config, *nights = sys.argv[1:]
 for night in nights:
     asked = RunConfig.model_validate_json(config)

@@ -36,7 +36,7 @@ _AGAIN = """
 import json, sys
 from pathlib import Path
 from anoclust_core.config import RunConfig
-from flows.nights import run_nights
+from flows.nights.run import run_nights
 from flows.run import run_data
 data, store, config = Path(sys.argv[1]), Path(sys.argv[2]), RunConfig.model_validate_json(sys.argv[3])
 told = []

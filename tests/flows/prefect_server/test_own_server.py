@@ -21,9 +21,9 @@ END_SECONDS = 30
 STARTED = """
 from threading import Thread
 import httpx
-from flows.orchestrator import prepare_prefect
+from flows.prefect_server.around import prepare_prefect
 prepare_prefect(debug=False)
-from flows.guard import start_own_server
+from flows.prefect_server.own import start_own_server
 from prefect.server.api.server import SubprocessASGIServer
 start_own_server()
 start_own_server()
@@ -63,7 +63,7 @@ time.sleep(600)
 
 USED = """
 from prefect.client.orchestration import get_client
-from tasks.prefect_server import make_patient
+from tasks.services.prefect_server import make_patient
 make_patient()
 server.start()
 with get_client(sync_client=True) as client:
@@ -74,7 +74,7 @@ with get_client(sync_client=True) as client:
 
 KILLED = """
 import os, signal
-from tasks.prefect_server import ServerGoneError
+from tasks.services.prefect_server import ServerGoneError
 os.kill(server.server_process.pid, signal.SIGKILL)
 server.server_process.wait()
 try:
