@@ -103,7 +103,9 @@ def test_commands_that_read_answer_as_ever(stream: Stream, tmp_path: Path) -> No
     for command, result, (code, told, error) in zip(
         reading, expected, read_only(stream.store, _COMMANDS, json.dumps(reading)), strict=True
     ):
-        assert (code, told) == (0, result.stdout), (command, error)
+        assert (code, told) == (result.exit_code, result.stdout), (command, error)
+        # the check misses a catalog in PostgreSQL that it is not told of
+        assert code == 0 or (catalog is not None and command[:2] == ["store", "check"]), (command, error)
     assert files(stream.store) == before
 
 
