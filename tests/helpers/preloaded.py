@@ -12,7 +12,7 @@ from anoclust_core.pairwise.cpu import nearest_distances_within
 MODULES = (
     "flows.cluster",
     "flows.run",
-    "processes",
+    "helpers.processes",
     "anyio._backends._asyncio",
     "email.policy",
     "fastapi",

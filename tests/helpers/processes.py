@@ -75,7 +75,7 @@ class Stages:
 def start(function: Callable[..., None], *arguments: object) -> ForkServerProcess:
     """Start a process on a function of this module."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "preloaded"])
+    context.set_forkserver_preload(["__main__", "helpers.preloaded"])
     with _starting, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the server of Python 3.11 imports with its own
         patch.setenv("OMP_NUM_THREADS", "1")  # two runs side by side on two cores
