@@ -335,7 +335,7 @@ def test_decisions_are_taken_back_in_turn(catalog: Catalog) -> None:
         catalog.undo("tile", who=WHO)
     assert catalog.clusters("tile") == clean
     assert all(one.undone for one in catalog.history("tile", "c1") if one.kind in {"rename", "note", "retire"})
-    with pytest.raises(ConfigError, match="no decision to take back"):
+    with pytest.raises(ConfigError, match="no decision to undo"):
         catalog.undo("tile", who=WHO)
 
 
@@ -345,7 +345,7 @@ def test_impossible_decisions_say_why(catalog: Catalog) -> None:
     catalog.rename("tile", "c1", "scratch", who=WHO)
     with pytest.raises(ConfigError, match="did you mean scratch"):
         catalog.rename("tile", "scrach", "x", who=WHO)
-    with pytest.raises(ConfigError, match="named scratch already"):
+    with pytest.raises(ConfigError, match="already has the name scratch"):
         catalog.rename("tile", "c2", "scratch", who=WHO)
     for name in ("c7", "x" * 101, "a\x07b"):
         with pytest.raises(ConfigError, match="expected a name"):
