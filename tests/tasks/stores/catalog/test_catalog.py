@@ -350,7 +350,7 @@ def test_impossible_decisions_say_why(catalog: Catalog) -> None:
     for name in ("c7", "x" * 101, "a\x07b"):
         with pytest.raises(ConfigError, match="expected a name"):
             catalog.rename("tile", "c2", name, who=WHO)
-    with pytest.raises(ConfigError, match="one cluster"):
+    with pytest.raises(ConfigError, match="the same cluster"):
         catalog.merge("tile", ["c1"], into="scratch", who=WHO)
     catalog.merge("tile", ["c2"], into="c1", who=WHO)
     with pytest.raises(ConfigError, match="was merged into c1"):
