@@ -74,7 +74,7 @@ def test_own_server_killed_before_a_stage(start, tmp_path):
         assert took < LONGEST_SILENCE
         told = "\n".join(paragraphs(command.told))
     assert told.startswith(
-        "anoclust: board: failed: the Prefect server that this command started for itself answers no"
+        "anoclust: board: failed: the Prefect server that this command started for itself has stopped answering"
     )
     assert "\n" not in told
     assert not finished_runs(tmp_path)
