@@ -24,11 +24,19 @@ Start = Callable[..., HaltedCommand]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """Start the server of a team, which the tests here do not want to lose for good until the last of them."""
+def team_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Start the server of a team."""
     made = PrefectServer(tmp_path_factory.mktemp("prefect"))
     yield made
     made.kill()
+
+
+@pytest.fixture
+def server(team_server: PrefectServer) -> PrefectServer:
+    """The server of a team; started again where a test before this one lost it for good."""
+    if team_server.process.poll() is not None:
+        team_server.start()
+    return team_server
 
 
 @pytest.fixture
