@@ -122,6 +122,7 @@ def test_own_server_killed_when_all_is_done(start, tmp_path):
 def test_restarted_server_is_survived(start, server):
     """A server that is restarted in mid-run is waited for, and hears of the end."""
     server.wait()
+    completed = server.runs().count("COMPLETED")
     with start("report", PREFECT_API_URL=server.url, HALTED_PATIENCE="200") as command:  # a busy machine is slow
         server.kill()
         server.start()
@@ -129,7 +130,7 @@ def test_restarted_server_is_survived(start, server):
         assert code == 0, command.told
         assert not [line for line in paragraphs(command.told) if "does not answer" not in line]
     server.wait()
-    assert server.runs() == ["COMPLETED"]
+    assert server.runs().count("COMPLETED") == completed + 1
 
 
 def test_hanging_server(start, server, tmp_path):
@@ -154,7 +155,7 @@ def test_hanging_server(start, server, tmp_path):
 
 
 def test_server_killed_for_good_in_a_night(start, server, tmp_path):
-    """The same for a night; the last test with this server."""
+    """The same for a night."""
     server.wait()
     with start("report", "nightly", PREFECT_API_URL=server.url, HALTED_PATIENCE="5") as command:
         server.kill()
