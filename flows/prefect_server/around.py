@@ -88,6 +88,7 @@ def told_where_no_server_answers() -> Iterator[None]:
     except AnoclustError:
         raise
     except Exception as error:
+        # Prefect wraps a lost server in errors of many kinds; what is not about a server goes on as it is
         told = _told(error)
         if told is None:
             raise
@@ -111,6 +112,7 @@ def kept_if_complete(name: str, what: str, flow: Callable[[], Result]) -> Result
     try:
         return flow()
     except Exception as error:
+        # the same errors of many kinds; any other one, or one before the result was complete, goes on as it is
         if name not in results or not (is_of_server(error) or _told(error)):
             raise
         LINK.tell_complete(what, _told(error) or error)

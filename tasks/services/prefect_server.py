@@ -149,6 +149,7 @@ def complete_anyway(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # httpx and Prefect share no class for what a server does; all other errors go on as they are
         if not is_of_server(error):
             raise
         LINK.tell_complete(what, error)
