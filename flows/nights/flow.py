@@ -137,7 +137,7 @@ def category_night(
 
         changes: dict[str, list[str]] = {}
         if why:
-            run, reference = _cluster_anew(place, given, config, spec)
+            run, reference = _cluster_from_scratch(place, given, config, spec)
             changes = _run_task(
                 adopt,
                 place,
@@ -262,7 +262,7 @@ def _check_share(given: DatasetManifest, embedded: EmbeddedImages, config: RunCo
         )
 
 
-def _cluster_anew(
+def _cluster_from_scratch(
     place: Place, given: DatasetManifest, config: RunConfig, spec: EmbeddingSpec
 ) -> tuple[str, Reference | None]:
     """Run over every image that the catalog has; gives the run's folder and its reference. A finished run is taken."""

@@ -119,7 +119,7 @@ def _bad_cell(cells: Mapping[str, str], encoding: str) -> str:
     """Why no database or report could keep what is in a row, or nothing."""
     for column, cell in cells.items():
         if _ZERO in cell:
-            return f"holds a zero byte in the column {one_line(column)}, which no name has; write that cell anew"
+            return f"holds a zero byte in the column {one_line(column)}, which no name has; write that cell again"
         if is_damaged(cell):
             return (
                 f"holds bytes in the column {one_line(column)} that are no {encoding}; save the manifest as UTF-8, and "

@@ -170,7 +170,7 @@ def survey(
         n_seen += len(copies)
         if content not in known or (fact.quarantined is not None and content not in hopeless):
             new.append(copies[0])
-        elif (now := _told_anew(fact, copies)) != fact:
+        elif (now := _told_again(fact, copies)) != fact:
             moved.append(now)
     bad = []
     for content, entry in lost.items():
@@ -190,7 +190,7 @@ def survey(
     return Tonight(night, manifest, listed.normals, tuple(moved), n_seen + len(listed.deferred))
 
 
-def _told_anew(fact: ImageFact, copies: Sequence[ImageRecord]) -> ImageFact:
+def _told_again(fact: ImageFact, copies: Sequence[ImageRecord]) -> ImageFact:
     """What the catalog should say of an image that it knows: of several copies, about the one that it knows."""
     copy = next((copy for copy in copies if copy.path == fact.path), copies[0])
     return replace(
