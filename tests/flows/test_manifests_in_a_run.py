@@ -49,7 +49,7 @@ def test_bad_rows_change_no_cluster_and_are_told(folder, tmp_path, checkpoint):
     reasons = {entry["path"]: entry["reason"] for entry in outcome.summary["quarantine"]}
     assert reasons == {
         f"{'x' * 300}.png": "line 5: cannot be read: File name too long",
-        "teil/000.png": "line 6: holds a zero byte in the column label, which no name has; write that cell anew",
+        "teil/000.png": "line 6: holds a zero byte in the column label, which no name has; write that cell again",
         "gone.png": "line 10: cannot be read: No such file or directory",
         "also.png": "line 11: cannot be read: No such file or directory",
     }
