@@ -30,7 +30,7 @@ def standin_deployment(
     return Deployment(
         name=category,
         flow="standin",
-        entrypoint="standin.standin",
+        entrypoint="helpers.standin.standin",
         parameters={"category": category, "store": str(stack.root / "store"), "seconds": seconds},
         queue=queue,
         cron=cron,
