@@ -63,10 +63,8 @@ def mutual_nearest_distances(
 
     Parameters
     ----------
-    bags
-        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
-    others
-        Shape ``(n_others, n_other_patches, dim)``, unit L2 norm per patch.
+    bags, others
+        Shapes ``(n_bags, n_patches, dim)`` and ``(n_others, n_other_patches, dim)``, unit L2 norm per patch.
 
     Returns
     -------
@@ -78,7 +76,7 @@ def mutual_nearest_distances(
     Raises
     ------
     ArrayContractError
-        If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
+        As `check_pair`.
     """
     return _both_ways(*check_pair(bags, others))
 
@@ -100,7 +98,7 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]]) -> NDArray[np.floa
     Raises
     ------
     ArrayContractError
-        If the array is not three-dimensional or not of unit norm.
+        As `anoclust_core.bags.check_bags`.
     """
     return _within(check_bags(bags))
 
@@ -117,10 +115,8 @@ def mutual_nearest_and_mean_distances(
 
     Parameters
     ----------
-    bags
-        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
-    others
-        Shape ``(n_others, n_other_patches, dim)``, unit L2 norm per patch.
+    bags, others
+        As of `mutual_nearest_distances`.
 
     Returns
     -------
@@ -130,7 +126,7 @@ def mutual_nearest_and_mean_distances(
     Raises
     ------
     ArrayContractError
-        If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
+        As `check_pair`.
     """
     left, right = check_pair(bags, others)
     largest = largest_products(left, right, with_roots=True)
@@ -150,7 +146,7 @@ def nearest_and_mean_distances_within(
     Parameters
     ----------
     bags
-        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
+        As of `nearest_distances_within`.
 
     Returns
     -------
@@ -163,7 +159,7 @@ def nearest_and_mean_distances_within(
     Raises
     ------
     ArrayContractError
-        If the array is not three-dimensional or not of unit norm.
+        As `anoclust_core.bags.check_bags`.
     """
     checked = check_bags(bags)
     largest = largest_products_within(checked, with_roots=True)
@@ -178,10 +174,8 @@ def nearest_distances(bags: NDArray[np.floating[Any]], references: NDArray[np.fl
 
     Parameters
     ----------
-    bags
-        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
-    references
-        Shape ``(n_references, n_reference_patches, dim)``, unit L2 norm per patch.
+    bags, references
+        Shapes ``(n_bags, n_patches, dim)`` and ``(n_references, n_reference_patches, dim)``, unit L2 norm per patch.
 
     Returns
     -------
@@ -191,7 +185,7 @@ def nearest_distances(bags: NDArray[np.floating[Any]], references: NDArray[np.fl
     Raises
     ------
     ArrayContractError
-        If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
+        As `check_pair`.
     """
     return _both_ways(*check_pair(bags, references))[0]
 

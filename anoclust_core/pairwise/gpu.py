@@ -68,24 +68,20 @@ def mutual_nearest_distances(
 
     Parameters
     ----------
-    bags
-        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
-    others
-        Shape ``(n_others, n_other_patches, dim)``, unit L2 norm per patch.
+    bags, others
+        Shapes ``(n_bags, n_patches, dim)`` and ``(n_others, n_other_patches, dim)``, unit L2 norm per patch.
     device
         As torch names it; all bags and distances must fit into its memory.
 
     Returns
     -------
-    forward
-        Shape ``(n_bags, n_others, n_patches)``, float32, in [0, 2]: from each patch of ``bags`` to ``others``.
-    backward
-        Shape ``(n_others, n_bags, n_other_patches)``, float32: from each patch of ``others`` to ``bags``.
+    forward, backward
+        Shapes ``(n_bags, n_others, n_patches)`` and ``(n_others, n_bags, n_other_patches)``, float32, in [0, 2].
 
     Raises
     ------
     ArrayContractError
-        If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
+        As `cpu.mutual_nearest_distances`.
     ResourceError
         If the device has too little free memory for one pair of images at a time.
     """
@@ -105,23 +101,20 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]], *, device: str) ->
 
     Parameters
     ----------
-    bags
-        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
-    device
-        As torch names it; all bags and distances must fit into its memory.
+    bags, device
+        As of `mutual_nearest_distances`.
 
     Returns
     -------
     distances
-        Shape ``(n_bags, n_bags, n_patches)``, float32: ``[i, j, m]`` from patch ``m`` of bag ``i`` to bag ``j``;
-        0 for i = j.
+        Shape ``(n_bags, n_bags, n_patches)``, float32, in [0, 2]; 0 from a bag to itself.
 
     Raises
     ------
     ArrayContractError
-        If the array is not three-dimensional or not of unit norm.
+        As `cpu.nearest_distances_within`.
     ResourceError
-        If the device has too little free memory for one pair of images at a time.
+        As `mutual_nearest_distances`.
     """
     checked = check_bags(bags)
     n_bags, n_patches, _ = checked.shape
@@ -142,24 +135,18 @@ def nearest_distances(
 
     Parameters
     ----------
-    bags
-        Shape ``(n_bags, n_patches, dim)``, unit L2 norm per patch.
-    references
-        Shape ``(n_references, n_reference_patches, dim)``, unit L2 norm per patch.
-    device
-        As torch names it; all bags and distances must fit into its memory.
+    bags, references, device
+        As of `mutual_nearest_distances`.
 
     Returns
     -------
     distances
-        Shape ``(n_bags, n_references, n_patches)``, float32, in [0, 2].
+        Shape ``(n_bags, n_references, n_patches)``, float32, in [0, 2], in the main memory as all results here.
 
     Raises
     ------
-    ArrayContractError
-        If an array is not three-dimensional, not of unit norm, or the feature lengths differ.
-    ResourceError
-        If the device has too little free memory for one pair of images at a time.
+    ArrayContractError, ResourceError
+        As `mutual_nearest_distances`.
     """
     left, right = check_pair(bags, references)
     with _summed_in_single():
@@ -295,12 +282,12 @@ class _Measured:
 
     def backward(self) -> Tensor:
         """Nearest distances ``(n_others, n_bags, n_other_patches)``; worthless if looked for along rows only."""
-        n_bags, _, n_others, n_patches = self.shape
-        bag, _, other, patch = self.at
-        nearest = self._least((other * n_bags + bag) * n_patches + patch, n_others, n_bags, n_patches)
-        for (i, j), (_, back) in self.crowded.items():
-            nearest[j, i] = back
-        return nearest
+        return self._turned().forward()
+
+    def _turned(self) -> _Measured:
+        """The same seen from the other group."""
+        crowded = {(j, i): (back, there) for (i, j), (there, back) in self.crowded.items()}
+        return _Measured(self.shape[2:] + self.shape[:2], self.at[2:] + self.at[:2], self.distances, crowded)
 
     def _least(self, position: Tensor, *shape: int) -> Tensor:
         least = self.distances.new_full(shape, torch.inf)

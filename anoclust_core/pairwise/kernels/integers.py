@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import checked_array
+from anoclust_core.pairwise.kernels.groups import Group, checked_group, checked_groups, empty_both_ways
 from anoclust_core.pairwise.kernels.integer_tiles import PRODUCTS_OF_TWO, first_bit_code, reaching_code, tile_code
 from anoclust_core.pairwise.kernels.tiles import UNROLLED, WIDEST, TileShape, processor_features, tile_shape
 
@@ -80,25 +80,21 @@ def has_integer_products(shape: TileShape | None = None) -> bool:
     return not told and PRODUCTS_OF_TWO[(shape or tile_shape()).lanes].feature in processor_features()
 
 
-def nearest_squares(bags: NDArray[np.float32], others: NDArray[np.float32]) -> NearestSquares:
+def nearest_squares(bags: Group, others: Group) -> NearestSquares:
     """Squared distances to the nearest patch between two groups of images, both ways; for bags that were checked.
 
     Parameters
     ----------
-    bags
-        Shape ``(n_bags, n_patches, dim)``.
-    others
-        Shape ``(n_others, n_other_patches, dim)``.
+    bags, others
+        Each a `Group`.
     """
-    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
-    others = checked_array("others", others, "(n_others, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
-    forward = np.empty((len(bags), len(others), bags.shape[1]), np.float32)
-    backward = np.empty((len(others), len(bags), others.shape[1]), np.float32)
-    _fill(bags, others, forward, backward, after_own=False)
-    return NearestSquares(forward, backward)
+    bags, others = checked_groups(bags, others)
+    squares = NearestSquares(*empty_both_ways(bags, others))
+    _fill(bags, others, squares, after_own=False)
+    return squares
 
 
-def nearest_squares_within(bags: NDArray[np.float32]) -> NDArray[np.float32]:
+def nearest_squares_within(bags: Group) -> NDArray[np.float32]:
     """Squared distances to the nearest patch between the images of one group; for bags that were checked.
 
     Parameters
@@ -111,9 +107,9 @@ def nearest_squares_within(bags: NDArray[np.float32]) -> NDArray[np.float32]:
     squares
         Shape ``(n_bags, n_bags, n_patches)``, float32: 0 from an image to itself, NaN as in `NearestSquares`.
     """
-    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
+    bags = checked_group(bags)
     squares = np.zeros((len(bags), len(bags), bags.shape[1]), np.float32)
-    _fill(bags, bags, squares, squares, after_own=True)
+    _fill(bags, bags, NearestSquares(squares, squares), after_own=True)
     return squares
 
 
@@ -146,14 +142,7 @@ class _Packed(NamedTuple):
     lost: NDArray[np.float32]
 
 
-def _fill(
-    bags: NDArray[np.float32],
-    others: NDArray[np.float32],
-    forward: NDArray[np.float32],
-    backward: NDArray[np.float32],
-    *,
-    after_own: bool,
-) -> None:
+def _fill(bags: Group, others: Group, squares: NearestSquares, *, after_own: bool) -> None:
     if not len(bags) or not len(others):
         return
     tile, compiled = tile_shape(), _compiled()
@@ -162,7 +151,7 @@ def _fill(
     scale = np.float32((LONGEST - bags.shape[2] ** 0.5) / longest)  # rounding makes none longer than 2^15 - 1
     left = _packed(bags, centre, scale, width=tile.rows, lanes=tile.lanes)
     right = _packed(others, centre, scale, width=tile.columns, lanes=tile.columns)
-    compiled.reduce(bags, others, left, right, forward, backward, after_own)
+    compiled.reduce(bags, others, left, right, squares.forward, squares.backward, after_own)
 
 
 def _packed(

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import checked_array
+from anoclust_core.pairwise.kernels.groups import Group, checked_group, checked_groups, empty_both_ways
 from anoclust_core.pairwise.kernels.tiles import UNROLLED, VECTORS, WIDEST, TileShape, VectorCode, tile_shape
 
 SUMMED_AT_ONCE: Final = 128
@@ -42,30 +42,24 @@ class LargestProducts(NamedTuple):
     roots: NDArray[np.float32] | None
 
 
-def largest_products(
-    bags: NDArray[np.float32], others: NDArray[np.float32], *, with_roots: bool = False
-) -> LargestProducts:
+def largest_products(bags: Group, others: Group, *, with_roots: bool = False) -> LargestProducts:
     """Largest inner products between two groups of images, both ways; for bags that were checked.
 
     Parameters
     ----------
-    bags
-        Shape ``(n_bags, n_patches, dim)``.
-    others
-        Shape ``(n_others, n_other_patches, dim)``.
+    bags, others
+        Each a `Group`.
     with_roots
         Whether the mean root distances are wanted too; a tenth more time.
     """
-    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
-    others = checked_array("others", others, "(n_others, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
-    forward = np.empty((len(bags), len(others), bags.shape[1]), np.float32)
-    backward = np.empty((len(others), len(bags), others.shape[1]), np.float32)
-    roots = np.empty_like(forward) if with_roots else None
-    _fill(bags, others, forward, backward, roots, after_own=False)
-    return LargestProducts(forward, backward, roots)
+    bags, others = checked_groups(bags, others)
+    forward, backward = empty_both_ways(bags, others)
+    products = LargestProducts(forward, backward, np.empty_like(forward) if with_roots else None)
+    _fill(bags, others, products, after_own=False)
+    return products
 
 
-def largest_products_within(bags: NDArray[np.float32], *, with_roots: bool = False) -> LargestProducts:
+def largest_products_within(bags: Group, *, with_roots: bool = False) -> LargestProducts:
     """Largest inner products between the images of one group; for bags that were checked.
 
     Parameters
@@ -80,11 +74,11 @@ def largest_products_within(bags: NDArray[np.float32], *, with_roots: bool = Fal
     products
         ``forward`` and ``backward`` are one array, 1 from an image to itself; ``roots`` above the diagonal, else 0.
     """
-    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", dtype=np.float32, least=(0, 1, 1))
+    bags = checked_group(bags)
     largest = np.ones((len(bags), len(bags), bags.shape[1]), np.float32)
-    roots = np.zeros_like(largest) if with_roots else None
-    _fill(bags, bags, largest, largest, roots, after_own=True)
-    return LargestProducts(largest, largest, roots)
+    products = LargestProducts(largest, largest, np.zeros_like(largest) if with_roots else None)
+    _fill(bags, bags, products, after_own=True)
+    return products
 
 
 def packed_bytes(n_bags: int, n_patches: int, dim: int) -> int:
@@ -92,19 +86,11 @@ def packed_bytes(n_bags: int, n_patches: int, dim: int) -> int:
     return 4 * n_bags * (n_patches + WIDEST) * (dim + UNROLLED)
 
 
-def _fill(
-    bags: NDArray[np.float32],
-    others: NDArray[np.float32],
-    forward: NDArray[np.float32],
-    backward: NDArray[np.float32],
-    roots: NDArray[np.float32] | None,
-    *,
-    after_own: bool,
-) -> None:
+def _fill(bags: Group, others: Group, products: LargestProducts, *, after_own: bool) -> None:
     tile = tile_shape()
     left, right = _packed(bags, tile.rows), _packed(others, tile.columns)
-    no_roots = np.empty((0, 0, 0), np.float32)
-    _compiled().reduce(left, right, forward, backward, no_roots if roots is None else roots, after_own)
+    roots = np.empty((0, 0, 0), np.float32) if products.roots is None else products.roots
+    _compiled().reduce(left, right, products.forward, products.backward, roots, after_own)
 
 
 def _packed(bags: NDArray[np.float32], width: int) -> NDArray[np.float32]:
