@@ -8,7 +8,7 @@ scored all at once or a few at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from anoclust_core.arrays import TRUTHS, checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
 
+Nearest: TypeAlias = NDArray[np.floating[Any]]
+Counts: TypeAlias = NDArray[np.integer[Any]]
+IsReference: TypeAlias = NDArray[np.bool_] | None
+Rarity: TypeAlias = NDArray[np.float64]
+"""Each as `expected_rarity` takes or gives it, if a function says nothing else."""
 
-def expected_rarity(
-    nearest: NDArray[np.floating[Any]],
-    counts: NDArray[np.integer[Any]],
-    *,
-    is_reference: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
+
+def expected_rarity(nearest: Nearest, counts: Counts, *, is_reference: IsReference = None) -> Rarity:
     r"""Mean distance of each patch to its nearest patch in the other images, the expectation in [SOHN23] eq. (5), (7).
 
     .. math:: s^i_m = \frac{1}{|Z \setminus \{i\}|} \sum_{j \in Z, j \neq i} \min_n \| z^i_m - z^j_n \|
@@ -55,27 +56,13 @@ def expected_rarity(
     return _by_row(nearest, lambda at, row: shares[own[at]] @ row)
 
 
-def maximum_rarity(
-    nearest: NDArray[np.floating[Any]],
-    counts: NDArray[np.integer[Any]],
-    *,
-    is_reference: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
+def maximum_rarity(nearest: Nearest, counts: Counts, *, is_reference: IsReference = None) -> Rarity:
     r"""Largest distance of each patch to its nearest patch in another image, the variant max of [SOHN23] sec. 5.3.
 
     .. math:: s^i_m = \max_{j \in Z, j \neq i} \min_n \| z^i_m - z^j_n \|
 
-    A normal part that only some images show is rare by this score ([SOHN23] appendix B).
-
-    Parameters
-    ----------
-    nearest, counts, is_reference
-        As of `expected_rarity`; how many copies a content has does not matter here.
-
-    Returns
-    -------
-    rarity
-        Shape ``(n_rows, n_patches)``, float64, in embedding units.
+    A normal part that only some images show is rare by this score ([SOHN23] appendix B). How many copies a content has
+    does not matter here.
 
     Raises
     ------
@@ -87,28 +74,13 @@ def maximum_rarity(
     return _by_row(nearest, lambda _, row: row.max(axis=0))
 
 
-def minimum_rarity(
-    nearest: NDArray[np.floating[Any]],
-    counts: NDArray[np.integer[Any]],
-    *,
-    is_reference: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
+def minimum_rarity(nearest: Nearest, counts: Counts, *, is_reference: IsReference = None) -> Rarity:
     r"""Smallest distance of each patch to a patch in another image, the variant min of [SOHN23] sec. 5.3, eq. (10).
 
     .. math:: s^i_m = \min_{j \in Z, j \neq i} \min_n \| z^i_m - z^j_n \|
 
     The image itself does not count, copies of it do: with one among the images nothing in it is rare ([SOHN23] appendix
     B), every score is 0 and all its patches get one weight.
-
-    Parameters
-    ----------
-    nearest, counts, is_reference
-        As of `expected_rarity`.
-
-    Returns
-    -------
-    rarity
-        Shape ``(n_rows, n_patches)``, float64, in embedding units.
 
     Raises
     ------
@@ -119,13 +91,7 @@ def minimum_rarity(
     return _by_row(nearest, lambda at, row: _nearest_images(row, counts, own[at], 1)[:, -1])
 
 
-def trimmed_rarity(
-    nearest: NDArray[np.floating[Any]],
-    counts: NDArray[np.integer[Any]],
-    *,
-    share: float,
-    is_reference: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
+def trimmed_rarity(nearest: Nearest, counts: Counts, *, share: float, is_reference: IsReference = None) -> Rarity:
     r"""Mean distance of each patch to the nearest share of the other images.
 
     With T other images and their distances in ascending order :math:`d_{(1)} \le \dots \le d_{(T)}`, K = share T, and
@@ -142,12 +108,7 @@ def trimmed_rarity(
     nearest, counts, is_reference
         As of `expected_rarity`.
     share
-        Part of the other images, in (0, 1].
-
-    Returns
-    -------
-    rarity
-        Shape ``(n_rows, n_patches)``, float64, in embedding units, never falling with ``share``.
+        Part of the other images, in (0, 1]; the rarity never falls with it.
 
     Raises
     ------
@@ -174,7 +135,7 @@ def trimmed_rarity(
     return _by_row(nearest, trimmed_mean)
 
 
-def rarity_against_normals(nearest: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def rarity_against_normals(nearest: Nearest) -> Rarity:
     r"""Distance of each patch to the nearest patch of any normal image, the minimum in [SOHN23] eq. (6).
 
     .. math:: s^i_m = \min_{z \in Z_{tr}} \| z^i_m - z \|
@@ -184,11 +145,6 @@ def rarity_against_normals(nearest: NDArray[np.floating[Any]]) -> NDArray[np.flo
     nearest
         Shape ``(n_rows, n_normals, n_patches)``, finite, at least one normal: all of them or some, [SOHN23] appendix
         A.2; `anoclust_core.weighting.reference.draw` gives a subset that stays.
-
-    Returns
-    -------
-    rarity
-        Shape ``(n_rows, n_patches)``, float64, in embedding units.
 
     Raises
     ------
@@ -201,9 +157,7 @@ def rarity_against_normals(nearest: NDArray[np.floating[Any]]) -> NDArray[np.flo
     return _by_row(nearest, lambda _, row: row.min(axis=0))
 
 
-def _check(
-    nearest: NDArray[np.floating[Any]], counts: NDArray[np.integer[Any]], is_reference: NDArray[np.bool_] | None
-) -> list[int]:
+def _check(nearest: Nearest, counts: Counts, is_reference: IsReference) -> list[int]:
     """Check all but the distances themselves; tell of each row whether its image is in the reference, as 1 or 0."""
     nearest = checked_array("nearest", nearest, "(n_images, n_references, n_patches)", lists=False)
     counts = checked_array("counts", counts, "(n_references,)", lists=False)
@@ -222,9 +176,7 @@ def _check(
     return [int(is_own) for is_own in own]
 
 
-def _by_row(
-    nearest: NDArray[np.floating[Any]], score: Callable[[int, NDArray[np.float64]], NDArray[np.float64]]
-) -> NDArray[np.float64]:
+def _by_row(nearest: Nearest, score: Callable[[int, NDArray[np.float64]], NDArray[np.float64]]) -> Rarity:
     """Score each image by its position and distances ``(n_contents, n_patches)``: one at a time in double precision."""
     rarity = np.empty((len(nearest), nearest.shape[2]))
     for at, row in enumerate(nearest):
@@ -234,9 +186,7 @@ def _by_row(
     return rarity
 
 
-def _nearest_images(
-    row: NDArray[np.float64], counts: NDArray[np.integer[Any]], own: int, n_others: int
-) -> NDArray[np.float64]:
+def _nearest_images(row: NDArray[np.float64], counts: Counts, own: int, n_others: int) -> NDArray[np.float64]:
     """Distances of each patch to so many nearest other images and, if it is there, its own: the farthest comes last."""
     images = np.repeat(row, counts, axis=0).T.copy()  # each patch in one piece: partitioning it is faster
     images.partition(own + n_others - 1, axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from anoclust_core.arrays import checked_array, checked_grid, checked_sequence
 from anoclust_core.config import parse_tau
 from anoclust_core.errors import ArrayContractError, ConfigError
+
+Weights: TypeAlias = NDArray[np.float64]
+"""Shape ``(n_images, n_patches)``, patches of a grid row by row; every row sums to 1."""
+
+Maps: TypeAlias = Sequence[NDArray[Any]]
+"""Of each image an array, shape ``(height, width)`` of any size, finite: the whole image as it was before it was
+squashed."""
 
 
 def temperature(tau: str, rarity: NDArray[np.floating[Any]]) -> float:
@@ -50,7 +57,7 @@ def temperature(tau: str, rarity: NDArray[np.floating[Any]]) -> float:
     return value * spread if value * spread > 0 else 1.0
 
 
-def uniform_weights(n_images: int, n_patches: int) -> NDArray[np.float64]:
+def uniform_weights(n_images: int, n_patches: int) -> Weights:
     r"""Give all patches the same weight: the baseline *average* of [SOHN23] sec. 4.1.
 
     .. math:: \alpha^i_m = 1 / M
@@ -59,11 +66,6 @@ def uniform_weights(n_images: int, n_patches: int) -> NDArray[np.float64]:
     ----------
     n_images, n_patches
         At least 0 and 1.
-
-    Returns
-    -------
-    weights
-        Shape ``(n_images, n_patches)``, float64; every row sums to 1.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def uniform_weights(n_images: int, n_patches: int) -> NDArray[np.float64]:
     return np.full((n_images, n_patches), 1 / n_patches)
 
 
-def soft_weights(rarity: NDArray[np.floating[Any]], *, tau: float) -> NDArray[np.float64]:
+def soft_weights(rarity: NDArray[np.floating[Any]], *, tau: float) -> Weights:
     r"""Attention of each image on its rare patches, [SOHN23] eq. (5) and (6).
 
     .. math:: \alpha^i_m = \exp(s^i_m / \tau) / \sum_{m'} \exp(s^i_{m'} / \tau)
@@ -104,7 +106,7 @@ def soft_weights(rarity: NDArray[np.floating[Any]], *, tau: float) -> NDArray[np
     return _softmax(_check_rarity(rarity), tau)
 
 
-def hard_weights(rarity: NDArray[np.floating[Any]], *, top_k: int) -> NDArray[np.float64]:
+def hard_weights(rarity: NDArray[np.floating[Any]], *, top_k: int) -> Weights:
     r"""Equal weights for the k rarest patches of each image, none for the others, [SOHN23] eq. (8).
 
     .. math:: \alpha^i_m = \frac{1}{k} \mathbf{1} \{ m \in I_k \}
@@ -118,22 +120,17 @@ def hard_weights(rarity: NDArray[np.floating[Any]], *, top_k: int) -> NDArray[np
     top_k
         From 1 to ``n_patches``; all patches give `uniform_weights`.
 
-    Returns
-    -------
-    weights
-        Shape ``(n_images, n_patches)``, float64; every row sums to 1.
-
     Raises
     ------
     ArrayContractError
-        If ``rarity`` is not two-dimensional, has no patches or is not finite.
+        As `soft_weights`.
     ConfigError
         If there are no k patches.
     """
     return _is_top(_check_rarity(rarity), top_k) / top_k
 
 
-def hybrid_weights(rarity: NDArray[np.floating[Any]], *, tau: float, top_k: int) -> NDArray[np.float64]:
+def hybrid_weights(rarity: NDArray[np.floating[Any]], *, tau: float, top_k: int) -> Weights:
     r"""Soft weights on the k rarest patches of each image, none for the others, [SOHN23] eq. (9).
 
     .. math:: \alpha^i_m \propto \exp(s^i_m / \tau) \text{ for } m \in I_k, \text{ 0 otherwise}
@@ -149,15 +146,10 @@ def hybrid_weights(rarity: NDArray[np.floating[Any]], *, tau: float, top_k: int)
     top_k
         From 1 to ``n_patches``; with all patches this is `soft_weights`, to the last digit.
 
-    Returns
-    -------
-    weights
-        Shape ``(n_images, n_patches)``, float64; every row sums to 1.
-
     Raises
     ------
     ArrayContractError
-        If ``rarity`` is not two-dimensional, has no patches or is not finite.
+        As `soft_weights`.
     ConfigError
         If ``tau`` is not a positive finite number or there are no k patches.
     """
@@ -165,7 +157,7 @@ def hybrid_weights(rarity: NDArray[np.floating[Any]], *, tau: float, top_k: int)
     return _softmax(np.where(_is_top(scores, top_k), scores, -np.inf), tau)
 
 
-def mask_weights(masks: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArray[np.float64]:
+def mask_weights(masks: Maps, grid: tuple[int, int]) -> Weights:
     """Weights from ground-truth masks: the oracle of [SOHN23] sec. 4.3 and Table 1, as if localisation were perfect.
 
     The paper resizes "the ground-truth binary segmentation masks with 1 for anomalous and 0 for normal pixels into the
@@ -176,22 +168,14 @@ def mask_weights(masks: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArra
     Parameters
     ----------
     masks
-        One a image, shape ``(height, width)`` of any size, the whole image as it was before it was squashed; finite,
         0 for normal pixels, any other value for anomalous ones.
     grid
         Height and width of the patch grid.
 
-    Returns
-    -------
-    weights
-        Shape ``(n_images, height * width)``, float64, patches row by row; every row sums to 1.
-
     Raises
     ------
-    ArrayContractError
-        If a mask is not two-dimensional, is empty or not finite.
-    ConfigError
-        If the grid has no patches.
+    ArrayContractError, ConfigError
+        As `map_scores`.
     """
     masks = checked_sequence("masks", masks)
     areas = map_scores([_check_map(mask) != 0 for mask in masks], grid)
@@ -200,7 +184,7 @@ def mask_weights(masks: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArra
     return weights
 
 
-def map_scores(maps: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArray[np.float64]:
+def map_scores(maps: Maps, grid: tuple[int, int]) -> NDArray[np.float64]:
     """Scores of patches from anomaly maps that another program made: the mean of a map over each patch's area.
 
     They can stand wherever rarity does. Pixels across a border count by the part that lies inside, and a map may be
@@ -209,7 +193,7 @@ def map_scores(maps: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArray[n
     Parameters
     ----------
     maps
-        One a image, shape ``(height, width)`` of any size, finite, larger where more anomalous; the whole image.
+        Larger where more anomalous.
     grid
         Height and width of the patch grid.
 
@@ -237,28 +221,23 @@ def map_scores(maps: Sequence[NDArray[Any]], grid: tuple[int, int]) -> NDArray[n
     return scores
 
 
-def map_weights(maps: Sequence[NDArray[Any]], grid: tuple[int, int], *, tau: str) -> NDArray[np.float64]:
+def map_weights(maps: Maps, grid: tuple[int, int], *, tau: str) -> Weights:
     """Attention of each image on what another program's anomaly map marks: `soft_weights` of `map_scores`.
 
     Parameters
     ----------
     maps
-        One a image, shape ``(height, width)`` of any size, finite, larger where more anomalous: all images of the run.
+        Larger where more anomalous: all images of the run.
     grid
-        Height and width of the patch grid.
+        As of `map_scores`.
     tau
         As of `temperature`: ``0.02`` in the unit of the maps, or ``0.3sd`` in standard deviations of all patches'
         scores, after resizing, which does not depend on the unit.
 
-    Returns
-    -------
-    weights
-        Shape ``(n_images, height * width)``, float64, patches row by row; every row sums to 1.
-
     Raises
     ------
     ArrayContractError
-        If a map is not two-dimensional, is empty or not finite.
+        As `map_scores`.
     ConfigError
         If the grid has no patches or ``tau`` is not a positive number, with or without ``sd``.
     """
