@@ -1,9 +1,9 @@
-"""What every public function asks of its arrays and sequences, and how it says what it found instead."""
+"""What public functions ask of arrays, sequences, shares and names, and how they say what they found instead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,6 +21,8 @@ LABELS: Final = (str, type(None))
 
 WHOLE: Final = "iu"
 TRUTHS: Final = "b"
+
+Named = TypeVar("Named")
 
 _KINDS: Final = {NUMBERS: "real numbers", WHOLE: "whole numbers", TRUTHS: "true and false", "u": "8-bit values"}
 _TOLD: Final = 60
@@ -168,6 +170,31 @@ def checked_grid(name: str, value: object) -> tuple[int, int]:
     ):
         raise ConfigError(f"expected {name} to be two whole numbers, rows and columns; found {told(value)}")
     return int(value[0]), int(value[1])
+
+
+def check_share(name: str, value: float, *, usual: float) -> None:
+    """Refuse what is no share above 0 and up to 1; ``usual`` is what a message recommends.
+
+    Raises
+    ------
+    ConfigError
+        If the number is out of this range.
+    """
+    if not 0 < value <= 1:
+        raise ConfigError(f"expected {name} above 0 and up to 1, found {value}; {usual} is usual")
+
+
+def named(kind: str, known: Mapping[str, Named], name: str) -> Named:
+    """Give what a user has asked for by its name; ``kind`` is what a message calls it, with its article.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing of that name.
+    """
+    if name not in known:
+        raise ConfigError(f"expected {kind} of {', '.join(known)}, found {name!r}; use one of these names")
+    return known[name]
 
 
 def _as_array(value: object) -> Any:

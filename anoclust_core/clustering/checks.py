@@ -91,6 +91,22 @@ def check_n_clusters(n_clusters: int, n_images: int) -> None:
         raise ConfigError(f"expected 1 to {n_images} clusters for {n_images} images, found {n_clusters}; ask for fewer")
 
 
+def check_cut(linkage: NDArray[np.float64], n_clusters: int) -> int:
+    """Give the number of images of a tree that can be cut into so many clusters.
+
+    Raises
+    ------
+    ArrayContractError
+        If ``linkage`` is no tree.
+    ConfigError
+        If there cannot be so many clusters.
+    """
+    check_linkage(linkage)
+    n_images = len(linkage) + 1
+    check_n_clusters(n_clusters, n_images)
+    return n_images
+
+
 def check_linkage(linkage: NDArray[np.float64]) -> None:
     """Refuse a table that is no tree in SciPy's layout.
 

@@ -14,8 +14,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 
 from anoclust_core.clustering.checks import (
+    check_cut,
     check_linkage,
-    check_n_clusters,
     checked_descriptors,
     checked_distances,
 )
@@ -121,13 +121,12 @@ def linkage_from_distances(distances: NDArray[np.floating[Any]], *, method: Link
     distances
         Shape ``(n_images, n_images)``, finite, >= 0, exactly symmetric, zero diagonal; at least two images.
     method
-        ``ward``, ``single``, ``complete`` or ``average``.
+        As of `linkage_tree`.
 
     Returns
     -------
     linkage
-        Shape ``(n_images - 1, 4)``, float64, SciPy's layout: two cluster ids, height >= 0 in the distances' unit
-        (never decreasing), images in the merged cluster.
+        As of `linkage_tree`, heights in the distances' unit.
 
     Raises
     ------
@@ -159,14 +158,10 @@ def cut_tree(linkage: NDArray[np.float64], *, n_clusters: int) -> NDArray[np.int
 
     Raises
     ------
-    ArrayContractError
-        If ``linkage`` is no tree.
-    ConfigError
-        If there cannot be so many clusters.
+    ArrayContractError, ConfigError
+        As `anoclust_core.clustering.checks.check_cut`.
     """
-    check_linkage(linkage)
-    n_images = len(linkage) + 1
-    check_n_clusters(n_clusters, n_images)
+    n_images = check_cut(linkage, n_clusters)
     n_merges = n_images - n_clusters
     merged = n_images + np.repeat(np.arange(n_merges), 2)
     children = linkage[:n_merges, :2].astype(np.int64).ravel()
@@ -188,7 +183,7 @@ def suggest_n_clusters(
     Parameters
     ----------
     linkage
-        Shape ``(n_images - 1, 4)``, float64, SciPy's layout, heights never decreasing.
+        As of `linkage_tree`.
     max_clusters
         At least 2.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
+from anoclust_core.arrays import named
 from anoclust_core.clustering.checks import check_n_clusters, checked_descriptors
 from anoclust_core.clustering.linkage import LinkageMethod, cut_tree, linkage_from_distances, linkage_tree
 from anoclust_core.clustering.medoids import k_medoids
@@ -72,7 +73,7 @@ def cluster_descriptors(
     Raises
     ------
     ArrayContractError
-        If ``descriptors`` is not two-dimensional, not finite, has fewer than two rows or overflows when squared.
+        As `anoclust_core.clustering.checks.checked_descriptors`.
     ConfigError
         If the method is unknown or there cannot be so many clusters.
     """
@@ -93,16 +94,13 @@ def cluster_distances(
         Shape ``(n_images, n_images)``, finite, >= 0, exactly symmetric, zero diagonal; at least two images.
     method
         A name in `CLUSTERINGS` with ``from_distances``.
-    n_clusters
-        From 1 to ``n_images``.
-    generator
-        Drawn from by the methods with random starts only.
+    n_clusters, generator
+        As of `cluster_descriptors`.
 
     Returns
     -------
     labels
-        Shape ``(n_images,)``, int64; numbered by decreasing size, ties by the first image. `spectral` says when there
-        are fewer clusters than asked for.
+        As of `cluster_descriptors`.
 
     Raises
     ------
@@ -122,16 +120,8 @@ def cluster_distances(
 
 
 def clustering_named(name: str) -> Clustering:
-    """Clustering by the name that a user types.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such clustering.
-    """
-    if name not in CLUSTERINGS:
-        raise ConfigError(f"expected a clustering of {', '.join(CLUSTERINGS)}, found {name!r}; use one of these names")
-    return CLUSTERINGS[name]
+    """Clustering by the name that a user types; a `ConfigError` if there is none."""
+    return named("a clustering", CLUSTERINGS, name)
 
 
 def _hierarchical(method: LinkageMethod, title: str) -> Clustering:

@@ -107,12 +107,8 @@ def gaussian_mixture(
 
     Parameters
     ----------
-    descriptors
-        Shape ``(n_images, dim)``, finite, at least two rows.
-    n_clusters
-        From 1 to ``n_images``.
-    generator
-        Draws the starts.
+    descriptors, n_clusters, generator
+        As of `k_means`.
     n_starts
         Random starts, at least 1; the most likely mixture counts.
     ridge
@@ -128,7 +124,7 @@ def gaussian_mixture(
     Raises
     ------
     ArrayContractError
-        If ``descriptors`` is not two-dimensional, not finite, has fewer than two rows or overflows when squared.
+        As `k_means`.
     ConfigError
         If there cannot be so many clusters, ``n_starts`` is not positive, or ``ridge`` is too small.
     """
@@ -175,10 +171,8 @@ def spectral(
     ----------
     distances
         Shape ``(n_images, n_images)``, finite, >= 0, exactly symmetric, zero diagonal; at least two images.
-    n_clusters
-        From 1 to ``n_images``.
-    generator
-        Draws the starts of k-means.
+    n_clusters, generator
+        As of `k_means`.
     sigma
         > 0, in the distances' unit; by default the median of all distances above 0, which makes the unit irrelevant.
 

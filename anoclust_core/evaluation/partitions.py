@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from anoclust_core.arrays import checked_array, checked_sequence
+from anoclust_core.arrays import check_share, checked_array, checked_sequence
 from anoclust_core.clustering.checks import check_linkage
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 Names: TypeAlias = Sequence[str | int] | NDArray[np.integer[Any]] | NDArray[np.str_]
-"""One class or cluster name per image."""
+"""One string or integer per image, the name of its class or cluster: of at least one image, and of the same images, in
+the same order, as the names that they are compared with. Anything else is an `ArrayContractError`."""
 
 F1Average: TypeAlias = Literal["weighted", "micro"]
 
@@ -40,20 +41,10 @@ def normalized_mutual_information(labels: Names, clusters: Names) -> float:
 
     .. math:: 2\, I(L; C) / (H(L) + H(C))
 
-    Parameters
-    ----------
-    labels, clusters
-        One string or integer per image, same length ``n_images`` >= 1.
-
     Returns
     -------
     nmi
         In [0, 1]; 1 for equal partitions, a single class in a single cluster included.
-
-    Raises
-    ------
-    ArrayContractError
-        If the input is empty, of different lengths, or holds anything but strings and integers.
     """
     return _nmi(*_checked_codes(labels, clusters))
 
@@ -61,20 +52,10 @@ def normalized_mutual_information(labels: Names, clusters: Names) -> float:
 def adjusted_rand_index(labels: Names, clusters: Names) -> float:
     """Share of image pairs on which both partitions agree, adjusted for chance, [SOHN23] sec. 4.
 
-    Parameters
-    ----------
-    labels, clusters
-        One string or integer per image, same length ``n_images`` >= 1.
-
     Returns
     -------
     ari
         In [-0.5, 1]; 1 for equal partitions, 0 expected of a random one.
-
-    Raises
-    ------
-    ArrayContractError
-        If the input is empty, of different lengths, or holds anything but strings and integers.
     """
     return _ari(*_checked_codes(labels, clusters))
 
@@ -94,7 +75,7 @@ def matched_f1(labels: Names, clusters: Names, *, average: F1Average) -> float:
     Parameters
     ----------
     labels, clusters
-        One string or integer per image, same length ``n_images`` >= 1; any number of clusters.
+        See `Names`; any number of clusters.
     average
         ``weighted``: per-class F1, averaged by class size. ``micro``: matched images over images.
 
@@ -105,8 +86,6 @@ def matched_f1(labels: Names, clusters: Names, *, average: F1Average) -> float:
 
     Raises
     ------
-    ArrayContractError
-        If the input is empty, of different lengths, or holds anything but strings and integers.
     ConfigError
         If ``average`` is unknown.
     """
@@ -119,20 +98,10 @@ def matched_f1(labels: Names, clusters: Names, *, average: F1Average) -> float:
 def purity(labels: Names, clusters: Names) -> float:
     """Share of images that belong to the largest class of their cluster, [SOHN23] sec. 4.4.
 
-    Parameters
-    ----------
-    labels, clusters
-        One string or integer per image, same length ``n_images`` >= 1.
-
     Returns
     -------
     purity
         In (0, 1]; it is 1 for one cluster per image, so compare it at equal numbers of clusters only.
-
-    Raises
-    ------
-    ArrayContractError
-        If the input is empty, of different lengths, or holds anything but strings and integers.
     """
     contingency = _contingency(*_checked_codes(labels, clusters))
     return int(contingency.max(axis=0).sum()) / int(contingency.sum())
@@ -215,7 +184,7 @@ def reduction_at_purity(curve: NDArray[np.floating[Any]], *, purity: float) -> f
     Parameters
     ----------
     curve
-        Shape ``(n_images,)``, in [0, 1]: the purity of k clusters, k = 1 ... n_images, from `purity_curve`.
+        As of `purity_auc`.
     purity
         P, in (0, 1].
 
@@ -227,12 +196,11 @@ def reduction_at_purity(curve: NDArray[np.floating[Any]], *, purity: float) -> f
     Raises
     ------
     ArrayContractError
-        If ``curve`` is not one-dimensional, empty or not within [0, 1].
+        As `purity_auc`.
     ConfigError
         If ``purity`` is not in (0, 1].
     """
-    if not 0 < purity <= 1:
-        raise ConfigError(f"expected a purity above 0 and up to 1, found {purity}; 0.95 is a usual one")
+    check_share("a purity", purity, usual=0.95)
     reached = _checked_curve(curve) >= purity
     n_images = len(curve)
     n_clusters = int(np.argmax(reached)) + 1 if reached.any() else n_images
@@ -242,20 +210,10 @@ def reduction_at_purity(curve: NDArray[np.floating[Any]], *, purity: float) -> f
 def score_partition(labels: Names, clusters: Names) -> Scores:
     """Every score that the protocols report, for one partition.
 
-    Parameters
-    ----------
-    labels, clusters
-        One string or integer per image, same length ``n_images`` >= 1.
-
     Returns
     -------
     scores
         NMI, ARI and both averages of the matched F1; never NaN.
-
-    Raises
-    ------
-    ArrayContractError
-        If the input is empty, of different lengths, or holds anything but strings and integers.
     """
     label_codes, cluster_codes = _checked_codes(labels, clusters)
     weighted, micro = _matched_f1s(_contingency(label_codes, cluster_codes))

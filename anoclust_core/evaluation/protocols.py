@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from anoclust_core.arrays import LABELS, checked_sequence
-from anoclust_core.errors import ConfigError
+from anoclust_core.arrays import LABELS, checked_sequence, named
 
 if TYPE_CHECKING:
     from anoclust_core.evaluation.partitions import F1Average, Scores
@@ -74,16 +73,8 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = MappingProxyType({p.name: p for p in 
 
 
 def protocol_named(name: str) -> Protocol:
-    """Protocol by the name that a user types.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such protocol.
-    """
-    if name not in PROTOCOLS:
-        raise ConfigError(f"expected a protocol of {', '.join(PROTOCOLS)}, found {name!r}; use one of these names")
-    return PROTOCOLS[name]
+    """Protocol by the name that a user types; a `ConfigError` if there is none."""
+    return named("a protocol", PROTOCOLS, name)
 
 
 def n_classes(protocol: Protocol, labels: Sequence[str | None]) -> int:

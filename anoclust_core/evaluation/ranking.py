@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from anoclust_core.arrays import checked_array
-from anoclust_core.errors import ArrayContractError, ConfigError
+from anoclust_core.arrays import check_share, checked_array
+from anoclust_core.errors import ArrayContractError
 
 MAX_FALSE_POSITIVE_RATE: Final = 0.3
 """Where the PRO curve ends in the published tables."""
@@ -100,10 +100,8 @@ def per_region_overlap(
 
     Parameters
     ----------
-    maps
-        Shape ``(n_images, height, width)``, finite, any unit: the anomaly maps.
-    masks
-        Same shape, bool: the anomalous pixels; both kinds must occur, images without any are fine.
+    maps, masks
+        As of `pixel_auroc`.
     max_false_positive_rate
         r, in (0, 1].
 
@@ -115,15 +113,11 @@ def per_region_overlap(
     Raises
     ------
     ArrayContractError
-        If the shapes differ or are not three-dimensional, a value is not finite, or all pixels are of one kind.
+        As `pixel_auroc`.
     ConfigError
         If ``max_false_positive_rate`` is not in (0, 1].
     """
-    if not 0 < max_false_positive_rate <= 1:
-        raise ConfigError(
-            f"expected a false positive rate above 0 and up to 1, found {max_false_positive_rate}; "
-            f"published tables use {MAX_FALSE_POSITIVE_RATE}"
-        )
+    check_share("a false positive rate", max_false_positive_rate, usual=MAX_FALSE_POSITIVE_RATE)
     _check(maps, masks, ndim=3, what="pixels")
     counted = _counted(maps[masks], _shares_of_regions(masks), _normal_pixels(maps, masks))
     return _area(counted, max_rate=max_false_positive_rate)

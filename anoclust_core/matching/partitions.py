@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from anoclust_core.errors import ConfigError
+from anoclust_core.arrays import check_share
 from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 
 MIN_OVERLAP: Final = 0.3
@@ -137,8 +137,7 @@ def match_partitions(
     ConfigError
         If ``min_overlap`` is out of its range or the merges lead back to where they began.
     """
-    if not 0 < min_overlap <= 1:
-        raise ConfigError(f"expected min_overlap above 0 and at most 1, found {min_overlap}; {MIN_OVERLAP} is usual")
+    check_share("min_overlap", min_overlap, usual=MIN_OVERLAP)
     merges, distances = dict(merged_into or {}), dict(heights or {})
     overlaps = _overlaps(old, new, merges)
     closeness = _closeness(overlaps, distances)

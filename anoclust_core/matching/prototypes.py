@@ -26,7 +26,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm, t
 
 from anoclust_core.arrays import checked_array, checked_sequence
-from anoclust_core.clustering.checks import check_linkage, check_n_clusters, checked_descriptors
+from anoclust_core.clustering.checks import check_cut, checked_descriptors
 from anoclust_core.clustering.order import by_content
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.matching.identities import id_order
@@ -96,20 +96,16 @@ def merge_height(linkage: NDArray[np.float64], *, n_clusters: int) -> float:
     Parameters
     ----------
     linkage
-        Shape ``(n_images - 1, 4)``, float64, SciPy's layout, heights never decreasing.
+        As of `anoclust_core.clustering.linkage.linkage_tree`.
     n_clusters
         From 1 to ``n_images``.
 
     Raises
     ------
-    ArrayContractError
-        If ``linkage`` is no tree.
-    ConfigError
-        If there cannot be so many clusters.
+    ArrayContractError, ConfigError
+        As `anoclust_core.clustering.checks.check_cut`.
     """
-    check_linkage(linkage)
-    n_images = len(linkage) + 1
-    check_n_clusters(n_clusters, n_images)
+    n_images = check_cut(linkage, n_clusters)
     return float(linkage[n_images - n_clusters - 1, 2]) if n_clusters < n_images else 0.0
 
 

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import TRUTHS, checked_array
-from anoclust_core.errors import ArrayContractError, ConfigError
+from anoclust_core.arrays import TRUTHS, check_share, checked_array
+from anoclust_core.errors import ArrayContractError
 
 Nearest: TypeAlias = NDArray[np.floating[Any]]
 Counts: TypeAlias = NDArray[np.integer[Any]]
@@ -117,8 +117,7 @@ def trimmed_rarity(nearest: Nearest, counts: Counts, *, share: float, is_referen
     ConfigError
         If ``share`` is not in (0, 1].
     """
-    if not 0 < share <= 1:
-        raise ConfigError(f"the share of images that rarity is measured against must be in (0, 1]; found {share}")
+    check_share("the share of images that rarity is measured against", share, usual=1)
     if share == 1:
         return expected_rarity(nearest, counts, is_reference=is_reference)
     own = _check(nearest, counts, is_reference)
