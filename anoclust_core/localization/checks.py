@@ -44,35 +44,17 @@ def check_stack(features: FeatureStack, *, at_least: int = 1) -> tuple[int, int,
 
 
 def check_feature_map(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """One image's feature map ``(dim, height, width)``, finite, as contiguous float32.
-
-    Raises
-    ------
-    ArrayContractError
-        If it is not three-dimensional, is empty, or a value is not finite in float32.
-    """
+    """One image's feature map ``(dim, height, width)``, finite, as contiguous float32; else an `ArrayContractError`."""
     return _check(features, "a feature map", "(dim, height, width)")
 
 
 def check_map(anomaly_map: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """One anomaly map ``(height, width)``, finite, as contiguous float32.
-
-    Raises
-    ------
-    ArrayContractError
-        If it is not two-dimensional, is empty, or a value is not finite in float32.
-    """
+    """One anomaly map ``(height, width)``, finite, as contiguous float32; else an `ArrayContractError`."""
     return _check(anomaly_map, "an anomaly map", "(height, width)")
 
 
 def check_maps(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Anomaly maps ``(n_images, height, width)``, finite, as contiguous float32.
-
-    Raises
-    ------
-    ArrayContractError
-        If they are not three-dimensional, are empty, or a value is not finite in float32.
-    """
+    """Anomaly maps ``(n_images, height, width)``, finite, as contiguous float32; else an `ArrayContractError`."""
     return _check(maps, "anomaly maps", "(n_images, height, width)")
 
 
@@ -103,6 +85,7 @@ def check_count(value: int, name: str, *, at_least: int = 1) -> int:
 
 
 def _check(values: NDArray[np.floating[Any]], name: str, shape: str) -> NDArray[np.float32]:
+    """Refuse what has other dimensions, is empty along an axis, or has a value that is not finite in float32."""
     values = checked_array(name, values, shape, least=1)
     with np.errstate(over="ignore"):
         checked = np.ascontiguousarray(values, np.float32)

@@ -36,11 +36,8 @@ def anomaly_map_on_device(
 
     Raises
     ------
-    ArrayContractError
-        If the features are not three-dimensional and finite, smaller than a window, or so large that the map is not
-        finite.
-    ConfigError
-        If ``tile`` or a standard deviation is out of range.
+    ArrayContractError, ConfigError
+        As `fca.anomaly_map`.
     """
     features = checked_tensor("features", features, "(dim, height, width)")
     patches = torch.from_numpy(patch_matrix(tile, sigma_p, sigma_s)).to(features.device, torch.float32)

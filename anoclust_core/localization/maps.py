@@ -80,14 +80,14 @@ def finish_maps(maps: NDArray[np.floating[Any]], *, border: float = 0.0, flat: b
     Returns
     -------
     maps
-        Same shape, float32, in the same unit.
+        As of `flat_field`.
 
     Raises
     ------
     ArrayContractError
-        If the maps are not three-dimensional, not finite, empty or smaller than 3 x 3.
+        As `flat_field`, or if the maps are smaller than 3 x 3.
     ConfigError
-        If the border is not in [0, 0.5), or is so wide that no cell is left.
+        As `border_cells`.
     """
     checked = flat_field(maps) if flat else check_maps(maps)
     _, height, width = checked.shape

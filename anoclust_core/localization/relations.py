@@ -100,10 +100,8 @@ def counterparts(
 
     Parameters
     ----------
-    others
-        From `by_distance`.
-    count
-        How many, >= 1.
+    others, count
+        As of `neighbours`.
     repeat
         Whether one image may be drawn more than once, as in the published program. If not, there are no more of them
         than images to draw from.

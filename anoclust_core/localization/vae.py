@@ -295,7 +295,7 @@ def scale_channels(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     Parameters
     ----------
     features
-        Shape ``(dim, height, width)``, finite.
+        As of `channel_ranges`.
 
     Returns
     -------
