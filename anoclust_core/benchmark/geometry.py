@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anoclust_core.arrays import WHOLE, checked_array, checked_sequence, named
+from anoclust_core.arrays import WHOLE, checked_array, checked_sequence
 from anoclust_core.bags import check_bags
 from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
 from anoclust_core.clustering.distances import HausdorffVariant, PairStatistics, hausdorff_distances
@@ -184,8 +184,16 @@ def hausdorff(category: CategoryArrays, variant: HausdorffVariant) -> Geometry:
 
 
 def baseline(category: CategoryArrays, name: str, generator: np.random.Generator) -> Geometry:
-    """One of the pooling baselines of [SOHN23] Tables 1 and 9, by its name there; a `ConfigError` if there is none."""
-    return Geometry(descriptors=named("a pooling baseline", BASELINES, name)(category, generator))
+    """One of the pooling baselines of [SOHN23] Tables 1 and 9, by its name there.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such baseline.
+    """
+    if name not in BASELINES:
+        raise ConfigError(f"the pooling baselines are {', '.join(BASELINES)}; found {name!r}")
+    return Geometry(descriptors=BASELINES[name](category, generator))
 
 
 BASELINES: Final[Mapping[str, Callable[[CategoryArrays, np.random.Generator], Floats]]] = MappingProxyType(

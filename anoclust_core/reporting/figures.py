@@ -192,7 +192,7 @@ def descriptor_map_svg(descriptors: ArrayLike, clusters: Sequence[int]) -> str:
     Returns
     -------
     svg
-        An ``<svg>`` element; text and axes are in ``currentColor``. Same input, same text.
+        As of `dendrogram_svg`.
 
     Raises
     ------

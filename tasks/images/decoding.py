@@ -82,7 +82,7 @@ def read_image(
     Returns
     -------
     pixels
-        Shape ``(height, width, 3)``, uint8, to be read only; a grey image's channels share their memory.
+        As `decode_image` gives them.
 
     Raises
     ------

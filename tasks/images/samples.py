@@ -75,10 +75,8 @@ def special_tiff(file: Path | bytes, image: Image.Image | None) -> TiffHeader | 
 
     Raises
     ------
-    TiffKindError
-        If its samples are of a kind that cannot be read.
-    Exception
-        Of any kind, if the file is damaged.
+    TiffKindError, Exception
+        As `read_header`.
     """
     if image is not None:
         tags = getattr(image, "tag_v2", {})

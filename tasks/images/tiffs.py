@@ -176,10 +176,8 @@ def read_samples(data: bytes, header: TiffHeader) -> NDArray[Any]:
 
     Raises
     ------
-    TiffKindError
-        If they are packed in a way that cannot be unpacked.
-    Exception
-        Of any kind, if the file is damaged.
+    TiffKindError, Exception
+        As `read_header`, or if they are packed in a way that cannot be unpacked.
     """
     import tifffile
 

@@ -59,10 +59,8 @@ def read_result(path: Path, name: str) -> Any:
 
     Raises
     ------
-    FileNotFoundError
-        If there is none.
-    DamagedError
-        If it is not what was written.
+    FileNotFoundError, DamagedError
+        As `tasks.stores.files.read_checked`.
     """
     with told_as_damage(path):
         record = read_json(path)

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime
 from difflib import get_close_matches
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import id_order, owner_of
-from tasks.stores.catalog.facts import ClusterFact, ClusterState, DecisionFact, DecisionKind
+from tasks.stores.catalog.facts import ClusterFact, ClusterState, DecisionFact, DecisionKind, fact_of
 from tasks.stores.catalog.images import cluster_sizes
 from tasks.stores.catalog.schema import Cluster, Decision
 
@@ -64,16 +64,7 @@ def facts(session: Session, category: str) -> list[ClusterFact]:
         if cluster is not None:
             sizes[owner_of(cluster, into)] += n_images
     return [
-        ClusterFact(
-            category=category,
-            cluster=cluster.cluster,
-            state=cast("ClusterState", cluster.state),
-            born=cluster.born,
-            name=cluster.name,
-            note=cluster.note,
-            merged_into=cluster.merged_into,
-            n_images=sizes[cluster.cluster],
-        )
+        fact_of(ClusterFact, cluster, n_images=sizes[cluster.cluster])
         for cluster in sorted(_all(session, category), key=lambda cluster: id_order(cluster.cluster))
     ]
 
@@ -130,16 +121,7 @@ def history(session: Session, category: str, named: str | None) -> list[Decision
     wanted = None if named is None else find(session, category, named).cluster
     query = select(Decision).where(Decision.category == category).order_by(Decision.number)
     return [
-        DecisionFact(
-            number=decision.number,
-            cluster=decision.cluster,
-            kind=cast("DecisionKind", decision.kind),
-            who=decision.who,
-            when=decision.at,
-            before=decision.before,
-            after=decision.after,
-            undone=decision.undone_by is not None,
-        )
+        fact_of(DecisionFact, decision, when=decision.at, undone=decision.undone_by is not None)
         for decision in session.scalars(query)
         if wanted in {None, decision.cluster, decision.after.get("cluster"), decision.after.get("merged_into")}
     ]

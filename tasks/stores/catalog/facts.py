@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 ClusterState = Literal["provisional", "confirmed", "retired", "merged"]
 """``provisional``: born between two snapshots. ``confirmed``: found by a re-clustering. The others are gone."""
@@ -21,6 +24,21 @@ DecisionKind = Literal[
 
 EventName = Literal["anoclust.cluster.new", "anoclust.cluster.growing", "anoclust.drift", "anoclust.quarantine"]
 """What others are told."""
+
+
+Fact = TypeVar("Fact", bound="DataclassInstance")
+
+
+def fact_of(kind: type[Fact], row: object, **others: object) -> Fact:
+    """Make a fact of what a row holds under the same names; ``others`` are what it names otherwise, or lacks."""
+    names = [field.name for field in fields(kind) if field.name not in others]
+    return kind(**{name: getattr(row, name) for name in names}, **others)
+
+
+def columns_of(fact: DataclassInstance) -> dict[str, Any]:
+    """What a fact holds, by name, as a row keeps it."""
+    values = {field.name: getattr(fact, field.name) for field in fields(fact)}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)

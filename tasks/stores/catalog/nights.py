@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Final, cast
+from typing import Final
 
 from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from anoclust_core.matching.partitions import ChangeKind, PartitionMatch
 from tasks.stores.catalog import clusters
-from tasks.stores.catalog.facts import AssignmentFact, DecisionKind, NightFact, NightState, SnapshotFact
+from tasks.stores.catalog.facts import AssignmentFact, DecisionKind, NightFact, SnapshotFact, columns_of, fact_of
 from tasks.stores.catalog.schema import Assignment, Cluster, Decision, Night, Placement, Run, Snapshot
 
 _TOLD: Final[Mapping[ChangeKind, DecisionKind]] = {
@@ -52,17 +52,7 @@ def record_night(
 
 def put_night(session: Session, fact: NightFact) -> None:
     """Say what is known of a night itself."""
-    session.merge(
-        Night(
-            category=fact.category,
-            night=fact.night,
-            state=fact.state,
-            key=fact.key,
-            began=fact.began,
-            ended=fact.ended,
-            counters=dict(fact.counters),
-        )
-    )
+    session.merge(Night(**columns_of(fact)))
     session.flush()
 
 
@@ -82,16 +72,7 @@ def record_snapshot(
         session.execute(update(Cluster).where(Cluster.born_in == again.number).values(born_in=None))
         session.delete(again)
         session.flush()
-    session.merge(
-        Snapshot(
-            category=category,
-            key=fact.key,
-            made_at=fact.made_at,
-            n_images=fact.n_images,
-            merge_height=fact.merge_height,
-            details=dict(fact.details),
-        )
-    )
+    session.merge(Snapshot(**columns_of(fact)))
     session.flush()
     run = Run(category=category, night=None, snapshot=fact.key)
     session.add(run)
@@ -122,9 +103,7 @@ def latest_snapshot(session: Session, category: str) -> SnapshotFact | None:
     newest = select(func.max(Run.number)).where(Run.category == category, Run.snapshot.is_not(None))
     query = select(Snapshot).join(Run, (Run.category == Snapshot.category) & (Run.snapshot == Snapshot.key))
     found = session.scalars(query.where(Run.number == newest.scalar_subquery())).one_or_none()
-    if found is None:
-        return None
-    return SnapshotFact(category, found.key, found.made_at, found.n_images, found.merge_height, found.details)
+    return fact_of(SnapshotFact, found) if found else None
 
 
 def nights(session: Session, category: str | None, since: date | None, until: date | None) -> list[NightFact]:
@@ -136,18 +115,7 @@ def nights(session: Session, category: str | None, since: date | None, until: da
         query = query.where(Night.night >= since)
     if until is not None:
         query = query.where(Night.night <= until)
-    return [
-        NightFact(
-            category=night.category,
-            night=night.night,
-            state=cast("NightState", night.state),
-            key=night.key,
-            began=night.began,
-            ended=night.ended,
-            counters=night.counters,
-        )
-        for night in session.scalars(query)
-    ]
+    return [fact_of(NightFact, night) for night in session.scalars(query)]
 
 
 def night_record(
@@ -160,7 +128,7 @@ def night_record(
     assigned = session.scalars(select(Assignment).where(Assignment.run == run.number).order_by(Assignment.content))
     told = session.scalars(select(Decision).where(Decision.run == run.number, Decision.kind == "born"))
     return (
-        [AssignmentFact(one.content, one.cluster, one.distance, one.confidence) for one in assigned],
+        [fact_of(AssignmentFact, one) for one in assigned],
         {decision.cluster: dict(decision.after) for decision in told},
     )
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tasks.stores.catalog.facts import EventName, NoticeFact
+from tasks.stores.catalog.facts import NoticeFact, columns_of, fact_of
 from tasks.stores.catalog.schema import Notice
 
 
@@ -17,16 +16,7 @@ def add(session: Session, notices: Iterable[NoticeFact]) -> None:
     """Record what is to be told; what is known already stays as it is, sent or not."""
     for fact in notices:
         if session.get(Notice, (fact.category, fact.notice)) is None:
-            session.add(
-                Notice(
-                    category=fact.category,
-                    notice=fact.notice,
-                    night=fact.night,
-                    event=fact.event,
-                    payload=dict(fact.payload),
-                    sent_at=fact.sent_at,
-                )
-            )
+            session.add(Notice(**columns_of(fact)))
             session.flush()
 
 
@@ -35,17 +25,7 @@ def notices(session: Session, category: str, *, only_unsent: bool) -> list[Notic
     query = select(Notice).where(Notice.category == category).order_by(Notice.night, Notice.notice)
     if only_unsent:
         query = query.where(Notice.sent_at.is_(None))
-    return [
-        NoticeFact(
-            found.category,
-            found.notice,
-            found.night,
-            cast("EventName", found.event),
-            found.payload,
-            found.sent_at,
-        )
-        for found in session.scalars(query)
-    ]
+    return [fact_of(NoticeFact, found) for found in session.scalars(query)]
 
 
 def mark_sent(session: Session, category: str, names: Iterable[str], *, when: datetime) -> None:

@@ -72,12 +72,7 @@ class _Needed:
 
 
 def parse_age(text: str) -> timedelta:
-    """Read an age.
-
-    Raises
-    ------
-    ConfigError
-        If it is none.
+    """Read an age in hours, days or weeks; a `ConfigError` if it is none.
 
     Examples
     --------
