@@ -39,17 +39,7 @@ _COMPILING: Final = 128 * _MIB
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Predicted peak of one stage.
-
-    Attributes
-    ----------
-    stage
-        Name of the stage.
-    parts
-        Bytes by what needs them, in words.
-    knob
-        What a user can change to need less.
-    """
+    """Predicted peak of one stage: bytes by what needs them, in words, and what a user can change to need less."""
 
     stage: str
     parts: Mapping[str, int]

@@ -346,17 +346,10 @@ class EmbeddingSpec:
 
 @dataclass(frozen=True)
 class EmbeddingStore:
-    """Handle of a category's embeddings.
+    """Handle of a category's embeddings: folder of the immutable segments, and content key of the embedding spec.
 
-    Attributes
-    ----------
-    uri
-        Folder of the immutable segments.
-    key
-        Content key of the embedding spec.
-    not_now
-        From content hash to the reason: images that could not be read this time. Those that cannot be decoded at all
-        are kept beside the segments.
+    ``not_now`` has the reason, by content hash, for images that could not be read this time. Those that cannot be
+    decoded at all are kept beside the segments.
     """
 
     uri: str

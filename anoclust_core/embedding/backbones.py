@@ -269,15 +269,10 @@ def largest_difference(found: Tensor, expected: Tensor) -> float:
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """What a network takes in memory.
+    """Bytes that a network takes: its weights in single precision, and, for one image, its activations.
 
-    Attributes
-    ----------
-    weight_bytes
-        Of its weights in single precision.
-    activation_bytes
-        Of the tensors that live at the same time in the forward pass of one image, at the peak. What a kernel needs
-        for itself is not seen.
+    These are the tensors that live at the same time in the forward pass, at the peak. What a kernel needs for itself is
+    not seen.
     """
 
     weight_bytes: int

@@ -55,12 +55,7 @@ class DeepRange:
 class Decoding:
     """How the pictures of a category are decoded that are not plain pictures of 8 bits.
 
-    Attributes
-    ----------
-    version
-        Number of the rules, `anoclust_core.keys`.
-    deep
-        Ranges of the deep ones, one a kind of samples, in order of these.
+    By a version of the rules, see `anoclust_core.keys`, and for deep ones by a range a kind of samples, in their order.
     """
 
     version: int

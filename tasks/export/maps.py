@@ -33,16 +33,9 @@ _LONELY_SIDE: Final = 512
 
 @dataclass(frozen=True)
 class ExportedMaps:
-    """What was written.
+    """What was written: maps of so many images into a folder.
 
-    Attributes
-    ----------
-    folder
-        Where.
-    n_images
-        Number of images with maps.
-    n_without_source
-        How many of them were gone or changed: their pictures show the heat alone.
+    ``n_without_source`` of the images were gone or changed: their pictures show the heat alone.
     """
 
     folder: Path

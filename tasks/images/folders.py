@@ -22,16 +22,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Walk:
-    """A walk through folders.
+    """A walk through folders, all but ``exclude``; ``ignored`` counts the files that are no images by their endings.
 
-    Attributes
-    ----------
-    roots
-        Real paths of the folders that symbolic links may lead into.
-    exclude
-        Folder that is passed over.
-    ignored
-        Counts, by their endings, the files that are no images.
+    ``roots`` are the real paths of the folders that symbolic links may lead into.
     """
 
     roots: tuple[Path, ...]

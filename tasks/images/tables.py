@@ -30,16 +30,9 @@ _TOO_MANY: Final = "has more cells than the header has columns; put quotes aroun
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table.
+    """A row of a table: the line that it begins in, from 1, and its cells by column.
 
-    Attributes
-    ----------
-    line
-        Where it begins, from 1.
-    cells
-        By column; of a broken row whatever could be told.
-    bad
-        Why it cannot be used, or nothing.
+    ``bad`` says why it cannot be used, if so; then the cells are those that could be told.
     """
 
     line: int

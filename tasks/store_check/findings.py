@@ -31,19 +31,7 @@ KEPT: Final = "a run has put it aside and computed it again; `anoclust store gc`
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault that a check has found.
-
-    Attributes
-    ----------
-    path
-        What it is about, relative to the store.
-    what
-        What was found.
-    advice
-        What to do.
-    kind
-        One of `KINDS`.
-    """
+    """A fault that a check has found: at which path of the store, what it is, what to do, and its kind of `KINDS`."""
 
     path: str
     what: str

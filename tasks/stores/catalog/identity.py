@@ -40,15 +40,9 @@ class LostCatalogError(StoreError):
 
 @dataclass(frozen=True)
 class Marker:
-    """What a store knows of its catalog.
+    """Identity of a store's catalog and, if that is in PostgreSQL, its schema there.
 
-    Attributes
-    ----------
-    identity
-        Of the catalog.
-    schema
-        Of PostgreSQL, where the catalog is there; None is the schema that a connection has by itself, in which catalogs
-        were before each store had its own.
+    None is the schema that a connection has by itself, in which catalogs were before each store had its own.
     """
 
     identity: str
@@ -69,18 +63,9 @@ class Marker:
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a database.
+    """What is in a database: whether it has tables of ours, of which store, up to which change, and of which nights.
 
-    Attributes
-    ----------
-    is_there
-        Whether it has tables of ours.
-    identity
-        Of the store that it is of; None where no store has claimed it.
-    position
-        Number of the last change.
-    nights
-        Its nights.
+    ``identity`` is None where no store has claimed it.
     """
 
     is_there: bool = False

@@ -29,16 +29,9 @@ _BLOCK: Final = 1 << 16
 
 @dataclass(frozen=True)
 class Entry:
-    """A change as the journal holds it.
+    """A change as the journal holds it: its number, what was changed, and the bytes of the journal up to its end.
 
-    Attributes
-    ----------
-    position
-        Its number; 0 where the line is damaged.
-    record
-        What was changed; nothing where the line is damaged.
-    read
-        Bytes of the journal up to its end.
+    Where a line is damaged the number is 0 and the record empty.
     """
 
     position: int

@@ -183,14 +183,8 @@ class _Keeper:
 class _Plan:
     """Which changes of a journal a catalog gets: those from ``first`` to ``last``, none where ``first`` is larger.
 
-    Attributes
-    ----------
-    start
-        Changes that the catalog has already.
-    first, last
-        Positions of what it gets.
-    n_lost
-        Lines that are damaged, and changes behind them that cannot be used.
+    It has the first ``start`` changes already. ``n_lost`` counts lines that are damaged, and changes behind them that
+    cannot be used.
     """
 
     start: int

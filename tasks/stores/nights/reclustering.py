@@ -22,15 +22,7 @@ REQUESTED: Final = "asked for"
 
 @dataclass(frozen=True)
 class Due:
-    """A re-clustering that is due.
-
-    Attributes
-    ----------
-    reason
-        Why, in words for a person.
-    can_assign
-        Whether new images can be given to the old clusters before.
-    """
+    """Why a re-clustering is due, in words for a person, and whether new images can go to the old clusters before."""
 
     reason: str
     can_assign: bool = True
