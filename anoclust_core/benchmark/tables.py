@@ -22,7 +22,7 @@ from anoclust_core.benchmark.cells import (
     scores_text,
     with_error,
 )
-from anoclust_core.benchmark.columns import Results, columns_of
+from anoclust_core.benchmark.columns import Column, Results, columns_of
 from anoclust_core.benchmark.experiments import PURITIES
 from anoclust_core.benchmark.published import MAX_HAUSDORFF, WEIGHTED
 from anoclust_core.clustering.methods import CLUSTERINGS
@@ -59,11 +59,17 @@ class Setting:
 
 def distances_table(results: Results, setting: Setting) -> Table:
     """Table 1."""
-    names = methods_of(results, "distances")
-    return _triples(
-        "table-1", "Table 1: distances under Ward clustering", "distances", names, results, setting,
-        lambda name, column: published.TABLE_1.get(name, {}).get(column),
-    )  # fmt: skip
+
+    def cells(name: str, column: Column) -> Sequence[str]:
+        return (
+            mean_cell(results, column, "distances", name, setting.protocol),
+            mean_cell(results, column, "distances", name, setting.protocol, defects=True),
+            published_text(published.TABLE_1.get(name, {}).get(column.published or "")),
+        )
+
+    header = _header(["method"], results, setting, score_names(setting.protocol), "defects only")
+    rows = _rows(results, "distances", cells)
+    return Table("table-1", "Table 1: distances under Ward clustering", header, rows, _notes(setting))
 
 
 def categories_table(results: Results, setting: Setting) -> Table:
@@ -117,64 +123,49 @@ def clusterings_table(results: Results, setting: Setting) -> Table:
             found = theirs.get(column.published or "")
             row += [NONE, published_text(found[0] if found else None)]
         rows.append(row)
-    header = ["clustering", "distance"]
-    for column in columns:
-        header += [f"{column.title}: ours, {score_names(setting.protocol)}", _published_header(setting)]
+    header = _header(["clustering", "distance"], results, setting, score_names(setting.protocol))
     return Table("table-2-8", "Tables 2 and 8: clustering methods", header, rows, _notes(setting))
 
 
 def purity_table(results: Results, setting: Setting) -> Table:
     """Table 3."""
-    columns = columns_of(results)
     measures = ("mauc", *(f"r_at_{purity:g}" for purity in PURITIES))
-    header = ["distance"]
-    for column in columns:
-        header += [f"{column.title}: ours, mAUC / R@0.9 / R@0.95 / R@0.99", _published_header(setting)]
-    rows = []
-    for name in methods_of(results, "purity"):
-        row = [name]
-        for column in columns:
-            values = [mean_of(results, column, "purity", name, measure) for measure in measures]
-            theirs = published.TABLE_3.get(name, {}).get(column.published or "")
-            row += [join(values), published_text(theirs)]
-        rows.append(row)
+
+    def cells(name: str, column: Column) -> Sequence[str]:
+        values = [mean_of(results, column, "purity", name, measure) for measure in measures]
+        return join(values), published_text(published.TABLE_3.get(name, {}).get(column.published or ""))
+
+    header = _header(["distance"], results, setting, "mAUC / R@0.9 / R@0.95 / R@0.99")
+    rows = _rows(results, "purity", cells)
     return Table("table-3", "Table 3: purity with more clusters than classes", header, rows, _notes(setting))
 
 
 def holistic_table(results: Results, setting: Setting) -> Table:
     """Table 4."""
     return _single(
-        "table-4", "Table 4: the network's last layer, whole image against patches (NMI)", "holistic",
-        methods_of(results, "holistic"), results, setting,
-        lambda name, column: published.TABLE_4.get(name, {}).get(column),
+        "table-4", "Table 4: the network's last layer, whole image against patches (NMI)", "holistic", results, setting,
+        published.TABLE_4,
     )  # fmt: skip
 
 
 def variants_table(results: Results, setting: Setting) -> Table:
     """Table 5."""
     return _single(
-        "table-5", "Table 5: variants of the Hausdorff distance and of unsupervised weights (NMI)", "variants",
-        methods_of(results, "variants"), results, setting,
-        lambda name, column: published.TABLE_5.get(name, {}).get(column),
+        "table-5", "Table 5: variants of the Hausdorff distance and of unsupervised weights (NMI)", "variants", results,
+        setting, published.TABLE_5,
     )  # fmt: skip
 
 
 def baselines_table(results: Results, setting: Setting) -> Table:
     """Table 9."""
-    columns = columns_of(results)
-    rows = []
-    for name in methods_of(results, "baselines"):
-        row = [name]
-        for column in columns:
-            theirs = published.TABLE_9.get(name, {}).get(column.published or "")
-            row += [
-                mean_cell(results, column, "baselines", name, setting.protocol, errors=True),
-                published_text(theirs[0], theirs[1]) if theirs else NONE,
-            ]
-        rows.append(row)
-    header = ["distance"]
-    for column in columns:
-        header += [f"{column.title}: ours, {score_names(setting.protocol)}", _published_header(setting)]
+
+    def cells(name: str, column: Column) -> Sequence[str]:
+        theirs = published.TABLE_9.get(name, {}).get(column.published or "")
+        ours = mean_cell(results, column, "baselines", name, setting.protocol, errors=True)
+        return ours, published_text(theirs[0], theirs[1]) if theirs else NONE
+
+    header = _header(["distance"], results, setting, score_names(setting.protocol))
+    rows = _rows(results, "baselines", cells)
     title = "Table 9: distances and pooling baselines, mean and standard error over random 90 % subsets"
     note = "The codebook of the bag of words is made from all images once, weights are computed again in every subset."
     return Table("table-9", title, header, rows, [*_notes(setting), note])
@@ -183,9 +174,7 @@ def baselines_table(results: Results, setting: Setting) -> Table:
 def clustering_subsets_table(results: Results, setting: Setting) -> Table:
     """Table 10."""
     columns = columns_of(results)
-    header = ["clustering", "distance"]
-    for column in columns:
-        header += [f"{column.title}: ours, NMI", _published_header(setting)]
+    header = _header(["clustering", "distance"], results, setting, "NMI")
     rows = []
     for clustering in CLUSTERINGS.values():
         for distance in (MAX_HAUSDORFF, WEIGHTED):
@@ -279,56 +268,37 @@ def _table_8(clustering: str, distance: str, column: str | None) -> Sequence[flo
     return published.TABLE_8[_PUBLISHED_NAMES[clustering]].get(distance, {}).get(column or "")
 
 
-def _triples(
-    name: str,
-    title: str,
-    experiment: str,
-    methods: Sequence[str],
-    results: Results,
-    setting: Setting,
-    theirs: Callable[[str, str], Sequence[float] | None],
-) -> Table:
-    columns = columns_of(results)
-    header = ["method"]
-    for column in columns:
-        header += [f"{column.title}: ours, {score_names(setting.protocol)}", "defects only", _published_header(setting)]
-    rows = []
-    for method in methods:
-        row = [method]
-        for column in columns:
-            row += [
-                mean_cell(results, column, experiment, method, setting.protocol),
-                mean_cell(results, column, experiment, method, setting.protocol, defects=True),
-                published_text(theirs(method, column.published) if column.published else None),
-            ]
-        rows.append(row)
-    return Table(name, title, header, rows, _notes(setting))
-
-
 def _single(
     name: str,
     title: str,
     experiment: str,
-    methods: Sequence[str],
     results: Results,
     setting: Setting,
-    theirs: Callable[[str, str], float | None],
+    theirs: Mapping[str, Mapping[str, float]],
 ) -> Table:
+    def cells(method: str, column: Column) -> Sequence[str]:
+        printed = theirs.get(method, {}).get(column.published or "")
+        ours = mean_of(results, column, experiment, method, "nmi")
+        return join([ours]), published_text(None if printed is None else (printed,))
+
+    return Table(name, title, _header(["method"], results, setting), _rows(results, experiment, cells), _notes(setting))
+
+
+def _rows(results: Results, experiment: str, cells: Callable[[str, Column], Sequence[str]]) -> list[list[str]]:
+    """A row for each method: its name, then its cells for every data set."""
     columns = columns_of(results)
-    header = ["method"]
-    for column in columns:
-        header += [f"{column.title}: ours", _published_header(setting)]
-    rows = []
-    for method in methods:
-        row = [method]
-        for column in columns:
-            printed = theirs(method, column.published) if column.published else None
-            row += [
-                join([mean_of(results, column, experiment, method, "nmi")]),
-                published_text(None if printed is None else (printed,)),
-            ]
-        rows.append(row)
-    return Table(name, title, header, rows, _notes(setting))
+    return [
+        [name, *(cell for column in columns for cell in cells(name, column))]
+        for name in methods_of(results, experiment)
+    ]
+
+
+def _header(first: Sequence[str], results: Results, setting: Setting, scores: str = "", *more: str) -> list[str]:
+    """Head of a table with two columns or more for each data set: our scores, and at last what is published."""
+    header, ours = list(first), f"ours, {scores}" if scores else "ours"
+    for column in columns_of(results):
+        header += [f"{column.title}: {ours}", *more, _published_header(setting)]
+    return header
 
 
 def _published_header(setting: Setting) -> str:
