@@ -86,15 +86,9 @@ class RunPlan:
     @property
     def keys(self) -> dict[str, str]:
         """Keys that a run's summary tells: where other commands find what the run is made of."""
-        return {
-            "embedding": self.images.embedding,
-            "distances": self.images.distances,
-            **({"pair": self.pair} if self.pair else {}),
-            **({"localize": self.localize} if self.localize else {}),
-            "weigh": self.weigh,
-            "group": self.group,
-            "evaluate": self.evaluate,
-        }
+        stages = {stage: getattr(self, stage) for stage in ("pair", "localize", "weigh", "group", "evaluate")}
+        of_images = {"embedding": self.images.embedding, "distances": self.images.distances}
+        return {**of_images, **{stage: key for stage, key in stages.items() if key}}
 
 
 def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) -> RunPlan:

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from anoclust_core.errors import DamagedError
 from tasks.stores.layout import StoreLayout
-
-DAMAGED: Final = "damaged"
-MISSING: Final = "missing"
-OTHER_VERSION: Final = "of another version"
-LEFTOVER: Final = "left by killed runs"
-UNUSED: Final = "no longer used"
-PUT_ASIDE: Final = "put aside"
-
-KINDS: Final = (DAMAGED, MISSING, OTHER_VERSION, LEFTOVER, UNUSED, PUT_ASIDE)
-"""Kinds of fault, the worst first."""
-
-HARMLESS: Final = frozenset({LEFTOVER, UNUSED, PUT_ASIDE})
-"""Kinds that no result depends on."""
 
 REBUILT: Final = "the next run that needs it puts it aside and computes it again"
 SWEPT: Final = "left by a run that was killed or is still running; the next run of the category removes it"
@@ -29,22 +17,33 @@ GONE_ROUND: Final = "it is computed again where it is needed; `anoclust store gc
 KEPT: Final = "a run has put it aside and computed it again; `anoclust store gc` removes it in time"
 
 
+class Fault(StrEnum):
+    """Kinds of fault, the worst first."""
+
+    DAMAGED = "damaged"
+    MISSING = "missing"
+    OTHER_VERSION = "of another version"
+    LEFTOVER = "left by killed runs"
+    UNUSED = "no longer used"
+    PUT_ASIDE = "put aside"
+
+
 @dataclass(frozen=True)
 class Finding:
-    """A fault that a check has found: at which path of the store, what it is, what to do, and its kind of `KINDS`."""
+    """A fault that a check has found: at which path of the store, what it is, what to do, and of which kind."""
 
     path: str
     what: str
     advice: str
-    kind: str = DAMAGED
+    kind: Fault = Fault.DAMAGED
 
     @property
     def is_harmless(self) -> bool:
         """Whether no result depends on it: what killed runs leave behind, cached results of a store that was moved."""
-        return self.kind in HARMLESS
+        return self.kind in {Fault.LEFTOVER, Fault.UNUSED, Fault.PUT_ASIDE}
 
 
-def finding(layout: StoreLayout, path: Path, what: str, advice: str, kind: str = DAMAGED) -> Finding:
+def finding(layout: StoreLayout, path: Path, what: str, advice: str, kind: Fault = Fault.DAMAGED) -> Finding:
     """Say what was found at a path of a store."""
     return Finding(path.relative_to(layout.root).as_posix(), what, advice, kind)
 

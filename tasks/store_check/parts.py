@@ -9,7 +9,7 @@ from typing import Any
 
 from anoclust_core.errors import DamagedError, StoreError
 from tasks.images.category_decoding import read_decoding
-from tasks.store_check.findings import GONE_ROUND, LEFTOVER, MISSING, REBUILT, SWEPT, UNUSED, Finding, finding, told
+from tasks.store_check.findings import GONE_ROUND, REBUILT, SWEPT, Fault, Finding, finding, told
 from tasks.stores import arrays, runs
 from tasks.stores.files import read_checked
 from tasks.stores.layout import StoreLayout
@@ -21,7 +21,7 @@ from tasks.stores.upkeep import inventory
 def check_arrays(layout: StoreLayout, kind: str, folder: Path) -> list[Finding]:
     """Read every chunk of a folder of arrays, and hold its description against its arrays."""
     if not arrays.is_complete(folder):
-        return [finding(layout, folder, "is incomplete", SWEPT, LEFTOVER)]
+        return [finding(layout, folder, "is incomplete", SWEPT, Fault.LEFTOVER)]
     try:
         description = arrays.describe(folder) or {}
         shapes = arrays.shapes(folder)
@@ -43,7 +43,8 @@ def check_arrays(layout: StoreLayout, kind: str, folder: Path) -> list[Finding]:
 def check_leftovers(layout: StoreLayout, category: str) -> list[Finding]:
     """Find what was never finished, and lists of undecodable images that are damaged."""
     found = [
-        finding(layout, path, "was never finished", SWEPT, LEFTOVER) for path in inventory.temporary(layout, category)
+        finding(layout, path, "was never finished", SWEPT, Fault.LEFTOVER)
+        for path in inventory.temporary(layout, category)
     ]
     for group in inventory.groups(layout, "embeddings", category):
         unreadable = group / inventory.UNREADABLE
@@ -65,7 +66,7 @@ def check_decoding(layout: StoreLayout, category: str) -> list[Finding]:
         return [finding(layout, path, told(path, error), "see its message")]
     if kept is None and any(_was_decoded(run) for run in runs.list_runs(layout.root / "runs" / category)[:1]):
         advice = "restore it from a backup; without it the next run takes a new range for deep pictures"
-        return [finding(layout, path, "is gone, and the newest run was made with it", advice, MISSING)]
+        return [finding(layout, path, "is gone, and the newest run was made with it", advice, Fault.MISSING)]
     return []
 
 
@@ -96,13 +97,13 @@ def check_results(layout: StoreLayout, category: str) -> list[Finding]:
             handle = read_result(path, path.relative_to(layout.results).as_posix())
         except (OSError, DamagedError) as error:
             if _is_cut_off(path):
-                found.append(finding(layout, path, "was never finished", GONE_ROUND, LEFTOVER))
+                found.append(finding(layout, path, "was never finished", GONE_ROUND, Fault.LEFTOVER))
             else:
                 found.append(finding(layout, path, told(path, error), GONE_ROUND))
             continue
         lost = [uri for uri in _uris(handle) if not Path(uri).is_dir()]
         if lost:
-            found.append(finding(layout, path, f"points at {lost[0]}, which is gone", GONE_ROUND, UNUSED))
+            found.append(finding(layout, path, f"points at {lost[0]}, which is gone", GONE_ROUND, Fault.UNUSED))
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from anoclust_core.errors import StoreError
-from tasks.store_check.findings import LEFTOVER, MISSING, OTHER_VERSION, UNUSED, Finding, finding, told
+from tasks.store_check.findings import Fault, Finding, finding, told
 from tasks.stores import arrays, runs
 from tasks.stores.files import FILES, changed_files
 from tasks.stores.layout import StoreLayout
@@ -36,7 +36,9 @@ def check_runs(layout: StoreLayout, category: str) -> list[Finding]:
         return [*found, finding(layout, folder / runs.LATEST, told(folder / runs.LATEST, error), _WRITTEN_AGAIN)]
     if latest is not None and not (folder / latest / runs.SUMMARY).is_file():
         advice = "run any data of this category again, or delete the file"
-        found.append(finding(layout, folder / runs.LATEST, f"names the run {latest}, which is gone", advice, MISSING))
+        found.append(
+            finding(layout, folder / runs.LATEST, f"names the run {latest}, which is gone", advice, Fault.MISSING)
+        )
     return found
 
 
@@ -49,12 +51,16 @@ def _check_run(layout: StoreLayout, run: Path) -> list[Finding]:
         return [finding(layout, run, f"its {runs.SUMMARY} cannot be read: {told(run, error)}", _RUN_AGAIN)]
     if version > runs.SUMMARY_VERSION:
         what = f"is of a newer Anoclust (summary version {version}; this one knows {runs.SUMMARY_VERSION})"
-        return [finding(layout, run, what, "install that version to work with it", OTHER_VERSION)]
+        return [finding(layout, run, what, "install that version to work with it", Fault.OTHER_VERSION)]
     if version < runs.SUMMARY_VERSION:
         what = f"is of an older Anoclust (summary version {version}) and does not record what it is made of"
         return [
             finding(
-                layout, run, what, "its report can still be read; run the same command again to make a new run", UNUSED
+                layout,
+                run,
+                what,
+                "its report can still be read; run the same command again to make a new run",
+                Fault.UNUSED,
             )
         ]
     found = [finding(layout, run, f"its {name} {what}", _RUN_AGAIN) for name, what in _spoiled(run, summary, n_images)]
@@ -65,7 +71,7 @@ def _check_run(layout: StoreLayout, run: Path) -> list[Finding]:
     lost_parts = [path for path in (parts.weights, parts.tree) if not arrays.is_complete(path)]
     for path in (*lost_parts, *([] if parts.manifest.is_file() else [parts.manifest])):
         missing = path.relative_to(layout.root).as_posix()
-        found.append(finding(layout, run, f"is made of {missing}, which is gone", _RUN_AGAIN, MISSING))
+        found.append(finding(layout, run, f"is made of {missing}, which is gone", _RUN_AGAIN, Fault.MISSING))
     return found
 
 
@@ -123,7 +129,11 @@ def check_nights(layout: StoreLayout, category: str) -> list[Finding]:
         *found,
         *(
             finding(
-                layout, folder, f"continues from {path.relative_to(layout.root)}, which is gone", _RECLUSTERED, MISSING
+                layout,
+                folder,
+                f"continues from {path.relative_to(layout.root)}, which is gone",
+                _RECLUSTERED,
+                Fault.MISSING,
             )
             for path in lost
         ),
@@ -134,5 +144,5 @@ def _check_night(layout: StoreLayout, night: Path) -> list[Finding]:
     try:
         spoiled = spoiled_files(night)
     except FileNotFoundError:
-        return [finding(layout, night, "was never finished", _FOR_READING, LEFTOVER)]
+        return [finding(layout, night, "was never finished", _FOR_READING, Fault.LEFTOVER)]
     return [finding(layout, night / name, what, _FOR_READING) for name, what in spoiled.items()]

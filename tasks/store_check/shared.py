@@ -10,7 +10,7 @@ from typing import Final
 from anoclust_core.errors import DamagedError
 from tasks.images.known_hashes import read_memory
 from tasks.networks.backbone_spec import read_card
-from tasks.store_check.findings import COLLECTED, LEFTOVER, Finding, finding, told
+from tasks.store_check.findings import COLLECTED, Fault, Finding, finding, told
 from tasks.stores.files import FILES, changed_files, read_checked, told_as_damage
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import read_holder
@@ -55,7 +55,8 @@ def check_locks(layout: StoreLayout, categories: Collection[str]) -> list[Findin
 def check_strays(layout: StoreLayout) -> list[Finding]:
     """Find what killed runs left where no category has a place."""
     return [
-        finding(layout, path, "was never finished", COLLECTED, LEFTOVER) for path in inventory.shared_strays(layout)
+        finding(layout, path, "was never finished", COLLECTED, Fault.LEFTOVER)
+        for path in inventory.shared_strays(layout)
     ]
 
 

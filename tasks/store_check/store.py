@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tasks.store_check.catalog import check_catalog
-from tasks.store_check.findings import KEPT, KINDS, PUT_ASIDE, Finding, finding
+from tasks.store_check.findings import KEPT, Fault, Finding, finding
 from tasks.store_check.parts import check_arrays, check_decoding, check_leftovers, check_manifests, check_results
 from tasks.store_check.runs import check_nights, check_runs
 from tasks.store_check.shared import check_backbones, check_digests, check_locks, check_strays
@@ -33,7 +33,7 @@ class Checked:
     @property
     def by_kind(self) -> dict[str, list[Finding]]:
         """Findings by kind of fault, the worst first."""
-        found = {kind: [one for one in self.findings if one.kind == kind] for kind in KINDS}
+        found = {kind: [one for one in self.findings if one.kind == kind] for kind in Fault}
         return {kind: findings for kind, findings in found.items() if findings}
 
 
@@ -100,7 +100,9 @@ def check_store(
     if catalog is not None:
         findings += check_catalog(layout, catalog)
     if not categories:
-        findings += [finding(layout, path, "was damaged", KEPT, PUT_ASIDE) for path, _ in inventory.damaged(layout)]
+        findings += [
+            finding(layout, path, "was damaged", KEPT, Fault.PUT_ASIDE) for path, _ in inventory.damaged(layout)
+        ]
     n_sealed = sum(arrays.is_complete(path) for _, path in folders)
-    findings.sort(key=lambda found: (KINDS.index(found.kind), found.path))
+    findings.sort(key=lambda found: (list(Fault).index(found.kind), found.path))
     return Checked(n_sealed, sum(sizes), tuple(findings))

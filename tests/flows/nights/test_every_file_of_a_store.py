@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from flows.run import run_data
-from tasks.store_check.findings import DAMAGED, LEFTOVER
+from tasks.store_check.findings import Fault
 from tasks.store_check.store import check_store
 from tasks.stores import arrays
 from tasks.stores.files import FILES, read_json, with_digest, write_json
@@ -170,7 +170,7 @@ def test_every_flip_is_found_and_answered_right(stream: Stream) -> None:
         name = path.relative_to(stream.store).as_posix()
         if damage:
             n_found += 1
-            assert [one.kind for one in damage] == [DAMAGED], (name, damage)
+            assert [one.kind for one in damage] == [Fault.DAMAGED], (name, damage)
             assert name.startswith(damage[0].path), (name, damage)
         else:
             assert says_the_same(before, path), name
@@ -289,7 +289,7 @@ def test_strays_are_listed_and_collected(stream: Stream) -> None:
     young.write_text("left")
     checked = check_store(layout)
     assert {one.path for one in checked.findings} == {*places, young.relative_to(stream.store).as_posix()}
-    assert {one.kind for one in checked.findings} == {LEFTOVER}
+    assert {one.kind for one in checked.findings} == {Fault.LEFTOVER}
     result = anoclust("store", "check", "--store", stream.store)
     assert result.exit_code == 0, result.output
     assert f"left by killed runs: {len(places) + 1}" in result.stdout
