@@ -1,19 +1,34 @@
-"""Settings of a run: one frozen, validated record."""
+"""Settings of a run: one frozen, validated record. A setting is one field, and what is said of it stands there."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
 from datetime import time, tzinfo
+from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from anoclust_core.errors import ConfigError
+from anoclust_core.embedding.precision import Precision
 from anoclust_core.matching.night_dates import zone_of
-from anoclust_core.records import Precision
+from anoclust_core.setting import (
+    Address,
+    Border,
+    Count,
+    Device,
+    Layers,
+    Names,
+    Seconds,
+    Share,
+    Side,
+    Size,
+    Tau,
+    TimeOfDay,
+    Weights,
+    Zone,
+    extra_of,
+    setting,
+)
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 RECIPE_SIDES: Final = MappingProxyType({"sohn": 256, "blind": 512})
@@ -23,199 +38,184 @@ DEFAULT_STORE_BUDGET: Final = ByteSize(2 << 30)
 """Nearest distances that a run may keep on disk: every pair of 2,000 images with 256 patches each."""
 
 
-def parse_tau(text: str) -> tuple[float, bool]:
-    """Read a temperature: a number in embedding units, or a multiple of the rarity's standard deviation.
-
-    Returns
-    -------
-    value, relative
-        ``relative`` tells that ``value`` counts standard deviations of the rarity over all images and patches.
-
-    Raises
-    ------
-    ConfigError
-        If the text is neither, or the value is not a positive finite number.
-
-    Examples
-    --------
-    >>> parse_tau("0.02"), parse_tau("0.3sd")
-    ((0.02, False), (0.3, True))
-    """
-    match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(sd)?\s*", text)
-    try:
-        value = float(match.group(1)) if match else math.nan
-    except ValueError:
-        value = math.nan
-    if match is None or not math.isfinite(value) or value <= 0:
-        raise ConfigError(
-            f"tau is a positive number in embedding units (0.02) or a multiple of the rarity's standard deviation "
-            f"(0.3sd); found {text!r}"
-        )
-    return value, match.group(2) is not None
-
-
-def _valid_tau(text: str) -> str:
-    """Check the text and write it in one way, so that 0.30sd and 0.3sd are one run."""
-    try:
-        value, relative = parse_tau(text)
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-    return repr(value).removesuffix(".0") + ("sd" if relative else "")
-
-
-def _valid_weights(text: str) -> str:
-    kind, colon, folder = text.partition(":")
-    if text not in ("rarity", "uniform") and not (kind == "maps" and colon and folder):
-        raise ValueError("is rarity, uniform or maps:FOLDER")
-    return text
-
-
-def _valid_device(text: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise ValueError("is auto, cpu, cuda or cuda:INDEX")
-    return text
-
-
-def _without_password(text: str) -> str:
-    """Refuse what Dask knows nothing of and reports would show: its addresses have neither user nor parameters."""
-    if re.search(r"[@?\s]", text):
-        raise ValueError("is an address such as tcp://host:8786")
-    return text
-
-
-def _none_if(word: str) -> BeforeValidator:
-    """Read a word as no value: files and environment variables have no other way to say it."""
-    return BeforeValidator(lambda value: None if value == word else value)
-
-
-def _number_as_text(value: object) -> object:
-    """Read the number 0.02, as a file may have it, like the text."""
-    return repr(value) if isinstance(value, (int, float)) else value
-
-
-def _split_layers(value: object) -> object:
-    """Read ``2,3`` as ``(2, 3)`` and 2, as a file may have it, as ``(2,)``."""
-    if isinstance(value, int):
-        return (value,)
-    if not isinstance(value, str):
-        return value
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise ValueError("takes numbers of feature levels separated by commas (2,3), or auto")
-    return tuple(int(part) for part in parts)
-
-
-def _split_commas(value: object) -> object:
-    """Read ``path:%Y-%m-%d,exif`` as two texts."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _valid_zone(text: str) -> str:
-    try:
-        zone_of(text)
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-    return text
-
-
-def _valid_time(text: str) -> str:
-    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
-        raise ValueError("is a time of day such as 06:00")
-    return text
-
-
 class _Section(BaseModel):
     """Frozen settings; a name that does not exist is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    heading: ClassVar[str] = ""
+    """Heading of these settings in a command's help; empty for that of all other options."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _word_for_nothing(cls, value: object, info: ValidationInfo) -> object:
+        """Read a word as no value: files and environment variables have no other way to say it."""
+        word = extra_of(cls.model_fields[str(info.field_name)]).get("nothing")
+        return None if word is not None and value == word else value
+
+
+class StoreConfig(_Section):
+    """Where everything is kept: a setting of commands; no run's result depends on it."""
+
+    store: Path = setting(
+        Path("anoclust-store"),
+        "Folder for everything that Anoclust keeps: embeddings, distances, runs.",
+        commands=("every",),
+        takes="a folder that this machine sees",
+        path_unless=(),
+    )
+
 
 class DataConfig(_Section):
-    """Which images to use, and what to do with bad ones.
+    """Which images to use, and what to do with bad ones."""
 
-    Attributes
-    ----------
-    normals
-        Known normal images that rarity is measured against: ``auto`` takes the good images of split ``train`` where
-        there are any, ``none`` leaves that split out altogether, anything else is a folder of normal images.
-    splits
-        ``test`` clusters split ``test`` where splits exist, ``all`` every split.
-    settle_seconds
-        Age below which a file may still be being written; it is deferred.
-    max_bad_share
-        Share of quarantined files past which the run fails.
-    trust_times
-        Whether a file whose size and times have not changed need not be read again.
-    """
+    heading: ClassVar[str] = "Images"
 
-    normals: str = "auto"
-    splits: Literal["test", "all"] = "test"
-    settle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
-    max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.3
-    trust_times: bool = True
+    normals: str = setting(
+        "auto",
+        "Known normal images to measure rarity against. `auto` uses split train, label good, if there is one; `none` "
+        "ignores split train and runs blind; or name a folder of normal images.",
+        commands=("run", "nightly", "benchmark"),
+        takes="auto, none or a folder of normal images",
+        path_unless=("auto", "none"),
+    )
+    splits: Literal["test", "all"] = setting(
+        "test",
+        "`test` clusters split test, if there are splits; `all` clusters every image.",
+        commands=("run", "nightly"),
+    )
+    settle_seconds: Seconds = setting(
+        2.0,
+        "Files changed less than this many seconds ago may still be being written; they wait for the next run. If too "
+        "few other files remain, the command waits for them once.",
+        commands=("run", "nightly"),
+        takes="a number of seconds from 0",
+    )
+    max_bad_share: Share = setting(
+        0.3,
+        "Fail the run when more than this share of the files is unusable, from 0 to 1.",
+        commands=("run", "nightly"),
+        takes="a share from 0 to 1",
+    )
+    trust_times: bool = setting(
+        True,
+        "`true`: a file whose size and times have not changed since an earlier run counts as unchanged. `false`: read "
+        "every file again, for a file system without reliable times.",
+        commands=("run", "nightly"),
+    )
 
 
 class EmbedConfig(_Section):
-    """Feature extractor.
+    """Feature extractor."""
 
-    Attributes
-    ----------
-    backbone, checkpoint, layers, image_size
-        ``checkpoint`` is a file with weights; ``layers`` None are the backbone's usual ones, ``image_size`` None the
-        recipe's.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``, of the pairwise stage and of recipe blind too; not part of any
-        key.
-    precision
-        What the network computes in.
-    engine
-        What computes the network on a CPU: ``torch``, ``openvino``, or ``auto``, OpenVINO where it pays; not part of
-        any key, since features are equal within rounding: in bf16 that is 4 %, so do not change it within a store.
-    """
+    heading: ClassVar[str] = "Features"
 
-    backbone: str = DEFAULT_BACKBONE
-    checkpoint: Annotated[str | None, _none_if("none")] = None
-    layers: Annotated[
-        Annotated[tuple[int, ...], Field(min_length=1)] | None, BeforeValidator(_split_layers), _none_if("auto")
-    ] = None
-    image_size: Annotated[Annotated[int, Field(ge=32, le=4096)] | None, _none_if("auto")] = None
-    device: Annotated[str, AfterValidator(_valid_device)] = "auto"
-    precision: Precision = "float32"
-    engine: Literal["auto", "torch", "openvino"] = "auto"
+    backbone: str = setting(
+        DEFAULT_BACKBONE,
+        "Feature extractor: `efficientnet_lite2` is installed with Anoclust; the papers use `wide_resnet50_2`; or any "
+        "timm model that gives feature maps. timm downloads what is not cached.",
+        commands=("run", "nightly", "benchmark"),
+        takes="the name of a timm model",
+    )
+    checkpoint: str | None = setting(
+        None,
+        "File with weights for the backbone (.safetensors, or .pth with tensors only); `none` uses the backbone's own.",
+        commands=("run", "nightly", "benchmark"),
+        takes="none or a file with weights",
+        nothing="none",
+        path_unless=("none",),
+    )
+    layers: Layers | None = setting(
+        None,
+        "Feature levels, numbered as in timm, joined on the finest grid (`2,3`); `auto` is the backbone's usual "
+        "choice.",
+        commands=("run", "benchmark"),
+        takes="auto or numbers of feature levels separated by commas (2,3)",
+        nothing="auto",
+    )
+    image_size: Side | None = setting(
+        None,
+        "Resize every image to a square of this many pixels a side; `auto` is 256, or 512 for recipe `blind`.",
+        commands=("run", "nightly", "benchmark"),
+        takes="auto or a whole number of pixels from 32 to 4096",
+        nothing="auto",
+    )
+    # not part of any key; of the pairwise stage and of recipe blind too
+    device: Device = setting(
+        "auto",
+        "Where networks run and images are compared: `cpu`, `cuda` or `cuda:INDEX`; `auto` uses a GPU if there is one; "
+        "every Dask worker uses its own.",
+        commands=("run", "nightly", "benchmark", "backfill"),
+        takes="auto, cpu, cuda or cuda:INDEX",
+    )
+    precision: Precision = setting(
+        "float32",
+        "Number format of the network: `float32`; or `bf16`, which is faster if the GPU or CPU has it built in. Its "
+        "features differ, so every image is embedded again.",
+        commands=("run", "nightly", "benchmark"),
+    )
+    # not part of any key: features are equal within rounding; in bf16 that is 4 %, so do not change it within a store
+    engine: Literal["auto", "torch", "openvino"] = setting(
+        "auto",
+        "Library that runs the network on a CPU: `torch`; `openvino`, faster once the network is converted; `auto` "
+        "picks `openvino` if that pays off. The features are the same; a GPU always uses `torch`.",
+        commands=("run", "nightly", "benchmark"),
+    )
 
 
 class PairConfig(_Section):
-    """Pairs of images.
+    """Pairs of images."""
 
-    Attributes
-    ----------
-    reference
-        Number of images in a random reference subset, [SOHN23] eq. (7); None is all while they fit ``store_budget``.
-    store_budget
-        Bytes that the nearest distances of a run may take on disk.
-    dask
-        Address of a Dask scheduler; None computes in this process. Not part of any key.
-    """
+    heading: ClassVar[str] = "Pairs of images"
 
-    reference: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("auto")] = None
-    store_budget: Annotated[ByteSize, Field(gt=0)] = DEFAULT_STORE_BUDGET
-    dask: Annotated[Annotated[str, AfterValidator(_without_password)] | None, _none_if("none")] = None
+    # [SOHN23] eq. (7)
+    reference: Count | None = setting(
+        None,
+        "Measure rarity against this many images, drawn at random (equation 7); `auto` takes all images if their "
+        "distances fit `pair.store_budget`.",
+        commands=("run", "nightly"),
+        takes="auto or a whole number from 1",
+        nothing="auto",
+    )
+    store_budget: Size = setting(
+        DEFAULT_STORE_BUDGET,
+        "Largest size on disk of a run's nearest distances, as in `2GiB`.",
+        commands=("run", "benchmark"),
+        takes="a size such as 2GiB",
+    )
+    # not part of any key
+    dask: Address | None = setting(
+        None,
+        "Address of a Dask scheduler (`tcp://host:8786`) whose workers can read and write the store; `none` computes "
+        "in this process.",
+        commands=("run", "nightly", "benchmark"),
+        takes="none or an address such as tcp://host:8786",
+        nothing="none",
+    )
 
 
 class WeighConfig(_Section):
-    """Weights of patches.
+    """Weights of patches."""
 
-    Attributes
-    ----------
-    weights
-        What the weights follow: ``rarity`` (eq. 5, 6), ``uniform`` (all patches alike), or ``maps:FOLDER``, anomaly
-        maps that another program made.
-    tau
-        Temperature: ``0.02`` in embedding units or ``0.3sd`` in standard deviations of the rarity.
-    """
+    heading: ClassVar[str] = "Weights of patches"
 
-    weights: Annotated[str, AfterValidator(_valid_weights)] = "rarity"
-    tau: Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_valid_tau)] = "0.3sd"
+    # rarity is [SOHN23] eq. (5), (6)
+    weights: Weights = setting(
+        "rarity",
+        "How patches are weighted: by `rarity`; `uniform`, all the same; or `maps:FOLDER`, by anomaly maps of any "
+        "detector, larger where more anomalous, as `FOLDER/CATEGORY/IMAGE.npy` (or .tiff, grey .png). With maps, no "
+        "images are compared.",
+        commands=("run",),
+        takes="rarity, uniform or maps:FOLDER",
+        path_after="maps:",
+    )
+    tau: Tau = setting(
+        "0.3sd",
+        "Temperature of the weights: a small one looks only at the rarest patch, a large one at all patches alike. A "
+        "number in embedding units (`0.02`) or in standard deviations of the rarity (`0.3sd`).",
+        commands=("run", "nightly", "benchmark"),
+        takes="a positive number in embedding units (0.02) or in standard deviations of the rarity (0.3sd)",
+    )
 
     @property
     def maps(self) -> str | None:
@@ -224,48 +224,56 @@ class WeighConfig(_Section):
 
 
 class BlindConfig(_Section):
-    """Recipe ``blind``: localisation without any normals, and descriptors made from it, [ARDELEAN24].
+    """Recipe ``blind``: localisation without any normals, and descriptors made from it, [ARDELEAN24]."""
 
-    Attributes
-    ----------
-    variant
-        ``program`` follows the authors' published program, ``paper`` the text where the two differ.
-    vae
-        Look for anomalies in what a VAE cannot reconstruct; without it in the features themselves.
-    contrastive
-        Train a projection head that pulls kinds of anomalies apart; without it features are pooled as they are.
-    threshold
-        Which cells count as anomalous: ``robust`` and ``otsu`` need no label, ``kmeans-quantile`` is the program's and
-        needs the number of classes.
-    flat_field
-        Take away from the maps what is usual at each place over all images: not in the paper, whose border hides the
-        edges instead.
-    border
-        Part of each side whose cells are hidden, in [0, 0.5).
-    """
+    heading: ClassVar[str] = "Recipe blind"
 
-    variant: Literal["program", "paper"] = "program"
-    vae: bool = True
-    contrastive: bool = True
-    threshold: Literal["robust", "otsu", "kmeans-quantile"] = "robust"
-    flat_field: bool = True
-    border: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    variant: Literal["program", "paper"] = setting(
+        "program",
+        "Recipe `blind`: `program` follows the authors' published program, `paper` their text, which trains eight "
+        "times as long.",
+        commands=("run", "benchmark"),
+    )
+    vae: bool = setting(
+        True,
+        "Recipe `blind`: look for anomalies in what a VAE cannot reconstruct (`true`), or in the features themselves, "
+        "without training (`false`).",
+        commands=("run",),
+    )
+    contrastive: bool = setting(
+        True,
+        "Recipe `blind`: train a head that separates the kinds of anomalies (`true`), or pool the features as they "
+        "are (`false`).",
+        commands=("run",),
+    )
+    threshold: Literal["robust", "otsu", "kmeans-quantile"] = setting(
+        "robust",
+        "Recipe `blind`: how to decide which cells are anomalous: `robust` or `otsu` without labels; "
+        "`kmeans-quantile` as published, which needs the number of classes.",
+        commands=("run", "benchmark"),
+    )
+    # not in the paper, whose border hides the edges instead
+    flat_field: bool = setting(
+        True,
+        "Recipe `blind`: subtract from the maps what is usual at each place over all images (`true`), or leave them as "
+        "published (`false`).",
+        commands=("run", "benchmark"),
+    )
+    border: Border = setting(
+        0.0,
+        "Recipe `blind`: part of each side to ignore, from 0 to 0.5. The published program ignores 0.078, and so "
+        "misses every defect at an edge.",
+        commands=("run", "benchmark"),
+        takes="a part from 0 to below 0.5",
+    )
 
 
 class GroupConfig(_Section):
-    """Clusters.
+    """Clusters."""
 
-    Attributes
-    ----------
-    distance
-        ``weighted_average`` between descriptors, eq. (1), or a Hausdorff distance of appendix C by its name in
-        `anoclust_core.clustering.distances`.
-    linkage
-        How clusters are merged; Ward over a Hausdorff distance is the Lance-Williams recurrence on it.
-    n_clusters
-        None: the number of classes where every image has a label (the papers' protocol), else a label-free rule.
-    """
+    heading: ClassVar[str] = "Clusters"
 
+    # names of `anoclust_core.clustering.distances`; the first is between descriptors, eq. (1)
     distance: Literal[
         "weighted_average",
         "mean_mean",
@@ -274,34 +282,77 @@ class GroupConfig(_Section):
         "min_min",
         "mean_min_max",
         "mean_min_mean",
-    ] = "weighted_average"
-    linkage: Literal["ward", "single", "complete", "average"] = "ward"
-    n_clusters: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("auto")] = None
+    ] = setting(
+        "weighted_average",
+        "Distance between images: `weighted_average` of their patches, or a Hausdorff distance of the paper's appendix "
+        "C (`max_min_max` is the classical one, `mean_min_max` the modified one; `mean_mean`, `max_min_mean`, "
+        "`min_min`, `mean_min_mean`).",
+        commands=("run",),
+    )
+    # Ward over a Hausdorff distance is the Lance-Williams recurrence on it
+    linkage: Literal["ward", "average", "complete", "single"] = setting(
+        "ward",
+        "How clusters are merged: `ward`, `average`, `complete` or `single`.",
+        commands=("run",),
+    )
+    n_clusters: Count | None = setting(
+        None,
+        "Number of clusters. `auto`: the number of classes if every image has a label (the papers' protocol), "
+        "otherwise cut where the merge tree has its largest step.",
+        commands=("run", "nightly"),
+        takes="auto or a whole number from 1",
+        nothing="auto",
+    )
 
 
 class NightConfig(_Section):
-    """Nights: what belongs to one, and when everything is re-clustered. Nothing of it enters a key of a run.
+    """Nights: what belongs to one, and when everything is re-clustered. Nothing of it enters a key of a run."""
 
-    Attributes
-    ----------
-    timezone, day_starts
-        Where the product is made, and the time of day there (``06:00``) at which a night begins.
-    captured
-        How to tell when an image was taken, tried in turn: ``path:PATTERN``, ``column:NAME``, ``exif``, ``file``.
-    recluster_every
-        Nights after which everything is re-clustered, if images came; None never does.
-    recluster_unknown
-        Share of the images since the last clustering that may be unknown; past it everything is re-clustered.
-    catalog
-        URL of the catalog's database; None is a file in the store.
-    """
+    heading: ClassVar[str] = "Nights"
 
-    timezone: Annotated[str, AfterValidator(_valid_zone)] = "UTC"
-    day_starts: Annotated[str, AfterValidator(_valid_time)] = "06:00"
-    captured: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_split_commas)] = ("file",)
-    recluster_every: Annotated[Annotated[int, Field(ge=1)] | None, _none_if("none")] = 7
-    recluster_unknown: Annotated[float, Field(ge=0, le=1)] = 0.2
-    catalog: Annotated[str | None, _none_if("auto")] = None
+    timezone: Zone = setting(
+        "UTC",
+        "Time zone of the nights, such as `Europe/Berlin`.",
+        commands=("nightly", "up", "deploy apply"),
+        takes="the name of a time zone such as Europe/Berlin or UTC",
+    )
+    day_starts: TimeOfDay = setting(
+        "06:00",
+        "Time of day at which a night begins: with `06:00`, an image taken at 05:59 belongs to the night before. A "
+        "night is named after the date on which it begins.",
+        commands=("nightly",),
+        takes="a time of day such as 06:00",
+    )
+    captured: Names = setting(
+        ("file",),
+        "How to tell when an image was taken, tried in this order, separated by commas: `path:%Y-%m-%d/*_%H%M%S`, "
+        "`column:NAME` of a manifest, `exif`, `file` (when the file was last changed).",
+        commands=("nightly", "backfill"),
+        takes="path:PATTERN, column:NAME, exif or file, several separated by commas",
+    )
+    recluster_every: Count | None = setting(
+        7,
+        "Re-cluster everything after this many nights, if there are new images; `none` never does.",
+        commands=("nightly",),
+        takes="none or a whole number from 1",
+        nothing="none",
+    )
+    recluster_unknown: Share = setting(
+        0.2,
+        "Re-cluster everything when more than this share of the images since the last clustering is unknown, from 0 "
+        "to 1.",
+        commands=("nightly",),
+        takes="a share from 0 to 1",
+    )
+    catalog: str | None = setting(
+        None,
+        "Database of images, nights and clusters: `auto` is the file `catalog.sqlite` in the store; or a URL such as "
+        "`postgresql://user@host/name`.",
+        commands=("nightly", "backfill", "status", "store rebuild-catalog"),
+        takes="auto or a URL such as postgresql://user@host/name",
+        nothing="auto",
+        is_secret=True,
+    )
 
     @property
     def zone(self) -> tzinfo:
@@ -315,28 +366,38 @@ class NightConfig(_Section):
 
 
 class RunConfig(_Section):
-    """One clustering of one category, as asked for.
+    """One clustering of one category, as asked for; a run knows nothing of the settings of nights."""
 
-    Attributes
-    ----------
-    recipe
-        Named method: ``sohn`` or ``blind``. ``auto`` is the best that Anoclust knows and for now equals ``sohn``.
-    seed
-        Seed of every random draw.
-    memory
-        Bytes that a stage may use; None is a share of what is free. Not part of any key.
-    wait_seconds
-        Time to wait for another run of the same category. Not part of any key.
-    data, embed, pair, weigh, blind, group
-        Settings of the stages.
-    night
-        Settings of nights, which a run knows nothing of.
-    """
+    heading: ClassVar[str] = "Run"
 
-    recipe: Literal["auto", "sohn", "blind"] = "auto"
-    seed: Annotated[int, Field(ge=0)] = 0
-    memory: Annotated[Annotated[ByteSize, Field(gt=0)] | None, _none_if("auto")] = None
-    wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    # auto is the best that Anoclust knows and for now equals sohn
+    recipe: Literal["auto", "sohn", "blind"] = setting(
+        "auto",
+        "Method: `sohn` compares the patches of all images; `blind` makes an anomaly map from each image alone and "
+        "trains a contrastive head; `auto` takes the best known, now `sohn`.",
+        commands=("run", "nightly"),
+    )
+    seed: Annotated[int, Field(ge=0)] = setting(
+        0,
+        "Seed of every random draw, such as which images form the reference.",
+        commands=("run", "benchmark"),
+        takes="a whole number from 0",
+    )
+    # not part of any key
+    memory: Size | None = setting(
+        None,
+        "Memory that one stage may use, as in `8GiB`; `auto` is 80 % of what is free when the run starts.",
+        commands=("run", "nightly", "benchmark", "backfill"),
+        takes="auto or a size such as 8GiB",
+        nothing="auto",
+    )
+    # not part of any key
+    wait_seconds: Seconds = setting(
+        0.0,
+        "Wait this long if another run of the same category is going on; 0 does not wait.",
+        commands=("run", "nightly", "backfill", "store gc", "store rebuild-catalog"),
+        takes="a number of seconds from 0",
+    )
     data: DataConfig = DataConfig()
     embed: EmbedConfig = EmbedConfig()
     pair: PairConfig = PairConfig()
@@ -376,38 +437,3 @@ class RunConfig(_Section):
     def image_size(self) -> int:
         """Side in pixels of the square that images are resized to."""
         return self.embed.image_size or RECIPE_SIDES[self.method]
-
-
-def nest(flat: Mapping[str, object]) -> dict[str, object]:
-    """Turn dotted names into sections.
-
-    Examples
-    --------
-    >>> nest({"seed": 1, "weigh.tau": "0.02"})
-    {'seed': 1, 'weigh': {'tau': '0.02'}}
-    """
-    nested: dict[str, object] = {}
-    for name, value in flat.items():
-        section, dot, key = name.partition(".")
-        if dot:
-            nested.setdefault(section, {})[key] = value  # type: ignore[index]
-        else:
-            nested[section] = value
-    return nested
-
-
-def flatten(nested: Mapping[str, object]) -> dict[str, object]:
-    """Turn sections into dotted names, the inverse of `nest`.
-
-    Examples
-    --------
-    >>> flatten({"seed": 1, "weigh": {"tau": "0.02"}})
-    {'seed': 1, 'weigh.tau': '0.02'}
-    """
-    flat: dict[str, object] = {}
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            flat.update({f"{name}.{key}": inner for key, inner in flatten(value).items()})
-        else:
-            flat[name] = value
-    return flat

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from anoclust_core.embedding.deep_images import Decoding, DeepRange
+from anoclust_core.embedding.precision import Precision
 from anoclust_core.keys import KEY_LENGTH
 
 GOOD: Final = "good"
@@ -274,10 +275,6 @@ class Reference:
     role: Role
     size: int | None = None
     seed: int = 0
-
-
-Precision = Literal["float32", "bf16"]
-"""What a network computes in; its features are float32 either way."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from textwrap import wrap
+from types import MappingProxyType
 from typing import Final
 
 from pydantic import ValidationError
 
-from anoclust_core.config import RunConfig, flatten, nest
+from anoclust_core.config import RunConfig, StoreConfig
 from anoclust_core.errors import ConfigError
-from anoclust_core.safe_text.masking import HIDDEN, masked, masked_text
-from anoclust_core.setting_texts import SETTING_TEXTS, SETTING_VALUES
+from anoclust_core.safe_text.masking import HIDDEN, has_secret, masked, masked_text
+from anoclust_core.setting import flatten, nest, settings_of
 from tasks.stores.addresses import on_this_machine, path_of_url, shown_address, why_no_path
 
 FILE_NAME: Final = "anoclust.toml"
@@ -28,30 +29,14 @@ PREFIX: Final = "ANOCLUST_"
 FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
 """Names another file."""
 
+SETTINGS: Final = MappingProxyType(settings_of(StoreConfig, RunConfig))
+"""Every setting by dotted name, as its field tells it."""
+
 STORE: Final = "store"
-STORE_VALUES: Final = "a folder that this machine sees"
-STORE_TEXT: Final = "Folder for everything that Anoclust keeps: embeddings, distances, runs."
-CATALOG: Final = "night.catalog"
-"""The setting whose value may hold a password."""
-
-DEFAULT_STORE: Final = "anoclust-store"
 DEFAULT: Final = "default"
-
-_PATHS: Final = {STORE: (), "data.normals": ("auto", "none"), "embed.checkpoint": ("none",)}
-"""Settings that are paths, and the words that are none; in a file they start at the file's folder."""
-
-_MAPS: Final = "weigh.weights"
-"""Setting that may name a folder behind a word."""
-
-_WORD_FOR_NOTHING: Final = {"embed.checkpoint": "none", "pair.dask": "none", "night.recluster_every": "none"}
-"""How a file writes the value None; ``auto`` elsewhere."""
 
 _WIDTH: Final = 110
 
-_SWITCHES: Final = frozenset({"data.trust_times", "blind.vae", "blind.contrastive", "blind.flat_field"})
-"""Settings that are true or false."""
-
-_BYTES: Final = ("memory", "pair.store_budget")
 _ALIKE: Final = 0.6
 """Similarity, from 0 to 1, from which on one name is offered for another."""
 
@@ -78,15 +63,15 @@ class Settings:
         """Every value by dotted name, as a file or variable would write it, but for passwords."""
         return {STORE: str(self.store), **{name: as_text(name, value) for name, value in _flat(self.config).items()}}
 
+    def secrets(self) -> dict[str, str]:
+        """Values that hold a password, with it, by dotted name."""
+        values = {name: value for name, value in _flat(self.config).items() if SETTINGS[name].is_secret}
+        return {name: str(value) for name, value in values.items() if value is not None and has_secret(str(value))}
+
 
 def defaults() -> dict[str, str | int | float]:
     """Every setting's default, as a file would write it."""
-    return {STORE: DEFAULT_STORE, **{name: as_text(name, value) for name, value in _flat(RunConfig()).items()}}
-
-
-def texts() -> dict[str, str]:
-    """Meaning of every setting."""
-    return {STORE: STORE_TEXT, **SETTING_TEXTS}
+    return {name: as_text(name, one.default) for name, one in SETTINGS.items()}
 
 
 def as_text(name: str, value: object) -> str | int | float:
@@ -100,12 +85,12 @@ def as_text(name: str, value: object) -> str | int | float:
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
-        return _WORD_FOR_NOTHING.get(name, "auto")
-    if name == CATALOG:
+        return str(SETTINGS[name].nothing)
+    if SETTINGS[name].is_secret:
         return masked(str(value))
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
-    if name in _BYTES:
+    if SETTINGS[name].is_size:
         size = int(str(value))
         unit, power = next(
             (unit, p) for unit, p in (("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)) if size % (1 << p) == 0
@@ -163,25 +148,24 @@ def resolve(
         If a name is unknown, a value is not valid, or the file cannot be read; the message names the source.
     """
     variables = os.environ if environment is None else environment
-    values: dict[str, object] = {STORE: DEFAULT_STORE, **(overrides or {})}
-    origins = dict.fromkeys(defaults(), DEFAULT)
+    values = dict(overrides or {})
+    origins = dict.fromkeys(SETTINGS, DEFAULT)
     for source in (_from_file(file, variables), _from_environment(variables), _from_flags(flags or {})):
         for name, (value, origin) in source.items():
             values[name] = _on_this_machine(name, _home_expanded(name, value), origin)
             origins[name] = origin
     for name, value in values.items():
-        if value == "" or (isinstance(value, bool) and name not in _SWITCHES):
+        if value == "" or (isinstance(value, bool) and not SETTINGS[name].is_switch):
             raise ConfigError(_takes(name, value, origins))
-    store = values.pop(STORE)
-    if not isinstance(store, (str, Path)):
-        raise ConfigError(_takes(STORE, store, origins))
-    if Path(store).is_file():
-        raise ConfigError(f"{_takes(STORE, str(store), origins)}, which is a file")
+    of_store = {name: values.pop(name) for name in [*values] if name == STORE}
     try:
+        store = StoreConfig.model_validate(of_store).store
+        if store.is_file():
+            raise ConfigError(f"{_takes(STORE, str(store), origins)}, which is a file")
         config = RunConfig.model_validate(nest(values))
     except ValidationError as error:
         raise ConfigError(_explain(error, origins)) from error
-    return Settings(Path(store), config, origins)
+    return Settings(store, config, origins)
 
 
 def with_secrets(given: Mapping[str, object], environment: Mapping[str, str] | None = None) -> dict[str, object]:
@@ -193,15 +177,14 @@ def with_secrets(given: Mapping[str, object], environment: Mapping[str, str] | N
         If there is no such variable: without it another catalog would be begun.
     """
     variables = os.environ if environment is None else environment
-    shown, variable = given.get(CATALOG), variable_of(CATALOG)
-    if HIDDEN not in str(shown):
-        return dict(given)
-    if not variables.get(variable):
-        raise ConfigError(
-            f"this deployment's catalog is {shown}, and its password is not kept in the deployment; start the worker "
-            f"with the variable {variable} set to the full URL"
-        )
-    return {name: value for name, value in given.items() if name != CATALOG}
+    shown = {name: value for name, value in given.items() if SETTINGS[name].is_secret and HIDDEN in str(value)}
+    for name, value in shown.items():
+        if not variables.get(variable_of(name)):
+            raise ConfigError(
+                f"this deployment's {name.rpartition('.')[2]} is {value}, and its password is not kept in the "
+                f"deployment; start the worker with the variable {variable_of(name)} set to the full URL"
+            )
+    return {name: value for name, value in given.items() if name not in shown}
 
 
 _Source = dict[str, tuple[object, str]]
@@ -213,7 +196,7 @@ def _from_flags(flags: Mapping[str, object]) -> _Source:
 
 
 def _from_environment(variables: Mapping[str, str]) -> _Source:
-    known = {variable_of(name): name for name in texts()}
+    known = {variable_of(name): name for name in SETTINGS}
     found: _Source = {}
     for variable, value in sorted(variables.items()):
         if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
@@ -248,26 +231,26 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> _Source:
 
 def _check_names(path: Path, content: Mapping[str, object]) -> None:
     """Refuse names that do not exist, be they settings or sections, and one that stands for the other."""
-    known = texts()
-    sections = {name.partition(".")[0] for name in known if "." in name}
+    sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
     hint = "`anoclust config show` lists every setting"
     for name, value in content.items():
         if name in sections and not isinstance(value, dict):
             raise ConfigError(
                 f"{path}: {name} is a section, [{name}], not a value; found {masked_text(repr(value))}; {hint}"
             )
-        if name in known and isinstance(value, dict):
-            raise ConfigError(f"{path}: {name} is a value, not a section; it takes {_values(name)}")
+        if name in SETTINGS and isinstance(value, dict):
+            raise ConfigError(f"{path}: {name} is a value, not a section; it takes {SETTINGS[name].takes}")
         if isinstance(value, dict) and name not in sections:
             raise ConfigError(f"{path}: unknown section [{name}]{_nearest(name, sections)}; {hint}")
     for name in flatten(content):
-        if name not in known:
-            raise ConfigError(f"{path}: unknown setting {name}{_nearest(name, known)}; {hint}")
+        if name not in SETTINGS:
+            raise ConfigError(f"{path}: unknown setting {name}{_nearest(name, SETTINGS)}; {hint}")
 
 
 def _beside(file: Path, name: str, value: object) -> object:
     """Let a relative path in a file start at the file's folder."""
-    if name not in _PATHS or not isinstance(value, str) or not value or value in _PATHS[name]:
+    setting = SETTINGS[name]
+    if not setting.is_path or not isinstance(value, str) or not value or value in setting.words:
         return value
     if path_of_url(value) or why_no_path(value) or value.startswith("~"):
         return value
@@ -282,22 +265,23 @@ def _on_this_machine(name: str, value: object, origin: str) -> object:
     ConfigError
         If it is one; the message says what it is and what to do.
     """
-    text, maps = str(value), "maps:" if name == _MAPS and str(value).startswith("maps:") else ""
-    if not maps and name not in _PATHS:
+    setting, text = SETTINGS[name], str(value)
+    word = setting.path_after if text.startswith(setting.path_after) else ""
+    if not word and not setting.is_path:
         return value
-    path = text.removeprefix(maps)
+    path = text.removeprefix(word)
     url = path_of_url(path)
     why = why_no_path(path)
     if os.path.lexists(path) or (url is None and why is None):
         return value
     if why is None:
-        return f"{maps}{url}"
-    raise ConfigError(f"{_takes(name, maps + shown_address(path), {name: origin})}, which {why}")
+        return f"{word}{url}"
+    raise ConfigError(f"{_takes(name, word + shown_address(path), {name: origin})}, which {why}")
 
 
 def _home_expanded(name: str, value: object) -> object:
     """Read ``~`` in a path: no shell does it for files and variables."""
-    if name in _PATHS and str(value).startswith("~"):
+    if SETTINGS[name].is_path and str(value).startswith("~"):
         return str(Path(str(value)).expanduser())
     return value
 
@@ -331,23 +315,18 @@ def _takes(name: str, found: object, origins: Mapping[str, str]) -> str:
     """Say what a setting takes, and what was found."""
     origin = origins[name]
     where = origin if origin.startswith(("--", PREFIX)) else f"{origin}: {name}"
-    values = _values(name)
+    values = SETTINGS[name].takes
     words = [word for word in re.split(r", | or ", values) if " " not in word]
     close = get_close_matches(str(found), words, n=1, cutoff=_ALIKE)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    shown = HIDDEN if name == CATALOG else masked_text(repr(found))
+    shown = HIDDEN if SETTINGS[name].is_secret else masked_text(repr(found))
     return f"{where} takes {values}; found {shown}{hint}"
-
-
-def _values(name: str) -> str:
-    """What a setting takes, in words."""
-    return STORE_VALUES if name == STORE else SETTING_VALUES[name]
 
 
 def _known_name(location: tuple[int | str, ...]) -> str:
     """Dotted name of a setting from where pydantic found the problem."""
     parts = [str(part) for part in location]
-    return next(name for name in (".".join(parts[:2]), parts[0]) if name in texts())
+    return next(name for name in (".".join(parts[:2]), parts[0]) if name in SETTINGS)
 
 
 def _flat(config: RunConfig) -> dict[str, object]:
@@ -367,7 +346,7 @@ def commented_file() -> str:
         if new_section != section:
             section = new_section
             lines += [f"[{section}]", ""]
-        lines += [f"# {line}" for line in wrap(texts()[name], _WIDTH)]
+        lines += [f"# {line}" for line in wrap(SETTINGS[name].help, _WIDTH)]
         # strings and numbers are written alike in JSON and TOML
         lines += [f"# {key} = {json.dumps(value)}", ""]
     return "\n".join(lines)

@@ -20,8 +20,9 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from anoclust_core.arrays import checked_tensor
+from anoclust_core.embedding.precision import Precision
 from anoclust_core.errors import ConfigError, StoreError
-from anoclust_core.records import EmbeddingSpec, Precision
+from anoclust_core.records import EmbeddingSpec
 
 TIMM_NAMES: Final = {
     "efficientnet_lite0": "tf_efficientnet_lite0",  # installed with the extra `backbones`

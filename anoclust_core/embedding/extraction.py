@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from anoclust_core.arrays import checked_array
 from anoclust_core.bags import normalize_patches
 from anoclust_core.embedding.backbones import FeatureExtractor
+from anoclust_core.embedding.precision import Precision
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.records import EmbeddingSpec, Precision
+from anoclust_core.records import EmbeddingSpec
 
 _RESAMPLING: Final = {
     "bicubic": Image.Resampling.BICUBIC,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from anoclust_core.embedding.backbones import FeatureExtractor, largest_difference, random_image
+from anoclust_core.embedding.precision import Precision
 from anoclust_core.errors import AnoclustError
-from anoclust_core.records import Precision
 
 CONVERSION_TOLERANCE: Final[dict[Precision, float]] = {"float32": 1e-4, "bf16": 0.1}
 """Largest relative difference of a patch's features from eager torch's in single precision: rounding, no more. Three

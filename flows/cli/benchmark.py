@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from anoclust_core.errors import ConfigError
+from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages
-from flows.cli.options import ConfigFile, Debug, Store, setting
 
 
-def benchmark(
-    data: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Labelled images: one or more folders or manifests, as for `anoclust run`.", show_default=False
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for tables, figures and numbers.")] = Path("anoclust-benchmark"),
+@dataclass(frozen=True)
+class Experiments:
+    """Flags that say what is compared."""
+
     protocol: Annotated[
         str,
         typer.Option(
             help="`sohn`, `ardelean` or `ncd`: which images count, and which F1. Tables of Ardelean & Weyrich always "
             "use their own."
         ),
-    ] = "sohn",
+    ] = "sohn"
     table: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,7 +34,7 @@ def benchmark(
             "ardelean-s4 thresholds; or `ardelean-all`. Repeatable.",
             show_default="1, 2, 3, 5, 9",
         ),
-    ] = None,
+    ] = None
     figure: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,7 +43,7 @@ def benchmark(
             "ardelean-5 temperature, which trains once for each. Repeatable.",
             show_default="none",
         ),
-    ] = None,
+    ] = None
     methods: Annotated[
         str,
         typer.Option(
@@ -54,46 +51,31 @@ def benchmark(
             "`weighted`, `normals`, `masks` (oracle), `max`, `gem`, `spoc`, `bag-of-words`, `holistic`.",
             show_default="all",
         ),
-    ] = "",
-    subsets: Annotated[int, typer.Option(help="Random 90 % subsets behind every error bar.")] = 100,
+    ] = ""
+    subsets: Annotated[int, typer.Option(help="Random 90 % subsets behind every error bar.")] = 100
     backbones: Annotated[
         str, typer.Option(help="Backbones to compare with the main one in figures 9 to 11, separated by commas.")
-    ] = "",
-    store: Store = None,
-    normals: Annotated[str | None, setting("data.normals", "auto")] = None,
-    tau: Annotated[str | None, setting("weigh.tau", "0.3sd")] = None,
-    store_budget: Annotated[str | None, setting("pair.store_budget", "2GiB")] = None,
-    backbone: Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")] = None,
-    checkpoint: Annotated[str | None, setting("embed.checkpoint", "none")] = None,
-    layers: Annotated[str | None, setting("embed.layers", "auto")] = None,
-    image_size: Annotated[str | None, setting("embed.image_size", "auto")] = None,
-    device: Annotated[str | None, setting("embed.device", "auto")] = None,
-    precision: Annotated[str | None, setting("embed.precision", "float32")] = None,
-    engine: Annotated[str | None, setting("embed.engine", "auto")] = None,
-    dask: Annotated[str | None, setting("pair.dask", "none")] = None,
-    memory: Annotated[str | None, setting("memory", "auto")] = None,
-    seed: Annotated[str | None, setting("seed", "0")] = None,
-    variant: Annotated[str | None, setting("blind.variant", "program")] = None,
-    threshold: Annotated[str | None, setting("blind.threshold", "robust")] = None,
-    flat_field: Annotated[str | None, setting("blind.flat_field", "true")] = None,
-    border: Annotated[str | None, setting("blind.border", "0")] = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
+    ] = ""
+
+
+@with_settings("benchmark")
+def benchmark(
+    asked: Asked,
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Labelled images: one or more folders or manifests, as for `anoclust run`.", show_default=False
+        ),
+    ],
+    experiments: Experiments,
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and numbers.")] = Path("anoclust-benchmark"),
 ) -> None:
     """Print the tables of Sohn et al., or of Ardelean & Weyrich, for DATA, beside the published numbers.
 
     Embeddings, distances and anomaly maps are computed once and shared by every row; sweeps and error bars compare no
     image twice. If interrupted, run the same command to resume.
     """
-    flags: dict[str, object] = {
-        "store": store, "data.normals": normals, "weigh.tau": tau, "pair.store_budget": store_budget,
-        "embed.backbone": backbone, "embed.checkpoint": checkpoint, "embed.layers": layers,
-        "embed.image_size": image_size, "embed.device": device, "embed.precision": precision, "embed.engine": engine,
-        "pair.dask": dask, "memory": memory, "seed": seed,
-        "blind.variant": variant, "blind.threshold": threshold, "blind.flat_field": flat_field,
-        "blind.border": border,
-    }  # fmt: skip
-    with Messages(debug):
+    with Messages(asked.debug):
         from rich.console import Console
 
         from flows.benchmark.request import (
@@ -104,24 +86,23 @@ def benchmark(
             default_tables,
         )
         from flows.benchmark.run import run_benchmark
-        from flows.settings import resolve
         from flows.terminal.progress import StageBars
         from tasks.stores.addresses import on_this_machine
 
         out = on_this_machine(out, "--out", ConfigError)
-        settings = resolve(flags, file=config)
-        figures = _numbers(figure or (), {"all": tuple(EXPERIMENT_OF_FIGURE)})
+        settings = asked.settings()
+        figures = _numbers(experiments.figure or (), {"all": tuple(EXPERIMENT_OF_FIGURE)})
         groups = {"all": tuple(EXPERIMENT_OF_TABLE), "ardelean-all": tuple(ARDELEAN_TABLES)}
         request = BenchmarkRequest(
-            protocol=protocol,
-            tables=_numbers(table, groups) if table else default_tables(figures),
+            protocol=experiments.protocol,
+            tables=_numbers(experiments.table, groups) if experiments.table else default_tables(figures),
             figures=figures,
-            n_subsets=subsets,
-            backbones=_names(backbones),
-            methods=_names(methods),
+            n_subsets=experiments.subsets,
+            backbones=_names(experiments.backbones),
+            methods=_names(experiments.methods),
         )
         with StageBars(Console(stderr=True)) as bars:
-            page = run_benchmark(data, settings.store, settings.config, request, out, listener=bars, debug=debug)
+            page = run_benchmark(data, settings.store, settings.config, request, out, listener=bars, debug=asked.debug)
         typer.echo(page.read_text(encoding="utf-8"))
         typer.echo(f"{page}: tables, figures and measurements.csv are beside it")
 

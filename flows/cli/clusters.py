@@ -7,23 +7,19 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anoclust_core.errors import ConfigError
+from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages
-from flows.cli.options import ConfigFile, Debug, Json, Store, whole_number
+from flows.cli.options import Json, whole_number
 
 if TYPE_CHECKING:
     from tasks.stores.catalog.catalog import Catalog
 
-app = typer.Typer(
-    help="Look at the clusters of a category; name, merge, split and retire them. "
-    "Your decisions survive re-clustering.",
-    no_args_is_help=True,
-)
+app = typer.Typer(no_args_is_help=True)
 
 Category = Annotated[str, typer.Argument(help="Name of the product.", show_default=False)]
 Named = Annotated[str, typer.Argument(help="Cluster, by identity (c7) or name.", show_default=False)]
@@ -31,16 +27,15 @@ Who = Annotated[str | None, typer.Option(help="Who decides, as the history shows
 
 
 @app.command("list")
+@with_settings()
 def list_clusters(
+    asked: Asked,
     category: Category,
     everything: Annotated[bool, typer.Option("--all", help="Include clusters that were retired or merged.")] = False,
-    store: Store = None,
-    config: ConfigFile = None,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Print the clusters of a category: identity, name, images, state, and when each was born."""
-    with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import clusters_table
         from flows.terminal.tables import print_table
 
@@ -52,17 +47,16 @@ def list_clusters(
 
 
 @app.command("show")
+@with_settings()
 def show(
+    asked: Asked,
     category: Category,
     cluster: Named,
-    limit: Annotated[int, typer.Option(help="Images to list.", parser=whole_number, metavar="<int>")] = 20,
-    store: Store = None,
-    config: ConfigFile = None,
+    limit: Annotated[int, typer.Option(help="Images to list.", parser=whole_number(), metavar="<int>")] = 20,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Print one cluster: its images, the surest first, their number night by night, and what happened to it."""
-    with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import clusters_table, history_lines
         from flows.terminal.tables import print_table
 
@@ -98,16 +92,15 @@ def show(
 
 
 @app.command("history")
+@with_settings()
 def history(
+    asked: Asked,
     category: Category,
     cluster: Annotated[str | None, typer.Argument(help="Only this cluster.", show_default="all")] = None,
-    store: Store = None,
-    config: ConfigFile = None,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Print the history of clusters, oldest first: births, re-clusterings with their evidence, decisions."""
-    with Messages(debug), _catalog(store, config, category) as opened, opened.view() as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import history_lines
 
         found = catalog.history(category, cluster)
@@ -118,17 +111,16 @@ def history(
 
 
 @app.command("rename")
+@with_settings()
 def rename(
+    asked: Asked,
     category: Category,
     cluster: Named,
     name: Annotated[str, typer.Argument(help='New name; "" removes it.', show_default=False)],
     who: Who = None,
-    store: Store = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Give a cluster a name; it keeps its identity, and you can use either."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
         catalog.rename(category, cluster, name, who=_who(who))
         _done(
             f"{cluster} of {category} is now named {name}" if name else f"{cluster} of {category} no longer has a name"
@@ -136,39 +128,39 @@ def rename(
 
 
 @app.command("note")
+@with_settings()
 def note(
+    asked: Asked,
     category: Category,
     cluster: Named,
     text: Annotated[str, typer.Argument(help='Text of the note; "" removes it.', show_default=False)],
     who: Who = None,
-    store: Store = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Write a note on a cluster."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
         catalog.annotate(category, cluster, text, who=_who(who))
         _done(f"note saved for {cluster} in {category}")
 
 
 @app.command("merge")
+@with_settings()
 def merge(
+    asked: Asked,
     category: Category,
     clusters: Annotated[list[str], typer.Argument(help="Clusters to merge into another.", show_default=False)],
     into: Annotated[str, typer.Option(help="Cluster to merge them into.", show_default=False)],
     who: Who = None,
-    store: Store = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Merge clusters into one, in past nights too; the merge survives re-clustering."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
         catalog.merge(category, clusters, into=into, who=_who(who))
         _done(f"{', '.join(clusters)} of {category} are merged into {into}")
 
 
 @app.command("split")
+@with_settings()
 def split(
+    asked: Asked,
     category: Category,
     cluster: Named,
     images: Annotated[
@@ -180,58 +172,54 @@ def split(
         ),
     ],
     who: Who = None,
-    store: Store = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Move some images of a cluster to a new one; the split survives re-clustering."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
         new = catalog.split(category, cluster, _contents(catalog, category, images), who=_who(who))
         _done(f"{new} of {category} now holds these images of {cluster}")
 
 
 @app.command("retire")
+@with_settings()
 def retire(
+    asked: Asked,
     category: Category,
     cluster: Named,
     who: Who = None,
-    store: Store = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Retire a cluster: it gets no more images."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
         catalog.retire(category, cluster, who=_who(who))
         _done(f"{cluster} of {category} is retired")
 
 
 @app.command("undo")
+@with_settings()
 def undo(
+    asked: Asked,
     category: Category,
     number: Annotated[
         int | None,
-        typer.Argument(help="Number of the decision.", parser=whole_number, metavar="[<int>]", show_default="the last"),
+        typer.Argument(
+            help="Number of the decision.", parser=whole_number(), metavar="[<int>]", show_default="the last"
+        ),
     ] = None,
     who: Who = None,
-    store: Store = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Undo a decision; `anoclust clusters history` shows their numbers."""
-    with Messages(debug), _catalog(store, config, category) as catalog:
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
         undone = catalog.undo(category, number, who=_who(who))
         typer.echo(f"decision {undone} of {category} is undone")
 
 
 @contextmanager
-def _catalog(store: str | None, config: Path | None, category: str) -> Iterator[Catalog]:
+def _catalog(asked: Asked, category: str) -> Iterator[Catalog]:
     """Open the catalog of a store that has the category."""
     from flows.nights.status import catalog_of, known_category
-    from flows.settings import resolve
     from tasks.stores.catalog.catalog import Catalog
     from tasks.stores.layout import existing_store
 
-    settings = resolve({"store": store}, file=config)
+    settings = asked.settings()
     layout = existing_store(settings.store)
     with Catalog.open(catalog_of(layout, settings.config), store=layout, create=False) as catalog:
         known_category(catalog, category)

@@ -11,7 +11,7 @@ from anoclust_core.errors import ConfigError
 from flows.cli.messages import Messages
 from flows.cli.options import ConfigFile, Debug, Json
 
-app = typer.Typer(help="Show or write settings: flags > ANOCLUST_* > anoclust.toml > defaults.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("show")

@@ -8,32 +8,30 @@ from typing import Annotated
 import typer
 
 from anoclust_core.errors import ConfigError
+from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages
-from flows.cli.options import ConfigFile, Debug, Store
 from flows.cli.run import maps_line
 
-app = typer.Typer(help="Export heat maps and clusters for other programs.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("maps")
+@with_settings()
 def maps(
+    asked: Asked,
     out: Annotated[Path, typer.Option(metavar="<folder>", help="Folder to write into.", show_default=False)],
     category: Annotated[str | None, typer.Argument(help="Only this category.", show_default="all")] = None,
     run: Annotated[
         str | None, typer.Option(help="Name of the run.", show_default="the one that latest.json names")
     ] = None,
-    store: Store = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Write the rarity of every clustered image of finished runs, as a NumPy file and as a picture.
 
     The files are the same as from `anoclust run --export-maps`; neither torch nor Prefect is needed.
     """
-    with Messages(debug):
+    with Messages(asked.debug):
         from rich.console import Console
 
-        from flows.settings import resolve
         from flows.terminal.progress import StageBars
         from tasks.export.maps import export_maps
         from tasks.stores.addresses import on_this_machine
@@ -41,7 +39,7 @@ def maps(
         from tasks.stores.upkeep.past_runs import chosen_runs
 
         out = on_this_machine(out, "--out", ConfigError)
-        layout = existing_store(resolve({"store": store}, file=config).store)
+        layout = existing_store(asked.settings().store)
         made = []
         with StageBars(Console(stderr=True)) as bars:
             for name, folder in chosen_runs(layout, category, run):
@@ -55,7 +53,9 @@ def maps(
 
 
 @app.command("clusters")
+@with_settings()
 def clusters(
+    asked: Asked,
     category: Annotated[str, typer.Argument(help="Name of the product.", show_default=False)],
     kind: Annotated[
         str,
@@ -70,14 +70,10 @@ def clusters(
         Path | None,
         typer.Option(metavar="<path>", help="File or folder to write.", show_default="CATEGORY-clusters.ENDING"),
     ] = None,
-    store: Store = None,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Write the current cluster of every image of a category, with its name and confidence."""
-    with Messages(debug):
+    with Messages(asked.debug):
         from flows.nights.status import catalog_of, known_category
-        from flows.settings import resolve
         from tasks.export.clusters import FORMATS, cluster_table
         from tasks.stores.addresses import on_this_machine
         from tasks.stores.catalog.catalog import Catalog
@@ -88,7 +84,7 @@ def clusters(
             out = on_this_machine(out, "--out", ConfigError)
         if kind not in FORMATS:
             raise ConfigError(f"--format takes {', '.join(FORMATS)}; found {kind!r}")
-        settings = resolve({"store": store}, file=config)
+        settings = asked.settings()
         layout = existing_store(settings.store)
         where = catalog_of(layout, settings.config)
         with Catalog.open(where, store=layout, create=False) as opened, opened.view() as catalog:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anoclust_core.errors import DatasetError
+from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages, say
-from flows.cli.options import ConfigFile, Debug, Json, Store, how_many, setting
+from flows.cli.options import Json, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,30 +36,6 @@ Data = Annotated[
         help="Images, as for `anoclust run`. You may move images away once they have been seen.", show_default=False
     ),
 ]
-Recipe = Annotated[str | None, setting("recipe", "auto")]
-Normals = Annotated[str | None, setting("data.normals", "auto")]
-Splits = Annotated[str | None, setting("data.splits", "test")]
-SettleSeconds = Annotated[str | None, setting("data.settle_seconds", "2")]
-MaxBadShare = Annotated[str | None, setting("data.max_bad_share", "0.3")]
-TrustTimes = Annotated[str | None, setting("data.trust_times", "true")]
-NClusters = Annotated[str | None, setting("group.n_clusters", "auto")]
-Tau = Annotated[str | None, setting("weigh.tau", "0.3sd")]
-Reference = Annotated[str | None, setting("pair.reference", "auto")]
-Backbone = Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")]
-Checkpoint = Annotated[str | None, setting("embed.checkpoint", "none")]
-ImageSize = Annotated[str | None, setting("embed.image_size", "auto")]
-Device = Annotated[str | None, setting("embed.device", "auto")]
-Precision = Annotated[str | None, setting("embed.precision", "float32")]
-Engine = Annotated[str | None, setting("embed.engine", "auto")]
-Dask = Annotated[str | None, setting("pair.dask", "none")]
-Memory = Annotated[str | None, setting("memory", "auto")]
-WaitSeconds = Annotated[str | None, setting("wait_seconds", "0")]
-Timezone = Annotated[str | None, setting("night.timezone", "UTC")]
-DayStarts = Annotated[str | None, setting("night.day_starts", "06:00")]
-Captured = Annotated[str | None, setting("night.captured", "file")]
-ReclusterEvery = Annotated[str | None, setting("night.recluster_every", "7")]
-ReclusterUnknown = Annotated[str | None, setting("night.recluster_unknown", "0.2")]
-CatalogUrl = Annotated[str | None, setting("night.catalog", "auto")]
 NewCatalog = Annotated[
     bool,
     typer.Option(
@@ -69,9 +46,10 @@ NewCatalog = Annotated[
 ]
 
 
+@with_settings("nightly")
 def nightly(
+    asked: Asked,
     data: Data,
-    store: Store = None,
     category: Annotated[
         list[str] | None, typer.Option(help="Only this category; repeatable.", show_default="all")
     ] = None,
@@ -87,34 +65,8 @@ def nightly(
     recluster: Annotated[
         bool, typer.Option("--recluster", help="Re-cluster everything now, whether or not it is due.")
     ] = False,
-    recipe: Recipe = None,
-    normals: Normals = None,
-    splits: Splits = None,
-    settle_seconds: SettleSeconds = None,
-    max_bad_share: MaxBadShare = None,
-    trust_times: TrustTimes = None,
-    n_clusters: NClusters = None,
-    tau: Tau = None,
-    reference: Reference = None,
-    backbone: Backbone = None,
-    checkpoint: Checkpoint = None,
-    image_size: ImageSize = None,
-    device: Device = None,
-    precision: Precision = None,
-    engine: Engine = None,
-    dask: Dask = None,
-    memory: Memory = None,
-    wait_seconds: WaitSeconds = None,
-    timezone: Timezone = None,
-    day_starts: DayStarts = None,
-    captured: Captured = None,
-    recluster_every: ReclusterEvery = None,
-    recluster_unknown: ReclusterUnknown = None,
-    catalog: CatalogUrl = None,
     new_catalog: NewCatalog = False,
-    config: ConfigFile = None,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Process the new images in DATA once, for every category: the command for cron or a schedule.
 
@@ -125,27 +77,16 @@ def nightly(
     If nothing is new, it ends in seconds. The report is `STORE/nights/CATEGORY/NIGHT/report.html`; `anoclust clusters`
     shows, names and merges clusters; `anoclust status` shows the state of every category.
     """
-    flags: dict[str, object] = {
-        "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
-        "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "data.trust_times": trust_times,
-        "group.n_clusters": n_clusters, "weigh.tau": tau, "pair.reference": reference, "embed.backbone": backbone,
-        "embed.checkpoint": checkpoint, "embed.image_size": image_size, "embed.device": device,
-        "embed.precision": precision, "embed.engine": engine,
-        "pair.dask": dask, "memory": memory,
-        "wait_seconds": wait_seconds, "night.timezone": timezone, "night.day_starts": day_starts,
-        "night.captured": captured, "night.recluster_every": recluster_every,
-        "night.recluster_unknown": recluster_unknown, "night.catalog": catalog,
-    }  # fmt: skip
-    with Messages(debug):
-        from flows.settings import resolve
-
-        settings = resolve(flags, file=config)
+    with Messages(asked.debug):
+        settings = asked.settings()
         if new_catalog:
             _start_over(settings)
-        _run(data, settings, category or [], as_of=as_of, recluster=recluster, as_json=as_json, debug=debug)
+        _run(data, settings, category or [], as_of=as_of, recluster=recluster, as_json=as_json, debug=asked.debug)
 
 
+@with_settings("backfill")
 def backfill(
+    asked: Asked,
     data: Data,
     first: Annotated[
         date, typer.Option("--from", help="First night.", parser=a_night, metavar="<date>", show_default=False)
@@ -153,23 +94,15 @@ def backfill(
     last: Annotated[
         date, typer.Option("--to", help="Last night.", parser=a_night, metavar="<date>", show_default=False)
     ],
-    store: Store = None,
     category: Annotated[
         list[str] | None, typer.Option(help="Only this category; repeatable.", show_default="all")
     ] = None,
     max_parallel: Annotated[
         int,
-        typer.Option(help="Number of categories to process side by side.", parser=how_many, metavar="<int>"),
+        typer.Option(help="Number of categories to process side by side.", parser=whole_number(1), metavar="<int>"),
     ] = 1,
-    device: Device = None,
-    memory: Memory = None,
-    wait_seconds: WaitSeconds = None,
-    captured: Captured = None,
-    catalog: CatalogUrl = None,
     new_catalog: NewCatalog = False,
-    config: ConfigFile = None,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Process past nights of DATA, as if `anoclust nightly` had been called on each.
 
@@ -177,19 +110,14 @@ def backfill(
     resume; once finished, it does nothing. The time an image was taken decides its night: see --captured. All other
     settings come from `anoclust.toml` and `ANOCLUST_*` variables.
     """
-    flags = {
-        "store": store, "embed.device": device, "memory": memory, "wait_seconds": wait_seconds,
-        "night.captured": captured, "night.catalog": catalog,
-    }  # fmt: skip
-    with Messages(debug):
+    with Messages(asked.debug):
         from rich.console import Console
 
         from flows.nights.backfill import nights_between, run_backfill
-        from flows.settings import resolve
         from flows.terminal.progress import StageBars
         from tasks.images.listing import list_categories
 
-        settings = resolve(flags, file=config)
+        settings = asked.settings()
         nights = nights_between(first, last)
         names = category or list_categories(data, exclude=settings.store)
         if not names:
@@ -207,29 +135,26 @@ def backfill(
                 nights=nights,
                 max_parallel=max_parallel,
                 listener=bars,
-                debug=debug,
+                debug=asked.debug,
             )
-            outcomes = _collected(found, debug)
+            outcomes = _collected(found, asked.debug)
         _print(outcomes, as_json)
 
 
+@with_settings("status")
 def status(
+    asked: Asked,
     category: Annotated[list[str] | None, typer.Argument(help="Only these categories.", show_default="all")] = None,
-    store: Store = None,
-    catalog: CatalogUrl = None,
-    config: ConfigFile = None,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Print the state of every category: last night, images, clusters, unknown images, last re-clustering."""
-    with Messages(debug):
+    with Messages(asked.debug):
         from flows.nights.status import catalog_of, status_of
-        from flows.settings import resolve
         from flows.terminal.nights import status_table
         from flows.terminal.tables import print_table
         from tasks.stores.layout import existing_store
 
-        settings = resolve({"store": store, "night.catalog": catalog}, file=config)
+        settings = asked.settings()
         layout = existing_store(settings.store)
         found = status_of(layout, catalog_of(layout, settings.config), category or [])
         if as_json:

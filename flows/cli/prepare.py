@@ -11,7 +11,7 @@ from anoclust_core.errors import ConfigError
 from flows.cli.messages import Messages
 from flows.cli.options import Debug, DemoSeed
 
-app = typer.Typer(help="Make the demo images, or a manifest for a public data set.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Manifest to write.")]
 Source = Annotated[Path, typer.Argument(help="Folder of the unpacked data set.", show_default=False)]

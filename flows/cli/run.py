@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anoclust_core.errors import AnoclustError, ConfigError, StoreError
+from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages, say
-from flows.cli.options import ConfigFile, Debug, DemoSeed, Json, Store, setting
+from flows.cli.options import DemoSeed, Json
 from flows.cli.prepare import make_demo
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 DEFAULT_DEMO = Path("anoclust-demo")
 
 
+@with_settings("run")
 def run(
+    asked: Asked,
     data: Annotated[
         Path,
         typer.Argument(
@@ -32,40 +35,9 @@ def run(
             show_default=False,
         ),
     ],
-    store: Store = None,
     category: Annotated[
         list[str] | None, typer.Option(help="Run only this category; repeatable.", show_default="all")
     ] = None,
-    recipe: Annotated[str | None, setting("recipe", "auto")] = None,
-    normals: Annotated[str | None, setting("data.normals", "auto")] = None,
-    splits: Annotated[str | None, setting("data.splits", "test")] = None,
-    settle_seconds: Annotated[str | None, setting("data.settle_seconds", "2")] = None,
-    max_bad_share: Annotated[str | None, setting("data.max_bad_share", "0.3")] = None,
-    trust_times: Annotated[str | None, setting("data.trust_times", "true")] = None,
-    n_clusters: Annotated[str | None, setting("group.n_clusters", "auto")] = None,
-    distance: Annotated[str | None, setting("group.distance", "weighted_average")] = None,
-    linkage: Annotated[str | None, setting("group.linkage", "ward")] = None,
-    weights: Annotated[str | None, setting("weigh.weights", "rarity")] = None,
-    tau: Annotated[str | None, setting("weigh.tau", "0.3sd")] = None,
-    variant: Annotated[str | None, setting("blind.variant", "program")] = None,
-    vae: Annotated[str | None, setting("blind.vae", "true")] = None,
-    contrastive: Annotated[str | None, setting("blind.contrastive", "true")] = None,
-    threshold: Annotated[str | None, setting("blind.threshold", "robust")] = None,
-    flat_field: Annotated[str | None, setting("blind.flat_field", "true")] = None,
-    border: Annotated[str | None, setting("blind.border", "0")] = None,
-    reference: Annotated[str | None, setting("pair.reference", "auto")] = None,
-    store_budget: Annotated[str | None, setting("pair.store_budget", "2GiB")] = None,
-    backbone: Annotated[str | None, setting("embed.backbone", "efficientnet_lite2")] = None,
-    checkpoint: Annotated[str | None, setting("embed.checkpoint", "none")] = None,
-    layers: Annotated[str | None, setting("embed.layers", "auto")] = None,
-    image_size: Annotated[str | None, setting("embed.image_size", "auto")] = None,
-    device: Annotated[str | None, setting("embed.device", "auto")] = None,
-    precision: Annotated[str | None, setting("embed.precision", "float32")] = None,
-    engine: Annotated[str | None, setting("embed.engine", "auto")] = None,
-    dask: Annotated[str | None, setting("pair.dask", "none")] = None,
-    memory: Annotated[str | None, setting("memory", "auto")] = None,
-    wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
-    seed: Annotated[str | None, setting("seed", "0")] = None,
     export_maps: Annotated[
         Path | None,
         typer.Option(
@@ -76,9 +48,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    config: ConfigFile = None,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Cluster the images of DATA by type of anomaly, one run for each category.
 
@@ -90,44 +60,29 @@ def run(
 
     Every flag can be set in `anoclust.toml` or by an `ANOCLUST_*` variable: `anoclust config show` lists them.
     """
-    flags: dict[str, object] = {
-        "store": store, "recipe": recipe, "data.normals": normals, "data.splits": splits,
-        "data.settle_seconds": settle_seconds, "data.max_bad_share": max_bad_share, "data.trust_times": trust_times,
-        "group.n_clusters": n_clusters, "group.distance": distance, "group.linkage": linkage,
-        "weigh.weights": weights, "weigh.tau": tau, "blind.variant": variant, "blind.vae": vae,
-        "blind.contrastive": contrastive, "blind.threshold": threshold, "blind.flat_field": flat_field,
-        "blind.border": border, "pair.reference": reference, "pair.store_budget": store_budget,
-        "embed.backbone": backbone, "embed.checkpoint": checkpoint, "embed.layers": layers,
-        "embed.image_size": image_size, "embed.device": device, "embed.precision": precision, "embed.engine": engine,
-        "pair.dask": dask, "memory": memory,
-        "wait_seconds": wait_seconds, "seed": seed,
-    }  # fmt: skip
-    with Messages(debug):
-        from flows.settings import resolve
-
-        _cluster(data, resolve(flags, file=config), category or [], maps=export_maps, as_json=as_json, debug=debug)
+    with Messages(asked.debug):
+        settings = asked.settings()
+        _cluster(data, settings, category or [], maps=export_maps, as_json=as_json, debug=asked.debug)
 
 
+@with_settings()
 def demo(
-    store: Store = None,
+    asked: Asked,
     out: Annotated[Path, typer.Option(help="Folder for the images.")] = DEFAULT_DEMO,
     seed: DemoSeed = 0,
-    config: ConfigFile = None,
-    debug: Debug = False,
 ) -> None:
     """Make images of three surfaces with four types of defect, cluster them, and print where the reports are.
 
     Nothing is downloaded: the photographs, the network's weights and all libraries are installed with Anoclust.
     """
-    with Messages(debug):
-        from flows.settings import resolve
+    with Messages(asked.debug):
         from tasks.stores.addresses import on_this_machine
 
         out = on_this_machine(out, "--out", ConfigError)
         # nobody else writes these images, so there is nothing to wait for
-        settings = resolve({"store": store}, file=config, overrides={"data.settle_seconds": 0})
+        settings = asked.settings(overrides={"data.settle_seconds": 0})
         make_demo(out, seed)
-        _cluster(out, settings, [], maps=None, as_json=False, debug=debug)
+        _cluster(out, settings, [], maps=None, as_json=False, debug=asked.debug)
         typer.echo("\nNext: open a report in a browser, then cluster your own images: anoclust run FOLDER")
 
 

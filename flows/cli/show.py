@@ -7,30 +7,29 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages
-from flows.cli.options import ConfigFile, Debug, Json, Store, whole_number
+from flows.cli.options import Json, whole_number
 
 
+@with_settings()
 def show(
+    asked: Asked,
     category: Annotated[str | None, typer.Argument(help="Only this category.", show_default="all")] = None,
-    store: Store = None,
-    limit: Annotated[int, typer.Option(help="Runs of each category.", parser=whole_number, metavar="<int>")] = 10,
-    config: ConfigFile = None,
+    limit: Annotated[int, typer.Option(help="Runs of each category.", parser=whole_number(), metavar="<int>")] = 10,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Print the newest runs of every category: when, how many images and clusters, scores, and where the report is.
 
     If the summary of a run is damaged, it is named, the others are shown, and the exit code is 4.
     """
-    with Messages(debug):
+    with Messages(asked.debug):
         from anoclust_core.errors import StoreError
-        from flows.settings import resolve
         from flows.terminal.runs import run_lines
         from tasks.stores.layout import existing_store
         from tasks.stores.upkeep.past_runs import newest_runs
 
-        layout = existing_store(resolve({"store": store}, file=config).store)
+        layout = existing_store(asked.settings().store)
         found = newest_runs(layout, category, limit)
         if as_json:
             rows = [

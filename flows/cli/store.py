@@ -8,28 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages, fail
-from flows.cli.options import ConfigFile, Debug, Json, Store, setting
+from flows.cli.options import Json
 
 if TYPE_CHECKING:
     from flows.settings import Settings
     from tasks.stores.layout import StoreLayout
 
-app = typer.Typer(
-    help="Maintain a store: show its size, check it, remove what it no longer needs, rebuild a lost catalog.",
-    no_args_is_help=True,
-)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("size")
-def size(store: Store = None, config: ConfigFile = None, as_json: Json = False, debug: Debug = False) -> None:
+@with_settings()
+def size(asked: Asked, as_json: Json = False) -> None:
     """Print the bytes on disk of every category, by what they are for."""
-    with Messages(debug):
+    with Messages(asked.debug):
         from flows.terminal.runs import sizes_table
         from flows.terminal.tables import print_table
         from tasks.stores.upkeep.inventory import store_size
 
-        found = store_size(_layout(_settings(store, config)))
+        found = store_size(_layout(asked.settings()))
         if as_json:
             rows = [{**asdict(row), "total": row.total} for row in found.categories]
             typer.echo(json.dumps({**asdict(found), "categories": rows, "total": found.total}, indent=2))
@@ -38,29 +37,28 @@ def size(store: Store = None, config: ConfigFile = None, as_json: Json = False, 
 
 
 @app.command("check")
+@with_settings()
 def check(
-    store: Store = None,
+    asked: Asked,
     category: Annotated[
         list[str] | None, typer.Option(help="Check only this category; repeatable.", show_default="all")
     ] = None,
-    config: ConfigFile = None,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Read everything in the store once: every checksum, and every reference from one thing to another.
 
     Nothing is changed. Findings are listed by kind, each with what to do about it. Ends with exit code 4 if something
     is damaged or missing; what killed runs left behind is listed and does no harm.
     """
-    with Messages(debug):
+    with Messages(asked.debug):
         from rich.console import Console
+        from rich.filesize import decimal
 
         from anoclust_core.errors import StoreError
         from flows.terminal.progress import StageBars
-        from flows.terminal.tables import human_bytes
         from tasks.store_check.store import check_store
 
-        settings = _settings(store, config)
+        settings = asked.settings()
         layout = _layout(settings)
         with StageBars(Console(stderr=True)) as bars:
             checked = check_store(
@@ -79,7 +77,7 @@ def check(
                 for finding in findings:
                     mark = "-" if finding.is_harmless else "!"
                     typer.echo(f"{mark} {finding.path}\n    {finding.what}; {finding.advice}")
-        read = f"{checked.folders:,} folders, {human_bytes(checked.bytes)}"
+        read = f"{checked.folders:,} folders, {decimal(checked.bytes)}"
         if damage:
             counts = ", ".join(
                 f"{len(found):,} {kind}" for kind, found in checked.by_kind.items() if not found[0].is_harmless
@@ -90,16 +88,14 @@ def check(
 
 
 @app.command("gc")
+@with_settings("store gc")
 def gc(
+    asked: Asked,
     keep: Annotated[
         str, typer.Option(help="Keep everything younger than this age, as in 12h, 90d or 4w.", show_default=False)
     ],
-    store: Store = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
-    wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
-    config: ConfigFile = None,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Remove runs older than KEEP, then everything else as old that no remaining run needs.
 
@@ -107,13 +103,15 @@ def gc(
     weights of removed images go too, and what was put aside as damaged; they are computed again if ever needed. Files
     that are not Anoclust's are never touched.
     """
-    with Messages(debug):
+    with Messages(asked.debug):
+        from rich.filesize import decimal
+
         from flows.terminal.runs import removals_table
-        from flows.terminal.tables import human_bytes, print_table
+        from flows.terminal.tables import print_table
         from tasks.stores.upkeep.collect import collect, parse_age
 
         age = parse_age(keep)
-        settings = _settings(store, config, wait_seconds=wait_seconds)
+        settings = asked.settings()
         layout = _layout(settings)
         found = collect(layout, age, dry_run=dry_run, wait_seconds=settings.config.wait_seconds)
         if as_json:
@@ -126,25 +124,19 @@ def gc(
         if found.removals:
             print_table(removals_table(found.removals))
         verb = "would be freed" if dry_run else "freed"
-        typer.echo(f"{human_bytes(found.bytes)} {verb} in {layout.root}")
+        typer.echo(f"{decimal(found.bytes)} {verb} in {layout.root}")
 
 
 @app.command("rebuild-catalog")
-def rebuild_catalog(
-    store: Store = None,
-    catalog: Annotated[str | None, setting("night.catalog", "auto")] = None,
-    wait_seconds: Annotated[str | None, setting("wait_seconds", "0")] = None,
-    config: ConfigFile = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
+@with_settings("store rebuild-catalog")
+def rebuild_catalog(asked: Asked, as_json: Json = False) -> None:
     """Rebuild a lost catalog, or complete an older copy of it, from the store's journal and nights.
 
     The journal has every change of the catalog since this version first opened it: images, nights, clusters, names,
     every decision. Of earlier nights only what their pages tell can be restored. Running it again changes nothing.
     What is damaged is kept in `STORE/aside`.
     """
-    with Messages(debug):
+    with Messages(asked.debug):
         from rich.console import Console
 
         from flows.terminal.nights import rebuilt_lines
@@ -152,7 +144,7 @@ def rebuild_catalog(
         from tasks.stores.catalog.rebuild import rebuild_catalog as rebuild
         from tasks.stores.nights.arrivals import NightRules
 
-        settings = _settings(store, config, wait_seconds=wait_seconds, **{"night.catalog": catalog})
+        settings = asked.settings()
         layout = _layout(settings)
         with StageBars(Console(stderr=True)) as bars:
             found = rebuild(
@@ -168,14 +160,6 @@ def rebuild_catalog(
             return
         for line in rebuilt_lines(found, layout.root):
             typer.echo(line)
-
-
-def _settings(store: object, config: object, **flags: object) -> Settings:
-    from pathlib import Path
-
-    from flows.settings import resolve
-
-    return resolve({"store": store, **flags}, file=config if isinstance(config, Path) else None)
 
 
 def _layout(settings: Settings) -> StoreLayout:

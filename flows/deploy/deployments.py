@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import content_key
-from anoclust_core.safe_text.masking import has_secret
 from flows.deploy.files import apply_files
 from flows.deploy.secrets import forget_passwords
 from flows.prefect_server.around import told_where_no_server_answers
@@ -38,9 +37,6 @@ DEFAULT_QUEUE: Final = "default"
 
 REAP_CRON: Final = "*/5 * * * *"
 """How often dead runs are looked for."""
-
-PATHS: Final = ("data.normals", "embed.checkpoint")
-"""Settings that may be paths."""
 
 SCHEDULED_TAG: Final = "auto-scheduled"
 """What Prefect tags the runs with that a schedule has made."""
@@ -215,25 +211,23 @@ def given_settings(settings: Settings) -> dict[str, object]:
     Parameters of a deployment are read by everybody who sees the UI: of a catalog's URL with a password they have only
     what may be shown, and a run takes the whole from its worker's variable, see `worker_variables`.
     """
-    from flows.settings import CATALOG, DEFAULT, PREFIX, STORE
+    from flows.settings import DEFAULT, PREFIX, SETTINGS, STORE
 
     given = {
         name: value
         for name, value in settings.values().items()
         if name != STORE and settings.origins[name] != DEFAULT and not settings.origins[name].startswith(PREFIX)
     }
-    catalog = settings.config.night.catalog
-    if CATALOG not in given and catalog is not None and has_secret(catalog):
-        given[CATALOG] = settings.values()[CATALOG]  # by a variable: a worker that lacks it must not begin another one
-    return {name: _absolute(value) if name in PATHS else value for name, value in given.items()}
+    for name in settings.secrets():  # by a variable too: a worker that lacks it must not begin another catalog
+        given[name] = settings.values()[name]
+    return {name: _absolute(value) if SETTINGS[name].is_path else value for name, value in given.items()}
 
 
 def worker_variables(settings: Settings) -> dict[str, str]:
     """Give what runs need and deployments do not tell: variables for the worker's process."""
-    from flows.settings import CATALOG, variable_of
+    from flows.settings import variable_of
 
-    catalog = settings.config.night.catalog
-    return {variable_of(CATALOG): catalog} if catalog is not None and has_secret(catalog) else {}
+    return {variable_of(name): value for name, value in settings.secrets().items()}
 
 
 def _absolute(value: object) -> object:

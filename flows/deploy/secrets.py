@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from anoclust_core.safe_text.masking import has_secret, masked
-from flows.settings import CATALOG
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 Found = TypeVar("Found")
+
+CATALOG: Final = "night.catalog"
+"""Setting that held a password then."""
 
 NIGHTLY: Final = "nightly"
 """Name of the flow that took the catalog's URL as a parameter."""

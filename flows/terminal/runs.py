@@ -7,11 +7,12 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
 from anoclust_core.records import SetAside, by_reason
-from flows.terminal.tables import human_bytes, new_table, short_path
+from flows.terminal.tables import new_table, short_path
 from tasks.images.folders import one_line
 from tasks.stores.runs import REPORT
 
@@ -39,11 +40,11 @@ def sizes_table(size: StoreSize) -> Table:
     parts = ("embeddings", "distances", "weights", "runs", "total")
     table = new_table("category", *parts, numbers=parts)
     for row in size.categories:
-        table.add_row(escape(row.category), *(human_bytes(getattr(row, part)) for part in parts))
+        table.add_row(escape(row.category), *(decimal(getattr(row, part)) for part in parts))
     for name, value in (("shared", size.shared), ("damaged", size.damaged), ("not Anoclust's", size.other)):
         if value:
-            table.add_row(name, "", "", "", "", human_bytes(value), style="dim")
-    table.add_row("all", "", "", "", "", human_bytes(size.total), style="bold")
+            table.add_row(name, "", "", "", "", decimal(value), style="dim")
+    table.add_row("all", "", "", "", "", decimal(size.total), style="bold")
     return table
 
 
@@ -54,7 +55,7 @@ def removals_table(removals: Sequence[Removal]) -> Table:
         sorted(removals, key=lambda r: (r.category, r.kind)), key=lambda r: (r.category, r.kind)
     ):
         group = list(found)
-        table.add_row(escape(category), kind, f"{len(group):,}", human_bytes(sum(removal.bytes for removal in group)))
+        table.add_row(escape(category), kind, f"{len(group):,}", decimal(sum(removal.bytes for removal in group)))
     return table
 
 

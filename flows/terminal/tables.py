@@ -35,19 +35,3 @@ def short_path(path: Path) -> Path:
     """Path from the current folder where it lies below, else the whole of it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def human_bytes(size: int) -> str:
-    """Bytes in a unit that people read, decimal as disks are sold.
-
-    Examples
-    --------
-    >>> human_bytes(999), human_bytes(12_345), human_bytes(174_000_000)
-    ('999 B', '12.3 kB', '174.0 MB')
-    """
-    value, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -529,7 +529,7 @@ def test_gc_says_what_went(store: Store) -> None:
     assert listed["dry_run"] is False
     assert listed["bytes"] == sum(removal["bytes"] for removal in listed["removed"]) > 0
     assert not any(Path(removal["path"]).exists() for removal in listed["removed"])
-    assert anoclust("store", "gc", "--keep", "0h", "--store", store.root).stdout.startswith("0 B freed")
+    assert anoclust("store", "gc", "--keep", "0h", "--store", store.root).stdout.startswith("0 bytes freed")
 
 
 @pytest.mark.parametrize("age", ["90", "d", "90 days", "-1d", "1.5d", "90m", ""])

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 from anoclust_core.errors import AnoclustError, ConfigError, ResourceError
 from flows.cli import app
 from flows.deploy.deployments import given_settings, nightly_deployment, worker_variables
+from flows.deploy.secrets import CATALOG
 from flows.deploy.serve import _wait_for
 from flows.prefect_server.around import told_where_no_server_answers
-from flows.settings import CATALOG, resolve, with_secrets
+from flows.settings import resolve, with_secrets
 from tasks.compute.dask_jobs import count_workers
 from tasks.night.place import Place
 from tasks.stores.catalog.catalog import Catalog

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from anoclust_core.config import RunConfig, flatten, nest
+from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
-from anoclust_core.setting_texts import SETTING_TEXTS, SETTING_VALUES
-from flows import settings
+from anoclust_core.setting import flatten, nest
 from flows.cli import app
-from flows.settings import Settings, commented_file, defaults, flag_of, resolve, variable_of
+from flows.settings import SETTINGS, Settings, commented_file, defaults, flag_of, resolve, variable_of
 
 SAMPLES: dict[str, tuple[object, str, str]] = {
     "store": ("/file", "/variable", "/flag"),
@@ -96,7 +95,8 @@ def refused(tmp_path: Path, text: str) -> str:
 def test_every_setting_is_sampled_and_described() -> None:
     """Samples, meanings and what they take are there for every setting of a run, no more and no fewer."""
     leaves = set(flatten(RunConfig().model_dump()))
-    assert set(SETTING_TEXTS) == set(SETTING_VALUES) == leaves
+    assert [name for name, one in SETTINGS.items() if not one.help or not one.takes or not one.commands] == []
+    assert set(SETTINGS) == {"store", *leaves}
     assert set(SAMPLES) == set(defaults()) == {"store", *leaves}
 
 
@@ -168,7 +168,7 @@ def test_help_names_every_flag(name: str) -> None:
     """`anoclust run --help`, or that of `nightly`, explains every setting."""
     text = CliRunner().invoke(app, [command_of(name), "--help"], env={"COLUMNS": "300"}).stdout
     assert flag_of(name) in text
-    assert settings.texts()[name].split(":")[0].replace("`", "")[:20] in text
+    assert SETTINGS[name].help.split(":")[0].replace("`", "")[:20] in text
 
 
 def test_flags_and_variables_are_unique() -> None:
@@ -310,7 +310,7 @@ def test_wrong_variable(variable: str, value: str, words: list[str]) -> None:
 def test_wrong_value_names_its_source(tmp_path: Path, name: str) -> None:
     """A value that no setting takes is refused with flag, variable or file and name, and what it takes."""
     wrong = ""
-    takes = settings.STORE_VALUES if name == "store" else SETTING_VALUES[name]
+    takes = SETTINGS[name].takes
     with pytest.raises(ConfigError, match=f"^{re.escape(f'{flag_of(name)} takes {takes}; found')}"):
         resolve({name: wrong}, environment={})
     with pytest.raises(ConfigError, match=f"^{re.escape(f'{variable_of(name)} takes {takes}; found')}"):

@@ -1,0 +1,312 @@
+"""What a setting is: what its field in a model says about it, and how its value is read and checked."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, Field
+from pydantic.fields import FieldInfo
+
+from anoclust_core.errors import ConfigError
+from anoclust_core.matching.night_dates import zone_of
+
+Command = Literal[
+    "every",
+    "run",
+    "nightly",
+    "backfill",
+    "status",
+    "benchmark",
+    "up",
+    "deploy apply",
+    "store gc",
+    "store rebuild-catalog",
+]
+"""A command that has flags for settings; ``every`` stands for all that have any."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that is known of one setting.
+
+    Attributes
+    ----------
+    name
+        Dotted name, such as ``weigh.tau``.
+    default
+        Value where nothing else is said.
+    help
+        What it means.
+    takes
+        Values in words, as in "--seed takes ...".
+    commands
+        Commands that have a flag for it.
+    heading
+        Heading of its flag in a command's help; empty for the heading of all other options.
+    nothing
+        Word for the value None in flags, variables and files; None where there is always a value.
+    is_path, words
+        The value is a path, unless it is one of the words.
+    path_after
+        The value may be this word and a path; empty where it may not.
+    is_secret
+        The value may hold a password.
+    is_switch, is_size
+        The value is true or false; it is a number of bytes.
+    """
+
+    name: str
+    default: object
+    help: str
+    takes: str
+    commands: tuple[Command, ...]
+    heading: str
+    nothing: str | None
+    is_path: bool
+    words: tuple[str, ...]
+    path_after: str
+    is_secret: bool
+    is_switch: bool
+    is_size: bool
+
+
+def setting(
+    default: object,
+    help: str,  # noqa: A002 - the word that flags have
+    *,
+    commands: tuple[Command, ...],
+    takes: str = "",
+    nothing: str | None = None,
+    path_unless: tuple[str, ...] | None = None,
+    path_after: str = "",
+    is_secret: bool = False,
+) -> Any:
+    """Field of a model that is a setting: everything that flags, variables, files and pages say of it comes from here.
+
+    Parameters
+    ----------
+    default
+        Value where nothing else is said.
+    help
+        What it means.
+    commands
+        Commands that have a flag for it; variables and files set it for all.
+    takes
+        Values in words; may be left out where the type is a literal or bool.
+    nothing
+        Word for the value None.
+    path_unless
+        Given, the value is a path, unless it is one of these words.
+    path_after
+        Word that a path may follow.
+    is_secret
+        The value may hold a password: it is shown without.
+    """
+    extra: dict[str, Any] = {
+        "commands": list(commands),
+        "takes": takes,
+        "nothing": nothing,
+        "is_path": path_unless is not None,
+        "words": list(path_unless or ()),
+        "path_after": path_after,
+        "is_secret": is_secret,
+    }
+    return Field(default, description=help, json_schema_extra=extra)
+
+
+def settings_of(*models: type[BaseModel]) -> dict[str, Setting]:
+    """Every setting of models and of their sections, by dotted name, in the order of the fields."""
+    return {found.name: found for model in models for found in _settings_of(model, "")}
+
+
+def _settings_of(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _settings_of(kind, f"{prefix}{name}.")
+            continue
+        extra = extra_of(field)
+        yield Setting(
+            name=prefix + name,
+            default=field.default,
+            help=field.description or "",
+            takes=extra["takes"] or _words_for(kind),
+            commands=tuple(extra["commands"]),
+            heading=getattr(model, "heading", ""),
+            nothing=extra["nothing"],
+            is_path=extra["is_path"],
+            words=tuple(extra["words"]),
+            path_after=extra["path_after"],
+            is_secret=extra["is_secret"],
+            is_switch=kind is bool,
+            is_size=ByteSize in _parts(kind),
+        )
+
+
+def extra_of(field: FieldInfo) -> dict[str, Any]:
+    """What `setting` noted of a field; nothing for a section."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """Types that a type is made of."""
+    yield kind
+    for part in get_args(kind):
+        yield from _parts(part)
+
+
+def _words_for(kind: Any) -> str:
+    """Values of a literal or bool in words."""
+    *others, last = get_args(kind) if get_origin(kind) is Literal else ("true", "false")
+    return f"{', '.join(others)} or {last}"
+
+
+def nest(flat: Mapping[str, object]) -> dict[str, object]:
+    """Turn dotted names into sections.
+
+    Examples
+    --------
+    >>> nest({"seed": 1, "weigh.tau": "0.02"})
+    {'seed': 1, 'weigh': {'tau': '0.02'}}
+    """
+    nested: dict[str, object] = {}
+    for name, value in flat.items():
+        section, dot, key = name.partition(".")
+        if dot:
+            nested.setdefault(section, {})[key] = value  # type: ignore[index]
+        else:
+            nested[section] = value
+    return nested
+
+
+def flatten(nested: Mapping[str, object]) -> dict[str, object]:
+    """Turn sections into dotted names, the inverse of `nest`.
+
+    Examples
+    --------
+    >>> flatten({"seed": 1, "weigh": {"tau": "0.02"}})
+    {'seed': 1, 'weigh.tau': '0.02'}
+    """
+    flat: dict[str, object] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{key}": inner for key, inner in flatten(value).items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def parse_tau(text: str) -> tuple[float, bool]:
+    """Read a temperature: a number in embedding units, or a multiple of the rarity's standard deviation.
+
+    Returns
+    -------
+    value, relative
+        ``relative`` tells that ``value`` counts standard deviations of the rarity over all images and patches.
+
+    Raises
+    ------
+    ConfigError
+        If the text is neither, or the value is not a positive finite number.
+
+    Examples
+    --------
+    >>> parse_tau("0.02"), parse_tau("0.3sd")
+    ((0.02, False), (0.3, True))
+    """
+    match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(sd)?\s*", text)
+    try:
+        value = float(match.group(1)) if match else math.nan
+    except ValueError:
+        value = math.nan
+    if match is None or not math.isfinite(value) or value <= 0:
+        raise ConfigError(
+            f"tau is a positive number in embedding units (0.02) or a multiple of the rarity's standard deviation "
+            f"(0.3sd); found {text!r}"
+        )
+    return value, match.group(2) is not None
+
+
+def _valid_tau(text: str) -> str:
+    """Check the text and write it in one way, so that 0.30sd and 0.3sd are one run."""
+    try:
+        value, relative = parse_tau(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return repr(value).removesuffix(".0") + ("sd" if relative else "")
+
+
+def _valid_weights(text: str) -> str:
+    kind, colon, folder = text.partition(":")
+    if text not in ("rarity", "uniform") and not (kind == "maps" and colon and folder):
+        raise ValueError("is rarity, uniform or maps:FOLDER")
+    return text
+
+
+def _valid_device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise ValueError("is auto, cpu, cuda or cuda:INDEX")
+    return text
+
+
+def _without_password(text: str) -> str:
+    """Refuse what Dask knows nothing of and reports would show: its addresses have neither user nor parameters."""
+    if re.search(r"[@?\s]", text):
+        raise ValueError("is an address such as tcp://host:8786")
+    return text
+
+
+def _number_as_text(value: object) -> object:
+    """Read the number 0.02, as a file may have it, like the text."""
+    return repr(value) if isinstance(value, (int, float)) else value
+
+
+def _split_layers(value: object) -> object:
+    """Read ``2,3`` as ``(2, 3)`` and 2, as a file may have it, as ``(2,)``."""
+    if isinstance(value, int):
+        return (value,)
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise ValueError("takes numbers of feature levels separated by commas (2,3), or auto")
+    return tuple(int(part) for part in parts)
+
+
+def _split_commas(value: object) -> object:
+    """Read ``path:%Y-%m-%d,exif`` as two texts."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _valid_zone(text: str) -> str:
+    try:
+        zone_of(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _valid_time(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise ValueError("is a time of day such as 06:00")
+    return text
+
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Size = Annotated[ByteSize, Field(gt=0)]
+Tau = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_valid_tau)]
+Weights = Annotated[str, AfterValidator(_valid_weights)]
+Device = Annotated[str, AfterValidator(_valid_device)]
+Side = Annotated[int, Field(ge=32, le=4096)]
+Border = Annotated[float, Field(ge=0, lt=0.5)]
+Layers = Annotated[tuple[int, ...], Field(min_length=1), BeforeValidator(_split_layers)]
+Address = Annotated[str, AfterValidator(_without_password)]
+Zone = Annotated[str, AfterValidator(_valid_zone)]
+TimeOfDay = Annotated[str, AfterValidator(_valid_time)]
+Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_split_commas)]
