@@ -43,16 +43,9 @@ _ALIKE: Final = 0.6
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a command, and where each value came from.
+    """Settings of a command: folder of the store, everything else, validated, and where each value came from.
 
-    Attributes
-    ----------
-    store
-        Folder of the store.
-    config
-        Everything else, validated.
-    origins
-        From dotted name to ``default``, the file, the environment variable or the flag.
+    ``origins`` has ``default``, the file, the environment variable or the flag, by dotted name.
     """
 
     store: Path

@@ -38,17 +38,10 @@ DEFAULT_MAX_CLUSTERS: Final = 20
 
 @dataclass(frozen=True)
 class NClustersSuggestion:
-    """A number of clusters chosen without labels.
+    """A number of clusters, at least 1, chosen without labels, and why, in words for the report.
 
-    Attributes
-    ----------
-    n_clusters
-        At least 1.
-    criterion
-        Why this number, in words for the report.
-    scores
-        By number of clusters tried: the height of the first merge that is undone over that of the next one, at least 1;
-        empty where there was nothing to choose from.
+    ``scores`` are those of all numbers tried: the height of the first merge that is undone over that of the next one,
+    at least 1. They are empty where there was nothing to choose from.
     """
 
     n_clusters: int

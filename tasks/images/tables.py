@@ -42,18 +42,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """A table: its columns in order, every row that holds anything, and the name of the encoding it was read in.
 
-    Attributes
-    ----------
-    columns
-        Names in order; those that the reader knows are in lower case.
-    rows
-        Every row that holds anything.
-    encoding
-        Name of the encoding that it was read in.
-    notes
-        What was guessed or passed over, in sentences.
+    Columns that the reader knows are in lower case. ``notes`` say in sentences what was guessed or passed over.
     """
 
     columns: tuple[str, ...]

@@ -35,14 +35,9 @@ _EXIF_ERRORS: Final = (OSError, SyntaxError, ValueError, LookupError, TypeError,
 
 @dataclass(frozen=True)
 class CaptureRule:
-    """One way to tell when an image was taken.
+    """One way to tell when an image was taken: where to look, and for what.
 
-    Attributes
-    ----------
-    source
-        Where to look.
-    detail
-        Pattern of a path, as of `time_in_path`; name of a manifest column; nothing for the others.
+    ``detail`` is the pattern of a path, as of `time_in_path`, or the name of a manifest column; empty for the others.
     """
 
     source: Source
