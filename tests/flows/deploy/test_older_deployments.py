@@ -61,6 +61,22 @@ def test_an_older_pool_and_its_waiting_runs_are_closed(stack, client, webhook):
     assert [mark.name for mark in marks if mark.exists()] == []
 
 
+def test_a_deployment_whose_flow_has_moved_is_registered_again(stack, client):
+    """One that names a file of an earlier version is the same deployment afterwards, and its runs find the flow."""
+    from prefect.client.schemas.actions import DeploymentUpdate
+
+    deployment = registered(client, stack, "moved")
+    described = client.read_deployment(deployment)
+    client.update_deployment(deployment, DeploymentUpdate(entrypoint="flows.nightly.nightly"))
+    assert client.read_deployment(deployment).entrypoint == "flows.nightly.nightly"
+    assert registered(client, stack, "moved") == deployment
+    again = client.read_deployment(deployment)
+    assert (again.entrypoint, again.parameters) == (described.entrypoint, described.parameters)
+    run = stack.create_run(deployment)
+    assert eventually(lambda: stack.run(run)["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}, seconds=120)
+    assert stack.run(run)["state_name"] == "Completed"
+
+
 def test_an_older_notification_is_made_a_secret(stack, client, webhook):
     """The block that held an address in clear, of an earlier version, is the same block without it."""
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
