@@ -119,7 +119,14 @@ def setting(
 
 
 def settings_of(*models: type[BaseModel]) -> dict[str, Setting]:
-    """Every setting of models and of their sections, by dotted name, in the order of the fields."""
+    """Every setting of models and of their sections, by dotted name, in the order of the fields.
+
+    Raises
+    ------
+    TypeError
+        If a field says too little: it is not written with `setting`, has no word for None, or does not say what it
+        takes where its type does not either.
+    """
     return {found.name: found for model in models for found in _settings_of(model, "")}
 
 
@@ -130,11 +137,13 @@ def _settings_of(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
             yield from _settings_of(kind, f"{prefix}{name}.")
             continue
         extra = extra_of(field)
+        if not extra or (type(None) in get_args(kind) and extra["nothing"] is None):
+            raise TypeError(f"{prefix}{name} is a setting: write it with `setting`, with a word where it may be None")
         yield Setting(
             name=prefix + name,
             default=field.default,
             help=field.description or "",
-            takes=extra["takes"] or _words_for(kind),
+            takes=extra["takes"] or _words_for(prefix + name, kind),
             commands=tuple(extra["commands"]),
             heading=getattr(model, "heading", ""),
             nothing=extra["nothing"],
@@ -159,9 +168,11 @@ def _parts(kind: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
-def _words_for(kind: Any) -> str:
+def _words_for(name: str, kind: Any) -> str:
     """Values of a literal or bool in words."""
-    *others, last = get_args(kind) if get_origin(kind) is Literal else ("true", "false")
+    if kind is not bool and get_origin(kind) is not Literal:
+        raise TypeError(f"{name} is a setting: its type does not tell what it takes, so say it in words")
+    *others, last = get_args(kind) or ("true", "false")
     return f"{', '.join(others)} or {last}"
 
 

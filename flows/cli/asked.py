@@ -71,7 +71,7 @@ def with_settings(command: Command = "every") -> Callable[[Callable[..., None]],
                     bundled[name] = kind(**{part.name: given.pop(part.name) for part in dataclasses.fields(kind)})
             function(**bundled, **given)
 
-        wrapper.__dict__["__signature__"] = inspect.Signature(parameters)
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
         return wrapper
 

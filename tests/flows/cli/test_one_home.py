@@ -79,13 +79,13 @@ def flags(command: Any) -> set[str]:
     return {flag for option in command.params for flag in option.opts}
 
 
-def with_the_line(folder: Path) -> Path:
+def with_the_line(folder: Path, line: str = LINE) -> Path:
     """Copy of the settings with one more line."""
     source = inspect.getsource(config)
     before = "    # Ward over a Hausdorff distance"
     assert source.count(before) == 1
     copy = folder / "config.py"
-    copy.write_text(source.replace(before, LINE + before), encoding="utf-8")
+    copy.write_text(source.replace(before, line + before), encoding="utf-8")
     return copy
 
 
@@ -161,6 +161,24 @@ def test_one_line_adds_a_setting_everywhere(tmp_path: Path) -> None:
     ]
     assert wrong == [2, "anoclust: --sharpness takes a share from 0 to 1; found '7'\n"]
     assert "did you mean ANOCLUST_GROUP__SHARPNESS?" in misspelt[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("    sharpness: float = 0.5\n", "group.sharpness is a setting: write it with `setting`"),
+        ('    sharpness: Share = setting(0.5, "How sharp.", commands=())\n', "group.sharpness .* say it in words"),
+        (
+            '    sharpness: Share | None = setting(None, "How sharp.", commands=(), takes="auto or a share")\n',
+            "group.sharpness .* with a word where it may be None",
+        ),
+    ],
+)
+def test_a_setting_that_says_too_little_is_noticed_at_once(tmp_path: Path, line: str, why: str) -> None:
+    """A field that would be shown without words, or could not be written, stops the program at its start."""
+    copy = imported(with_the_line(tmp_path, line))
+    with pytest.raises(TypeError, match=why):
+        settings_of(copy.StoreConfig, copy.RunConfig)
 
 
 def test_one_line_adds_a_row_to_the_page(tmp_path: Path) -> None:
