@@ -31,7 +31,7 @@ from anoclust_core.embedding.backbones import FeatureExtractor, build_extractor,
 from anoclust_core.embedding.extraction import has_native_bf16, prepare_image
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from benchmarks.eager import EagerProcess, eager_process
-from benchmarks.stages import PLENTY, peak_memory, without_prefect, write_manifest
+from benchmarks.stages import made_up_run, peak_memory, without_prefect, write_manifest
 from benchmarks.timing import RUNS, in_turns, paired
 from tasks.datasets.demo import write_demo
 from tasks.images.decoding import read_image
@@ -132,14 +132,11 @@ def _measure(
     def stage() -> float:
         start = time.process_time()
         embed_stage.embed.fn(
-            category="tile",
+            run=made_up_run(folder, spec, config),
             key="k",
             manifest=str(manifest),
-            spec=spec,
             folder=tempfile.mkdtemp(dir=folder),  # goes with the folder: to remove it is not the stage's work
             network=str(network),
-            config=config,
-            memory=PLENTY,
         )
         return time.process_time() - start
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from anoclust_core.config import GroupConfig, RunConfig, WeighConfig
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import evaluate
 from anoclust_core.memory import readable_bytes
@@ -68,7 +67,7 @@ def _measured(job: Callable[[bool, Path], None], quick: bool, folder: Path) -> t
 def all_pairs(quick: bool, folder: Path) -> None:
     """All pairs of 583 images with 1,024 patches of 512."""
     spec = stages.made_up_spec((32, 32), 512)
-    stages.pair(folder, stages.write_data_set(folder, 24 if quick else 583, spec), spec, memory=GIB)
+    stages.pair(folder, stages.write_data_set(folder, 24 if quick else 583, spec), spec, memory_budget=GIB)
 
 
 def through_reference(quick: bool, folder: Path) -> None:
@@ -78,21 +77,20 @@ def through_reference(quick: bool, folder: Path) -> None:
     stages.write_bags(folder / "bags", [image.sha256 for image in images], spec)
     manifest = stages.write_manifest(folder, images)
     reference = Reference("cluster", 20 if quick else 200)
-    nearest = stages.pair(folder, manifest, spec, reference=reference, memory=2 * GIB)
+    nearest = stages.pair(folder, manifest, spec, reference=reference, memory_budget=2 * GIB)
+    run = stages.made_up_run(folder, spec, memory_budget=2 * GIB)
     weights = weigh.fn(
-        category="tile", key="k", manifest=str(manifest), spec=spec, embeddings=str(folder / "bags"), nearest=nearest,
-        folder=str(folder / "weights"), config=WeighConfig(), memory=2 * GIB,
+        run=run, key="k", manifest=str(manifest), embeddings=str(folder / "bags"), nearest=nearest,
+        folder=str(folder / "weights"),
     )  # fmt: skip
     tree = group.fn(
-        category="tile", key="k", manifest=str(manifest), weights=weights, among=None, folder=str(folder / "tree"),
-        config=GroupConfig(), n_clusters=None, n_clusters_rule="", memory=2 * GIB,
+        run=run, key="k", manifest=str(manifest), weights=weights, among=None, folder=str(folder / "tree"),
+        n_clusters=None, n_clusters_rule="",
     )  # fmt: skip
     labels = arrays.read(Path(tree.arrays.uri), "labels")
     report.fn(
-        category="tile", key="k" * 32, manifest=str(manifest), config=RunConfig(), spec=spec, reference=reference,
-        weights=weights, tree=tree,
-        evaluation=evaluate(protocol_named("sohn"), [None] * len(images), labels.tolist()),
-        runs_folder=str(folder / "runs"), keys={}, memory=2 * GIB,
+        run=run, key="k" * 32, manifest=str(manifest), reference=reference, weights=weights, tree=tree,
+        evaluation=evaluate(protocol_named("sohn"), [None] * len(images), labels.tolist()), keys={},
     )  # fmt: skip
     shutil.rmtree(folder / "nearest")
 

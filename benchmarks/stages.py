@@ -20,6 +20,7 @@ import tasks.stages.localize as localize_stage
 import tasks.stages.pair as pair_stage
 import tasks.stages.report as report_stage
 from anoclust_core.bags import normalize_patches
+from anoclust_core.config import EmbedConfig, PairConfig, RunConfig
 from anoclust_core.records import (
     DatasetManifest,
     EmbeddingSpec,
@@ -27,6 +28,7 @@ from anoclust_core.records import (
     NearestDistances,
     Reference,
 )
+from tasks.stages.category_run import CategoryRun
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments, segment_images
 from tasks.stores.layout import StoreLayout
@@ -78,6 +80,13 @@ def without_prefect() -> Iterator[None]:
 def made_up_spec(grid: tuple[int, int], dim: int) -> EmbeddingSpec:
     """Spec of simulated bags."""
     return EmbeddingSpec("b", "b", "w", (1,), 256, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, grid, dim)
+
+
+def made_up_run(
+    folder: Path, spec: EmbeddingSpec, config: RunConfig | None = None, *, memory_budget: int = PLENTY
+) -> CategoryRun:
+    """What stages of one category work with, in a store of its own."""
+    return CategoryRun(StoreLayout(folder), "tile", config or RunConfig(), spec, memory_budget)
 
 
 def made_up_images(n_images: int) -> list[ImageRecord]:
@@ -134,17 +143,15 @@ def pair(
     to: str = "nearest",
     reference: Reference | None = None,
     dask: str | None = None,
-    memory: int = PLENTY,
+    memory_budget: int = PLENTY,
 ) -> NearestDistances:
     """Run the pairwise stage over the bags below ``folder / "bags"``; call it `without_prefect`."""
+    config = RunConfig(embed=EmbedConfig(device="cpu"), pair=PairConfig(dask=dask))
     return pair_stage.pair.fn(
-        category="tile",
+        run=made_up_run(folder, spec, config, memory_budget=memory_budget),
         key="k",
         manifest=str(manifest),
-        spec=spec,
         embeddings=str(folder / "bags"),
         folder=str(folder / to),
         reference=reference or Reference("cluster"),
-        dask=dask,
-        memory=memory,
     )

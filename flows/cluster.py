@@ -12,6 +12,7 @@ from flows.plan import pair_key, plan_run
 from flows.stages import compare_images, describe_blindly, embed_images
 from tasks import telemetry
 from tasks.compute.dask_jobs import memory_budget
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.evaluate import evaluate
 from tasks.stages.group import group
 from tasks.stages.report import report
@@ -52,21 +53,16 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
     """
     with telemetry.flow_started():
         layout = StoreLayout(Path(store))
-        run_stage = StageRunner(category, layout.results)
-        memory = memory_budget(config.memory)
-        embedded = embed_images(run_stage, layout, manifest, config, spec, memory)
+        run_stage = StageRunner(CategoryRun(layout, category, config, spec, memory_budget(config.memory)))
+        embedded = embed_images(run_stage, manifest)
         # images that could not be decoded are known from here on; the keys stand for the others
         images, settled = embedded.images, embedded.manifest
         plan = plan_run(images, config, spec)
         nearest, among = (
             compare_images(
                 run_stage,
-                layout,
                 embedded,
                 reference,
-                config,
-                spec,
-                memory,
                 key=pair_key(plan.images, images, reference),
                 distances=plan.images.distances,
                 with_means=reference is plan.among and config.group.distance == "mean_mean",
@@ -78,11 +74,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
         if plan.localize:
             weights = describe_blindly(
                 run_stage,
-                layout,
                 embedded,
-                config,
-                spec,
-                memory,
                 localize_key=plan.localize,
                 describe_key=plan.weigh,
                 n_classes=plan.n_clusters,
@@ -95,12 +87,9 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
                 detail=f"{config.weigh.weights}, tau {config.weigh.tau}",
                 is_complete=arrays.is_complete(weights_folder),
                 manifest=settled,
-                spec=spec,
                 embeddings=embedded.embeddings,
                 nearest=nearest,
                 folder=str(weights_folder),
-                config=config.weigh,
-                memory=memory,
             )
 
         tree_folder = layout.tree(category, plan.group)
@@ -113,10 +102,8 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             weights=weights,
             among=among,
             folder=str(tree_folder),
-            config=config.group,
             n_clusters=plan.n_clusters,
             n_clusters_rule=plan.n_clusters_rule,
-            memory=memory,
         )
 
         evaluation = run_stage(
@@ -126,7 +113,6 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             is_complete=True,
             manifest=settled,
             tree=tree,
-            protocol=config.protocol,
         )
 
         run = run_stage(
@@ -135,14 +121,10 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             detail=f"{tree.n_clusters} clusters",
             is_complete=False,
             manifest=settled,
-            config=config,
-            spec=spec,
             reference=plan.reference,
             weights=weights,
             tree=tree,
             evaluation=evaluation,
             keys=plan.keys,
-            runs_folder=str(layout.runs(category)),
-            memory=memory,
         )
         return telemetry.finished("cluster", run)

@@ -98,17 +98,14 @@ def run_data(
         If the data or the settings are of no use for any category.
     """
     layout = StoreLayout(store.absolute())
-    hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
-    waiting = (lambda done, total: listener("", "settle", done, total)) if listener else None
     manifests = list_datasets(
         data,
         config,
         categories=categories,
         exclude=store,
-        memory=layout.digests,
-        progress=hashing,
+        known_hashes=layout.known_hashes,
         waits=lambda manifest: not is_enough(_used(manifest, config), max_bad_share=config.data.max_bad_share),
-        waiting=waiting,
+        listener=listener,
     )
     manifests = [_used(manifest, config) for manifest in manifests]
     spec = embedding_spec(layout, config)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from anoclust_core.config import RunConfig
-from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, EmbeddingSpec, NearestDistances, Reference
+from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, NearestDistances, Reference
 from flows.plan import embedding_keys
 from tasks.images.listing import check_enough
 from tasks.networks.openvino import network_file
@@ -17,7 +16,6 @@ from tasks.stages.pair import pair
 from tasks.stages.runner import StageRunner
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
-from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest, save_manifest
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
 
@@ -41,26 +39,29 @@ class EmbeddedImages:
     embeddings: str
 
 
-def embed_images(
-    run_stage: StageRunner, layout: StoreLayout, manifest: str, config: RunConfig, spec: EmbeddingSpec, memory: int
-) -> EmbeddedImages:
+def embed_images(run_stage: StageRunner, manifest: str) -> EmbeddedImages:
     """Embed the images of a manifest that no segment holds, and set aside those that cannot be used.
+
+    Parameters
+    ----------
+    run_stage
+        Runs the stages of the category.
+    manifest
+        Path of the saved manifest.
 
     Raises
     ------
     DatasetError
         If too few images are left, or too many are bad.
     """
-    embedded = embed_any(run_stage, layout, manifest, config, spec, memory)
-    check_enough(embedded.images, max_bad_share=config.data.max_bad_share)
+    embedded = embed_any(run_stage, load_manifest(Path(manifest)), manifest)
+    check_enough(embedded.images, max_bad_share=run_stage.run.config.data.max_bad_share)
     return embedded
 
 
-def embed_any(
-    run_stage: StageRunner, layout: StoreLayout, manifest: str, config: RunConfig, spec: EmbeddingSpec, memory: int
-) -> EmbeddedImages:
-    """Embed the images of a manifest that no segment holds, however few or bad they are."""
-    images = load_manifest(Path(manifest))
+def embed_any(run_stage: StageRunner, images: DatasetManifest, manifest: str) -> EmbeddedImages:
+    """Embed the images that no segment holds, however few or bad they are; ``manifest`` is where they are saved."""
+    layout, spec = run_stage.run.layout, run_stage.run.spec
     keys = embedding_keys(images, spec)
     segments = EmbeddingSegments(layout.embeddings(images.category, keys.embedding))
     n_new = len(segments.missing(images.images))
@@ -70,11 +71,8 @@ def embed_any(
         detail=f"{n_new} new images",
         is_complete=n_new == 0,
         manifest=manifest,
-        spec=spec,
         folder=str(segments.folder),
         network=str(network_file(layout, spec)),
-        config=config,
-        memory=memory,
     )
     images = images.without(segments.unreadable(images.images))
     images = images.deferring(segments.still_missing(embeddings.not_now))
@@ -83,12 +81,8 @@ def embed_any(
 
 def compare_images(
     run_stage: StageRunner,
-    layout: StoreLayout,
     embedded: EmbeddedImages,
     reference: Reference,
-    config: RunConfig,
-    spec: EmbeddingSpec,
-    memory: int,
     *,
     key: str,
     distances: str,
@@ -99,8 +93,8 @@ def compare_images(
 
     Parameters
     ----------
-    run_stage, layout, config, spec, memory
-        Of the flow.
+    run_stage
+        Runs the stages of the category.
     embedded
         From `embed_images`.
     reference
@@ -112,7 +106,7 @@ def compare_images(
     both_ways
         Keep the distances from normals to the clustered images too.
     """
-    slabs = NearestSlabs(layout.nearest(embedded.images.category, distances))
+    slabs = NearestSlabs(run_stage.run.layout.nearest(embedded.images.category, distances))
     n_pairs = slabs.count_missing(wanted_pairs(embedded.images, reference, with_means=with_means, both_ways=both_ways))
     return run_stage(
         pair,
@@ -120,13 +114,9 @@ def compare_images(
         detail=f"{n_pairs} new image pairs",
         is_complete=n_pairs == 0,
         manifest=embedded.manifest,
-        spec=spec,
         embeddings=embedded.embeddings,
         folder=str(slabs.folder),
         reference=reference,
-        dask=config.pair.dask,
-        device=config.embed.device,
-        memory=memory,
         with_means=with_means,
         both_ways=both_ways,
     )
@@ -134,11 +124,7 @@ def compare_images(
 
 def describe_blindly(
     run_stage: StageRunner,
-    layout: StoreLayout,
     embedded: EmbeddedImages,
-    config: RunConfig,
-    spec: EmbeddingSpec,
-    memory: int,
     *,
     localize_key: str,
     describe_key: str,
@@ -148,8 +134,8 @@ def describe_blindly(
 
     Parameters
     ----------
-    run_stage, layout, config, spec, memory
-        Of the flow.
+    run_stage
+        Runs the stages of the category.
     embedded
         From `embed_images`.
     localize_key, describe_key
@@ -157,55 +143,34 @@ def describe_blindly(
     n_classes
         For the threshold that needs it; None where it is not known.
     """
-    maps = localize_blindly(run_stage, layout, embedded, config, spec, memory, key=localize_key)
-    category = embedded.images.category
+    maps = localize_blindly(run_stage, embedded, key=localize_key)
+    layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
     weights_folder = layout.weights(category, describe_key)
     return run_stage(
         describe,
         key=describe_key,
         detail=f"tau {config.weigh.tau}, {'contrastive' if config.blind.contrastive else 'plain'}",
         is_complete=arrays.is_complete(weights_folder),
+        manifest=embedded.manifest,
+        embeddings=embedded.embeddings,
         maps=maps,
         folder=str(weights_folder),
         training=str(layout.training(category, describe_key)),
-        tau=config.weigh.tau,
         n_classes=n_classes,
-        **_blind_work(embedded, config, spec, memory),
     )
 
 
-def localize_blindly(
-    run_stage: StageRunner,
-    layout: StoreLayout,
-    embedded: EmbeddedImages,
-    config: RunConfig,
-    spec: EmbeddingSpec,
-    memory: int,
-    *,
-    key: str,
-) -> ArrayHandle:
+def localize_blindly(run_stage: StageRunner, embedded: EmbeddedImages, *, key: str) -> ArrayHandle:
     """Make the raw anomaly maps of recipe blind: the first half of `describe_blindly`, with its parameters."""
-    category = embedded.images.category
+    layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
     folder = layout.maps(category, key)
     return run_stage(
         localize,
         key=key,
         detail=f"{config.blind.variant}, {'VAE' if config.blind.vae else 'no VAE'}",
         is_complete=arrays.is_complete(folder),
+        manifest=embedded.manifest,
+        embeddings=embedded.embeddings,
         folder=str(folder),
         training=str(layout.training(category, key)),
-        **_blind_work(embedded, config, spec, memory),
     )
-
-
-def _blind_work(embedded: EmbeddedImages, config: RunConfig, spec: EmbeddingSpec, memory: int) -> dict[str, object]:
-    """What both stages of recipe blind work on."""
-    return {
-        "manifest": embedded.manifest,
-        "spec": spec,
-        "embeddings": embedded.embeddings,
-        "config": config.blind,
-        "seed": config.seed,
-        "device": config.embed.device,
-        "memory": memory,
-    }

@@ -33,7 +33,7 @@ from anoclust_core.benchmark.tables_ardelean import BlindSetting
 from anoclust_core.clustering.methods import CLUSTERINGS as ALL_CLUSTERINGS
 from anoclust_core.config import RunConfig
 from anoclust_core.evaluation.protocols import ARDELEAN, n_classes
-from anoclust_core.records import ArrayHandle, EmbeddingSpec
+from anoclust_core.records import ArrayHandle
 from flows.benchmark.request import BenchmarkRequest, BlindJob, measure_key
 from flows.benchmark.sohn import MeasuredRows, measure_pairwise
 from flows.decoding import kept_spec
@@ -41,6 +41,7 @@ from flows.plan import describe_key, embedding_keys, localize_key
 from flows.stages import EmbeddedImages, describe_blindly, embed_images, localize_blindly
 from tasks.benchmark.ardelean import measure_descriptors, measure_maps, measure_temperatures
 from tasks.compute.dask_jobs import memory_budget
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import StageRunner
 from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
@@ -53,13 +54,13 @@ _REFERENCE_METHODS: Final = ("average", "max-hausdorff", "weighted")
 class _Category:
     """One category whose feature maps are there, and how it goes through the stages of recipe blind."""
 
-    run_stage: StageRunner
-    layout: StoreLayout
+    run: CategoryRun
     embedded: EmbeddedImages
-    config: RunConfig
-    spec: EmbeddingSpec
     side: int
-    memory: int
+
+    @property
+    def config(self) -> RunConfig:
+        return self.run.config
 
     @property
     def labels(self) -> list[str | None]:
@@ -73,13 +74,11 @@ class _Category:
         return self.config.model_copy(update=update)
 
     def maps_key(self, config: RunConfig) -> str:
-        return localize_key(embedding_keys(self.embedded.images, self.spec), self.embedded.images, config)
+        return localize_key(embedding_keys(self.embedded.images, self.run.spec), self.embedded.images, config)
 
     def localized(self, config: RunConfig) -> ArrayHandle:
         """Raw anomaly maps of a run with these settings."""
-        return localize_blindly(
-            self.run_stage, self.layout, self.embedded, config, self.spec, self.memory, key=self.maps_key(config)
-        )
+        return localize_blindly(self._stages(config), self.embedded, key=self.maps_key(config))
 
     def described(
         self, config: RunConfig, *, method: str, setting: str = "", clusterings: tuple[str, ...] = WARD_AND_K_MEANS
@@ -88,18 +87,11 @@ class _Category:
         classes = n_classes(ARDELEAN, self.labels)
         maps_key = self.maps_key(config)
         key = describe_key(maps_key, config, n_classes=classes)
+        run_stage = self._stages(config)
         described = describe_blindly(
-            self.run_stage,
-            self.layout,
-            self.embedded,
-            config,
-            self.spec,
-            self.memory,
-            localize_key=maps_key,
-            describe_key=key,
-            n_classes=classes,
+            run_stage, self.embedded, localize_key=maps_key, describe_key=key, n_classes=classes
         )
-        rows = self.run_stage(
+        rows = run_stage(
             measure_descriptors,
             key=self._measure_key("descriptors", describe=key, clusterings=clusterings),
             detail=" ".join(filter(None, (method, setting))),
@@ -107,8 +99,6 @@ class _Category:
             manifest=self.embedded.manifest,
             described=described,
             clusterings=clusterings,
-            seed=config.seed,
-            memory=self.memory,
         )
         return [row if row.clustering == TRIVIAL else replace(row, method=method, setting=setting) for row in rows]
 
@@ -116,37 +106,34 @@ class _Category:
         """Scores of the anomaly maps of a run with these settings."""
         masks = [sha256_file(Path(image.mask)) if image.mask else None for image in self.embedded.images.clustered]
         parts = {"finished": self._finished_key(config), "method": method, "side": self.side}
-        return self.run_stage(
+        return self._stages(config)(
             measure_maps,
             key=self._measure_key("maps", masks=masks, **parts),
             detail=method,
             is_complete=True,
             manifest=self.embedded.manifest,
-            spec=self.spec,
             maps=self.localized(config),
-            config=config.blind,
             method=method,
             side=self.side,
-            memory=self.memory,
         )
 
     def without_head(self, config: RunConfig, taus: tuple[str, ...]) -> list[Measurement]:
         """Scores of plain descriptors at every temperature; nothing is trained, so one task makes them all."""
-        return self.run_stage(
+        return self._stages(config)(
             measure_temperatures,
             key=self._measure_key("temperatures", finished=self._finished_key(config), taus=taus),
             detail=f"{len(taus)} temperatures",
             is_complete=True,
             manifest=self.embedded.manifest,
-            spec=self.spec,
             embeddings=self.embedded.embeddings,
             maps=self.localized(config),
-            config=config.blind,
             taus=taus,
-            seed=config.seed,
-            scratch=str(self.layout.maps(self.embedded.images.category, self.maps_key(config)).parent),
-            memory=self.memory,
+            scratch=str(self.run.layout.maps(self.run.category, self.maps_key(config)).parent),
         )
+
+    def _stages(self, config: RunConfig) -> StageRunner:
+        """Runs the stages with other settings."""
+        return StageRunner(replace(self.run, config=config))
 
     def _finished_key(self, config: RunConfig) -> str:
         """Key of plain descriptors, and so of all that finished maps depend on."""
@@ -168,11 +155,10 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
     n_images = {}
     memory = memory_budget(job.config.memory)
     for category, manifest in job.manifests.items():
-        run_stage = StageRunner(category, layout.results)
-        spec = kept_spec(layout, category, job.spec)
-        embedded = embed_images(run_stage, layout, manifest, job.config, spec, memory)
+        run = CategoryRun(layout, category, job.config, kept_spec(layout, category, job.spec), memory)
+        embedded = embed_images(StageRunner(run), manifest)
         side = job.reference.spec.image_size if job.reference else job.spec.image_size
-        found = _Category(run_stage, layout, embedded, job.config, spec, side, memory)
+        found = _Category(run, embedded, side)
         results[category] = {name: _EXPERIMENTS[name](found) for name in job.experiments}
         n_images[category] = len(embedded.images.clustered)
     if job.reference:

@@ -14,7 +14,6 @@ from flows.benchmark.sohn import draw, measure_pairwise
 from tasks import telemetry
 from tasks.benchmark.page import publish_benchmark, sohn_part, write_benchmark
 from tasks.benchmark.page_ardelean import blind_part
-from tasks.compute.dask_jobs import memory_budget
 from tasks.services.prefect_server import complete_anyway
 from tasks.stores.layout import StoreLayout
 
@@ -64,7 +63,7 @@ def benchmark(
         main = measured[0]
         taus = {category: told for category, (_, _, told) in main.taus.items()}
         setting = Setting(protocol_named(request.protocol), main.job.spec, taus)
-        pictures = draw(request, main.prepared, main.taus, memory_budget(main.job.config.memory))
+        pictures = draw(request, main.prepared, main.taus)
         by_backbone = {found.job.spec.backbone: found.results for found in measured}
         tables, figures = request.of_sohn
         parts.append(sohn_part(main.results, by_backbone, setting, tables, figures, pictures))

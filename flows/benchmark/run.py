@@ -118,17 +118,14 @@ def _listed(
     listener: telemetry.Listener | None,
 ) -> list[DatasetManifest]:
     """Images of every category; categories of two data sets need two names."""
-    hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
-    waiting = (lambda done, total: listener("", "settle", done, total)) if listener else None
     found: dict[str, DatasetManifest] = {}
     for path in data:
         listed = list_datasets(
             path,
             config,
             exclude=store,
-            progress=hashing,
             waits=lambda manifest: not is_enough(manifest, max_bad_share=config.data.max_bad_share),
-            waiting=waiting,
+            listener=listener,
         )
         for manifest in listed:
             if manifest.category in found:

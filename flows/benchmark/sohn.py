@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from anoclust_core.benchmark.columns import select_taus
+from anoclust_core.benchmark.experiments import Conditions
 from anoclust_core.benchmark.published import SEMI, WEIGHTED
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.keys import content_key
-from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances, Reference
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
 from anoclust_core.weighting.reference import choose_reference
 from flows.benchmark.request import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
 from flows.decoding import kept_spec
 from flows.plan import embedding_keys
 from flows.stages import compare_images, embed_images
 from tasks.benchmark.page import draw_pictures
-from tasks.benchmark.sohn import load_category, measure
+from tasks.benchmark.sohn import StoredCategory, load_category, measure
 from tasks.benchmark.whole_images import holistic
 from tasks.compute.dask_jobs import memory_budget
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import StageRunner
 from tasks.stores import arrays
 from tasks.stores.files import sha256_file
@@ -38,12 +40,9 @@ Taus: TypeAlias = dict[str, tuple[str, str, str]]
 class Prepared:
     """One category whose embeddings and distances are there."""
 
+    run: CategoryRun
     images: DatasetManifest
-    manifest: str
-    spec: EmbeddingSpec
-    embeddings: str
-    nearest: NearestDistances
-    normals: NearestDistances | None
+    stored: StoredCategory
 
 
 @dataclass(frozen=True)
@@ -73,38 +72,35 @@ def measure_pairwise(
 ) -> Measured:
     """Embed and compare the images of all categories with one backbone, and run its experiments."""
     memory = memory_budget(job.config.memory)
-    prepared = {
-        category: _prepare(layout, category, manifest, job, job.spec, memory)
-        for category, manifest in manifests.items()
-    }
-    last = {}
-    if job.last:
+
+    def prepared_with(spec: EmbeddingSpec) -> dict[str, Prepared]:
+        found = {}
         for category, manifest in manifests.items():
-            last[category] = _prepare(layout, category, manifest, job, job.last, memory)
-    results, taus = _measure_all(layout, job, request, prepared, last, memory)
+            run = CategoryRun(layout, category, job.config, kept_spec(layout, category, spec), memory)
+            found[category] = _prepare(run, manifest)
+        return found
+
+    prepared = prepared_with(job.spec)
+    last = prepared_with(job.last) if job.last else {}
+    results, taus = _measure_all(job, request, prepared, last)
     return Measured(job, results, taus, prepared)
 
 
-def draw(request: BenchmarkRequest, prepared: Mapping[str, Prepared], taus: Taus, memory: int) -> dict[str, bytes]:
+def draw(request: BenchmarkRequest, prepared: Mapping[str, Prepared], taus: Taus) -> dict[str, bytes]:
     """Draw the figures that are made of pictures, by file name."""
     pictured = [number for number in request.of_sohn[1] if EXPERIMENT_OF_FIGURE[number] in PICTURED]
     drawn: dict[str, bytes] = {}
     for category, found in prepared.items() if pictured else ():
-        arrays_of = load_category(
-            category, found.manifest, found.spec, found.embeddings, found.nearest, found.normals, None, memory
-        )
+        arrays_of = load_category(found.run, found.stored)
         tau, tau_normals, _ = taus[category]
         drawn |= draw_pictures(arrays_of, found.images.clustered, pictured, tau=tau, tau_normals=tau_normals)
     return drawn
 
 
-def _prepare(
-    layout: StoreLayout, category: str, manifest: str, job: BackboneJob, spec: EmbeddingSpec, memory: int
-) -> Prepared:
+def _prepare(run: CategoryRun, manifest: str) -> Prepared:
     """Embed and compare the images of a category as a run does; blind, and against the normals where there are any."""
-    run_stage = StageRunner(category, layout.results)
-    config, spec = job.config, kept_spec(layout, category, spec)
-    embedded = embed_images(run_stage, layout, manifest, config, spec, memory)
+    run_stage, config, spec = StageRunner(run), run.config, run.spec
+    embedded = embed_images(run_stage, manifest)
     images = embedded.images
     # every subset and every Hausdorff distance follows from all pairs: a benchmark takes no random reference
     blind = choose_reference(
@@ -116,26 +112,18 @@ def _prepare(
         parts = {"plan": distances, "data": images.dataset_hash, "to": reference.role}
         found[reference.role] = compare_images(
             run_stage,
-            layout,
             embedded,
             reference,
-            config,
-            spec,
-            memory,
             key=content_key("benchmark pair", parts),
             distances=distances,
             with_means=reference.role == "cluster",
         )
-    return Prepared(images, embedded.manifest, spec, embedded.embeddings, found["cluster"], found.get("normal"))
+    stored = StoredCategory(embedded.manifest, embedded.embeddings, found["cluster"], found.get("normal"))
+    return Prepared(run, images, stored)
 
 
 def _measure_all(
-    layout: StoreLayout,
-    job: BackboneJob,
-    request: BenchmarkRequest,
-    prepared: dict[str, Prepared],
-    last: dict[str, Prepared],
-    memory: int,
+    job: BackboneJob, request: BenchmarkRequest, prepared: dict[str, Prepared], last: dict[str, Prepared]
 ) -> tuple[MeasuredRows, Taus]:
     """Run the experiments; gives their rows, and by category the temperatures and how they came about."""
     default = job.config.weigh.tau
@@ -144,7 +132,7 @@ def _measure_all(
     for experiment in sorted(job.experiments, key=lambda name: name != "temperatures"):
         for category, found in prepared.items():
             source = last[category] if experiment == "holistic" else found
-            rows = _measure(layout, category, experiment, source, job, request, taus[category], memory)
+            rows = _measure(experiment, source, request, taus[category])
             results[category][experiment] = rows
         if experiment == "temperatures":
             protocol = protocol_named(request.protocol)
@@ -162,40 +150,32 @@ def _measure_all(
 
 
 def _measure(
-    layout: StoreLayout,
-    category: str,
-    experiment: str,
-    found: Prepared,
-    job: BackboneJob,
-    request: BenchmarkRequest,
-    taus: tuple[str, str, str],
-    memory: int,
+    experiment: str, found: Prepared, request: BenchmarkRequest, taus: tuple[str, str, str]
 ) -> list[Measurement]:
-    run_stage = StageRunner(category, layout.results)
-    whole = None
+    run, stored, clustered = found.run, found.stored, found.images.clustered
+    run_stage = StageRunner(run)
     if experiment == "holistic":
-        key = content_key("holistic", {"pair": found.nearest.key, "spec": found.spec.weights})
-        folder = layout.holistic(category, key)
+        key = content_key("holistic", {"pair": stored.nearest.key, "spec": run.spec.weights})
+        folder = run.layout.holistic(run.category, key)
         whole = run_stage(
             holistic,
             key=key,
-            detail=f"{len(found.images.clustered)} images",
+            detail=f"{len(clustered)} images",
             is_complete=arrays.is_complete(folder),
-            manifest=found.manifest,
-            spec=found.spec,
+            manifest=stored.manifest,
             folder=str(folder),
-            config=job.config,
-        ).uri
+        )
+        stored = replace(stored, holistic=whole.uri)
     tau, tau_normals = ("", "") if experiment == "temperatures" else taus[:2]
     key = measure_key(
         experiment,
-        nearest=found.nearest.key,
-        normals=found.normals.key if found.normals else None,
-        labels=[image.label for image in found.images.clustered],
-        masks=[sha256_file(Path(image.mask)) if image.mask else None for image in found.images.clustered],
+        nearest=stored.nearest.key,
+        normals=stored.normals.key if stored.normals else None,
+        labels=[image.label for image in clustered],
+        masks=[sha256_file(Path(image.mask)) if image.mask else None for image in clustered],
         protocol=request.protocol,
         taus=[tau, tau_normals] if tau else None,
-        seed=job.config.seed,
+        seed=run.config.seed,
         n_subsets=request.n_subsets,
         methods=sorted(request.methods),
     )
@@ -205,17 +185,13 @@ def _measure(
         detail=experiment,
         is_complete=True,
         experiment=experiment,
-        manifest=found.manifest,
-        spec=found.spec,
-        embeddings=found.embeddings,
-        nearest=found.nearest,
-        normals=found.normals,
-        holistic=whole,
-        protocol=request.protocol,
-        tau=taus[0],
-        tau_normals=taus[1],
-        seed=job.config.seed,
-        n_subsets=request.n_subsets,
-        methods=request.methods,
-        memory=memory,
+        stored=stored,
+        conditions=Conditions(
+            protocol=protocol_named(request.protocol),
+            tau=taus[0],
+            tau_normals=taus[1],
+            seed=run.config.seed,
+            n_subsets=request.n_subsets,
+            methods=request.methods,
+        ),
     )

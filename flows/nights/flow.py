@@ -1,19 +1,20 @@
-"""One night under Prefect: the flow of a category, and the one over all of them that deployments call."""
+"""One night of one category under Prefect: its flow."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from prefect import Task, flow, get_run_logger, tags
+from prefect import Task, flow, tags
 from prefect.context import TagsContext
-from pydantic import SecretStr
+from prefect.utilities.annotations import quote
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
-from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference, by_reason
+from anoclust_core.records import DatasetManifest, Reference, by_reason
 from flows.cluster import cluster_category
+from flows.nights.request import NightRequest
 from flows.plan import embedding_keys, pair_key, plan_run, settings_key
 from flows.prefect_server.around import kept_if_complete
 from flows.run import finished_run
@@ -27,6 +28,7 @@ from tasks.night.notify import notify
 from tasks.night.place import Place
 from tasks.night.report import write_night_report
 from tasks.night.watch import watch
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import StageRunner
 from tasks.stores import runs
 from tasks.stores.catalog.catalog import Catalog
@@ -34,8 +36,8 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest, save_manifest
 from tasks.stores.nights.arrivals import everything
 from tasks.stores.nights.comparison import compared_with
-from tasks.stores.nights.reclustering import Due, due
-from tasks.stores.nights.snapshots import Frozen, frozen
+from tasks.stores.nights.reclustering import assignable, due
+from tasks.stores.nights.snapshots import Snapshot, read_snapshot
 from tasks.stores.runs import parts_of
 
 Result = TypeVar("Result")
@@ -44,49 +46,14 @@ MIN_BAD: Final = 5
 """Unusable files below which their share of a night says nothing."""
 
 
-def _log_waiting(category: str, stage: str, done: int, total: int) -> None:  # noqa: ARG001 - a listener's
-    """Say in the log of the run that a night waits for files."""
-    if stage == "settle" and done == 0:
-        get_run_logger().info("files were changed just now; waiting %d s until no more changes come", total)
-
-
-def call_night(
-    *,
-    category: str,
-    night: date,
-    n_new: int,
-    n_seen: int,
-    manifest: str,
-    store: str,
-    catalog: SecretStr | None,
-    config: RunConfig,
-    spec: EmbeddingSpec,
-    recluster: bool,
-) -> dict[str, Any]:
+def call_night(asked: NightRequest) -> dict[str, Any]:
     """Run the flow of one night of one category, tagged with its name."""
-    with tags("night", category):
-        return kept_if_complete(
-            "night",
-            f"{category}: the night {night}",
-            lambda: category_night(
-                category, night.isoformat(), n_new, n_seen, manifest, store, catalog, config, spec, recluster
-            ),
-        )
+    with tags("night", asked.category):
+        return kept_if_complete("night", f"{asked.category}: the night {asked.night}", lambda: category_night(asked))
 
 
-@flow(name="night", flow_run_name="{category} {night} ({n_new} new)")
-def category_night(
-    category: str,
-    night: str,
-    n_new: int,
-    n_seen: int,
-    manifest: str,
-    store: str,
-    catalog: SecretStr | None,
-    config: RunConfig,
-    spec: EmbeddingSpec,
-    recluster: bool,
-) -> dict[str, Any]:
+@flow(name="night", flow_run_name="{asked.category} {asked.night} ({asked.n_new} new)")
+def category_night(asked: NightRequest) -> dict[str, Any]:
     """One night of one category; the category is held by the caller.
 
     1. **embed** and **pair**: new images only, and these with the snapshot's reference only.
@@ -97,20 +64,8 @@ def category_night(
 
     Parameters
     ----------
-    category, night
-        Which one.
-    n_new, n_seen
-        Images that are new, and files that were looked at.
-    manifest
-        Path of the manifest of what is new, and of the known normals.
-    store
-        Folder of the store.
-    catalog
-        URL of the catalog; None is the file in the store.
-    config, spec
-        What is asked for, and the backbone that it resolves to.
-    recluster
-        Whether a person wants everything re-clustered.
+    asked
+        What is asked for.
 
     Returns
     -------
@@ -119,109 +74,75 @@ def category_night(
     """
     # the run has tags, its tasks have none: with any, each would wait for the server to look for limits of that name
     with telemetry.flow_started(), TagsContext(current_tags=set()):
-        layout = StoreLayout(Path(store))
-        where = catalog.get_secret_value() if catalog else layout.catalog
-        place = Place(layout, where, category, date.fromisoformat(night))
-        began = datetime.now(UTC)
-        run_stage = StageRunner(category, layout.results)
-        memory = memory_budget(config.memory)
-        settings = settings_key(config, spec)
-        given = load_manifest(Path(manifest))
+        layout, config = StoreLayout(Path(asked.store)), asked.config
+        run_stage = StageRunner(CategoryRun(layout, asked.category, config, asked.spec, memory_budget(config.memory)))
+        catalog = asked.catalog.get_secret_value() if asked.catalog else layout.catalog
+        place = Place(run_stage.run, catalog, asked.night, datetime.now(UTC))
+        given = load_manifest(Path(asked.manifest))
+        is_new = bool(given.clustered or given.quarantine)
 
-        why = _due(place, config, settings=settings, requested=recluster, n_new=n_new)
-        assigned = Assigned(0, 0, 0, 0, 0)
-        if given.clustered or given.quarantine:
-            snapshot = _snapshot(place) if why is None or why.can_assign else None
-            assigned = _take_up(run_stage, place, given, manifest, snapshot, config, spec, memory, began)
-        why = why or _due(place, config, settings=settings, requested=recluster)
+        assigned, why = Assigned(0, 0, 0, 0, 0), asked.due
+        if is_new:
+            assigned = _take_up(run_stage, place, given)
+            why = _due(place, requested=asked.recluster)
 
         changes: dict[str, list[str]] = {}
         if why:
-            run, reference = _cluster_from_scratch(place, given, config, spec)
+            run_folder, reference = _cluster_from_scratch(place, given)
             changes = _run_task(
                 adopt,
                 place,
-                why.reason,
-                place=place,
-                run=run,
-                settings=settings,
+                why,
+                run_folder=run_folder,
+                settings_key=_settings_key(place),
                 reference=reference,
-                reason=why.reason,
+                reason=why,
             )
 
-        measured: dict[str, float] = {"seen": n_seen}
-        if why or given.clustered or given.quarantine:  # else only what is told of the night is written again
+        measured: dict[str, float] = {"seen": asked.n_seen}
+        if why or is_new:  # else only what is told of the night is written again
             measured["reclustered"] = 1 if why else 0
         latest = _snapshot(place)
         measured["pair_products"] = telemetry.current().work["pair_products"]
-        watched = _run_task(
-            watch,
-            place,
-            "growth and drift",
-            place=place,
-            measured=measured,
-            key=latest.key if latest else "",
-            began=began,
-        )
+        watched = _run_task(watch, place, "growth and drift", measured=measured, key=latest.key if latest else "")
         _run_task(
             write_night_report,
             place,
             f"{assigned.n_new} new",
-            place=place,
-            given=manifest,
+            given=given,
             watched=watched,
             weights=assigned.weights,
-            spec=spec,
-            reclustered=why.reason if why else None,
+            reclustered=why,
             changes=changes,
         )
         done: dict[str, Any] = {
             "counters": _counters(place, assigned, changes, given),
-            "reclustered": why.reason if why else None,
+            "reclustered": why,
             "changes": changes,
             "told": [],
         }
         telemetry.finished("night", done)  # what cannot be told now is told by the next night
-        return {**done, "told": _run_task(notify, place, "events", layout=layout, catalog=where, category=category)}
+        return {**done, "told": _run_task(notify, place, "events")}
 
 
-def _take_up(
-    run_stage: StageRunner,
-    place: Place,
-    given: DatasetManifest,
-    manifest: str,
-    snapshot: Frozen | None,
-    config: RunConfig,
-    spec: EmbeddingSpec,
-    memory: int,
-    began: datetime,
-) -> Assigned:
-    """Embed what is new, give it to the clusters of the snapshot if there is one, and record it."""
-    layout = place.layout
+def _take_up(run_stage: StageRunner, place: Place, given: DatasetManifest) -> Assigned:
+    """Embed what is new, give it to the clusters of the snapshot if that can be, and record it."""
+    run = place.run
+    with Catalog.open(place.catalog, store=run.layout) as catalog:
+        snapshot = assignable(run.layout, catalog, run.category, run.config, settings_key=_settings_key(place))
     compared = compared_with(place.layout, place.catalog, given, snapshot, place.night)
-    embedded = embed_any(run_stage, layout, str(save_manifest(layout, compared)), config, spec, memory)
-    _check_share(given, embedded, config)
+    embedded = embed_any(run_stage, compared, str(save_manifest(place.layout, compared)))
+    _check_share(given, embedded, place.run.config)
     if snapshot is None or not embedded.images.clustered:
         return _run_task(
-            register_images,
-            place,
-            "unknown until all are clustered",
-            place=place,
-            new=manifest,
-            settled=embedded.manifest,
-            config=config,
-            began=began,
+            register_images, place, "unknown until all are clustered", given=given, settled=embedded.images
         )
-    keys = embedding_keys(embedded.images, spec)
+    keys = embedding_keys(embedded.images, place.run.spec)
     against = Reference("normal")
     nearest = compare_images(
         run_stage,
-        layout,
         embedded,
         against,
-        config,
-        spec,
-        memory,
         key=pair_key(keys, embedded.images, against),
         distances=keys.distances,
         both_ways=snapshot.reference is not None and snapshot.reference.role == "cluster",
@@ -230,14 +151,11 @@ def _take_up(
         assign_images,
         place,
         f"{len(given.clustered)} new",
-        place=place,
-        new=manifest,
-        settled=embedded.manifest,
+        given=given,
+        settled=embedded.images,
         embeddings=embedded.embeddings,
         nearest=nearest,
         snapshot=snapshot,
-        config=config,
-        began=began,
     )
 
 
@@ -262,18 +180,16 @@ def _check_share(given: DatasetManifest, embedded: EmbeddedImages, config: RunCo
         )
 
 
-def _cluster_from_scratch(
-    place: Place, given: DatasetManifest, config: RunConfig, spec: EmbeddingSpec
-) -> tuple[str, Reference | None]:
+def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Reference | None]:
     """Run over every image that the catalog has; gives the run's folder and its reference. A finished run is taken."""
-    layout = place.layout
+    layout, spec = place.layout, place.run.spec
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         latest = catalog.latest_snapshot(place.category)
         normals = {image.sha256: image for image in given.normals}
         if latest is not None:
-            normals = {**_normals_of(layout, frozen(latest)), **normals}
+            normals = {**_normals_of(layout, read_snapshot(latest)), **normals}
         images = everything(catalog, place.category, until=place.night, normals=list(normals.values()))
-    plain = config.for_runs
+    plain = place.run.config.for_runs
     if plain.method == "blind":
         images = images.blind()
     done = finished_run(images, layout, plain, spec)
@@ -286,7 +202,7 @@ def _cluster_from_scratch(
     return run, plan_run(settled, plain, spec).reference
 
 
-def _normals_of(layout: StoreLayout, snapshot: Frozen) -> dict[str, Any]:
+def _normals_of(layout: StoreLayout, snapshot: Snapshot) -> dict[str, Any]:
     """Normals of a snapshot by content; their files may be gone."""
     try:
         return {image.sha256: image for image in load_manifest(layout.root / snapshot.manifest).normals}
@@ -294,24 +210,28 @@ def _normals_of(layout: StoreLayout, snapshot: Frozen) -> dict[str, Any]:
         return {}
 
 
-def _due(place: Place, config: RunConfig, *, settings: str, requested: bool, n_new: int = 0) -> Due | None:
-    with Catalog.open(place.catalog, store=place.layout) as catalog:
+def _due(place: Place, *, requested: bool) -> str | None:
+    run = place.run
+    with Catalog.open(place.catalog, store=run.layout) as catalog:
         return due(
-            place.layout,
+            run.layout,
             catalog,
-            place.category,
+            run.category,
             place.night,
-            config,
-            settings=settings,
-            n_new=n_new,
+            run.config,
+            settings_key=_settings_key(place),
             requested=requested,
         )
 
 
-def _snapshot(place: Place) -> Frozen | None:
+def _settings_key(place: Place) -> str:
+    return settings_key(place.run.config, place.run.spec)
+
+
+def _snapshot(place: Place) -> Snapshot | None:
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         latest = catalog.latest_snapshot(place.category)
-    return frozen(latest) if latest else None
+    return read_snapshot(latest) if latest else None
 
 
 def _counters(
@@ -332,8 +252,9 @@ def _counters(
     }
 
 
-def _run_task(task: Task[..., Result], at: Place, detail: str, /, **work: Any) -> Result:
-    """Run a task under a name that a person can read."""
-    name = f"{task.name} {at.category} {at.night} ({detail})".replace("{", "{{").replace("}", "}}")
-    result: Result = task.with_options(task_run_name=name)(**work)
+def _run_task(task: Task[..., Result], place: Place, detail: str, /, **work: Any) -> Result:
+    """Run a task of the night under a name that a person can read; Prefect need not look into what it works on."""
+    name = f"{task.name} {place.category} {place.night} ({detail})".replace("{", "{{").replace("}", "}}")
+    named = task.with_options(task_run_name=name)
+    result: Result = named(place=place, **{what: quote(value) for what, value in work.items()})
     return result

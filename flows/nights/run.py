@@ -9,12 +9,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
+
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError
 from anoclust_core.matching.night_dates import night_of
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.decoding import settled_spec
 from flows.exclusive import category_held, disk_error, repairing
+from flows.nights.request import NightRequest
 from flows.plan import embedding_keys, settings_key
 from flows.prefect_server.around import importing, with_prefect
 from tasks import telemetry
@@ -30,7 +33,7 @@ from tasks.stores.manifests import save_manifest
 from tasks.stores.nights.arrivals import NightRules, Tonight, survey
 from tasks.stores.nights.folders import spoiled_files
 from tasks.stores.nights.reclustering import due
-from tasks.stores.nights.snapshots import frozen, keep_pinned
+from tasks.stores.nights.snapshots import keep_pinned, read_snapshot
 from tasks.stores.upkeep.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 
 _SEEN: Final = "seen"
@@ -105,6 +108,7 @@ class _Asked:
     config: RunConfig
     spec: EmbeddingSpec
     catalog: Path | str = field(repr=False)  # a URL may hold a password
+    rules: NightRules
     only_until: bool
     recluster: bool
     debug: bool
@@ -200,8 +204,6 @@ def run_many_nights(
     catalog = config.night.catalog or layout.catalog
     rules = NightRules.of(config.night)
     known = _known_categories(layout, catalog)
-    hashing = (lambda done, total: listener("", "list", done, total)) if listener else None
-    waiting = (lambda done, total: listener("", "settle", done, total)) if listener else None
     listed = {
         manifest.category: manifest.without_normals() if config.method == "blind" else manifest
         for manifest in list_datasets(
@@ -210,10 +212,9 @@ def run_many_nights(
             categories=categories,
             exclude=store,
             known=known,
-            memory=layout.digests,
-            progress=hashing,
+            known_hashes=layout.known_hashes,
             waits=lambda manifest: not manifest.clustered,
-            waiting=waiting,
+            listener=listener,
         )
     }
     wanted = categories or sorted({*listed, *known})
@@ -221,9 +222,9 @@ def run_many_nights(
     tonight = night_of(datetime.now(UTC), timezone=rules.timezone, day_starts=rules.day_starts)
     for category in wanted:
         for position, night in enumerate(nights):
-            asked = _Asked(layout, config, spec, catalog, night is not None, recluster, debug)
+            asked = _Asked(layout, config, spec, catalog, rules, night is not None, recluster, debug)
             files = listed.get(category, DatasetManifest(category, ()))
-            outcome = _guarded(files, night or tonight, asked, rules, listener)
+            outcome = _guarded(files, night or tonight, asked, listener)
             yield outcome if position else replace(outcome, notes=files.notes)
             if outcome.error is not None:
                 break
@@ -237,9 +238,7 @@ def _known_categories(layout: StoreLayout, catalog: Path | str) -> list[str]:
         return opened.categories()
 
 
-def _guarded(
-    listed: DatasetManifest, night: date, asked: _Asked, rules: NightRules, listener: telemetry.Listener | None
-) -> NightOutcome:
+def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: telemetry.Listener | None) -> NightOutcome:
     """Outcome of a night, be it that it failed."""
     category = listed.category
     with telemetry.recording(listener) as notes:
@@ -247,7 +246,7 @@ def _guarded(
         try:
             with category_held(asked.layout, category, wait_seconds=asked.config.wait_seconds):
                 started = notes.started
-                counters, done = repairing(asked.layout, lambda: _one_night(listed, night, asked, rules))
+                counters, done = repairing(asked.layout, lambda: _one_night(listed, night, asked))
             quarantine = _quarantine(asked.layout.night(category, night) / NIGHT_SUMMARY) if done else ()
         except AnoclustError as error:
             return NightOutcome(category, night, error=error)
@@ -273,13 +272,10 @@ def _quarantine(summary: Path) -> tuple[tuple[str, str], ...]:
     return tuple((entry["path"], entry["reason"]) for entry in read_json(summary)["quarantine"])
 
 
-def _one_night(
-    listed: DatasetManifest, night: date, asked: _Asked, rules: NightRules
-) -> tuple[dict[str, int], dict[str, Any] | None]:
+def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> tuple[dict[str, int], dict[str, Any] | None]:
     """Counters of a night, and what its flow gave, or None where there was nothing to do. The lock is held."""
     layout, config, category = asked.layout, asked.config, listed.category
     asked = replace(asked, spec=settled_spec(layout, listed, asked.spec, config))
-    settings = settings_key(config, asked.spec)
     segments = EmbeddingSegments(layout.embeddings(category, embedding_keys(listed, asked.spec).embedding))
     with Catalog.open(asked.catalog, store=layout) as catalog:
         catalog.check([category])
@@ -288,34 +284,36 @@ def _one_night(
             catalog,
             night=night,
             only_until=asked.only_until,
-            rules=rules,
+            rules=asked.rules,
             unreadable=segments.unreadable,
         )
         if found.moved:
             catalog.record_images(category, found.moved)
         latest = catalog.latest_snapshot(category)
         if latest is not None:
-            keep_pinned(layout, category, frozen(latest))
+            keep_pinned(layout, category, read_snapshot(latest))
         before = catalog.night(category, night)
-        reason = due(
-            layout,
-            catalog,
-            category,
-            night,
-            config,
-            settings=settings,
-            n_new=len(found.new.images),
-            requested=asked.recluster,
-        )
         is_open = before is not None and (
             before.state != "done"
             or (latest is not None and before.key == latest.key and _has_lost_report(layout, category, before))
         )
-        if found.is_empty and reason is None and not is_open and not catalog.notices(category, only_unsent=True):
+        reason = None
+        if found.is_empty:  # else the flow decides, once it has recorded what is new
+            reason = due(
+                layout,
+                catalog,
+                category,
+                night,
+                config,
+                settings_key=settings_key(config, asked.spec),
+                requested=asked.recluster,
+            )
+        is_told = not catalog.notices(category, only_unsent=True)
+        if found.is_empty and reason is None and not is_open and is_told:
             if before is None:
                 _conclude_empty(catalog, category, night)
             return _counted(found), None
-    done = _night_flow(found, asked, requested=asked.recluster)
+    done = _night_flow(found, asked, reason)
     return _counted(found) | done["counters"], done
 
 
@@ -350,7 +348,7 @@ def _counted(found: Tonight) -> dict[str, int]:
     }
 
 
-def _night_flow(found: Tonight, asked: _Asked, *, requested: bool) -> dict[str, Any]:
+def _night_flow(found: Tonight, asked: _Asked, reason: str | None) -> dict[str, Any]:
     """Call the flow of a night; torch and Prefect are imported here and not before."""
     category = found.new.category
     given = DatasetManifest(
@@ -361,21 +359,23 @@ def _night_flow(found: Tonight, asked: _Asked, *, requested: bool) -> dict[str, 
         deferred=found.new.deferred,
     )
     path = save_manifest(asked.layout, given)
+    without_catalog = asked.config.night.model_copy(update={"catalog": None})  # its URL is handed over as a secret
     with ExitStack() as stack:
         with importing():
             stack.enter_context(with_prefect(asked.debug))
-            from pydantic import SecretStr
-
             from flows.nights.flow import call_night
         return call_night(
-            category=category,
-            night=found.night,
-            n_new=len(found.new.images),
-            n_seen=found.n_seen,
-            manifest=str(path),
-            store=str(asked.layout.root),
-            catalog=SecretStr(str(asked.catalog)) if isinstance(asked.catalog, str) else None,
-            config=asked.config.model_copy(update={"night": asked.config.night.model_copy(update={"catalog": None})}),
-            spec=asked.spec,
-            recluster=requested,
+            NightRequest(
+                category=category,
+                night=found.night,
+                n_new=len(found.new.images),
+                n_seen=found.n_seen,
+                manifest=str(path),
+                store=str(asked.layout.root),
+                catalog=SecretStr(asked.catalog) if isinstance(asked.catalog, str) else None,
+                config=asked.config.model_copy(update={"night": without_catalog}),
+                spec=asked.spec,
+                recluster=asked.recluster,
+                due=reason,
+            )
         )

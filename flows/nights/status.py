@@ -13,7 +13,7 @@ from anoclust_core.errors import ConfigError
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.identity import is_begun, no_nights
 from tasks.stores.layout import StoreLayout
-from tasks.stores.nights.snapshots import frozen
+from tasks.stores.nights.snapshots import read_snapshot
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _status(layout: StoreLayout, catalog: Catalog, category: str) -> CategorySta
     n_usable = sum(image.quarantined is None for image in images)
     living = [one for one in catalog.clusters(category) if one.state in {"provisional", "confirmed"}]
     latest = catalog.latest_snapshot(category)
-    snapshot = frozen(latest) if latest else None
+    snapshot = read_snapshot(latest) if latest else None
     last = nights[-1] if nights else None
     reports = [layout.night(category, night.night) / "report.html" for night in reversed(nights)]
     return CategoryStatus(

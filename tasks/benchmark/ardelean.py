@@ -15,9 +15,10 @@ from anoclust_core.config import BlindConfig
 from anoclust_core.evaluation.protocols import ARDELEAN
 from anoclust_core.localization.maps import descriptor, finish_maps
 from anoclust_core.memory import blind_benchmark_plan, describe_plan
-from anoclust_core.records import ArrayHandle, BagWeights, EmbeddingSpec, unique_contents
+from anoclust_core.records import ArrayHandle, BagWeights, unique_contents
 from anoclust_core.weighting.weights import temperature
 from tasks.benchmark.sohn import ground_truth
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
 from tasks.stores.embeddings import feature_maps
@@ -30,19 +31,17 @@ _TOLD = ("threshold", "anomalous_share")
 @task(name="measure", **STAGE)
 def measure_descriptors(
     *,
-    category: str,  # noqa: ARG001 - part of the cache key
+    run: CategoryRun,
     key: str,  # noqa: ARG001 - names the cached result
     manifest: str,
     described: BagWeights,
     clusterings: tuple[str, ...],
-    seed: int,
-    memory: int,
 ) -> list[Measurement]:
     """Score the clusters of the descriptors of one run of recipe blind, one row per clustering, without names."""
     labels = [image.label for image in load_manifest(Path(manifest)).clustered]
     n_images, dim = described.arrays.shapes["descriptors"]
     n_patches = described.arrays.shapes["weights"][1]
-    blind_benchmark_plan(n_images=n_images, n_patches=n_patches, dim=dim, side=0).check(memory)
+    blind_benchmark_plan(n_images=n_images, n_patches=n_patches, dim=dim, side=0).check(run.memory_budget)
     folder = Path(described.arrays.uri)
     notes = arrays.describe(folder) or {}
     return score_descriptors(
@@ -51,7 +50,7 @@ def measure_descriptors(
         method="",
         setting="",
         clusterings=clusterings,
-        seed=seed,
+        seed=run.config.seed,
         extra={"tau": described.tau, **{name: float(notes[name]) for name in _TOLD if name in notes}},
     )
 
@@ -59,24 +58,21 @@ def measure_descriptors(
 @task(name="measure", **STAGE)
 def measure_maps(
     *,
-    category: str,  # noqa: ARG001 - part of the cache key
+    run: CategoryRun,
     key: str,  # noqa: ARG001 - names the cached result
     manifest: str,
-    spec: EmbeddingSpec,
     maps: ArrayHandle,
-    config: BlindConfig,
     method: str,
     side: int,
-    memory: int,
 ) -> list[Measurement]:
     """Score the finished anomaly maps against labels and, where there are any, masks of ``side`` pixels."""
     clustered = load_manifest(Path(manifest)).clustered
     has_masks = any(image.mask for image in clustered)
     blind_benchmark_plan(
-        n_images=len(clustered), n_patches=spec.n_patches, dim=spec.dim, side=side if has_masks else 0
-    ).check(memory)
+        n_images=len(clustered), n_patches=run.spec.n_patches, dim=run.spec.dim, side=side if has_masks else 0
+    ).check(run.memory_budget)
     counts = unique_contents(clustered)[1]
-    finished = np.repeat(_finished(maps, config), counts, axis=0)
+    finished = np.repeat(_finished(maps, run.config.blind), counts, axis=0)
     labels = [image.label for image in clustered]
     found = localization_scores(finished, labels, ground_truth(clustered, side), protocol=ARDELEAN)
     return [Measurement(method, "none", "maps", scores=found)]
@@ -85,27 +81,26 @@ def measure_maps(
 @task(name="measure", **STAGE)
 def measure_temperatures(
     *,
-    category: str,
+    run: CategoryRun,
     key: str,  # noqa: ARG001 - names the cached result
     manifest: str,
-    spec: EmbeddingSpec,
     embeddings: str,
     maps: ArrayHandle,
-    config: BlindConfig,
     taus: tuple[str, ...],
-    seed: int,
     scratch: str,
-    memory: int,
 ) -> list[Measurement]:
     """Score descriptors without a head at every temperature: all of them from one reading of maps and features."""
+    spec = run.spec
     clustered = load_manifest(Path(manifest)).clustered
     hashes, counts = unique_contents(clustered)
-    describe_plan(n_images=len(clustered), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(memory)
-    finished = _finished(maps, config)
+    describe_plan(n_images=len(clustered), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(
+        run.memory_budget
+    )
+    finished = _finished(maps, run.config.blind)
     scores = np.repeat(finished.reshape(len(hashes), -1), counts, axis=0)
     values = {tau: temperature(tau, scores) for tau in taus}
     pooled = {tau: np.empty((len(hashes), spec.dim), np.float32) for tau in taus}
-    progress = Progress("temperatures", category)
+    progress = Progress("temperatures", run.category)
     with feature_maps(Path(embeddings), hashes, spec, Path(scratch)) as features:
         for row, (image, of) in enumerate(zip(features, finished, strict=True)):
             for tau, value in values.items():
@@ -121,7 +116,7 @@ def measure_temperatures(
             method=NO_HEAD,
             setting=tau,
             clusterings=WARD_AND_K_MEANS,
-            seed=seed,
+            seed=run.config.seed,
             extra={"tau": value},
         )
         if row.clustering != TRIVIAL

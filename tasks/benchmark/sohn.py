@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from anoclust_core.benchmark.experiments import EXPERIMENTS, Conditions
 from anoclust_core.benchmark.geometry import CategoryArrays
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.clustering.distances import pair_statistics
-from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.memory import benchmark_plan
-from anoclust_core.records import EmbeddingSpec, ImageRecord, NearestDistances, unique_contents
+from anoclust_core.records import ImageRecord, NearestDistances, unique_contents
 from tasks.images.anomaly_maps import laid_like
 from tasks.images.decoding import read_mask
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
@@ -26,50 +27,52 @@ from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
 
 
+@dataclass(frozen=True)
+class StoredCategory:
+    """Where everything lies that the experiments read of a category.
+
+    Attributes
+    ----------
+    manifest
+        Path of the manifest of its images.
+    embeddings
+        Folder of their bags.
+    nearest, normals
+        Distances between them, and to the known normals where there are any.
+    holistic
+        Folder of the embeddings of whole images, for the experiment that takes them.
+    """
+
+    manifest: str
+    embeddings: str
+    nearest: NearestDistances
+    normals: NearestDistances | None
+    holistic: str | None = None
+
+
 @task(name="measure", **STAGE)
 def measure(
     *,
-    category: str,
+    run: CategoryRun,
     key: str,  # noqa: ARG001 - names the cached result
     experiment: str,
-    manifest: str,
-    spec: EmbeddingSpec,
-    embeddings: str,
-    nearest: NearestDistances,
-    normals: NearestDistances | None,
-    holistic: str | None,
-    protocol: str,
-    tau: str,
-    tau_normals: str,
-    seed: int,
-    n_subsets: int,
-    methods: tuple[str, ...],
-    memory: int,
+    stored: StoredCategory,
+    conditions: Conditions,
 ) -> list[Measurement]:
     """Run one experiment; only its rows go through Prefect."""
-    found = load_category(category, manifest, spec, embeddings, nearest, normals, holistic, memory)
-    conditions = Conditions(protocol_named(protocol), tau, tau_normals, seed, n_subsets, methods)
-    return EXPERIMENTS[experiment](found, conditions)
+    return EXPERIMENTS[experiment](load_category(run, stored), conditions)
 
 
-def load_category(
-    category: str,
-    manifest: str,
-    spec: EmbeddingSpec,
-    embeddings: str,
-    nearest: NearestDistances,
-    normals: NearestDistances | None,
-    holistic: str | None,
-    memory: int,
-) -> CategoryArrays:
+def load_category(run: CategoryRun, stored: StoredCategory) -> CategoryArrays:
     """Read everything that is stored of a category's images, one row per image."""
-    images = load_manifest(Path(manifest))
+    spec, nearest, normals = run.spec, stored.nearest, stored.normals
+    images = load_manifest(Path(stored.manifest))
     clustered = images.clustered
     contents, counts = unique_contents(clustered)
     n_normals = normals.shape[1] if normals else 0
     benchmark_plan(
         n_images=len(clustered), n_normals=n_normals, n_patches=spec.n_patches, dim=spec.dim, image_size=spec.image_size
-    ).check(memory)
+    ).check(run.memory_budget)
     slabs = NearestSlabs(Path(nearest.uri))
     rows = np.repeat(np.arange(len(contents)), counts)
     among = np.concatenate([values for _, values in slabs.read(contents, contents)])[np.ix_(rows, rows)]
@@ -80,15 +83,15 @@ def load_category(
         parts = [values for _, values in NearestSlabs(Path(normals.uri)).read(contents, references)]
         to_normals = np.concatenate(parts)[rows]
     return CategoryArrays(
-        name=category,
+        name=run.category,
         labels=[image.label for image in clustered],
-        bags=EmbeddingSegments(Path(embeddings)).read(contents)[rows],
+        bags=EmbeddingSegments(Path(stored.embeddings)).read(contents)[rows],
         grid=spec.grid,
         nearest=among,
         to_normals=to_normals,
         statistics=pair_statistics([(0, among)], n_images=len(clustered), mean_distances=means.astype(np.float64)),
         masks=ground_truth(clustered, spec.image_size),
-        holistic=arrays.read(Path(holistic), "embeddings")[rows] if holistic else None,
+        holistic=arrays.read(Path(stored.holistic), "embeddings")[rows] if stored.holistic else None,
     )
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from prefect import task
 
-from anoclust_core.config import RunConfig
 from anoclust_core.embedding.backbones import build_extractor
 from anoclust_core.embedding.extraction import choose_device, embed_holistically, prepare_image
-from anoclust_core.records import ArrayHandle, EmbeddingSpec
+from anoclust_core.records import ArrayHandle
 from tasks.images.decoding import read_image
 from tasks.networks.checkpoints import load_state_dict
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
 from tasks.stores.manifests import load_manifest
@@ -23,15 +23,14 @@ BATCH_IMAGES = 8
 
 
 @task(name="holistic", **STAGE)
-def holistic(
-    *, category: str, key: str, manifest: str, spec: EmbeddingSpec, folder: str, config: RunConfig
-) -> ArrayHandle:
+def holistic(*, run: CategoryRun, key: str, manifest: str, folder: str) -> ArrayHandle:
     """Embed every clustered content as a whole; rows in ascending order of the content hashes."""
+    embed, spec = run.config.embed, run.spec
     images = {image.sha256: image for image in load_manifest(Path(manifest)).clustered}
-    device = choose_device(config.embed.device)
-    state_dict = load_state_dict(config.embed.backbone, spec.timm_model, config.embed.checkpoint)
+    device = choose_device(embed.device)
+    state_dict = load_state_dict(embed.backbone, spec.timm_model, embed.checkpoint)
     extractor = build_extractor(spec, state_dict).to(device).to(memory_format=torch.channels_last)
-    progress = Progress("holistic", category)
+    progress = Progress("holistic", run.category)
     found = []
     contents = [images[sha256] for sha256 in sorted(images)]
     for start in range(0, len(contents), BATCH_IMAGES):

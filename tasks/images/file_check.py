@@ -12,7 +12,7 @@ from typing import Final
 from tasks.images.decoding import MAX_BYTES
 from tasks.images.folders import is_link, one_line, printable
 from tasks.images.headers import look_at
-from tasks.images.known_hashes import RememberedDigests
+from tasks.images.known_hashes import KnownHashes
 from tasks.stores.files import sha256_file
 
 MAY_BE_WRITTEN: Final = "may still be being written"
@@ -40,7 +40,7 @@ class Examined:
     """Seconds until a file that is too young is old enough, if nobody changes it; else 0."""
 
 
-def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | None = None) -> Examined:
+def examine(file: Path, *, settle_seconds: float, known_hashes: KnownHashes | None = None) -> Examined:
     """Hash a file, or say why not; anything but a regular file is never opened, which may block for good.
 
     Parameters
@@ -50,7 +50,7 @@ def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | N
     settle_seconds
         Age below which a file may still be being written. A file from the future counts as old: its clock is another
         one.
-    digests
+    known_hashes
         What is known of files that have not changed; a file that is read is added. None knows nothing.
     """
     if printable(str(file)) != str(file):
@@ -68,7 +68,7 @@ def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | N
             age = f"changed less than {settle_seconds:g} s ago"
             settles_in = before.st_mtime + settle_seconds - now()
             return Examined(later=f"{age} and {MAY_BE_WRITTEN}; the next run takes it up", settles_in=settles_in)
-        known = digests.find(file, before) if digests else None
+        known = known_hashes.find(file, before) if known_hashes else None
         if known:
             return Examined(sha256=known[0], mtime_ns=before.st_mtime_ns, special=known[1])
         sha256 = sha256_file(file)
@@ -78,8 +78,8 @@ def examine(file: Path, *, settle_seconds: float, digests: RememberedDigests | N
         return Examined(bad=_why_not_read(file, error))
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return Examined(later="changed while it was read; the next run takes it up")
-    if digests:
-        digests.keep(file, before, sha256, special)
+    if known_hashes:
+        known_hashes.keep(file, before, sha256, special)
     return Examined(sha256=sha256, mtime_ns=before.st_mtime_ns, special=special)
 
 

@@ -23,10 +23,10 @@ SETTLED_SECONDS: Final = 10.0
 _FILES: Final = "files"
 
 
-class RememberedDigests:
+class KnownHashes:
     """Content hashes by file, kept in one JSON file; used by several threads.
 
-    It is a memory and no more: where the file is missing, damaged or cannot be written, files are read once more.
+    They save reading and no more: where the file is missing, damaged or cannot be written, files are read once more.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class RememberedDigests:
         self._before: dict[str, Any] | None = {}
         if path:
             try:
-                self._before = read_memory(path)
+                self._before = read_known_hashes(path)
             except DamagedError:
                 self._before = None  # written again, whatever is found
             except OSError:
@@ -74,7 +74,7 @@ def _stamp(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
 
 
-def read_memory(path: Path) -> dict[str, Any]:
+def read_known_hashes(path: Path) -> dict[str, Any]:
     """What is remembered of each file, as it is kept.
 
     Raises

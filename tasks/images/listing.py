@@ -19,10 +19,11 @@ from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.records import GOOD, DatasetManifest, ImageRecord, Role, SetAside, by_reason
 from tasks.images.file_check import MAY_BE_WRITTEN, Examined, examine
 from tasks.images.folders import Walk, is_folder, is_there, one_line, printable
-from tasks.images.known_hashes import RememberedDigests
+from tasks.images.known_hashes import KnownHashes
 from tasks.images.layouts import TEST, TRAIN, Candidate, read_flat, read_folder
 from tasks.images.manifest_rows import read_manifest
 from tasks.stores.addresses import on_this_machine
+from tasks.telemetry import Listener
 
 _HASHING_THREADS: Final = 4
 _AT_ONCE: Final = 16
@@ -48,10 +49,9 @@ def list_datasets(
     categories: Sequence[str] = (),
     exclude: Path | None = None,
     known: Collection[str] = (),
-    memory: Callable[[str], Path] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    known_hashes: Callable[[str], Path] | None = None,
     waits: Callable[[DatasetManifest], bool] | None = None,
-    waiting: Callable[[int, int], None] | None = None,
+    listener: Listener | None = None,
 ) -> list[DatasetManifest]:
     """List the images of every category and say what the run does with each.
 
@@ -67,16 +67,15 @@ def list_datasets(
         Folder that holds no data even where it lies inside ``data``: the store.
     known
         Categories that may have no image now; where there are some, no image at all is no error either.
-    memory
+    known_hashes
         Gives the file that the hashes of a category's files are remembered in, if they are to be; files that have not
         changed are not read again then, unless the configuration says otherwise.
-    progress
-        Called with (files hashed, files in all).
     waits
         Asked about a category with files that are too young: whether to wait for them. All that are waited for are
         looked at once more, after ``settle_seconds`` and one second at most. By default nobody waits.
-    waiting
-        Called with (seconds waited, seconds in all).
+    listener
+        Hears of the files that are hashed, as stage ``list``, and of the seconds that are waited, as stage ``settle``;
+        of all categories together, so that the category is empty.
 
     Returns
     -------
@@ -107,17 +106,17 @@ def list_datasets(
         raise ConfigError(f"no category {', '.join(unknown)} in {data}; found {', '.join(sorted(by_category))}{hint}")
     wanted = sorted(by_category.keys() & set(categories or by_category))
     chosen = {name: _choose(by_category[name], config, root) for name in wanted}
-    remembered = memory if config.data.trust_times else None
+    remembered = known_hashes if config.data.trust_times else None
     listed = {}
     n_files, hashed = sum(len(kept) for kept, _ in chosen.values()), 0
 
     def look_at(name: str, done: int) -> _Listed:
         kept, notes = chosen[name]
-        digests = RememberedDigests(remembered(name) if remembered else None)
-        look = partial(_look, settle_seconds=config.data.settle_seconds, digests=digests)
-        report = (lambda n: progress(done + n, n_files)) if progress else (lambda _: None)
+        known = KnownHashes(remembered(name) if remembered else None)
+        look = partial(_look, settle_seconds=config.data.settle_seconds, known_hashes=known)
+        report = (lambda n: listener("", "list", done + n, n_files)) if listener else (lambda _: None)
         found = _hash(name, kept, [*told, *notes, *_ignored_notes(ignored)], look, report)
-        digests.save()
+        known.save()
         return found
 
     for name, (kept, _) in chosen.items():
@@ -125,18 +124,18 @@ def list_datasets(
         hashed += len(kept)
     late = [name for name, one in listed.items() if waits and one.settles_in > 0 and waits(one.manifest)]
     if late:
-        _wait(max(listed[name].settles_in for name in late), config.data.settle_seconds, waiting)
+        _wait(max(listed[name].settles_in for name in late), config.data.settle_seconds, listener)
         listed |= {name: look_at(name, n_files - len(chosen[name][0])) for name in late}
     return [one.manifest for one in listed.values()]
 
 
-def _wait(seconds: float, settle_seconds: float, waiting: Callable[[int, int], None] | None) -> None:
+def _wait(seconds: float, settle_seconds: float, listener: Listener | None) -> None:
     """Wait until files have settled, and a moment more: clocks of file systems go in steps."""
     total = min(seconds + _CLOCK_STEP, settle_seconds + 1)
     end = time.monotonic() + total
     while (left := end - time.monotonic()) > 0:
-        if waiting:
-            waiting(round(total - left), max(1, round(total)))
+        if listener:
+            listener("", "settle", round(total - left), max(1, round(total)))
         time.sleep(min(left, 1))
 
 
@@ -320,10 +319,10 @@ def _many_alike(quarantine: Sequence[SetAside]) -> list[str]:
     return [f"{group.sentence(one_line)}." for group in groups if len(group.entries) > 1]
 
 
-def _look(candidate: Candidate, *, settle_seconds: float, digests: RememberedDigests) -> Examined:
+def _look(candidate: Candidate, *, settle_seconds: float, known_hashes: KnownHashes) -> Examined:
     if candidate.refused:
         return Examined(bad=candidate.refused)
-    return examine(candidate.file, settle_seconds=settle_seconds, digests=digests)
+    return examine(candidate.file, settle_seconds=settle_seconds, known_hashes=known_hashes)
 
 
 def _record(candidate: Candidate, role: Role, found: Examined) -> ImageRecord:

@@ -19,21 +19,23 @@ from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, NoticeFact, SnapshotFact, Standing
 from tasks.stores.manifests import load_manifest
-from tasks.stores.nights.snapshots import Frozen, pin
+from tasks.stores.nights.snapshots import Snapshot, pin
 from tasks.stores.runs import parts_of
 
 
 @task(name="adopt", **UNTRACKED)
-def adopt(*, place: Place, run: str, settings: str, reference: Reference | None, reason: str) -> dict[str, list[str]]:
+def adopt(
+    *, place: Place, run_folder: str, settings_key: str, reference: Reference | None, reason: str
+) -> dict[str, list[str]]:
     """Match a finished run's clusters to the lasting ones, and record it as the snapshot.
 
     Parameters
     ----------
     place
         Where.
-    run
+    run_folder
         Folder of the run.
-    settings
+    settings_key
         Key of what was asked for.
     reference
         Images that its rarity is measured against.
@@ -45,7 +47,7 @@ def adopt(*, place: Place, run: str, settings: str, reference: Reference | None,
     changes
         Clusters by what became of them: ``kept``, ``born``, ``retired``, ``split``, ``merged``.
     """
-    summary = runs.read_summary(Path(run))
+    summary = runs.read_summary(Path(run_folder))
     parts = parts_of(place.layout, summary)
     images = load_manifest(parts.manifest)
     contents = [image.sha256 for image in images.clustered]
@@ -55,11 +57,11 @@ def adopt(*, place: Place, run: str, settings: str, reference: Reference | None,
     height = merge_height(linkage.astype(np.float64), n_clusters=n_clusters)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
-        snapshot = Frozen(
+        snapshot = Snapshot(
             key=parts.keys["group"],
             night=place.night,
-            settings=settings,
-            run=Path(run).name,
+            settings_key=settings_key,
+            run=Path(run_folder).name,
             keys=parts.keys,
             manifest=parts.manifest.relative_to(place.layout.root).as_posix(),
             reference=reference,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
-from anoclust_core.config import RunConfig
 from anoclust_core.keys import content_key
 from anoclust_core.matching.assigning import Assignments, assign
 from anoclust_core.matching.births import NOT_BORN, births
@@ -27,10 +26,9 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
-from tasks.stores.nights.snapshots import Frozen, frozen_reference, members
+from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
 
 _EVIDENCE: Final = 24
 """Images of a new cluster that its evidence names."""
@@ -64,13 +62,11 @@ class Assigned:
 def assign_images(
     *,
     place: Place,
-    new: str,
-    settled: str,
+    given: DatasetManifest,
+    settled: DatasetManifest,
     embeddings: str,
     nearest: NearestDistances,
-    snapshot: Frozen,
-    config: RunConfig,
-    began: datetime,
+    snapshot: Snapshot,
 ) -> Assigned:
     """Give new images to the clusters of the snapshot and those born since; what is far from all is unknown.
 
@@ -80,24 +76,21 @@ def assign_images(
     ----------
     place
         Where.
-    new, settled
-        Manifest of what is new, and of everything that was compared, what could not be decoded set aside.
+    given, settled
+        What is new, and everything that was compared, what could not be decoded set aside.
     embeddings, nearest
         Of the images and from them to the snapshot's reference.
-    snapshot, config
-        What is frozen, and what is asked for.
-    began
-        When the night's work began.
+    snapshot
+        What the last re-clustering left.
     """
-    given, compared = load_manifest(Path(new)), load_manifest(Path(settled))
     was = members(place.layout, snapshot)
     if snapshot.reference is None:
         raise AssertionError("a snapshot without a reference is re-clustered every night")
-    contents = [image.sha256 for image in compared.clustered]
-    against = frozen_reference(was, snapshot.reference)
+    contents = [image.sha256 for image in settled.clustered]
+    against = snapshot_reference(was, snapshot.reference)
     slabs = NearestSlabs(Path(nearest.uri))
     rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
-    weights = weights_of(config.weigh, rarity, tau=snapshot.tau)
+    weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau)
     descriptors = pooled(EmbeddingSegments(Path(embeddings)), contents, weights)
     rows = {content: at for at, content in enumerate(contents)}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
@@ -143,32 +136,25 @@ def assign_images(
                 cluster_notice(place.category, name, len(group), place.night, place.report)
                 for name, group in zip(names, born, strict=True)
             ]
-            return _record(
-                place, catalog, found, given, compared, config, snapshot.key, began, placed, evidence, told, assigned
-            )
+            work = _Worked(given, settled, assigned, snapshot.key, placed, evidence, told)
+            return _record(place, catalog, found, work)
 
         return catalog.recording(place.category, assigned_to)
 
 
 @task(name="register", **UNTRACKED)
-def register_images(*, place: Place, new: str, settled: str, config: RunConfig, began: datetime) -> Assigned:
-    """Record new images as unknown: everything is re-clustered tonight, with them."""
-    given, settled_images = load_manifest(Path(new)), load_manifest(Path(settled))
-    usable = {image.sha256 for image in settled_images.clustered}
+def register_images(*, place: Place, given: DatasetManifest, settled: DatasetManifest) -> Assigned:
+    """Record new images as unknown: they get their clusters once everything is re-clustered."""
+    usable = {image.sha256 for image in settled.clustered}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in usable]
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         placed = {content: AssignmentFact(content, None, 0.0, 0.0) for content in fresh}
-        assigned = Assigned(len(fresh), 0, len(fresh), 0, 0)
-        return catalog.recording(
-            place.category,
-            lambda found: _record(
-                place, catalog, found, given, settled_images, config, "", began, placed, {}, [], assigned
-            ),
-        )
+        work = _Worked(given, settled, Assigned(len(fresh), 0, len(fresh), 0, 0), "", placed)
+        return catalog.recording(place.category, lambda found: _record(place, catalog, found, work))
 
 
 def _prototypes(
-    layout: StoreLayout, was: DatasetManifest, snapshot: Frozen, where: Mapping[str, str | None], gone: Set[str]
+    layout: StoreLayout, was: DatasetManifest, snapshot: Snapshot, where: Mapping[str, str | None], gone: Set[str]
 ) -> Prototypes:
     """Clusters of the snapshot's images, as they and people have placed them since."""
     kept = arrays.read(layout.weights(was.category, snapshot.keys["weigh"]), "descriptors")
@@ -195,7 +181,7 @@ def _born(unknown: Sequence[str], pooled: NDArray[np.float32], prototypes: Proto
 
 def _keep_arrays(
     place: Place,
-    snapshot: Frozen,
+    snapshot: Snapshot,
     contents: Sequence[str],
     rarity: NDArray[np.float64],
     weights: NDArray[np.float64],
@@ -213,22 +199,26 @@ def _keep_arrays(
     return str(folder)
 
 
-def _record(
-    place: Place,
-    catalog: Catalog,
-    found: Standing,
-    given: DatasetManifest,
-    settled: DatasetManifest,
-    config: RunConfig,
-    key: str,
-    began: datetime,
-    placed: Mapping[str, AssignmentFact],
-    born: Mapping[str, Mapping[str, object]],
-    told: Iterable[NoticeFact],
-    assigned: Assigned,
-) -> Assigned:
+@dataclass(frozen=True)
+class _Worked:
+    """What was worked out about new images: where they belong, the clusters born of them, what is told.
+
+    ``given`` and ``settled`` are those of `assign_images`, ``key`` is the snapshot's, or empty without one.
+    """
+
+    given: DatasetManifest
+    settled: DatasetManifest
+    assigned: Assigned
+    key: str
+    placed: Mapping[str, AssignmentFact]
+    born: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    told: Sequence[NoticeFact] = ()
+
+
+def _record(place: Place, catalog: Catalog, found: Standing, work: _Worked) -> Assigned:
     """Record the night in one transaction, with what an earlier part of the same night recorded."""
-    rules = NightRules.of(config.night)
+    given, settled, born = work.given, work.settled, work.born
+    rules = NightRules.of(place.run.config.night)
     usable = {image.sha256 for image in settled.images}
     reasons = {entry.path: entry.reason for entry in settled.quarantine}
     facts: list[ImageFact] = []
@@ -242,7 +232,7 @@ def _record(
     known = catalog.known_images(place.category, [fact.content for fact in bad])
     newly_bad = [fact for fact in bad if fact.content not in known]
     before, born_before = catalog.night_record(place.category, place.night)
-    assigned = replace(assigned, n_quarantined=len(newly_bad))
+    assigned = replace(work.assigned, n_quarantined=len(newly_bad))
     earlier = catalog.night(place.category, place.night)
     counters: dict[str, float] = {
         "new": assigned.n_new,
@@ -255,14 +245,14 @@ def _record(
         counters = {name: count + earlier.counters.get(name, 0) for name, count in counters.items()}
     if assigned.rarity is not None:
         counters["rarity"] = assigned.rarity
-    everything = {fact.content: fact for fact in before} | dict(placed)
+    everything = {fact.content: fact for fact in before} | dict(work.placed)
     catalog.record_night(
-        NightFact(place.category, place.night, "begun", key, began, datetime.now(UTC), counters),
+        NightFact(place.category, place.night, "begun", work.key, place.began, datetime.now(UTC), counters),
         new=facts,
         assignments=[everything[content] for content in sorted(everything)],
         born={name: (born_before | dict(born))[name] for name in sorted({*born_before, *born}, key=id_order)},
         tell=[
-            *told,
+            *work.told,
             *([quarantine_notice(place.category, newly_bad, place.night, place.report)] if newly_bad else []),
         ],
         found=found,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -12,10 +11,10 @@ from prefect import task
 from prefect.events import emit_event
 
 from anoclust_core.keys import content_key
+from tasks.night.place import Place
 from tasks.services.prefect_server import wait_for_events
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, ImageFact, NoticeFact
-from tasks.stores.layout import StoreLayout
 
 NEW: Final[EventName] = "anoclust.cluster.new"
 GROWING: Final[EventName] = "anoclust.cluster.growing"
@@ -59,12 +58,13 @@ def quarantine_notice(category: str, bad: Sequence[ImageFact], night: date, repo
 
 
 @task(name="notify")
-def notify(*, layout: StoreLayout, catalog: Path | str, category: str) -> list[str]:
+def notify(*, place: Place) -> list[str]:
     """Emit an event for every fact that was recorded and not told yet; gives their names.
 
     A fact has one event id for good: told again after a kill between sending and noting it, it is the same event.
     """
-    with Catalog.open(catalog, store=layout) as opened:
+    category = place.category
+    with Catalog.open(place.catalog, store=place.layout) as opened:
         waiting = opened.notices(category, only_unsent=True)
         for notice in waiting:
             emit_event(

@@ -1,12 +1,13 @@
-"""Where the stages of a night work: store, catalog, category, night."""
+"""Where the stages of a night work: the category, its store and catalog, the night."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
 from tasks.stores.layout import StoreLayout
 
@@ -20,18 +21,30 @@ class Place:
 
     Attributes
     ----------
-    layout
-        The store.
+    run
+        The category: its store, settings and backbone.
     catalog
         File or URL of the catalog.
-    category, night
-        What it works on.
+    night
+        The night.
+    began
+        When the work on it began.
     """
 
-    layout: StoreLayout
+    run: CategoryRun
     catalog: Path | str = field(repr=False)  # a URL may hold a password
-    category: str
     night: date
+    began: datetime
+
+    @property
+    def layout(self) -> StoreLayout:
+        """The store."""
+        return self.run.layout
+
+    @property
+    def category(self) -> str:
+        """Name of the product."""
+        return self.run.category
 
     @property
     def report(self) -> str:

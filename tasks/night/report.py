@@ -36,7 +36,6 @@ from tasks.stages.runner import artifact_key
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ClusterFact, ImageFact, NightCount
-from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.folders import write_night
 from tasks.stores.upkeep.inventory import NIGHT_REPORT
 
@@ -54,10 +53,9 @@ _IN_ARTIFACT: Final = 6
 def write_night_report(
     *,
     place: Place,
-    given: str,
+    given: DatasetManifest,
     watched: Watched,
     weights: str | None,
-    spec: EmbeddingSpec,
     reclustered: str | None,
     changes: Mapping[str, Sequence[str]],
 ) -> str:
@@ -68,17 +66,15 @@ def write_night_report(
     place
         Where.
     given
-        Manifest of what was new.
+        What was new.
     watched
         Tonight against its past.
     weights
         Folder of the rarity of new images, or None.
-    spec
-        Says how rarity lies over an image.
     reclustered, changes
         Why everything was re-clustered, if so, and what that did to clusters.
     """
-    record = _record(place, load_manifest(Path(given)), watched, weights, spec, reclustered, changes)
+    record = _record(place, given, watched, weights, reclustered, changes)
     folder = place.layout.night(place.category, place.night)
     write_night(folder, render_night(record, max_drawn=DRAWN), _summary(record))
     with complete_anyway(f"{place.category}: the night {place.night}"):
@@ -91,7 +87,6 @@ def _record(
     given: DatasetManifest,
     watched: Watched,
     weights: str | None,
-    spec: EmbeddingSpec,
     reclustered: str | None,
     changes: Mapping[str, Sequence[str]],
 ) -> NightReport:
@@ -125,14 +120,14 @@ def _record(
         unknown=_compared(counts, None, nights, place.night, watched.unknown),
         unknown_images=by_cluster[None],
         rarity=_shift(watched.rarity),
-        pictures=_pictures(drawn, facts, weights, spec),
+        pictures=_pictures(drawn, facts, weights, place.run.spec),
         nights=nights,
         series=_series(counts, nights, [cluster.cluster for cluster in shown]),
         reclustered=reclustered,
         changes=changes,
         quarantine=sorted((fact.path, str(fact.quarantined)) for fact in bad),
         deferred=[(entry.path, entry.told) for entry in given.deferred],
-        notes=[*given.notes, *map(range_note, spec.deep), *telemetry.current().notes],
+        notes=[*given.notes, *map(range_note, place.run.spec.deep), *telemetry.current().notes],
     )
 
 

@@ -48,7 +48,7 @@ class Watched:
 
 
 @task(name="watch", **UNTRACKED)
-def watch(*, place: Place, measured: Mapping[str, float], key: str, began: datetime) -> Watched:
+def watch(*, place: Place, measured: Mapping[str, float], key: str) -> Watched:
     """Compare tonight's counts with those of the nights before, record the night as done, and what is to be told."""
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         counts = catalog.counts(place.category, since=place.night - timedelta(days=HISTORY_NIGHTS), until=place.night)
@@ -79,7 +79,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, began: datet
             rarity=_rarity(counters, comparable),
             counters=counters,
         )
-        began = tonight.began if tonight else began
+        began = tonight.began if tonight else place.began
         catalog.conclude_night(
             NightFact(place.category, place.night, "done", key, began, datetime.now(UTC), counters),
             tell=_told(place, watched),

@@ -15,9 +15,10 @@ from anoclust_core.localization.maps import descriptor, finish_maps
 from anoclust_core.localization.thresholds import kmeans_quantile_threshold, otsu_threshold, robust_threshold
 from anoclust_core.localization.variants import VARIANTS
 from anoclust_core.memory import describe_plan
-from anoclust_core.records import ArrayHandle, BagWeights, EmbeddingSpec, unique_contents
+from anoclust_core.records import ArrayHandle, BagWeights, unique_contents
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.weights import soft_weights, temperature
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.localize import keep_state, kept_state
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
@@ -29,28 +30,25 @@ from tasks.stores.training import TrainingStore
 @task(name="describe", **STAGE)
 def describe(
     *,
-    category: str,
+    run: CategoryRun,
     key: str,
     manifest: str,
-    spec: EmbeddingSpec,
     embeddings: str,
     maps: ArrayHandle,
     folder: str,
     training: str,
-    config: BlindConfig,
-    tau: str,
     n_classes: int | None,
-    seed: int,
-    device: str,
-    memory: int,
 ) -> BagWeights:
     """Finish the maps, train the head, pool; arrays as those of stage `weigh`, the maps standing for rarity."""
+    config, spec, seed = run.config.blind, run.spec, run.config.seed
     hashes, counts = unique_contents(load_manifest(Path(manifest)).clustered)
-    describe_plan(n_images=sum(counts), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(memory)
+    describe_plan(n_images=sum(counts), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(
+        run.memory_budget
+    )
     finished = finish_maps(arrays.read(Path(maps.uri), "maps"), border=config.border, flat=config.flat_field)
     scores = finished.reshape(len(hashes), -1)
-    tau_value = temperature(tau, np.repeat(scores, counts, axis=0))
-    variant, chosen = VARIANTS[config.variant], choose_device(device)
+    tau_value = temperature(run.config.weigh.tau, np.repeat(scores, counts, axis=0))
+    variant, chosen = VARIANTS[config.variant], choose_device(run.config.embed.device)
     notes: dict[str, object] = {"tau": tau_value}
     with feature_maps(Path(embeddings), hashes, spec, Path(folder).parent) as features:
         pooled = np.stack([descriptor(image, of, tau=tau_value) for image, of in zip(features, finished, strict=True)])
@@ -60,7 +58,7 @@ def describe(
             notes |= {"threshold": threshold, "anomalous_share": float(is_anomalous.mean())}
             if is_anomalous.any():
                 store = TrainingStore(Path(training))
-                progress = Progress("head", category)
+                progress = Progress("head", run.category)
                 state = kept_state(store)
                 if not store.is_complete or state is None:
                     state = train_head(
@@ -83,7 +81,9 @@ def describe(
                     ]
                 )
             else:
-                get_run_logger().warning("no cell of %s is anomalous; descriptors are pooled without a head", category)
+                get_run_logger().warning(
+                    "no cell of %s is anomalous; descriptors are pooled without a head", run.category
+                )
     stored = {
         "rarity": np.repeat(scores, counts, axis=0).astype(np.float32),
         "weights": np.repeat(soft_weights(scores, tau=tau_value), counts, axis=0).astype(np.float32),

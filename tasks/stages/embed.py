@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prefect import get_run_logger, task
 from torch import Tensor
 
-from anoclust_core.config import EmbedConfig, RunConfig
+from anoclust_core.config import EmbedConfig
 from anoclust_core.embedding.backbones import NetworkSize, build_extractor, fold_batch_norms, network_size
 from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.embedding.extraction import choose_device, embed_images, has_native_bf16, prepare_image
@@ -29,6 +29,7 @@ from tasks.compute.dask_jobs import CORES
 from tasks.images.decoding import MAX_PIXELS, UnreadableImageError, UnreadNowError, read_image
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted, kept_network
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores.embeddings import EmbeddingSegments, at_rest, segment_images
 from tasks.stores.manifests import load_manifest
@@ -62,17 +63,7 @@ class _Batch:
 
 
 @task(name="embed", **STAGE)
-def embed(
-    *,
-    category: str,
-    key: str,
-    manifest: str,
-    spec: EmbeddingSpec,
-    folder: str,
-    network: str,
-    config: RunConfig,
-    memory: int,
-) -> EmbeddingStore:
+def embed(*, run: CategoryRun, key: str, manifest: str, folder: str, network: str) -> EmbeddingStore:
     """Embed the images of a manifest that the store does not hold yet, the clustered ones first.
 
     The network converted for OpenVINO is kept in the file ``network``.
@@ -82,8 +73,8 @@ def embed(
     new = _with_copies(segments.missing(images.clustered + images.normals), images.images)
     not_now: dict[str, str] = {}
     if new:
-        get_run_logger().info("embedding %d new images with %s", len(new), spec.backbone)
-        not_now = _embed_new(new, segments, spec, Path(network), config, memory, Progress("embed", category))
+        get_run_logger().info("embedding %d new images with %s", len(new), run.spec.backbone)
+        not_now = _embed_new(new, segments, run, Path(network))
     return EmbeddingStore(uri=folder, key=key, not_now=not_now)
 
 
@@ -99,19 +90,13 @@ def _with_copies(hashes: Sequence[str], images: Sequence[ImageRecord]) -> list[_
     return [tuple(same) for same in copies.values()]
 
 
-def _embed_new(
-    new: Sequence[_Copies],
-    segments: EmbeddingSegments,
-    spec: EmbeddingSpec,
-    network: Path,
-    config: RunConfig,
-    memory: int,
-    progress: Progress,
-) -> dict[str, str]:
+def _embed_new(new: Sequence[_Copies], segments: EmbeddingSegments, run: CategoryRun, network: Path) -> dict[str, str]:
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
-    device = choose_device(config.embed.device)
-    chosen = _choose_network(config.embed, spec, network, device, n_images=len(new), memory=memory)
-    limits = _choose_limits(chosen, spec, device, n_images=len(new), memory=memory)
+    spec, memory_budget = run.spec, run.memory_budget
+    progress = Progress("embed", run.category)
+    device = choose_device(run.config.embed.device)
+    chosen = _choose_network(run.config.embed, spec, network, device, n_images=len(new), memory_budget=memory_budget)
+    limits = _choose_limits(chosen, spec, device, n_images=len(new), memory_budget=memory_budget)
     if spec.precision == "bf16" and not has_native_bf16(device):
         get_run_logger().warning("precision bf16: %s has no bfloat16 of its own, expect no gain over float32", device)
     segment = segment_images(spec.n_patches, spec.dim)
@@ -149,14 +134,14 @@ class _Network:
 
 
 def _choose_network(
-    asked: EmbedConfig, spec: EmbeddingSpec, file: Path, device: str, *, n_images: int, memory: int
+    asked: EmbedConfig, spec: EmbeddingSpec, file: Path, device: str, *, n_images: int, memory_budget: int
 ) -> _Network:
     """The network in OpenVINO, as it is kept or converted now, or else in torch."""
     if _may_convert(asked, device) and (kept := kept_network(file, spec)):
         return _Network(kept.extractor, kept.size, is_converted=True)
     built = build_extractor(spec, load_state_dict(asked.backbone, spec.timm_model, asked.checkpoint))
-    conversion = CONVERSION_BYTES + 4 * sum(weights.nbytes for weights in built.parameters())
-    if _may_convert(asked, device) and _converts(asked, n_images=n_images, has_memory=memory > 4 * conversion):
+    conversion = CONVERSION_BYTES + 4 * sum(values.nbytes for values in built.parameters())
+    if _may_convert(asked, device) and _converts(asked, n_images=n_images, has_memory=memory_budget > 4 * conversion):
         try:
             new = converted(file, built, spec)
         except ConversionError as error:
@@ -192,12 +177,14 @@ class _Limits:
     max_pixels: int
 
 
-def _choose_limits(network: _Network, spec: EmbeddingSpec, device: str, *, n_images: int, memory: int) -> _Limits:
+def _choose_limits(
+    network: _Network, spec: EmbeddingSpec, device: str, *, n_images: int, memory_budget: int
+) -> _Limits:
     """Plan the memory before any image is decoded: the largest batch that fits, and what is left for decoding.
 
     An image that is too large for what is left waits for a run with more memory; the others do not wait for it.
     """
-    memory -= network.conversion_bytes
+    memory_budget -= network.conversion_bytes
     size, is_converted = network.size, network.is_converted
     on_gpu = device.startswith("cuda")
     batch = BATCH_IMAGES[device.partition(":")[0]]
@@ -221,10 +208,10 @@ def _choose_limits(network: _Network, spec: EmbeddingSpec, device: str, *, n_ima
         )
 
     ordinary = [spec.image_size**2] * threads  # no plan without room for images of the size that the network sees
-    while batch > 1 and plan(batch, ordinary).total > memory:
+    while batch > 1 and plan(batch, ordinary).total > memory_budget:
         batch //= 2
-    plan(batch, ordinary).check(memory)
-    left = memory - plan(batch).total
+    plan(batch, ordinary).check(memory_budget)
+    left = memory_budget - plan(batch).total
     return _Limits(threads, batch, min(MAX_PIXELS, left // (threads * DECODE_BYTES_PER_PIXEL)))
 
 

@@ -10,6 +10,7 @@ from prefect.artifacts import create_table_artifact
 
 from anoclust_core.evaluation import protocols, scores
 from anoclust_core.records import ClusterTree
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, artifact_key
 from tasks.stores import arrays
 from tasks.stores.manifests import load_manifest
@@ -18,13 +19,13 @@ from tasks.stores.manifests import load_manifest
 @task(name="evaluate", **STAGE)
 def evaluate(
     *,
-    category: str,
+    run: CategoryRun,
     key: str,  # noqa: ARG001 - names the cached result
     manifest: str,
     tree: ClusterTree,
-    protocol: str,
 ) -> scores.Evaluation:
     """Score the clusters, and publish the scores as a table in the Prefect UI."""
+    protocol = run.config.protocol
     images = load_manifest(Path(manifest)).clustered
     clusters = arrays.read(Path(tree.arrays.uri), "labels")
     made = scores.evaluate(protocols.protocol_named(protocol), [image.label for image in images], clusters.tolist())
@@ -36,7 +37,7 @@ def evaluate(
     ]
     create_table_artifact(
         table or [{"images": "no labels, no scores"}],
-        key=artifact_key("scores", category),
-        description=f"Scores of {category}, protocol {protocol}, {tree.n_clusters} clusters",
+        key=artifact_key("scores", run.category),
+        description=f"Scores of {run.category}, protocol {protocol}, {tree.n_clusters} clusters",
     )
     return made

@@ -17,9 +17,9 @@ from anoclust_core.clustering.linkage import (
     linkage_tree,
     suggest_n_clusters,
 )
-from anoclust_core.config import GroupConfig
 from anoclust_core.memory import group_plan
 from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree, NearestDistances, unique_contents
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
 from tasks.stores import arrays
 from tasks.stores.manifests import load_manifest
@@ -29,18 +29,17 @@ from tasks.stores.nearest import NearestSlabs
 @task(name="group", **STAGE)
 def group(
     *,
-    category: str,  # noqa: ARG001 - part of the cache key
+    run: CategoryRun,
     key: str,
     manifest: str,
     weights: BagWeights,
     among: NearestDistances | None,
     folder: str,
-    config: GroupConfig,
     n_clusters: int | None,
     n_clusters_rule: str,
-    memory: int,
 ) -> ClusterTree:
     """Build the tree, keep it whole, and cut it into the wanted or the suggested number of clusters."""
+    config = run.config.group
     n_images, dim = weights.arrays.shapes["descriptors"]
     group_plan(
         n_images=n_images,
@@ -48,7 +47,7 @@ def group(
         n_patches=weights.arrays.shapes["weights"][1],
         has_matrix=config.linkage not in LINEAR_MEMORY,
         has_distances=among is not None,
-    ).check(memory)
+    ).check(run.memory_budget)
     if among is None:
         linkage = linkage_tree(arrays.read(Path(weights.arrays.uri), "descriptors"), method=config.linkage)
     else:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from prefect import get_run_logger, task
 from threadpoolctl import threadpool_limits
 
-from anoclust_core.config import BlindConfig
 from anoclust_core.embedding.extraction import choose_device
 from anoclust_core.localization.fca import anomaly_maps
 from anoclust_core.localization.fca_torch import anomaly_map_on_device
@@ -21,8 +20,9 @@ from anoclust_core.localization.training import TrainingState
 from anoclust_core.localization.vae import BATCH, FeatureVae, load_vae, residual_maps, scale_channels, train_vae
 from anoclust_core.localization.variants import VARIANTS, BlindVariant
 from anoclust_core.memory import localize_plan
-from anoclust_core.records import ArrayHandle, EmbeddingSpec, unique_contents
+from anoclust_core.records import ArrayHandle, unique_contents
 from tasks.compute.dask_jobs import CORES
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
 from tasks.stores.embeddings import feature_maps
@@ -36,19 +36,15 @@ IMAGES_AT_ONCE: Final = 8
 @task(name="localize", **STAGE)
 def localize(
     *,
-    category: str,
+    run: CategoryRun,
     key: str,
     manifest: str,
-    spec: EmbeddingSpec,
     embeddings: str,
     folder: str,
     training: str,
-    config: BlindConfig,
-    seed: int,
-    device: str,
-    memory: int,
 ) -> ArrayHandle:
     """Make the maps; array ``maps`` has one row per distinct content, by hash, on the grid of the features."""
+    config, spec = run.config.blind, run.spec
     hashes, _ = unique_contents(load_manifest(Path(manifest)).clustered)
     localize_plan(
         n_contents=len(hashes),
@@ -57,14 +53,14 @@ def localize(
         batch=BATCH,
         threads=CORES,
         at_once=IMAGES_AT_ONCE,
-    ).check(memory)
-    chosen, variant = choose_device(device), VARIANTS[config.variant]
+    ).check(run.memory_budget)
+    chosen, variant = choose_device(run.config.embed.device), VARIANTS[config.variant]
     with feature_maps(Path(embeddings), hashes, spec, Path(folder).parent) as features:
         vae = None
         if config.vae:
-            state = _trained(features, TrainingStore(Path(training)), variant, seed, chosen, category)
+            state = _trained(features, TrainingStore(Path(training)), variant, run.config.seed, chosen, run.category)
             vae = load_vae(state, variant=variant, device=chosen)
-        progress = Progress("maps", category)
+        progress = Progress("maps", run.category)
         maps = np.empty((len(hashes), *spec.grid), np.float32)
         for start in range(0, len(hashes), IMAGES_AT_ONCE):
             rows = slice(start, start + IMAGES_AT_ONCE)

@@ -13,6 +13,7 @@ from anoclust_core.weighting.reference import reference_contents
 from tasks import telemetry
 from tasks.compute.dask_jobs import CORES, count_workers, run_jobs
 from tasks.compute.pair_blocks import compute_block
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
@@ -21,16 +22,12 @@ from tasks.stores.nearest import NearestSlabs, wanted_pairs
 @task(name="pair", **STAGE)
 def pair(
     *,
-    category: str,
+    run: CategoryRun,
     key: str,
     manifest: str,
-    spec: EmbeddingSpec,
     embeddings: str,
     folder: str,
     reference: Reference,
-    dask: str | None,
-    memory: int,
-    device: str = "cpu",
     with_means: bool = False,
     both_ways: bool = False,
 ) -> NearestDistances:
@@ -38,6 +35,7 @@ def pair(
 
     Every worker chooses its own device, so that with ``auto`` those with a GPU and those without can work together.
     """
+    spec, dask = run.spec, run.config.pair.dask
     images = load_manifest(Path(manifest))
     slabs = NearestSlabs(Path(folder))
     n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
@@ -46,13 +44,13 @@ def pair(
     n_workers = count_workers(dask) if n_missing else 1
     side = tiling.adapted_block_images(n_missing, spec.n_patches, spec.dim, n_workers=n_workers)
     threads = CORES if dask is None else 0
-    while side > 1 and _predict(side, spec, n_images, n_reference, threads).total > memory:
+    while side > 1 and _predict(side, spec, n_images, n_reference, threads).total > run.memory_budget:
         side //= 2
-    _predict(side, spec, n_images, n_reference, threads).check(memory)
-    plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side, device=device)
+    _predict(side, spec, n_images, n_reference, threads).check(run.memory_budget)
+    plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side, device=run.config.embed.device)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
-        progress = Progress("pair", category)
+        progress = Progress("pair", run.category)
         total, done = plan.n_products, 0
 
         def on_done(position: int, n_products: int) -> None:

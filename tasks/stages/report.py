@@ -32,6 +32,7 @@ from anoclust_core.weighting.reference import reference_contents, reference_note
 from tasks import telemetry
 from tasks.images.thumbnails import thumbnail_jpeg
 from tasks.services.prefect_server import complete_anyway
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress, artifact_key
 from tasks.stores import arrays, runs
 from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
@@ -56,7 +57,7 @@ _SECONDS: Final = {
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Shown:
     """The report stage's inputs, arrays read; rows in the order of ``images``."""
 
     category: str
@@ -82,20 +83,17 @@ class _Run:
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
 def report(
     *,
-    category: str,
+    run: CategoryRun,
     key: str,
     manifest: str,
-    config: RunConfig,
-    spec: EmbeddingSpec,
     reference: Reference | None,
     weights: BagWeights,
     tree: ClusterTree,
     evaluation: Evaluation,
     keys: Mapping[str, str],
-    runs_folder: str,
-    memory: int,
 ) -> str:
     """Write the run folder and publish its artifacts; gives the folder."""
+    layout, category, spec = run.layout, run.category, run.spec
     settled = load_manifest(Path(manifest))
     n_images, dim = weights.arrays.shapes["descriptors"]
     report_plan(
@@ -105,12 +103,12 @@ def report(
         n_drawn=min(n_images, tree.n_clusters * DRAWN_PER_CLUSTER),
         thumbnail_bytes=3 * THUMBNAIL_SIDE**2,
         largest_pixels=0,
-    ).check(memory)
-    run = _Run(
+    ).check(run.memory_budget)
+    shown = _Shown(
         category=category,
-        run_id=runs.new_run_id(Path(runs_folder), key),
+        run_id=runs.new_run_id(layout.runs(category), key),
         key=key,
-        config=config,
+        config=run.config,
         spec=spec,
         manifest=settled,
         images=settled.clustered,
@@ -123,32 +121,32 @@ def report(
         linkage=arrays.read(Path(tree.arrays.uri), "linkage"),
         evaluation=evaluation,
         keys=keys,
-        localization=_localization(config, weights),
-        manifest_path=Path(manifest).relative_to(Path(runs_folder).parents[1]).as_posix(),
+        localization=_localization(run.config, weights),
+        manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
     )
-    entries = _entries(run)
-    record = _record(run, entries, _pictures(run, entries, Progress("report", category)))
+    entries = _entries(shown)
+    record = _record(shown, entries, _pictures(shown, entries, Progress("report", category)))
     sheet = montage_jpeg(record)
-    clusters = run.labels.tolist()
-    with runs.publish_run(Path(runs_folder), run.run_id) as draft:
-        assignments = _assignments(run, entries)
+    clusters = shown.labels.tolist()
+    with runs.publish_run(layout.runs(category), shown.run_id) as draft:
+        assignments = _assignments(shown, entries)
         write_text(draft / runs.ASSIGNMENTS_CSV, csv_of_frame(assignments))
         write_bytes(draft / runs.ASSIGNMENTS_PARQUET, _parquet(assignments))
         write_bytes(draft / "figures" / "clusters.jpg", sheet)
-        tree_svg = dendrogram_svg(run.linkage, tree.n_clusters, clusters=clusters)
+        tree_svg = dendrogram_svg(shown.linkage, tree.n_clusters, clusters=clusters)
         write_text(draft / "figures" / "dendrogram.svg", tree_svg)
-        write_text(draft / "figures" / "map.svg", descriptor_map_svg(run.descriptors, clusters))
+        write_text(draft / "figures" / "map.svg", descriptor_map_svg(shown.descriptors, clusters))
         write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
-        write_json(draft / runs.SUMMARY, with_digest({**_summary(run), FILES: file_digests(draft)}))
-    folder = Path(runs_folder) / run.run_id
+        write_json(draft / runs.SUMMARY, with_digest({**_summary(shown), FILES: file_digests(draft)}))
+    folder = layout.runs(category) / shown.run_id
     with complete_anyway(f"{category}: the run"):
         _publish_artifacts(folder, record, sheet)
     return str(folder)
 
 
-def _entries(run: _Run) -> list[ImageEntry]:
-    scores = run.rarity.max(axis=1)
-    distances = distances_to_cluster_means(run.descriptors, run.labels)
+def _entries(shown: _Shown) -> list[ImageEntry]:
+    scores = shown.rarity.max(axis=1)
+    distances = distances_to_cluster_means(shown.descriptors, shown.labels)
     return [
         ImageEntry(
             path=image.path,
@@ -159,63 +157,63 @@ def _entries(run: _Run) -> list[ImageEntry]:
             label=image.label,
             split=image.split,
         )
-        for image, cluster, score, distance in zip(run.images, run.labels, scores, distances, strict=True)
+        for image, cluster, score, distance in zip(shown.images, shown.labels, scores, distances, strict=True)
     ]
 
 
-def _pictures(run: _Run, entries: Sequence[ImageEntry], progress: Progress) -> dict[str, Picture]:
+def _pictures(shown: _Shown, entries: Sequence[ImageEntry], progress: Progress) -> dict[str, Picture]:
     """Thumbnails of the most typical images of every cluster."""
-    order = np.lexsort([np.array([entry.distance for entry in entries]), run.labels])
-    first = np.searchsorted(run.labels[order], run.labels[order])
+    order = np.lexsort([np.array([entry.distance for entry in entries]), shown.labels])
+    first = np.searchsorted(shown.labels[order], shown.labels[order])
     drawn = order[np.arange(len(order)) - first < DRAWN_PER_CLUSTER]
     pictures = {}
     for done, at in enumerate(drawn, start=1):
-        image = run.images[at]
-        jpeg = thumbnail_jpeg(Path(image.file), sha256=image.sha256, side=THUMBNAIL_SIDE, deep=run.spec.deep)
+        image = shown.images[at]
+        jpeg = thumbnail_jpeg(Path(image.file), sha256=image.sha256, side=THUMBNAIL_SIDE, deep=shown.spec.deep)
         if jpeg is None:
             continue  # moved since it was embedded: listed without a picture
-        pictures[image.sha256] = Picture(jpeg, run.rarity[at].reshape(run.spec.grid))
+        pictures[image.sha256] = Picture(jpeg, shown.rarity[at].reshape(shown.spec.grid))
         progress(done, len(drawn))
     return pictures
 
 
-def _record(run: _Run, entries: Sequence[ImageEntry], pictures: Mapping[str, Picture]) -> RunReport:
+def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str, Picture]) -> RunReport:
     notes = telemetry.current()
     return RunReport(
-        category=run.category,
-        run_id=run.run_id,
+        category=shown.category,
+        run_id=shown.run_id,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        recipe=run.config.method,
+        recipe=shown.config.method,
         images=entries,
         pictures=pictures,
-        linkage=run.linkage,
-        descriptors=run.descriptors,
-        n_clusters=run.tree.n_clusters,
-        n_clusters_rule=run.tree.n_clusters_rule,
-        tau=run.weights.tau,
-        tau_text=run.config.weigh.tau,
-        protocol=run.evaluation.protocol,
-        scores=run.evaluation.full,
-        scores_defect_only=run.evaluation.defect_only,
-        trivial=run.evaluation.trivial,
-        counts=_counts(run.manifest),
-        quarantine=[(entry.path, entry.told) for entry in run.manifest.quarantine],
-        duplicates=run.manifest.duplicates,
-        config={"run": run.config.model_dump(exclude={"night"}), "embedding": asdict(run.spec)},
+        linkage=shown.linkage,
+        descriptors=shown.descriptors,
+        n_clusters=shown.tree.n_clusters,
+        n_clusters_rule=shown.tree.n_clusters_rule,
+        tau=shown.weights.tau,
+        tau_text=shown.config.weigh.tau,
+        protocol=shown.evaluation.protocol,
+        scores=shown.evaluation.full,
+        scores_defect_only=shown.evaluation.defect_only,
+        trivial=shown.evaluation.trivial,
+        counts=_counts(shown.manifest),
+        quarantine=[(entry.path, entry.told) for entry in shown.manifest.quarantine],
+        duplicates=shown.manifest.duplicates,
+        config={"run": shown.config.model_dump(exclude={"night"}), "embedding": asdict(shown.spec)},
         seconds=_seconds(notes.seconds),
         work=notes.work,
         versions=_versions(),
-        notes=_notes(run),
-        from_maps=run.reference is None,
-        f1_average=protocol_named(run.evaluation.protocol).f1_average,
-        deferred=[(entry.path, entry.reason) for entry in run.manifest.deferred],
+        notes=_notes(shown),
+        from_maps=shown.reference is None,
+        f1_average=protocol_named(shown.evaluation.protocol).f1_average,
+        deferred=[(entry.path, entry.reason) for entry in shown.manifest.deferred],
     )
 
 
-def _assignments(run: _Run, entries: Sequence[ImageEntry]) -> pd.DataFrame:
+def _assignments(shown: _Shown, entries: Sequence[ImageEntry]) -> pd.DataFrame:
     """One row per image, by path: what the run says of it, then the columns that came with it."""
     rows = []
-    for image, entry in zip(run.images, entries, strict=True):
+    for image, entry in zip(shown.images, entries, strict=True):
         row: dict[str, object] = {
             "path": entry.path,
             "sha256": entry.sha256,
@@ -237,45 +235,45 @@ def _parquet(assignments: pd.DataFrame) -> bytes:
     return written
 
 
-def _summary(run: _Run) -> dict[str, Any]:
+def _summary(shown: _Shown) -> dict[str, Any]:
     """Content of summary.json; docs/summary.md describes every field."""
     notes = telemetry.current()
     return {
         "summary_version": runs.SUMMARY_VERSION,
-        "category": run.category,
-        "run_id": run.run_id,
-        "key": run.key,
-        "keys": dict(run.keys),
-        "manifest": run.manifest_path,
+        "category": shown.category,
+        "run_id": shown.run_id,
+        "key": shown.key,
+        "keys": dict(shown.keys),
+        "manifest": shown.manifest_path,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "dataset_hash": run.manifest.dataset_hash,
-        "recipe": run.config.method,
-        "config": run.config.model_dump(exclude={"night"}),
-        "embedding": asdict(run.spec),
-        "reference": run.reference.role if run.reference else None,
-        "n_reference": len(reference_contents(run.reference, run.manifest)[0]) if run.reference else 0,
-        "protocol": run.evaluation.protocol,
-        "images": _counts(run.manifest),
-        "n_clusters": run.tree.n_clusters,
-        "n_clusters_rule": run.tree.n_clusters_rule,
-        "n_clusters_suggested": run.tree.n_clusters_suggested,
-        "tau": run.weights.tau,
-        "localization": run.localization,
+        "dataset_hash": shown.manifest.dataset_hash,
+        "recipe": shown.config.method,
+        "config": shown.config.model_dump(exclude={"night"}),
+        "embedding": asdict(shown.spec),
+        "reference": shown.reference.role if shown.reference else None,
+        "n_reference": len(reference_contents(shown.reference, shown.manifest)[0]) if shown.reference else 0,
+        "protocol": shown.evaluation.protocol,
+        "images": _counts(shown.manifest),
+        "n_clusters": shown.tree.n_clusters,
+        "n_clusters_rule": shown.tree.n_clusters_rule,
+        "n_clusters_suggested": shown.tree.n_clusters_suggested,
+        "tau": shown.weights.tau,
+        "localization": shown.localization,
         "metrics": {
-            "full": _scores(run.evaluation.full),
-            "defect_only": _scores(run.evaluation.defect_only),
-            "trivial": {name.replace(" ", "_"): _scores(scores) for name, scores in run.evaluation.trivial.items()},
-            "n_evaluated": run.evaluation.n_evaluated,
-            "n_left_out": run.evaluation.n_left_out,
+            "full": _scores(shown.evaluation.full),
+            "defect_only": _scores(shown.evaluation.defect_only),
+            "trivial": {name.replace(" ", "_"): _scores(scores) for name, scores in shown.evaluation.trivial.items()},
+            "n_evaluated": shown.evaluation.n_evaluated,
+            "n_left_out": shown.evaluation.n_left_out,
         },
         "seconds": _all_seconds(notes),
         "work": dict(notes.work),
         "peak_memory_bytes": telemetry.peak_memory_bytes(),
         "versions": _versions(),
-        "quarantine": [{"path": entry.path, "reason": entry.told} for entry in run.manifest.quarantine],
-        "deferred": [{"path": entry.path, "reason": entry.told} for entry in run.manifest.deferred],
-        "duplicates": [list(paths) for paths in run.manifest.duplicates],
-        "notes": _notes(run),
+        "quarantine": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.quarantine],
+        "deferred": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.deferred],
+        "duplicates": [list(paths) for paths in shown.manifest.duplicates],
+        "notes": _notes(shown),
     }
 
 
@@ -301,12 +299,12 @@ def _all_seconds(notes: telemetry.Telemetry) -> dict[str, float]:
     return {**before, "report": round(total - sum(before.values()), 3), "total": round(total, 3)}
 
 
-def _notes(run: _Run) -> list[str]:
+def _notes(shown: _Shown) -> list[str]:
     return [
-        *run.manifest.notes,
-        *(reference_note(run.reference, run.manifest) if run.reference else []),
-        *map(range_note, run.spec.deep),
-        *_method_notes(run.config, run.localization),
+        *shown.manifest.notes,
+        *(reference_note(shown.reference, shown.manifest) if shown.reference else []),
+        *map(range_note, shown.spec.deep),
+        *_method_notes(shown.config, shown.localization),
         *telemetry.current().notes,
     ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import re
 import time
-from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -21,8 +20,8 @@ from pydantic import Field
 from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from tasks import telemetry
+from tasks.stages.category_run import CategoryRun
 from tasks.stores.files import safe_name
-from tasks.stores.layout import StoreLayout
 from tasks.stores.results import SERIALIZER, read_result, with_checksum, without_checksum
 from tasks.stores.upkeep.recover import clear_place
 
@@ -47,7 +46,7 @@ _TRANSIENT: Final = frozenset(
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Result file of a stage, see `_result_name`."""
-    return _result_name(context.task.name, parameters["category"], parameters["key"], parameters.get("folder"))
+    return _result_name(context.task.name, parameters["run"].category, parameters["key"], parameters.get("folder"))
 
 
 def _result_name(stage: str, category: str, key: str, folder: object) -> str:
@@ -91,7 +90,7 @@ STAGE: Final[dict[str, Any]] = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": _is_transient,
 }
-"""Options of every stage's task. A stage takes ``category`` and ``key`` besides what it works on."""
+"""Options of every stage's task. A stage takes ``run`` and ``key`` besides what it works on."""
 
 
 class StageRunner:
@@ -99,15 +98,12 @@ class StageRunner:
 
     Parameters
     ----------
-    category
-        Name of the product.
-    results
-        Folder of Prefect's cached results.
+    run
+        What every stage is given.
     """
 
-    def __init__(self, category: str, results: Path) -> None:
-        self._category = category
-        self._results = results
+    def __init__(self, run: CategoryRun) -> None:
+        self.run = run
 
     def __call__(self, task: Task[..., Result], *, key: str, detail: str, is_complete: bool, **work: Any) -> Result:
         """Run a stage, or take its cached result if the store still holds what it points to.
@@ -126,23 +122,24 @@ class StageRunner:
             The stage's own parameters.
         """
         named = task.with_options(
-            task_run_name=f"{task.name} {self._category} ({detail})".replace("{", "{{").replace("}", "}}"),
+            task_run_name=f"{task.name} {self.run.category} ({detail})".replace("{", "{{").replace("}", "}}"),
             refresh_cache=not is_complete or not self._readable(task.name, key, work),
-            result_storage=self._results,
+            result_storage=self.run.layout.results,
         )
         with telemetry.timed(task.name):
-            result: Result = named(category=self._category, key=key, **work)
+            result: Result = named(run=self.run, key=key, **work)
             return result
 
     def _readable(self, stage: str, key: str, work: dict[str, Any]) -> bool:
         """Whether a cached result, if there is one, is what was written; a folder in its place is put aside."""
-        name = _result_name(stage, self._category, key, work.get("folder"))
+        name = _result_name(stage, self.run.category, key, work.get("folder"))
+        file = self.run.layout.results / name
         try:
-            read_result(self._results / name, name)
+            read_result(file, name)
         except FileNotFoundError:
             return True
         except (OSError, DamagedError):
-            clear_place(StoreLayout(self._results.parent), self._results / name)
+            clear_place(self.run.layout, file)
             return False
         return True
 

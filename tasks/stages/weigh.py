@@ -22,6 +22,7 @@ from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.weights import map_scores, temperature
 from tasks.compute.rarity_pooling import BAGS_AT_ONCE, pooled, rarity_of_contents, weights_of
 from tasks.images.anomaly_maps import maps_of, read_map
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
@@ -32,17 +33,15 @@ from tasks.stores.nearest import NearestSlabs
 @task(name="weigh", **STAGE)
 def weigh(
     *,
-    category: str,  # noqa: ARG001 - part of the cache key
+    run: CategoryRun,
     key: str,
     manifest: str,
-    spec: EmbeddingSpec,
     embeddings: str,
     nearest: NearestDistances | None,
     folder: str,
-    config: WeighConfig,
-    memory: int,
 ) -> BagWeights:
     """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest."""
+    config, spec = run.config.weigh, run.spec
     images = load_manifest(Path(manifest))
     hashes = [image.sha256 for image in images.clustered]
     weigh_plan(
@@ -52,7 +51,7 @@ def weigh(
         n_patches=spec.n_patches,
         dim=spec.dim,
         bags=BAGS_AT_ONCE,
-    ).check(memory)
+    ).check(run.memory_budget)
     rarity = _rarity(images, nearest) if nearest else _given_scores(images, config, spec)
     tau = temperature(config.tau, rarity)
     weights = weights_of(config, rarity, tau=tau)

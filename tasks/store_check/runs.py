@@ -117,10 +117,10 @@ def check_nights(layout: StoreLayout, category: str) -> list[Finding]:
     folder = layout.root / "nights" / category
     pin = folder / layout.snapshot("").name
     try:
-        frozen = pinned(layout, folder)
-        if frozen is None:
+        snapshot = pinned(layout, folder)
+        if snapshot is None:
             return found
-        keys, manifest = frozen["keys"], layout.root / frozen["manifest"]
+        keys, manifest = snapshot["keys"], layout.root / snapshot["manifest"]
         needed = [layout.root / "weights" / category / keys["weigh"], layout.root / "trees" / category / keys["group"]]
     except (StoreError, OSError, KeyError, TypeError) as error:
         return [*found, finding(layout, pin, told(pin, error), _PINNED_AGAIN)]

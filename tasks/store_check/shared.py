@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from anoclust_core.errors import DamagedError
-from tasks.images.known_hashes import read_memory
+from tasks.images.known_hashes import read_known_hashes
 from tasks.networks.backbone_spec import read_card
 from tasks.store_check.findings import COLLECTED, Fault, Finding, finding, told
 from tasks.stores.files import FILES, changed_files, read_checked, told_as_damage
@@ -34,9 +34,9 @@ def check_backbones(layout: StoreLayout) -> list[Finding]:
     return found
 
 
-def check_digests(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:
+def check_known_hashes(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:
     """Read what is remembered of files; ``categories`` are names of folders."""
-    return _unreadable(layout, _of(layout.root / "digests", categories), read_memory, _MADE_AGAIN)
+    return _unreadable(layout, _of(layout.root / "digests", categories), read_known_hashes, _MADE_AGAIN)
 
 
 def check_locks(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:

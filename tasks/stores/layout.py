@@ -55,8 +55,8 @@ class StoreLayout:
         """Network converted for OpenVINO, a file in the ONNX format."""
         return self.root / "backbones" / f"{key}.onnx"
 
-    def digests(self, category: str) -> Path:
-        """Remembered content hashes of a category's files, a JSON file."""
+    def known_hashes(self, category: str) -> Path:
+        """Known content hashes of a category's files, a JSON file."""
         return self.root / "digests" / f"{safe_name(category)}.json"
 
     def decoding(self, category: str) -> Path:

@@ -17,7 +17,7 @@ import tasks.stages.localize as localize_stage
 import tasks.stages.report as report_stage
 from anoclust_core import memory
 from anoclust_core.clustering.linkage import linkage_tree
-from anoclust_core.config import BlindConfig, GroupConfig, RunConfig, WeighConfig
+from anoclust_core.config import BlindConfig, EmbedConfig, GroupConfig, RunConfig
 from anoclust_core.embedding.backbones import build_extractor, describe, fold_batch_norms, network_size
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import evaluate
@@ -33,8 +33,8 @@ from anoclust_core.records import (
 )
 from benchmarks import stages
 from benchmarks.stages import (
-    PLENTY,
     made_up_images,
+    made_up_run,
     made_up_spec,
     peak_memory,
     without_prefect,
@@ -102,14 +102,11 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
     del extractor
     with without_prefect(), peak_memory() as peak:
         embed_stage.embed.fn(
-            category="tile",
+            run=made_up_run(folder, spec, config),
             key="k",
             manifest=str(manifest),
-            spec=spec,
             folder=str(folder / "bags"),
             network=str(folder / "network.onnx"),
-            config=config,
-            memory=PLENTY,
         )
     return Measured(f"{n_images} images of {pixels} px at {side}", peak[0], predicted)
 
@@ -164,15 +161,12 @@ def weigh(size: int, folder: Path) -> Measured:
     nearest = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, spec.n_patches))
     with without_prefect(), peak_memory() as peak:
         weigh_stage.weigh.fn(
-            category="tile",
+            run=made_up_run(folder, spec),
             key="k",
             manifest=str(manifest),
-            spec=spec,
             embeddings=str(folder / "bags"),
             nearest=nearest,
             folder=str(folder / "weights"),
-            config=WeighConfig(),
-            memory=PLENTY,
         )
     return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
 
@@ -200,16 +194,14 @@ def group(size: int, folder: Path) -> Measured:
     weights = _weights(folder, n_images, 4, dim)
     with without_prefect(), peak_memory() as peak:
         group_stage.group.fn(
-            category="tile",
+            run=made_up_run(folder, made_up_spec((2, 2), dim), RunConfig(group=GroupConfig(linkage=linkage))),
             key="k",
             manifest="",
             weights=weights,
             among=None,
             folder=str(folder / "tree"),
-            config=GroupConfig(linkage=linkage),
             n_clusters=None,
             n_clusters_rule="",
-            memory=PLENTY,
         )
     predicted = memory.group_plan(
         n_images=n_images, dim=dim, n_patches=4, has_matrix=linkage == "average", has_distances=False
@@ -226,18 +218,17 @@ def group_distances(size: int, folder: Path) -> Measured:
     manifest = write_manifest(folder, images)
     weights = _weights(folder, n_images, n_patches, 120)
     among = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, n_patches))
+    spec = made_up_spec((1, n_patches), 120)
     with without_prefect(), peak_memory() as peak:
         group_stage.group.fn(
-            category="tile",
+            run=made_up_run(folder, spec, RunConfig(group=GroupConfig(distance="max_min_max"))),
             key="k",
             manifest=str(manifest),
             weights=weights,
             among=among,
             folder=str(folder / "tree"),
-            config=GroupConfig(distance="max_min_max"),
             n_clusters=None,
             n_clusters_rule="",
-            memory=PLENTY,
         )
     predicted = memory.group_plan(n_images=n_images, dim=120, n_patches=n_patches, has_matrix=False, has_distances=True)
     return Measured(f"{n_images} images, {n_patches} patches, Hausdorff", peak[0], predicted.total)
@@ -254,17 +245,12 @@ def localize(size: int, folder: Path) -> Measured:
     short = {"program": replace(localize_stage.VARIANTS["program"], vae_steps=3)}
     with without_prefect(), patch.object(localize_stage, "VARIANTS", short), peak_memory() as peak:
         localize_stage.localize.fn(
-            category="tile",
+            run=made_up_run(folder, spec, RunConfig(embed=EmbedConfig(device="cpu"))),
             key="k",
             manifest=str(manifest),
-            spec=spec,
             embeddings=str(folder / "bags"),
             folder=str(folder / "maps" / "m"),
             training=str(folder / "training" / "t"),
-            config=BlindConfig(),
-            seed=0,
-            device="cpu",
-            memory=PLENTY,
         )
     predicted = memory.localize_plan(
         n_contents=n_images,
@@ -285,20 +271,16 @@ def describe_blindly(size: int, folder: Path) -> Measured:
     arrays.write_arrays(folder / "maps" / "m", {"maps": maps}, {})
     with without_prefect(), peak_memory() as peak:
         describe_stage.describe.fn(
-            category="tile",
+            run=made_up_run(
+                folder, spec, RunConfig(blind=BlindConfig(threshold="otsu"), embed=EmbedConfig(device="cpu"))
+            ),
             key="k",
             manifest=str(manifest),
-            spec=spec,
             embeddings=str(folder / "bags"),
             maps=ArrayHandle(str(folder / "maps" / "m"), "k", {"maps": maps.shape}),
             folder=str(folder / "weights" / "w"),
             training=str(folder / "training" / "t"),
-            config=BlindConfig(threshold="otsu"),
-            tau="0.3sd",
             n_classes=None,
-            seed=0,
-            device="cpu",
-            memory=PLENTY,
         )
     predicted = memory.describe_plan(n_images=n_images, n_contents=n_images, n_patches=spec.n_patches, dim=dim)
     return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
@@ -341,18 +323,14 @@ def report(size: int, folder: Path) -> Measured:
     )
     with without_prefect(), peak_memory() as peak:
         report_stage.report.fn(
-            category="tile",
+            run=made_up_run(folder, spec),
             key="k" * 32,
             manifest=str(manifest_path),
-            config=RunConfig(),
-            spec=spec,
             reference=Reference("cluster"),
             weights=weights,
             tree=tree,
             evaluation=evaluate(protocol_named("sohn"), [None] * n_images, labels.tolist()),
-            runs_folder=str(folder / "runs"),
             keys={},
-            memory=PLENTY,
         )
     return Measured(f"{n_images} images, {n_clusters} clusters", peak[0], predicted.total)
 

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("anoclust_core", "tasks", "flows")
 MAX_ENTRIES = 20
+MAX_PARAMETERS = 8
 
 ROOMS = (
     ("anoclust_core",),
@@ -99,6 +100,18 @@ def against_the_floors(graph: Mapping[str, Iterable[str]]) -> list[str]:
     return found
 
 
+def crowded(path: str, source: str) -> list[str]:
+    """Public functions and methods with more parameters than a reader can hold; self does not count."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            given = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            n_given = len([name for name in given if name not in {"self", "cls"}])
+            if n_given > MAX_PARAMETERS:
+                found.append(f"{path}:{node.lineno} {node.name} takes {n_given}")
+    return found
+
+
 def folders() -> list[Path]:
     """Every folder with code of the three layers and the tests."""
     tops = [ROOT / name for name in (*PACKAGES, "tests")]
@@ -135,6 +148,14 @@ def test_no_folder_is_crowded(folder: Path) -> None:
     assert len(entries) <= MAX_ENTRIES or folder.name == "versions", sorted(entries)
 
 
+def test_no_public_function_takes_too_much() -> None:
+    """What travels together is one object: no public function of flows and tasks has more than eight parameters."""
+    sources = {
+        name: path.read_text(encoding="utf-8") for name, path in modules().items() if not name.startswith(PACKAGES[0])
+    }
+    assert [text for name, source in sources.items() for text in crowded(name, source)] == []
+
+
 def test_every_file_says_what_it_is_for() -> None:
     """The first line of every module is a sentence that ends on that line or the paragraph's."""
     silent = []
@@ -163,7 +184,9 @@ def test_every_room_is_on_the_map() -> None:
 
 
 def test_the_checks_find_what_they_look_for() -> None:
-    """A circle over three files and an arrow up are found."""
+    """A circle over three files, an arrow up and a function with nine parameters are found."""
+    assert crowded("x", "class A:\n    def f(self, a, b, c, /, d, e, *, f, g, h): ...") == []
+    assert crowded("x", "class A:\n    def f(self, a, b, c, /, d, e, *, f, g, h, i): ...") == ["x:2 f takes 9"]
     assert circle({"a": ["b"], "b": ["c"], "c": ["a"], "d": []}) == ["a", "b", "c", "a"]
     assert circle({"a": ["b", "c"], "b": ["c"], "c": []}) == []
     up = {

@@ -18,6 +18,7 @@ from tasks.stores.catalog import checksums, clusters, decisions, images, nights,
 from tasks.stores.catalog.changes import Changes
 from tasks.stores.catalog.facts import (
     AssignmentFact,
+    Author,
     ClusterFact,
     DecisionFact,
     ImageFact,
@@ -340,29 +341,29 @@ class Catalog:
     def rename(self, category: str, named: str, name: str, *, who: str, when: datetime | None = None) -> None:
         """Give a cluster a name; an empty text removes it. No two living clusters have the same name."""
         with self._writing(category) as session:
-            decisions.rename(session, category, named, name, who=who, when=when or _now())
+            decisions.rename(session, category, named, name, by=Author(who, when or _now()))
 
     def annotate(self, category: str, named: str, note: str, *, who: str, when: datetime | None = None) -> None:
         """Write a note on a cluster."""
         with self._writing(category) as session:
-            decisions.annotate(session, category, named, note, who=who, when=when or _now())
+            decisions.annotate(session, category, named, note, by=Author(who, when or _now()))
 
     def merge(self, category: str, named: Sequence[str], *, into: str, who: str, when: datetime | None = None) -> None:
         """Merge clusters into another one, past nights included; re-clusterings keep the merge."""
         with self._writing(category) as session:
-            decisions.merge(session, category, named, into, who=who, when=when or _now())
+            decisions.merge(session, category, named, into, by=Author(who, when or _now()))
 
     def split(
         self, category: str, named: str, contents: Sequence[str], *, who: str, when: datetime | None = None
     ) -> str:
         """Make a new cluster of some images of another one, and give its identity; runs do not put them back."""
         with self._writing(category) as session:
-            return decisions.split(session, category, named, contents, who=who, when=when or _now())
+            return decisions.split(session, category, named, contents, by=Author(who, when or _now()))
 
     def retire(self, category: str, named: str, *, who: str, when: datetime | None = None) -> None:
         """Retire a cluster."""
         with self._writing(category) as session:
-            decisions.retire(session, category, named, who=who, when=when or _now())
+            decisions.retire(session, category, named, by=Author(who, when or _now()))
 
     def undo(self, category: str, number: int | None = None, *, who: str, when: datetime | None = None) -> int:
         """Undo a person's decision, by default the last one, and return its number.
@@ -370,7 +371,7 @@ class Catalog:
         One that a later decision on the same cluster builds on has to wait for that one.
         """
         with self._writing(category) as session:
-            return decisions.undo(session, category, number, who=who, when=when or _now())
+            return decisions.undo(session, category, number, by=Author(who, when or _now()))
 
     # -- notices ----------------------------------------------------------------------------------------------------
 

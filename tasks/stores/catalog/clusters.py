@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import id_order, owner_of
-from tasks.stores.catalog.facts import ClusterFact, ClusterState, DecisionFact, DecisionKind, fact_of
+from tasks.stores.catalog.facts import Author, ClusterFact, ClusterState, DecisionFact, DecisionKind, fact_of
 from tasks.stores.catalog.images import cluster_sizes
 from tasks.stores.catalog.schema import Cluster, Decision
 
@@ -93,8 +93,7 @@ def write_down(
     cluster: str,
     kind: DecisionKind,
     *,
-    who: str,
-    when: datetime,
+    by: Author,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
     run: int | None = None,
@@ -104,8 +103,8 @@ def write_down(
         category=category,
         cluster=cluster,
         kind=kind,
-        who=who,
-        at=when,
+        who=by.who,
+        at=by.when,
         before=dict(before or {}),
         after=dict(after or {}),
         run=run,

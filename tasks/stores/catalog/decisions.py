@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Final
 
 from sqlalchemy import delete, select
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 from tasks.stores.catalog import clusters, images
-from tasks.stores.catalog.facts import DecisionKind
+from tasks.stores.catalog.facts import Author, DecisionKind
 from tasks.stores.catalog.schema import Cluster, Decision, Placement
 
 MAX_NAME: Final = 100
@@ -22,25 +21,25 @@ BY_PEOPLE: Final = ("rename", "note", "merge", "split", "retire")
 """Decisions that can be taken back."""
 
 
-def rename(session: Session, category: str, named: str, name: str, *, who: str, when: datetime) -> None:
+def rename(session: Session, category: str, named: str, name: str, *, by: Author) -> None:
     """Give a cluster a name, or none: the empty text."""
     cluster = _living(session, category, named)
     cleaned = " ".join(name.split())
     _check_name(session, cluster, cleaned)
     before = cluster.name
     cluster.name = cleaned or None
-    _note(session, cluster, "rename", who, when, {"name": before}, {"name": cluster.name})
+    _note(session, cluster, "rename", by, {"name": before}, {"name": cluster.name})
 
 
-def annotate(session: Session, category: str, named: str, note: str, *, who: str, when: datetime) -> None:
+def annotate(session: Session, category: str, named: str, note: str, *, by: Author) -> None:
     """Write a note on a cluster."""
     cluster = clusters.find(session, category, named)
     before = cluster.note
     cluster.note = note.strip()
-    _note(session, cluster, "note", who, when, {"note": before}, {"note": cluster.note})
+    _note(session, cluster, "note", by, {"note": before}, {"note": cluster.note})
 
 
-def merge(session: Session, category: str, named: Sequence[str], into: str, *, who: str, when: datetime) -> None:
+def merge(session: Session, category: str, named: Sequence[str], into: str, *, by: Author) -> None:
     """Merge clusters into another one, in past nights too."""
     target = _living(session, category, into)
     for name in named:
@@ -49,10 +48,10 @@ def merge(session: Session, category: str, named: Sequence[str], into: str, *, w
             raise ConfigError(f"{name} and {into} are the same cluster; name a different one")
         before = {"state": cluster.state, "merged_into": cluster.merged_into}
         cluster.state, cluster.merged_into = "merged", target.cluster
-        _note(session, cluster, "merge", who, when, before, {"state": "merged", "merged_into": target.cluster})
+        _note(session, cluster, "merge", by, before, {"state": "merged", "merged_into": target.cluster})
 
 
-def split(session: Session, category: str, named: str, contents: Sequence[str], *, who: str, when: datetime) -> str:
+def split(session: Session, category: str, named: str, contents: Sequence[str], *, by: Author) -> str:
     """Make a new cluster of some images of another one, and give its identity."""
     cluster = _living(session, category, named)
     chosen = sorted(set(contents))
@@ -70,19 +69,19 @@ def split(session: Session, category: str, named: str, contents: Sequence[str], 
     born = min(image.night for image in images.known_images(session, category, chosen).values())
     clusters.add(session, category, new, state="confirmed", born=born, run=None)
     placed = images.place(session, category, chosen, new)
-    _note(session, cluster, "split", who, when, {"placed": placed}, {"cluster": new, "contents": chosen})
+    _note(session, cluster, "split", by, {"placed": placed}, {"cluster": new, "contents": chosen})
     return new
 
 
-def retire(session: Session, category: str, named: str, *, who: str, when: datetime) -> None:
+def retire(session: Session, category: str, named: str, *, by: Author) -> None:
     """Retire a cluster: it gets no more images."""
     cluster = _living(session, category, named)
     before = cluster.state
     cluster.state = "retired"
-    _note(session, cluster, "retire", who, when, {"state": before}, {"state": "retired"})
+    _note(session, cluster, "retire", by, {"state": before}, {"state": "retired"})
 
 
-def undo(session: Session, category: str, number: int | None, *, who: str, when: datetime) -> int:
+def undo(session: Session, category: str, number: int | None, *, by: Author) -> int:
     """Undo a person's decision, by default the last one, and return its number."""
     query = select(Decision).where(
         Decision.category == category, Decision.kind.in_(BY_PEOPLE), Decision.undone_by.is_(None)
@@ -105,7 +104,7 @@ def undo(session: Session, category: str, number: int | None, *, who: str, when:
     else:
         for field, value in decision.before.items():
             setattr(cluster, field, value)
-    undoing = _note(session, cluster, "undo", who, when, decision.after, {"undone": decision.number})
+    undoing = _note(session, cluster, "undo", by, decision.after, {"undone": decision.number})
     decision.undone_by = undoing.number
     return decision.number
 
@@ -157,11 +156,8 @@ def _note(
     session: Session,
     cluster: Cluster,
     kind: DecisionKind,
-    who: str,
-    when: datetime,
+    by: Author,
     before: Mapping[str, object],
     after: Mapping[str, object],
 ) -> Decision:
-    return clusters.write_down(
-        session, cluster.category, cluster.cluster, kind, who=who, when=when, before=before, after=after
-    )
+    return clusters.write_down(session, cluster.category, cluster.cluster, kind, by=by, before=before, after=after)

@@ -184,6 +184,22 @@ class ClusterFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Author:
+    """Who did something, and when.
+
+    Attributes
+    ----------
+    who
+        A person, or ``anoclust``.
+    when
+        In UTC.
+    """
+
+    who: str
+    when: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionFact:
     """Something that happened to a cluster.
 

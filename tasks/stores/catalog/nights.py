@@ -11,7 +11,15 @@ from sqlalchemy.orm import Session
 
 from anoclust_core.matching.partitions import ChangeKind, PartitionMatch
 from tasks.stores.catalog import clusters
-from tasks.stores.catalog.facts import AssignmentFact, DecisionKind, NightFact, SnapshotFact, columns_of, fact_of
+from tasks.stores.catalog.facts import (
+    AssignmentFact,
+    Author,
+    DecisionKind,
+    NightFact,
+    SnapshotFact,
+    columns_of,
+    fact_of,
+)
 from tasks.stores.catalog.schema import Assignment, Cluster, Decision, Night, Placement, Run, Snapshot
 
 _TOLD: Final[Mapping[ChangeKind, DecisionKind]] = {
@@ -41,8 +49,7 @@ def record_night(
             category,
             cluster,
             "born",
-            who=clusters.MACHINE,
-            when=fact.ended,
+            by=Author(clusters.MACHINE, fact.ended),
             after={"night": fact.night.isoformat(), **evidence},
             run=run.number,
         )
@@ -91,9 +98,8 @@ def record_snapshot(
             if change.height is not None:
                 after["height"] = change.height
             kind = _TOLD.get(change.kind, "merged")
-            clusters.write_down(
-                session, category, name, kind, who=clusters.MACHINE, when=fact.made_at, after=after, run=run.number
-            )
+            by = Author(clusters.MACHINE, fact.made_at)
+            clusters.write_down(session, category, name, kind, by=by, after=after, run=run.number)
     put_assignments(session, run, assignments)
     return True
 

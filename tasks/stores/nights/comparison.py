@@ -10,11 +10,11 @@ from anoclust_core.records import DatasetManifest, ImageRecord
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.arrivals import record
-from tasks.stores.nights.snapshots import Frozen, frozen_reference, members
+from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
 
 
 def compared_with(
-    layout: StoreLayout, catalog: Path | str, given: DatasetManifest, snapshot: Frozen | None, night: date
+    layout: StoreLayout, catalog: Path | str, given: DatasetManifest, snapshot: Snapshot | None, night: date
 ) -> DatasetManifest:
     """New images, and beside them what they are compared with: the reference in the role of normals.
 
@@ -24,7 +24,7 @@ def compared_with(
     if snapshot is None or snapshot.reference is None:
         return replace(given.blind(), n_normals_given=0)
     was = members(layout, snapshot)
-    reference = frozen_reference(was, snapshot.reference)
+    reference = snapshot_reference(was, snapshot.reference)
     with Catalog.open(catalog, store=layout) as opened:
         where = {fact.content: fact.cluster for fact in opened.assignments(given.category, follow_merges=False)}
         of_snapshot = {image.sha256 for image in was.clustered}

@@ -1,15 +1,14 @@
-"""Why everything is to be re-clustered, if it is: told from the catalog and the store alone."""
+"""Whether everything is to be re-clustered, and why: decided from the catalog and the store alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 from anoclust_core.config import RunConfig
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.layout import StoreLayout
-from tasks.stores.nights.snapshots import Frozen, frozen, is_whole
+from tasks.stores.nights.snapshots import Snapshot, is_whole, read_snapshot
 
 MIN_UNKNOWN: Final = 5
 """Unknown images below which their share says nothing."""
@@ -20,14 +19,6 @@ GROWTH: Final = 2
 REQUESTED: Final = "asked for"
 
 
-@dataclass(frozen=True)
-class Due:
-    """Why a re-clustering is due, in words for a person, and whether new images can go to the old clusters before."""
-
-    reason: str
-    can_assign: bool = True
-
-
 def due(
     layout: StoreLayout,
     catalog: Catalog,
@@ -35,36 +26,56 @@ def due(
     night: date,
     config: RunConfig,
     *,
-    settings: str,
-    n_new: int = 0,
+    settings_key: str,
     requested: bool = False,
-) -> Due | None:
-    """Say whether and why all images are to be re-clustered; a kill at any point leaves the same answer.
+) -> str | None:
+    """Say why all images are to be re-clustered, or None; ask once the catalog has the night's images.
 
     Parameters
     ----------
     layout, catalog, category, night, config
         What is asked about.
-    settings
+    settings_key
         Key of what is asked for, `flows.plan.settings_key`.
-    n_new
-        Usable images that the catalog does not have yet.
     requested
         Whether a person wants it.
+
+    Returns
+    -------
+    reason
+        Why, in words for a person; a kill at any point leaves the same answer.
     """
     fact = catalog.latest_snapshot(category)
-    n_usable = n_new + catalog.n_usable(category, until=night)
+    n_usable = catalog.n_usable(category, until=night)
     if fact is None:
-        return Due("the first time", can_assign=False) if n_usable > 1 else None
-    snapshot = frozen(fact)
-    if snapshot.settings != settings:
-        return Due("backbone, recipe or settings were changed", can_assign=False)
+        return "the first time" if n_usable > 1 else None
+    snapshot = read_snapshot(fact)
+    if snapshot.settings_key != settings_key:
+        return "backbone, recipe or settings were changed"
     n_since = n_usable - snapshot.n_usable
     if not assigns(config):
-        return Due("this way of clustering takes every image together", can_assign=False) if n_since > 0 else None
+        return "this way of clustering takes every image together" if n_since > 0 else None
     if not is_whole(layout, category, snapshot):
-        return Due("part of what the last clustering is made of is gone", can_assign=False)
-    return _by_choice(catalog, category, night, config, snapshot, n_since=n_since, n_usable=n_usable, asked=requested)
+        return "part of what the last clustering is made of is gone"
+    if requested:
+        return REQUESTED
+    if n_since <= 0 or night < snapshot.night:
+        return None
+    return (
+        _outgrown(snapshot, n_usable) or _aged(snapshot, night, config) or _unlike(catalog, category, n_since, config)
+    )
+
+
+def assignable(
+    layout: StoreLayout, catalog: Catalog, category: str, config: RunConfig, *, settings_key: str
+) -> Snapshot | None:
+    """Snapshot whose clusters new images can be given to; None where they wait until everything is re-clustered."""
+    fact = catalog.latest_snapshot(category)
+    if fact is None:
+        return None
+    snapshot = read_snapshot(fact)
+    fits = snapshot.settings_key == settings_key and assigns(config)
+    return snapshot if fits and is_whole(layout, category, snapshot) else None
 
 
 def assigns(config: RunConfig) -> bool:
@@ -77,28 +88,19 @@ def assigns(config: RunConfig) -> bool:
     )
 
 
-def _by_choice(
-    catalog: Catalog,
-    category: str,
-    night: date,
-    config: RunConfig,
-    snapshot: Frozen,
-    *,
-    n_since: int,
-    n_usable: int,
-    asked: bool,
-) -> Due | None:
-    if asked:
-        return Due(REQUESTED)
-    if n_since <= 0 or night < snapshot.night:
+def _outgrown(snapshot: Snapshot, n_usable: int) -> str | None:
+    if n_usable < GROWTH * snapshot.n_usable:
         return None
-    if n_usable >= GROWTH * snapshot.n_usable:
-        return Due(f"there are {n_usable:,} images, the last clustering had {snapshot.n_usable:,}")
-    every = config.night.recluster_every
-    passed = (night - snapshot.night).days
-    if every is not None and passed >= every:
-        return Due(f"the last clustering is {passed} nights old")
+    return f"there are {n_usable:,} images, the last clustering had {snapshot.n_usable:,}"
+
+
+def _aged(snapshot: Snapshot, night: date, config: RunConfig) -> str | None:
+    passed, every = (night - snapshot.night).days, config.night.recluster_every
+    return f"the last clustering is {passed} nights old" if every is not None and passed >= every else None
+
+
+def _unlike(catalog: Catalog, category: str, n_since: int, config: RunConfig) -> str | None:
     unknown = catalog.n_unknown(category)
-    if unknown >= MIN_UNKNOWN and unknown > config.night.recluster_unknown * n_since:
-        return Due(f"{unknown:,} of {n_since:,} images since the last clustering are unknown")
-    return None
+    if unknown < MIN_UNKNOWN or unknown <= config.night.recluster_unknown * n_since:
+        return None
+    return f"{unknown:,} of {n_since:,} images since the last clustering are unknown"

@@ -1,4 +1,4 @@
-"""Snapshots: what a re-clustering froze, found again by the nights after it."""
+"""Snapshots: what a re-clustering left, found again by the nights after it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tasks.stores.upkeep.recover import clear_place
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """What nights are assigned to, besides the clusters themselves.
+class Snapshot:
+    """What a re-clustering left for the nights after it, besides the clusters themselves.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Frozen:
         The snapshot.
     night
         Night of the re-clustering.
-    settings
+    settings_key
         Key of what was asked for, `flows.plan.settings_key`.
     run
         Name of the run.
@@ -50,7 +50,7 @@ class Frozen:
 
     key: str
     night: date
-    settings: str
+    settings_key: str
     run: str
     keys: Mapping[str, str]
     manifest: str
@@ -64,7 +64,7 @@ class Frozen:
         """What the catalog keeps beside the key, as JSON values."""
         return {
             "night": self.night.isoformat(),
-            "settings": self.settings,
+            "settings": self.settings_key,
             "run": self.run,
             "keys": dict(self.keys),
             "manifest": self.manifest,
@@ -75,7 +75,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class FrozenReference:
+class SnapshotReference:
     """Images that rarity is measured against, and how many images have each content."""
 
     images: tuple[ImageRecord, ...]
@@ -84,7 +84,7 @@ class FrozenReference:
     role: str
 
 
-def frozen(fact: SnapshotFact) -> Frozen:
+def read_snapshot(fact: SnapshotFact) -> Snapshot:
     """Read what the catalog keeps.
 
     Raises
@@ -94,10 +94,10 @@ def frozen(fact: SnapshotFact) -> Frozen:
     """
     try:
         found = fact.details
-        return Frozen(
+        return Snapshot(
             key=fact.key,
             night=date.fromisoformat(found["night"]),
-            settings=found["settings"],
+            settings_key=found["settings"],
             run=found["run"],
             keys=found["keys"],
             manifest=found["manifest"],
@@ -113,7 +113,7 @@ def frozen(fact: SnapshotFact) -> Frozen:
         ) from error
 
 
-def is_whole(layout: StoreLayout, category: str, snapshot: Frozen) -> bool:
+def is_whole(layout: StoreLayout, category: str, snapshot: Snapshot) -> bool:
     """Whether the store still has what the nights need of a snapshot."""
     try:
         load_manifest(layout.root / snapshot.manifest)
@@ -128,27 +128,27 @@ def is_whole(layout: StoreLayout, category: str, snapshot: Frozen) -> bool:
     )
 
 
-def members(layout: StoreLayout, snapshot: Frozen) -> DatasetManifest:
+def members(layout: StoreLayout, snapshot: Snapshot) -> DatasetManifest:
     """Images of a snapshot, the rows of its descriptors among them."""
     return load_manifest(layout.root / snapshot.manifest)
 
 
-def frozen_reference(images: DatasetManifest, reference: Reference) -> FrozenReference:
+def snapshot_reference(images: DatasetManifest, reference: Reference) -> SnapshotReference:
     """Images of a snapshot that rarity is measured against."""
     contents, counts = reference_contents(reference, images)
     wanted = set(contents)
     found = {image.sha256: image for image in images.images if image.role == reference.role and image.sha256 in wanted}
-    return FrozenReference(
+    return SnapshotReference(
         tuple(found[content] for content in contents), tuple(contents), tuple(counts), reference.role
     )
 
 
-def pin(layout: StoreLayout, category: str, snapshot: Frozen) -> None:
+def pin(layout: StoreLayout, category: str, snapshot: Snapshot) -> None:
     """Note in the store what must not be collected, whatever database the catalog is in."""
     write_json(layout.snapshot(category), with_digest({"key": snapshot.key, **snapshot.details}))
 
 
-def keep_pinned(layout: StoreLayout, category: str, snapshot: Frozen) -> None:
+def keep_pinned(layout: StoreLayout, category: str, snapshot: Snapshot) -> None:
     """Note it again where the note is gone, damaged, or of an earlier snapshot."""
     noted = None
     with suppress(StoreError):

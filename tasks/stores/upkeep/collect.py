@@ -246,13 +246,13 @@ def _split_runs(layout: StoreLayout, folder: str, before: datetime) -> tuple[lis
     found = runs.list_runs(layout.root / "runs" / folder)
     try:
         latest = runs.latest_run(layout.root / "runs" / folder)
-        frozen = (pinned(layout, layout.root / "nights" / folder) or {}).get("run")
+        continued = (pinned(layout, layout.root / "nights" / folder) or {}).get("run")
     except StoreError as error:
         return [], found, [f"{error}; until then all runs of {inventory.category_name(layout, folder)} stay"]
     old, staying, notes = [], found[:1], []
     for run in found[1:]:
         began, foreign = runs.began_at(run.name), inventory.foreign_files(run)
-        if run.name in {latest, frozen} or began is None or began >= before:
+        if run.name in {latest, continued} or began is None or began >= before:
             staying.append(run)
         elif foreign:
             staying.append(run)
@@ -270,14 +270,14 @@ def _needed_by(layout: StoreLayout, folder: str, staying: list[Path], before: da
     """Collect what the runs that stay are made of, and the images of young manifests."""
     needed = _Needed()
     try:
-        frozen = pinned(layout, layout.root / "nights" / folder)
+        snapshot = pinned(layout, layout.root / "nights" / folder)
     except StoreError as error:
         needed.unknown = f"it is unknown what its nights are assigned to ({error})"
         return needed
-    if frozen is not None:
-        needed.keys.update(frozen["keys"].values())
-        needed.manifests.add(Path(frozen["manifest"]).name)
-        needed.whole.update((frozen["keys"]["embedding"], frozen["keys"]["distances"]))
+    if snapshot is not None:
+        needed.keys.update(snapshot["keys"].values())
+        needed.manifests.add(Path(snapshot["manifest"]).name)
+        needed.whole.update((snapshot["keys"]["embedding"], snapshot["keys"]["distances"]))
     for run in staying:
         try:
             parts = parts_of(layout, runs.read_summary(run))

@@ -107,7 +107,7 @@ def kept(tiny: FeatureExtractor, model: bytes, tiny_spec: EmbeddingSpec, tmp_pat
 
 def chosen(file: Path, spec: EmbeddingSpec, *, n_images: int = 1, **asked: Any) -> embed_stage._Network:
     config = EmbedConfig.model_validate(asked)
-    return embed_stage._choose_network(config, spec, file, "cpu", n_images=n_images, memory=1 << 40)
+    return embed_stage._choose_network(config, spec, file, "cpu", n_images=n_images, memory_budget=1 << 40)
 
 
 def test_a_kept_network_is_used_for_a_single_image_and_torch_builds_nothing(

@@ -226,9 +226,15 @@ def test_a_dask_scheduler_is_told_without_password() -> None:
 
 def test_a_place_is_printed_without_its_catalog(tmp_path: Path) -> None:
     """Prefect and tracebacks print what tasks are given."""
-    from datetime import date
+    from datetime import UTC, date, datetime
 
-    assert MARK not in repr(Place(StoreLayout(tmp_path), FORMS["plain"], "board", date(2026, 1, 1)))
+    from anoclust_core.config import RunConfig
+    from anoclust_core.records import EmbeddingSpec
+    from tasks.stages.category_run import CategoryRun
+
+    spec = EmbeddingSpec("b", "b", "w", (1,), 64, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (8, 8), 48)
+    run = CategoryRun(StoreLayout(tmp_path), "board", RunConfig(), spec, 1 << 30)
+    assert MARK not in repr(Place(run, FORMS["plain"], date(2026, 1, 1), datetime.now(UTC)))
 
 
 def test_a_deployment_without_a_catalog_is_told_of_none(tmp_path):

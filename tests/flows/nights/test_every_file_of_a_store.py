@@ -215,7 +215,8 @@ def test_the_next_run_and_night_make_everything_anew(stream: Stream, how: str) -
     for night in (0, 1):
         stream.night(night)
     assert stream.partition() == partition
-    shutil.rmtree(layout.digests(CATEGORY), ignore_errors=True)  # a memory and no more: a folder there is a person's
+    # known hashes save reading and no more: a folder in their place is a person's
+    shutil.rmtree(layout.known_hashes(CATEGORY), ignore_errors=True)
     left = [one for one in check_store(layout).damage if not one.path.startswith("results/")]
     # runs that nobody asks for any more stay as they are
     assert all(

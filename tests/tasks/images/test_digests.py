@@ -10,9 +10,8 @@ import pytest
 from helpers.builders import config_of, flat_folder
 from helpers.deep_files import png
 
-from tasks.images import file_check
-from tasks.images import known_hashes as digests_module
-from tasks.images.known_hashes import SETTLED_SECONDS, RememberedDigests, read_memory
+from tasks.images import file_check, known_hashes
+from tasks.images.known_hashes import SETTLED_SECONDS, KnownHashes, read_known_hashes
 from tasks.images.listing import list_datasets
 from tasks.stores.files import with_digest, write_json
 
@@ -34,7 +33,7 @@ def read(monkeypatch) -> list[str]:
 @pytest.fixture
 def aged(monkeypatch) -> None:
     """Files may be remembered at once."""
-    monkeypatch.setattr(digests_module, "SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(known_hashes, "SETTLED_SECONDS", -1.0)
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def listed(data: Path, *, trust_times: bool = True) -> dict[str, str]:
     (manifest,) = list_datasets(
         data,
         config_of(settle_seconds=0, trust_times=trust_times),
-        memory=lambda category: data.parent / "store" / "digests" / f"{category}.json",
+        known_hashes=lambda category: data.parent / "store" / "digests" / f"{category}.json",
     )
     return {image.path: image.sha256 for image in manifest.images}
 
@@ -160,8 +159,8 @@ def test_memory_of_an_earlier_version_is_completed(tmp_path):
     status = deep.stat()
     stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
     write_json(memory, with_digest({"files": {str(deep): [*stamp, "0" * 64]}}))
-    remembered = RememberedDigests(memory)
+    remembered = KnownHashes(memory)
     assert remembered.find(deep, status) == ("0" * 64, "uint16")
     remembered.save()
-    assert RememberedDigests(memory).find(deep, status) == ("0" * 64, "uint16")
-    assert read_memory(memory)[str(deep)][-1] == "uint16"
+    assert KnownHashes(memory).find(deep, status) == ("0" * 64, "uint16")
+    assert read_known_hashes(memory)[str(deep)][-1] == "uint16"

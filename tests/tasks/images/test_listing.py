@@ -265,7 +265,7 @@ def test_progress_counts_every_file_once(tmp_path):
     flat_folder(tmp_path / "a", range(3))
     flat_folder(tmp_path / "b", range(2))
     heard: list[tuple[int, int]] = []
-    list_datasets(tmp_path, RunConfig(), progress=lambda done, total: heard.append((done, total)))
+    list_datasets(tmp_path, RunConfig(), listener=lambda *what: heard.append(what[2:]))
     assert heard == [(done, 5) for done in range(1, 6)]
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from anoclust_core.matching.partitions import match_partitions
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, SnapshotFact
-from tasks.stores.nights.snapshots import Frozen
+from tasks.stores.nights.snapshots import Snapshot
 
 FIRST = date(2026, 11, 1)
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -37,7 +37,7 @@ def fill(catalog: Catalog, category: str = "tile") -> None:
                 NOON,
                 len(labels),
                 0.5,
-                Frozen(key, night, "s", "r", {}, "m", None, 0.1, 0.5, len(labels)).details,
+                Snapshot(key, night, "s", "r", {}, "m", None, 0.1, 0.5, len(labels)).details,
             ),
             night=night,
             match=match,

@@ -24,12 +24,14 @@ from sqlalchemy.orm import Session
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import BusyError, ConfigError
 from anoclust_core.matching.partitions import match_partitions
-from anoclust_core.records import DatasetManifest, ImageRecord, NearestDistances, Reference
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, NearestDistances, Reference
+from tasks.night.place import Place
+from tasks.stages.category_run import CategoryRun
 from tasks.stores.catalog import catalog as catalogs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, SnapshotFact
 from tasks.stores.layout import StoreLayout
-from tasks.stores.nights.snapshots import Frozen
+from tasks.stores.nights.snapshots import Snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -73,10 +75,15 @@ def _store(root: Path) -> StoreLayout:
 Work = Callable[[StoreLayout], object]
 
 
+def _place(layout: StoreLayout) -> Place:
+    spec = EmbeddingSpec("b", "b", "w", (1,), 64, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (2, 2), 3)
+    return Place(CategoryRun(layout, "board", RunConfig(), spec, 1 << 30), layout.catalog, TONIGHT, NOW)
+
+
 @pytest.fixture(params=["re-clustering", "night"])
 def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Work:
     """Give the task that records a re-clustering of everything, or a night with a new cluster."""
-    from tasks.night import adopt, assign, place
+    from tasks.night import adopt, assign
 
     everything = dict(sorted((OLD | NEW).items()))
     pooled = _descriptors(everything)
@@ -93,32 +100,30 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
             monkeypatch.setattr(adopt, "parts_of", lambda *_: parts)
             with Catalog.open(layout.catalog) as catalog:  # the nights before have seen all
                 catalog.record_images("board", [ImageFact(name, f"{name}.png", NOW, TONIGHT) for name in NEW])
-            at = place.Place(layout, layout.catalog, "board", TONIGHT)
-            return adopt.adopt.fn(place=at, run="r", settings="s", reference=None, reason="asked for")
+            return adopt.adopt.fn(
+                place=_place(layout), run_folder="r", settings_key="s", reference=None, reason="asked for"
+            )
 
         return recluster
 
     rows = {name: at for at, name in enumerate(everything)}
-    monkeypatch.setattr(assign, "load_manifest", lambda _: DatasetManifest("board", _images(NEW)))
     monkeypatch.setattr(assign, "members", lambda *_: DatasetManifest("board", _images(OLD)))
     against = SimpleNamespace(contents=(), counts=(), role="cluster")
-    monkeypatch.setattr(assign, "frozen_reference", lambda *_: against)
+    monkeypatch.setattr(assign, "snapshot_reference", lambda *_: against)
     monkeypatch.setattr(assign, "rarity_of_contents", lambda _, contents, *__: np.zeros((len(contents), 4)))
     monkeypatch.setattr(assign, "pooled", lambda _, contents, __: pooled[[rows[name] for name in contents]])
     monkeypatch.setattr(assign.arrays, "read", lambda *_: _descriptors(OLD))
     monkeypatch.setattr(assign, "_keep_arrays", lambda *_: "")
-    snapshot = Frozen("old", FIRST, "s", "r", keys, "m", Reference("cluster", 4), 0.1, 0.5, len(OLD))
+    snapshot = Snapshot("old", FIRST, "s", "r", keys, "m", Reference("cluster", 4), 0.1, 0.5, len(OLD))
 
     def take_up(layout: StoreLayout) -> object:
         return assign.assign_images.fn(
-            place=place.Place(layout, layout.catalog, "board", TONIGHT),
-            new="n",
-            settled="s",
+            place=_place(layout),
+            given=DatasetManifest("board", _images(NEW)),
+            settled=DatasetManifest("board", _images(NEW)),
             embeddings=str(layout.root / "e"),
             nearest=NearestDistances(str(layout.root / "d"), "k", Reference("cluster"), (len(NEW), 4, 4)),
             snapshot=snapshot,
-            config=RunConfig(),
-            began=NOW,
         )
 
     return take_up
