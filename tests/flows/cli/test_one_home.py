@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -241,17 +240,6 @@ def test_a_secret_is_hidden_on_the_command_line(name: str) -> None:
     """A setting that may hold a password is hidden from `ps` when it is given as a flag."""
     given = ["run", flag_of(name), "postgresql://me:secret@host/x"]
     assert "secret" not in " ".join(shown_arguments(given))
-
-
-def test_no_command_function_takes_too_much() -> None:
-    """Flags come from the settings: in the source no command has more than eight parameters."""
-    found = {}
-    for path in sorted((ROOT / "flows" / "cli").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                found[f"{path.name}:{node.name}"] = len([*node.args.args, *node.args.kwonlyargs])
-    assert found["run.py:run"] == 5
-    assert {name: count for name, count in found.items() if count > 8} == {}
 
 
 def test_variables_and_flags_are_told_from_the_name() -> None:
