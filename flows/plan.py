@@ -91,6 +91,11 @@ class RunPlan:
         return {**of_images, **{stage: key for stage, key in stages.items() if key}}
 
 
+def used_images(manifest: DatasetManifest, config: RunConfig) -> DatasetManifest:
+    """Images that the method works with."""
+    return manifest.without_normals() if config.method == "blind" else manifest
+
+
 def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) -> RunPlan:
     """Make the keys of a run over the images of a manifest.
 

@@ -13,7 +13,7 @@ from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreEr
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.decoding import decided_spec, settled_spec
 from flows.exclusive import category_held, disk_error, repairing
-from flows.plan import embedding_keys, plan_run
+from flows.plan import embedding_keys, plan_run, used_images
 from flows.prefect_server.around import importing, kept_if_complete, with_prefect
 from tasks import telemetry
 from tasks.images.listing import check_enough, is_enough, list_datasets
@@ -104,10 +104,10 @@ def run_data(
         categories=categories,
         exclude=store,
         known_hashes=layout.known_hashes,
-        waits=lambda manifest: not is_enough(_used(manifest, config), max_bad_share=config.data.max_bad_share),
+        waits=lambda manifest: not is_enough(used_images(manifest, config), max_bad_share=config.data.max_bad_share),
         listener=listener,
     )
-    manifests = [_used(manifest, config) for manifest in manifests]
+    manifests = [used_images(manifest, config) for manifest in manifests]
     spec = embedding_spec(layout, config)
     for manifest in manifests:
         with telemetry.recording(listener) as notes:
@@ -131,11 +131,6 @@ def run_data(
             repairs=tuple(notes.notes),
             notes=manifest.notes,
         )
-
-
-def _used(manifest: DatasetManifest, config: RunConfig) -> DatasetManifest:
-    """Images that the recipe uses."""
-    return manifest.without_normals() if config.method == "blind" else manifest
 
 
 def _run_category(

@@ -47,19 +47,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one backbone gave.
-
-    Attributes
-    ----------
-    job
-        The backbone.
-    results
-        Rows of its experiments.
-    taus
-        Temperatures, and how they were chosen.
-    prepared
-        What the rows were measured on.
-    """
+    """What one backbone, the job, gave: rows of its experiments, what these were measured on, temperatures and why."""
 
     job: BackboneJob
     results: MeasuredRows

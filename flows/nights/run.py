@@ -18,7 +18,7 @@ from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.decoding import settled_spec
 from flows.exclusive import category_held, disk_error, repairing
 from flows.nights.request import NightRequest
-from flows.plan import embedding_keys, settings_key
+from flows.plan import embedding_keys, settings_key, used_images
 from flows.prefect_server.around import importing, with_prefect
 from tasks import telemetry
 from tasks.images.listing import list_datasets
@@ -131,20 +131,14 @@ def run_nights(
     ----------
     data
         Folder or manifest, see `list_datasets`. A category may have no file left: what was seen stays known.
-    store
-        Folder that everything is kept in.
-    config
-        What is asked for.
+    store, config, listener, debug
+        As of `flows.run.run_data`.
     categories
         Names; by default all that have files, or had some.
     as_of
         The night; what was taken later is not seen yet. By default it is tonight, and everything there is is seen.
     recluster
         Re-cluster everything, whether or not it is due.
-    listener
-        Hears of progress: category, stage, done, total.
-    debug
-        Let Prefect write its log to the console.
 
     Yields
     ------
@@ -154,7 +148,7 @@ def run_nights(
     Raises
     ------
     AnoclustError
-        If the data or the settings are of no use for any category.
+        As `flows.run.run_data`.
     """
     yield from run_many_nights(
         data,
@@ -205,7 +199,7 @@ def run_many_nights(
     rules = NightRules.of(config.night)
     known = _known_categories(layout, catalog)
     listed = {
-        manifest.category: manifest.without_normals() if config.method == "blind" else manifest
+        manifest.category: used_images(manifest, config)
         for manifest in list_datasets(
             data,
             config,

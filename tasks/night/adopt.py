@@ -17,7 +17,7 @@ from tasks.night.notify import cluster_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import AssignmentFact, NoticeFact, SnapshotFact, Standing
+from tasks.stores.catalog.facts import NoticeFact, SnapshotFact, Standing, assignment_facts
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.snapshots import Snapshot, pin
 from tasks.stores.runs import parts_of
@@ -93,10 +93,7 @@ def adopt(
                 ),
                 night=place.night,
                 match=match,
-                assignments=[
-                    AssignmentFact(content, name, float(distance), float(sure))
-                    for content, name, distance, sure in zip(contents, ids, distances, confidence, strict=True)
-                ],
+                assignments=assignment_facts(contents, ids, distances, confidence),
                 tell=_told(place, found, match, ids),
                 found=found,
             )

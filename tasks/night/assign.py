@@ -23,7 +23,7 @@ from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing
+from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nearest import NearestSlabs
@@ -105,7 +105,7 @@ def assign_images(
                 at = [rows[content] for content in since]
                 prototypes = extended(prototypes, descriptors[at], [str(where[content]) for content in since])
             best = assign(descriptors[[rows[content] for content in fresh]], prototypes, merged_into=into)
-            placed = _facts(fresh, best)
+            placed = _by_content(fresh, best.ids, best)
             unknown = sorted(
                 {content for content, fact in placed.items() if fact.cluster is None}
                 | {content for content in contents if content in where and where[content] is None}
@@ -116,10 +116,7 @@ def assign_images(
             for name, group in zip(names, born, strict=True):
                 grown = extended(prototypes, descriptors[[rows[c] for c in group]], [name] * len(group))
                 now = assign(descriptors[[rows[c] for c in group]], grown)
-                placed |= {
-                    content: AssignmentFact(content, name, float(distance), float(confidence))
-                    for content, distance, confidence in zip(group, now.distances, now.confidence, strict=True)
-                }
+                placed |= _by_content(group, [name] * len(group), now)
                 evidence[name] = {"n_images": len(group), "images": list(group[:_EVIDENCE]), "snapshot": snapshot.key}
             highest = rarity[[rows[content] for content in fresh]].max(axis=1) if fresh else np.empty(0)
             kept = _keep_arrays(place, snapshot, contents, rarity, weights, descriptors) if fresh else None
@@ -163,13 +160,10 @@ def _prototypes(
     return fit_prototypes(kept[rows], [str(ids[at]) for at in rows], merge_height=snapshot.merge_height)
 
 
-def _facts(contents: Sequence[str], found: Assignments) -> dict[str, AssignmentFact]:
-    return {
-        content: AssignmentFact(content, name, float(distance), float(confidence))
-        for content, name, distance, confidence in zip(
-            contents, found.ids, found.distances, found.confidence, strict=True
-        )
-    }
+def _by_content(
+    contents: Sequence[str], clusters: Sequence[str | None], found: Assignments
+) -> dict[str, AssignmentFact]:
+    return {fact.content: fact for fact in assignment_facts(contents, clusters, found.distances, found.confidence)}
 
 
 def _born(unknown: Sequence[str], pooled: NDArray[np.float32], prototypes: Prototypes) -> list[list[str]]:

@@ -24,16 +24,10 @@ HISTORY_NIGHTS: Final = 30
 
 @dataclass(frozen=True)
 class Watched:
-    """Tonight against its past.
+    """Tonight against its past, and what was counted and measured in the night.
 
-    Attributes
-    ----------
-    growth
-        Signal of every cluster with an image tonight, by identity.
-    unknown, rarity
-        Signals of the share of unknown images, and of the shift of rarity; None where it was not measured.
-    counters
-        What was counted and measured in the night.
+    Signals of the growth of every cluster with an image tonight, by identity, of the share of unknown images, and of
+    the shift of rarity; None where it was not measured.
     """
 
     growth: Mapping[str, DriftSignal] = field(default_factory=dict)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -98,6 +98,19 @@ class AssignmentFact:
     cluster: str | None
     distance: float
     confidence: float
+
+
+def assignment_facts(
+    contents: Sequence[str],
+    clusters: Sequence[str | None],
+    distances: Iterable[SupportsFloat],
+    confidence: Iterable[SupportsFloat],
+) -> list[AssignmentFact]:
+    """Where images belong, from one value of each an image; NumPy's numbers become Python's."""
+    return [
+        AssignmentFact(content, cluster, float(distance), float(sure))
+        for content, cluster, distance, sure in zip(contents, clusters, distances, confidence, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from anoclust_core.matching.prototypes import Prototypes, fit_prototypes, merge_
 from anoclust_core.records import ImageRecord
 from tasks.stores import arrays
 from tasks.stores.catalog import clusters, images, nights
-from tasks.stores.catalog.facts import AssignmentFact, NightFact
+from tasks.stores.catalog.facts import NightFact, assignment_facts
 from tasks.stores.catalog.identity import nights_of_store
 from tasks.stores.catalog.schema import Cluster, Night, Run, Snapshot
 from tasks.stores.files import read_json, safe_name, without_digest
@@ -241,14 +241,7 @@ class _Category:
         run.category = self._category
         self._session.add(run)
         self._session.flush()
-        nights.put_assignments(
-            self._session,
-            run,
-            [
-                AssignmentFact(content, name, float(distance), float(confidence))
-                for content, name, distance, confidence in zip(contents, ids, distances, sure, strict=True)
-            ],
-        )
+        nights.put_assignments(self._session, run, assignment_facts(contents, ids, distances, sure))
 
 
 def _moment(summary: Mapping[str, Any] | None, night: date) -> datetime:
