@@ -36,7 +36,7 @@ from benchmarks.timing import RUNS, in_turns, paired
 from tasks.datasets.demo import write_demo
 from tasks.images.decoding import read_image
 from tasks.images.listing import list_datasets
-from tasks.networks.checkpoints import load_state_dict, weights_identity
+from tasks.networks.checkpoints import checkpoint_identity, load_state_dict
 from tasks.networks.openvino import converted
 from tasks.stores.embeddings import EmbeddingSegments
 
@@ -85,7 +85,7 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         images = _images(folder, data, limit=32 if quick else 600)
-        weights = weights_identity(backbone, None)
+        weights = checkpoint_identity(backbone, None)
         spec = describe(backbone, weights=weights, layers=None, image_size=image_size)
         extractor = build_extractor(spec, load_state_dict(backbone, spec.timm_model, None))
         specs = [spec, *([replace(spec, precision="bf16")] if has_native_bf16("cpu") else [])]

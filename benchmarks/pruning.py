@@ -34,7 +34,7 @@ from benchmarks.timing import in_turns, paired
 from tasks.datasets.demo import write_demo
 from tasks.images.decoding import read_image
 from tasks.images.listing import list_datasets
-from tasks.networks.checkpoints import load_state_dict, weights_identity
+from tasks.networks.checkpoints import checkpoint_identity, load_state_dict
 
 IMAGES = 40
 LEADING = (8, 16, 32, 64)
@@ -77,7 +77,7 @@ def features(data: Path | None) -> NDArray[np.float32]:
         images = list_datasets(data, RunConfig())[0].clustered
         chosen = [images[at] for at in np.random.default_rng(0).permutation(len(images))[:IMAGES]]
         backbone = RunConfig().embed.backbone
-        spec = describe(backbone, weights=weights_identity(backbone, None), layers=None, image_size=256)
+        spec = describe(backbone, weights=checkpoint_identity(backbone, None), layers=None, image_size=256)
         extractor = fold_batch_norms(build_extractor(spec, load_state_dict(backbone, spec.timm_model, None)), 256)
         pixels = [prepare_image(read_image(Path(image.file), sha256=image.sha256), spec) for image in chosen]
         return embed_images(extractor, np.stack(pixels), device="cpu")

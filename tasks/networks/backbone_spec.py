@@ -10,7 +10,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import DamagedError
 from anoclust_core.keys import ALGORITHM_VERSIONS, content_key
 from anoclust_core.records import EmbeddingSpec
-from tasks.networks.checkpoints import weights_identity
+from tasks.networks.checkpoints import checkpoint_identity
 from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.upkeep.recover import clear_place
@@ -24,10 +24,10 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     ConfigError
         If timm does not know the backbone, or layers, size or checkpoint do not fit.
     """
-    weights = weights_identity(config.embed.backbone, config.embed.checkpoint)
+    checkpoint = checkpoint_identity(config.embed.backbone, config.embed.checkpoint)
     asked = {
         "backbone": config.embed.backbone,
-        "weights": weights,
+        "weights": checkpoint,
         "layers": list(config.embed.layers) if config.embed.layers else None,
         "image_size": config.image_size,
         "version": ALGORITHM_VERSIONS["embed"],
@@ -46,7 +46,7 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
 
     spec = describe(
         config.embed.backbone,
-        weights=weights,
+        weights=checkpoint,
         layers=config.embed.layers,
         image_size=config.image_size,
         as_maps=config.method == "blind",

@@ -26,7 +26,7 @@ _PACKAGED: Final = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_li
 _log = logging.getLogger(__name__)
 
 
-def weights_identity(backbone: str, checkpoint: str | None) -> str | None:
+def checkpoint_identity(backbone: str, checkpoint: str | None) -> str | None:
     """Digest of the file that the weights come from; None for a backbone whose weights timm downloads.
 
     Raises

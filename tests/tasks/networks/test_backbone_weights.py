@@ -18,7 +18,7 @@ from anoclust_core.errors import ConfigError, StoreError
 from anoclust_core.records import EmbeddingSpec
 from tasks.networks import backbone_spec
 from tasks.networks.backbone_spec import embedding_spec
-from tasks.networks.checkpoints import load_state_dict, weights_identity
+from tasks.networks.checkpoints import checkpoint_identity, load_state_dict
 from tasks.stores.layout import StoreLayout
 
 NOT_INSTALLED = "test_efficientnet"
@@ -139,7 +139,7 @@ def test_missing_checkpoint(tmp_path):
     with pytest.raises(
         ConfigError, match=r"--checkpoint expects a file with weights, but there is none at .*gone\.pth"
     ):
-        weights_identity(TINY_BACKBONE, str(tmp_path / "gone.pth"))
+        checkpoint_identity(TINY_BACKBONE, str(tmp_path / "gone.pth"))
 
 
 def test_identity_is_that_of_the_content(tmp_path, checkpoint):
@@ -147,10 +147,10 @@ def test_identity_is_that_of_the_content(tmp_path, checkpoint):
     same = tmp_path / "renamed.safetensors"
     same.write_bytes(checkpoint.read_bytes())
     other = save_tiny_checkpoint(tmp_path / "other.safetensors", seed=1)
-    identity = weights_identity(TINY_BACKBONE, str(checkpoint))
-    assert identity == weights_identity(TINY_BACKBONE, str(same))
-    assert identity != weights_identity(TINY_BACKBONE, str(other))
-    assert weights_identity(NOT_INSTALLED, None) is None
+    identity = checkpoint_identity(TINY_BACKBONE, str(checkpoint))
+    assert identity == checkpoint_identity(TINY_BACKBONE, str(same))
+    assert identity != checkpoint_identity(TINY_BACKBONE, str(other))
+    assert checkpoint_identity(NOT_INSTALLED, None) is None
 
 
 def test_hub_out_of_reach(closed_hub):
