@@ -213,7 +213,7 @@ def _url_of(where: Path | str) -> URL:
         ) from None
     kind = url.get_backend_name()
     if kind in {"postgresql", "postgres"}:
-        _check_parts(url)
+        _check_parts(url, where)
         return url.set(drivername="postgresql+psycopg")
     if kind == "sqlite" and url.database:
         if not (url.username or url.password or url.host or url.port):
@@ -222,7 +222,7 @@ def _url_of(where: Path | str) -> URL:
     raise ConfigError(f"a catalog is kept in a SQLite file or in PostgreSQL, found {kind}; give a URL of one of them")
 
 
-def _check_parts(url: URL) -> None:
+def _check_parts(url: URL, written: str) -> None:
     """Refuse a URL in which a password ends too early: its rest would be taken, and told, for a host or a name.
 
     Raises
@@ -230,11 +230,10 @@ def _check_parts(url: URL) -> None:
     ConfigError
         If so, or if the port is none.
     """
-    query = urlencode(url.query, doseq=True, safe="@")
-    rest = [url.host or "", url.database or "", query if url.username is not None else ""]
+    has_two_ends = url.username is not None and written.count("@") > 1  # of what is read as a query, some is dropped
     names = f"{url.username or ''}{url.host or ''}"
     looks_like_parameters = re.search(r"\?\w+=", url.password or "")
-    if any("@" in part for part in rest) or re.search(r"[/?#=@\s]", names) or looks_like_parameters:
+    if has_two_ends or "@" in f"{url.host}{url.database}" or re.search(r"[/?#=@\s]", names) or looks_like_parameters:
         raise ConfigError(
             "the catalog's URL can be read in more than one way; in names and passwords write %40 for @, %2F for /, "
             "%3A for :, %3F for ?, %23 for #, %3D for = and %20 for a space"

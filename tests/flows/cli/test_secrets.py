@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
@@ -120,6 +120,7 @@ def test_deployments_of_an_earlier_version_go_on() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(password=f"@{MARK}?", database="/x", is_parameter=False, is_quoted=False)  # read as the host's name
 @given(
     password=st.builds(
         lambda before, behind: before + MARK + behind, *[st.text("abc12/@:#?%&=+ '\"\\", max_size=6)] * 2
