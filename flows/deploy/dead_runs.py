@@ -82,7 +82,7 @@ def mark_dead(client: SyncPrefectClient, *, stale_seconds: int = STALE_SECONDS, 
     reaped = []
     for run in _under_way(client, FlowRunFilter()):
         why = None if str(run.id) == but else _why_dead(client, run, stale_seconds)
-        if why is not None:
+        if why is not None and _goes_on(client, run):
             reaped += _crash(client, run, why)
     return reaped
 
@@ -95,6 +95,12 @@ def _under_way(client: SyncPrefectClient, chosen: FlowRunFilter) -> list[FlowRun
         found += page
         if len(page) < _PAGE:
             return found
+
+
+def _goes_on(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Whether a run is still shown as running: one that ended since it was listed has no process any more either."""
+    state = client.read_flow_run(run.id).state
+    return state is not None and state.type in _UNDER_WAY
 
 
 def _why_dead(client: SyncPrefectClient, run: FlowRun, stale_seconds: int) -> str | None:

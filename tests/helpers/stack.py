@@ -177,8 +177,14 @@ class Stack:
         return headers
 
     def ask(self, method: str, path: str, content: Any = None, *, timeout: float = 90) -> httpx.Response:
-        """Ask the server as one of those it is meant for."""
-        return httpx.request(method, f"{self.url}/{path}", json=content, headers=self.headers(method), timeout=timeout)
+        """Ask the server as one of those it is meant for; a busy SQLite answers 503 now and then."""
+
+        def asked() -> httpx.Response:
+            return httpx.request(
+                method, f"{self.url}/{path}", json=content, headers=self.headers(method), timeout=timeout
+            )
+
+        return eventually(lambda: answer if (answer := asked()).status_code != 503 else None) or asked()
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """Start a worker, named as `anoclust up` names it."""
@@ -230,8 +236,7 @@ class Stack:
 
     def delete_deployment(self, deployment: UUID | str) -> None:
         """Delete a deployment and what it has scheduled."""
-        # a busy SQLite answers 503 now and then
-        assert eventually(lambda: self.ask("DELETE", f"deployments/{deployment}").status_code in {204, 404})
+        assert self.ask("DELETE", f"deployments/{deployment}").status_code in {204, 404}
 
 
 def seconds_of(run: dict[str, Any]) -> tuple[float, float]:
