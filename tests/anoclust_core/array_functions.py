@@ -141,6 +141,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "benchmark.scoring.trivial": {"labels": LABELS, "protocol": SOHN},
     "clustering.checks.checked_descriptors": {"descriptors": DESCRIPTORS},
     "clustering.checks.checked_distances": {"distances": DISTANCES},
+    "clustering.checks.check_cut": {"linkage": TREE, "n_clusters": 2},
     "clustering.checks.check_linkage": {"linkage": TREE},
     "clustering.labels.numbered_by_size": {"labels": np.array([3, 3, 1])},
     "clustering.labels.distances_to_cluster_means": {
