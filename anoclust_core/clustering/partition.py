@@ -108,7 +108,7 @@ def gaussian_mixture(
     Parameters
     ----------
     descriptors, n_clusters, generator
-        As of `k_means`.
+        As of `k_means`; descriptors are finite.
     n_starts
         Random starts, at least 1; the most likely mixture counts.
     ridge

@@ -168,7 +168,7 @@ def mask_weights(masks: Maps, grid: tuple[int, int]) -> Weights:
     Parameters
     ----------
     masks
-        0 for normal pixels, any other value for anomalous ones.
+        0 for normal pixels, any other finite value for anomalous ones.
     grid
         Height and width of the patch grid.
 
@@ -227,7 +227,7 @@ def map_weights(maps: Maps, grid: tuple[int, int], *, tau: str) -> Weights:
     Parameters
     ----------
     maps
-        Larger where more anomalous: all images of the run.
+        Larger where more anomalous, finite: all images of the run.
     grid
         As of `map_scores`.
     tau

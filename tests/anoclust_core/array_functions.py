@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +28,7 @@ from anoclust_core.records import EmbeddingSpec
 ARRAYS: Final = ("NDArray", "ArrayLike", "Tensor", "Floats", "FloatArray", "FeatureStack")
 """Names that annotations have for arrays."""
 
-SEQUENCES: Final = ("Sequence[int]", "Sequence[str]", "Sequence[str | None]", "Names")
+SEQUENCES: Final = ("Sequence[int]", "Sequence[str]", "Sequence[str | None]")
 """Annotations of labels and counts, a value an image or night."""
 
 NO_CONTRACT: Final = {
@@ -172,6 +173,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "embedding.extraction.embed_images": {"extractor": _images, "images": IMAGES, "device": "cpu"},
     "embedding.extraction.embed_holistically": {"extractor": None, "images": IMAGES, "device": "cpu"},
     "evaluation.scores.evaluate": {"protocol": SOHN, "labels": LABELS, "clusters": [0, 0, 1, 1]},
+    "pairwise.kernels.groups.checked_group": {"bags": BAGS},
+    "pairwise.kernels.groups.with_room": {"bags": BAGS, "others": BAGS},
     "pairwise.kernels.integers.nearest_squares": {"bags": BAGS, "others": BAGS},
     "pairwise.kernels.integers.nearest_squares_within": {"bags": BAGS},
     "pairwise.kernels.single_precision.largest_products": {"bags": BAGS, "others": BAGS},
@@ -313,13 +316,21 @@ def function(name: str) -> Callable[..., Any]:
 def parameters() -> Iterator[tuple[str, str, str]]:
     """Function, parameter and annotation of everything public that takes an array or a sequence of labels."""
     root = Path(str(anoclust_core.__file__)).parent
-    for path in sorted(root.rglob("*.py")):
+    bodies = {path: ast.parse(path.read_text(encoding="utf-8")).body for path in sorted(root.rglob("*.py"))}
+    aliases = {
+        ast.unparse(node.target): ast.unparse(node.value)
+        for body in bodies.values()
+        for node in body
+        if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.annotation) == "TypeAlias"
+    }
+    for path, body in bodies.items():
         module = ".".join(path.relative_to(root).with_suffix("").parts)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in body:
             if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or module == "arrays":
                 continue
             for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]:
-                told = ast.unparse(argument.annotation) if argument.annotation else ""
+                written = ast.unparse(argument.annotation) if argument.annotation else ""
+                told = re.sub(r"\w+", lambda name: aliases.get(name[0], name[0]), written)
                 is_array = any(name in told for name in ARRAYS) and "Mapping" not in told and "Callable" not in told
                 if (is_array or told in SEQUENCES) and not {module, f"{module}.{node.name}"} & NO_CONTRACT.keys():
                     yield f"{module}.{node.name}", argument.arg, told

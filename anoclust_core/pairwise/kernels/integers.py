@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.pairwise.kernels.groups import Group, checked_group, checked_groups, empty_both_ways
+from anoclust_core.pairwise.kernels.groups import Group, checked_group, with_room
 from anoclust_core.pairwise.kernels.integer_tiles import PRODUCTS_OF_TWO, first_bit_code, reaching_code, tile_code
 from anoclust_core.pairwise.kernels.tiles import UNROLLED, WIDEST, TileShape, processor_features, tile_shape
 
@@ -88,8 +88,8 @@ def nearest_squares(bags: Group, others: Group) -> NearestSquares:
     bags, others
         Each a `Group`.
     """
-    bags, others = checked_groups(bags, others)
-    squares = NearestSquares(*empty_both_ways(bags, others))
+    bags, others, forward, backward = with_room(bags, others)
+    squares = NearestSquares(forward, backward)
     _fill(bags, others, squares, after_own=False)
     return squares
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.pairwise.kernels.groups import Group, checked_group, checked_groups, empty_both_ways
+from anoclust_core.pairwise.kernels.groups import Group, checked_group, with_room
 from anoclust_core.pairwise.kernels.tiles import UNROLLED, VECTORS, WIDEST, TileShape, VectorCode, tile_shape
 
 SUMMED_AT_ONCE: Final = 128
@@ -52,8 +52,7 @@ def largest_products(bags: Group, others: Group, *, with_roots: bool = False) ->
     with_roots
         Whether the mean root distances are wanted too; a tenth more time.
     """
-    bags, others = checked_groups(bags, others)
-    forward, backward = empty_both_ways(bags, others)
+    bags, others, forward, backward = with_room(bags, others)
     products = LargestProducts(forward, backward, np.empty_like(forward) if with_roots else None)
     _fill(bags, others, products, after_own=False)
     return products
