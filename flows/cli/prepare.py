@@ -9,12 +9,21 @@ import typer
 
 from anoclust_core.errors import ConfigError
 from flows.cli.messages import Messages
-from flows.cli.options import Debug, DemoSeed
+from flows.cli.options import Debug, DemoSeed, whole_number
 
 app = typer.Typer(no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Manifest to write.")]
 Source = Annotated[Path, typer.Argument(help="Folder of the unpacked data set.", show_default=False)]
+PerLabel = Annotated[
+    int | None,
+    typer.Option(
+        help="Take only the first images of each label, by path, at most this many.",
+        parser=whole_number(1),
+        metavar="<int>",
+        show_default="all",
+    ),
+]
 
 
 @app.command("demo")
@@ -51,12 +60,25 @@ def prepare_mtd(
 
 
 @app.command("leaves")
-def prepare_leaves(source: Source, out: Out = Path("manifest.csv"), debug: Debug = False) -> None:
+def prepare_leaves(
+    source: Source, out: Out = Path("manifest.csv"), per_label: PerLabel = None, debug: Debug = False
+) -> None:
     """Write a manifest for the coffee leaves (dataset.csv and leaf/), without leaves that have several stresses."""
     with Messages(debug):
         from tasks.datasets.public import leaves_manifest
 
-        _save_manifest(leaves_manifest(source), out)
+        _save_manifest(leaves_manifest(source), out, per_label)
+
+
+@app.command("xsdd")
+def prepare_xsdd(
+    source: Source, out: Out = Path("manifest.csv"), per_label: PerLabel = None, debug: Debug = False
+) -> None:
+    """Write a manifest for X-SDD, steel strip with a folder for each type of defect: the folders become labels."""
+    with Messages(debug):
+        from tasks.datasets.public import xsdd_manifest
+
+        _save_manifest(xsdd_manifest(source), out, per_label)
 
 
 @app.command("mvtec")
@@ -80,11 +102,13 @@ def make_demo(out: Path, seed: int) -> None:
     typer.echo(f"demo images of {', '.join(summary.categories)} are in {summary.root}")
 
 
-def _save_manifest(made: Any, out: Path) -> None:
-    from tasks.datasets.public import write_manifest
+def _save_manifest(made: Any, out: Path, per_label: int | None = None) -> None:
+    from tasks.datasets.public import first_of_each_label, write_manifest
     from tasks.stores.addresses import on_this_machine
 
     out = on_this_machine(out, "--out", ConfigError)
+    if per_label is not None:
+        made = first_of_each_label(made, per_label)
     write_manifest(made.frame, out)
     counts = made.frame.groupby(["category", "split"]).size()
     typer.echo(f"{out}: {len(made.frame)} images")

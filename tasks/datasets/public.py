@@ -141,6 +141,52 @@ def leaves_manifest(source: Path) -> PublicManifest:
     return PublicManifest(frame=_frame(rows, source, extra=extra), left_out=_counted(left_out))
 
 
+def xsdd_manifest(source: Path) -> PublicManifest:
+    """List X-SDD, defects of hot-rolled steel strip: ``<type>/<name>.jpg``. Its folders are types, not products.
+
+    Parameters
+    ----------
+    source
+        The folder that holds a folder for each type.
+
+    Returns
+    -------
+    manifest
+        Category ``steel_strip``, all of split ``test``, without masks and without good images; the label is the
+        folder's name.
+
+    Raises
+    ------
+    DatasetError
+        If ``source`` has no folder with images.
+    """
+    source = _existing_folder(source, "the folder with a folder for each type of defect")
+    rows, left_out = [], 0
+    for folder in sorted(folder for folder in source.iterdir() if folder.is_dir()):
+        files = _files(folder)
+        images = [file for file in files if _is_image(file)]
+        left_out += len(files) - len(images)
+        rows += [(image, "steel_strip", "test", folder.name, None) for image in images]
+    return PublicManifest(frame=_frame(rows, source), left_out=_counted({"not an image": left_out}))
+
+
+def first_of_each_label(manifest: PublicManifest, n_images: int) -> PublicManifest:
+    """Take the first images of every label by path, so that no type outweighs the others; training images stay.
+
+    Parameters
+    ----------
+    manifest
+        Of any public set.
+    n_images
+        Test images of a category and label to keep at most, at least 1.
+    """
+    frame = manifest.frame
+    place = frame.groupby(["category", "split", "label"]).cumcount()
+    kept = (place < n_images) | (frame["split"] != "test")
+    left_out = manifest.left_out | _counted({f"more than {n_images} of a label": int((~kept).sum())})
+    return PublicManifest(frame=frame[kept].reset_index(drop=True), left_out=left_out)
+
+
 def mvtec_manifest(source: Path) -> PublicManifest:
     """List a set in the layout of MVTec AD: ``<category>/{train,test}/<label>/`` and ``ground_truth/<label>/``.
 

@@ -9,10 +9,12 @@ from anoclust_core.errors import DatasetError
 from tasks.datasets.public import (
     COLUMNS,
     STRESSES,
+    first_of_each_label,
     leaves_manifest,
     mtd_manifest,
     mvtec_manifest,
     write_manifest,
+    xsdd_manifest,
 )
 
 SHARED_DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
@@ -177,6 +179,45 @@ def products(tmp_path: Path) -> Path:
         *("nut/ground_truth/bent/000_mask.png", "nut/test/loose.png", "nut/test/bent/deep/0.png", "nut/license.txt"),
         *("nut/test/bent/notes.txt", "cable/test/cut/a.b.tif", "cable/ground_truth/cut/a.b_mask.png", "papers/x.pdf"),
     )
+
+
+def test_strip_of_the_literature():
+    """X-SDD has 1,360 images of seven types, all of one product."""
+    frame = xsdd_manifest(real("xsdd")).frame
+    assert len(frame) == 1360
+    assert set(frame["category"]) == {"steel_strip"}
+    assert frame["label"].value_counts().to_dict() == {
+        "red iron": 397,
+        "slag inclusion": 238,
+        "finishing roll printing": 203,
+        "oxide scale of temperature system": 203,
+        "surface scratch": 134,
+        "iron sheet ash": 122,
+        "oxide scale of plate system": 63,
+    }
+
+
+def test_folders_of_the_strip_are_labels(tmp_path):
+    """Every folder is a type of one product; what is no image is counted, files beside the folders are passed over."""
+    strip = touch(tmp_path / "strip", "red iron/a 1.jpg", "red iron/notes.txt", "slag/b.png", "LICENSE")
+    made = xsdd_manifest(strip)
+    assert cells(made.frame, "category", "split", "label") == {
+        "a 1.jpg": ("steel_strip", "test", "red iron"),
+        "b.png": ("steel_strip", "test", "slag"),
+    }
+    assert made.left_out == {"not an image": 1}
+
+
+def test_the_first_of_each_label_are_taken(tmp_path):
+    """By path, of test images only; how many were left out is told."""
+    files = [f"{label}/{number}.jpg" for label in ("slag", "ash") for number in range(3)]
+    made = first_of_each_label(xsdd_manifest(touch(tmp_path / "strip", *files)), 2)
+    kept = [Path(path).relative_to(tmp_path / "strip").as_posix() for path in made.frame["path"]]
+    assert kept == ["ash/0.jpg", "ash/1.jpg", "slag/0.jpg", "slag/1.jpg"]
+    assert made.left_out == {"more than 2 of a label": 2}
+    made.frame.loc[:, "split"] = ["train", "train", "test", "test"]
+    again = first_of_each_label(made, 1).frame
+    assert list(again["split"]) == ["train", "train", "test"]
 
 
 def test_mvtec_root(products):
