@@ -12,7 +12,7 @@ from tasks.images.category_decoding import read_decoding
 from tasks.store_check.findings import GONE_ROUND, REBUILT, SWEPT, Fault, Finding, finding, told
 from tasks.stores import arrays, runs
 from tasks.stores.files import read_checked
-from tasks.stores.layout import StoreLayout
+from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.results import read_result
 from tasks.stores.upkeep import inventory
@@ -29,7 +29,7 @@ def check_arrays(layout: StoreLayout, kind: str, folder: Path) -> list[Finding]:
             pass
     except (StoreError, OSError) as error:
         return [finding(layout, folder, told(folder, error), REBUILT)]
-    lost = sorted(inventory.ARRAYS[kind] - shapes.keys())
+    lost = sorted(ARRAY_FOLDERS[kind].arrays - shapes.keys())
     if lost:
         return [finding(layout, folder, f"has lost {' and '.join(lost)}", REBUILT)]
     sides = {"embeddings": ("bags", ("hashes",)), "nearest": ("distances", ("rows", "columns"))}

@@ -13,7 +13,7 @@ from tasks.store_check.parts import check_arrays, check_decoding, check_leftover
 from tasks.store_check.runs import check_nights, check_runs
 from tasks.store_check.shared import check_backbones, check_known_hashes, check_locks, check_strays
 from tasks.stores import arrays
-from tasks.stores.layout import StoreLayout
+from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
 from tasks.stores.upkeep import inventory
 
 
@@ -64,10 +64,7 @@ def check_store(
     """
     names = inventory.chosen_folders(layout, categories)
     folders = [
-        (kind, path)
-        for name in names
-        for kind in inventory.ARRAYS
-        for path in inventory.array_folders(layout, kind, name)
+        (kind, path) for name in names for kind in ARRAY_FOLDERS for path in inventory.array_folders(layout, kind, name)
     ]
     jobs: list[tuple[list[Path], Callable[[], list[Finding]]]] = [
         ([path], partial(check_arrays, layout, kind, path)) for kind, path in folders

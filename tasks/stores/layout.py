@@ -8,6 +8,8 @@
       manifests/<category>/<key>.json               what a run was given
       embeddings/<category>/<embedding key>/        immutable segments of bags
       nearest/<category>/<distances key>/           immutable slabs of nearest-patch distances
+      maps/<category>/<key>/                        anomaly maps of recipe blind
+      training/<category>/<key>/                    what a training of recipe blind has learnt
       weights/<category>/<key>/                     rarity, weights, descriptors
       trees/<category>/<key>/                       linkage and labels
       holistic/<category>/<key>/                    embeddings of whole images, for the benchmark
@@ -30,9 +32,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from anoclust_core.errors import StoreError
 from tasks.stores.files import safe_name
+
+
+@dataclass(frozen=True)
+class ArrayFolder:
+    """One kind of folders of arrays: names of the arrays in each, and what `store size` counts them as.
+
+    Those that are ``grouped`` lie one level deeper, below the key of the embeddings or distances that they are part of.
+    """
+
+    arrays: frozenset[str]
+    counted_as: str
+    grouped: bool = False
+
+
+ARRAY_FOLDERS: Final = MappingProxyType(
+    {
+        "embeddings": ArrayFolder(frozenset({"bags"}), "embeddings", grouped=True),
+        "nearest": ArrayFolder(frozenset({"distances"}), "distances", grouped=True),
+        "maps": ArrayFolder(frozenset({"maps"}), "weights"),
+        "training": ArrayFolder(frozenset({"state"}), "weights"),
+        "weights": ArrayFolder(frozenset({"rarity", "weights", "descriptors"}), "weights"),
+        "trees": ArrayFolder(frozenset({"linkage", "labels"}), "weights"),
+        "holistic": ArrayFolder(frozenset({"embeddings"}), "embeddings"),
+    }
+)
+"""Folders of a store that hold folders of arrays, by category: what is checked, counted and collected."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Final
 from anoclust_core.errors import BusyError, ConfigError, StoreError
 from tasks.stores import arrays, runs
 from tasks.stores.files import is_temporary, safe_name
-from tasks.stores.layout import StoreLayout
+from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.snapshots import pinned
@@ -181,7 +181,7 @@ def removable(
         going += _unneeded(layout, folder, needed)
     else:
         notes.append(f"{category}: {needed.unknown}; only old runs and leftovers are removed there")
-    for kind in inventory.ARRAYS:
+    for kind in ARRAY_FOLDERS:
         unsealed = (path for path in inventory.array_folders(layout, kind, folder) if not arrays.is_complete(path))
         going += [(LEFTOVERS, path) for path in unsealed]
     going += [(LEFTOVERS, path) for path in inventory.temporary(layout, folder)]
@@ -299,7 +299,7 @@ def _needed_by(layout: StoreLayout, folder: str, staying: list[Path], before: da
 def _unneeded(layout: StoreLayout, folder: str, needed: _Needed) -> list[tuple[str, Path]]:
     """Everything sealed and every small file that the runs that stay are not made of."""
     found: list[tuple[str, Path]] = []
-    for kind in ("maps", "training", "weights", "trees", "holistic"):
+    for kind in (kind for kind, folder in ARRAY_FOLDERS.items() if not folder.grouped):
         found += [
             (kind, path) for path in inventory.array_folders(layout, kind, folder) if path.name not in needed.keys
         ]

@@ -9,29 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 
 from anoclust_core.errors import ConfigError, StoreError
 from tasks.stores import arrays, runs
 from tasks.stores.files import is_temporary, safe_name
-from tasks.stores.layout import StoreLayout
+from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
 
-ARRAYS: Final = MappingProxyType(
-    {
-        "embeddings": frozenset({"bags"}),
-        "nearest": frozenset({"distances"}),
-        "maps": frozenset({"maps"}),
-        "training": frozenset({"state"}),
-        "weights": frozenset({"rarity", "weights", "descriptors"}),
-        "trees": frozenset({"linkage", "labels"}),
-        "holistic": frozenset({"embeddings"}),
-    }
-)
-"""Folders of a store that hold folders of arrays, by category, and what arrays are in each of these."""
-
-KINDS: Final = (*ARRAYS, "manifests", "runs", "nights")
+KINDS: Final = (*ARRAY_FOLDERS, "manifests", "runs", "nights")
 """Folders of a store that have one folder per category."""
 
 UNREADABLE: Final = "unreadable.json"
@@ -48,7 +34,7 @@ RESULTS: Final = "results"
 SHARED: Final = ("backbones", "decoding", "digests", "locks")
 """Folders that belong to no category."""
 
-_GROUPED: Final = ("embeddings", "nearest")
+_GROUPED: Final = tuple(kind for kind, folder in ARRAY_FOLDERS.items() if folder.grouped)
 """Kinds that have one folder an embedding or distance key, and the folders of arrays in there."""
 
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
@@ -114,17 +100,8 @@ class StoreSize:
 
 
 _COUNTED_AS: Final = {
-    "embeddings": "embeddings",
-    "nearest": "distances",
-    "maps": "weights",
-    "training": "weights",
-    "weights": "weights",
-    "trees": "weights",
-    "holistic": "embeddings",
-    "manifests": "runs",
-    "runs": "runs",
-    "nights": "runs",
-    RESULTS: "runs",
+    **{kind: folder.counted_as for kind, folder in ARRAY_FOLDERS.items()},
+    **dict.fromkeys(("manifests", "runs", "nights", RESULTS), "runs"),
 }
 
 
@@ -271,7 +248,7 @@ def damaged(layout: StoreLayout) -> list[tuple[Path, datetime]]:
 def foreign_files(folder: Path) -> list[str]:
     """Names in a folder of arrays, or of a run, that are not Anoclust's: a person has put them there."""
     known = {runs.SUMMARY, runs.REPORT, runs.ASSIGNMENTS_CSV, runs.ASSIGNMENTS_PARQUET, runs.FIGURES, arrays.MARKER}
-    known = known.union(*ARRAYS.values())
+    known = known.union(*(folder.arrays for folder in ARRAY_FOLDERS.values()))
     return [
         path.name
         for path in _children(folder)

@@ -16,7 +16,7 @@ from typing import Final
 from anoclust_core.errors import DamagedError
 from tasks.stores import arrays
 from tasks.stores.files import safe_name
-from tasks.stores.layout import StoreLayout
+from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
 from tasks.stores.upkeep import inventory
 
 SHARED_SECONDS: Final = 3600.0
@@ -34,7 +34,7 @@ def sweep(store: StoreLayout, category: str) -> None:
 
 def _leftovers(store: StoreLayout, category: str) -> Iterator[Path]:
     name = safe_name(category)
-    for kind in inventory.ARRAYS:
+    for kind in ARRAY_FOLDERS:
         yield from (path for path in inventory.array_folders(store, kind, name) if not arrays.is_complete(path))
     yield from inventory.temporary(store, name)
     # hashes are remembered without the lock: whoever is writing them now misses the file and does without

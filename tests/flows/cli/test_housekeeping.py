@@ -24,7 +24,7 @@ from flows.run import CategoryOutcome
 from tasks.store_check.store import Checked, check_store
 from tasks.stores import runs
 from tasks.stores.files import read_json, safe_name, write_json
-from tasks.stores.layout import StoreLayout
+from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.runs import parts_of
@@ -144,7 +144,7 @@ def test_a_store_that_runs_have_left_is_whole(store: Store) -> None:
     assert f"all {len(sealed)} folders" in result.stdout
 
 
-@pytest.mark.parametrize("kind", inventory.ARRAYS)
+@pytest.mark.parametrize("kind", ARRAY_FOLDERS)
 def test_every_flipped_bit_is_found(store: Store, kind: str) -> None:
     """One bit changed in any chunk of any array is found, by the folder to blame; the check changes nothing."""
     for path in chunk_files(store, kind):
