@@ -57,6 +57,8 @@ def prepare_mtd(
         from tasks.datasets.public import mtd_manifest
 
         _save_manifest(mtd_manifest(source, train_list=train_list), out)
+        for found in [] if train_list else sorted(source.glob("*.txt")):
+            typer.echo(f"  all are test images; if {found.name} lists the training images, add --train-list {found}")
 
 
 @app.command("leaves")

@@ -49,7 +49,7 @@ def board(tmp_path: Path) -> Path:
         (["export", "maps"], ["--out", "--run", "latest.json"]),
         (["run"], ["--normals", "--splits", "--n-clusters", "--tau", "--backbone", "--dask", "report.html", "MVTec"]),
         (["demo"], ["--store", "--out", "--seed", "Nothing is downloaded"]),
-        (["prepare"], ["demo", "mtd", "leaves", "mvtec"]),
+        (["prepare"], ["demo", "mtd", "leaves", "xsdd", "mvtec"]),
         (["prepare", "mvtec"], ["manifest", "--out"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -204,6 +204,18 @@ def test_prepare_mvtec(tmp_path):
     assert "manifest.csv: 5 images" in result.stdout
     assert "nut, test: 3" in result.stdout
     assert list(pd.read_csv(tmp_path / "manifest.csv")["label"].value_counts().sort_index()) == [3, 2]
+
+
+def test_prepare_mtd_tells_of_a_list_that_is_there(tmp_path):
+    """A list of training images beside the tiles is named, with the flag for it; given with it, it is not."""
+    (tmp_path / "tiles" / "MT_Free" / "Imgs").mkdir(parents=True)
+    (tmp_path / "tiles" / "MT_Free" / "Imgs" / "a.jpg").touch()
+    listed = tmp_path / "tiles" / "train.txt"
+    listed.write_text("a.jpg")
+    command = ("prepare", "mtd", tmp_path / "tiles", "--out", tmp_path / "m.csv")
+    flag = f"--train-list {listed}"
+    assert flag in " ".join(anoclust(*command).stdout.split())
+    assert flag not in " ".join(anoclust(*command, "--train-list", listed).stdout.split())
 
 
 def test_prepare_of_another_layout(tmp_path):
