@@ -60,7 +60,7 @@ class SetAside:
     Attributes
     ----------
     path
-        As of `ImageRecord`.
+        As in `ImageRecord`.
     reason
         Why.
     line

@@ -94,7 +94,7 @@ def weighted_average_distances_of_bags(
     Returns
     -------
     distances
-        Shape ``(n_images, n_images)``, float64, in [0, 2], as of `weighted_average_distances`. Descriptors are pooled
+        Shape ``(n_images, n_images)``, float64, in [0, 2], as in `weighted_average_distances`. Descriptors are pooled
         in double precision and kept in single, as a run keeps them.
 
     Raises

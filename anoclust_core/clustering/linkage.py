@@ -114,12 +114,12 @@ def linkage_from_distances(distances: NDArray[np.floating[Any]], *, method: Link
     distances
         Shape ``(n_images, n_images)``, finite, >= 0, exactly symmetric, zero diagonal; at least two images.
     method
-        As of `linkage_tree`.
+        As in `linkage_tree`.
 
     Returns
     -------
     linkage
-        As of `linkage_tree`, heights in the distances' unit.
+        As in `linkage_tree`, heights in the distances' unit.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def suggest_n_clusters(
     Parameters
     ----------
     linkage
-        As of `linkage_tree`.
+        As in `linkage_tree`.
     max_clusters
         At least 2.
 

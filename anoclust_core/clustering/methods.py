@@ -95,12 +95,12 @@ def cluster_distances(
     method
         A name in `CLUSTERINGS` with ``from_distances``.
     n_clusters, generator
-        As of `cluster_descriptors`.
+        As in `cluster_descriptors`.
 
     Returns
     -------
     labels
-        As of `cluster_descriptors`.
+        As in `cluster_descriptors`.
 
     Raises
     ------

@@ -108,7 +108,7 @@ def gaussian_mixture(
     Parameters
     ----------
     descriptors, n_clusters, generator
-        As of `k_means`; descriptors are finite.
+        As in `k_means`; descriptors are finite.
     n_starts
         Random starts, at least 1; the most likely mixture counts.
     ridge
@@ -172,7 +172,7 @@ def spectral(
     distances
         Shape ``(n_images, n_images)``, finite, >= 0, exactly symmetric, zero diagonal; at least two images.
     n_clusters, generator
-        As of `k_means`.
+        As in `k_means`.
     sigma
         > 0, in the distances' unit; by default the median of all distances above 0, which makes the unit irrelevant.
 

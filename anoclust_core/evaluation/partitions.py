@@ -184,7 +184,7 @@ def reduction_at_purity(curve: NDArray[np.floating[Any]], *, purity: float) -> f
     Parameters
     ----------
     curve
-        As of `purity_auc`.
+        As in `purity_auc`.
     purity
         P, in (0, 1].
 

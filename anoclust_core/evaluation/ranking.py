@@ -101,7 +101,7 @@ def per_region_overlap(
     Parameters
     ----------
     maps, masks
-        As of `pixel_auroc`; maps are finite.
+        As in `pixel_auroc`; maps are finite.
     max_false_positive_rate
         r, in (0, 1].
 

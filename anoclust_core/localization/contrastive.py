@@ -210,7 +210,7 @@ def step_loss(
     head
         On any device.
     features
-        As of `train_head`.
+        As in `train_head`.
     draw
         From `draw_cells`.
     ranges

@@ -105,7 +105,7 @@ def anomaly_maps(
     features
         Shape ``(n_images, dim, height, width)``, an array or a memory-mapped one: an image at a time is read.
     tile, sigma_p, sigma_s
-        As of `anomaly_map`.
+        As in `anomaly_map`.
     threads
         Images that are worked on side by side, >= 1. Each needs about three times the memory of its features.
 

@@ -27,7 +27,7 @@ def anomaly_map_on_device(
     features
         Shape ``(dim, height, width)``, floating point, finite, sides of at least ``tile``.
     tile, sigma_p, sigma_s
-        As of `fca.anomaly_map`.
+        As in `fca.anomaly_map`.
 
     Returns
     -------

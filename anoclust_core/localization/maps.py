@@ -70,7 +70,7 @@ def finish_maps(maps: NDArray[np.floating[Any]], *, border: float = 0.0, flat: b
     Parameters
     ----------
     maps
-        Shape ``(n_images, height, width)``, finite, sides of at least 3: as of `fca.anomaly_maps`.
+        Shape ``(n_images, height, width)``, finite, sides of at least 3: as in `fca.anomaly_maps`.
     border
         Part of each side, in [0, 0.5), that is hidden at each of the four edges, rounded to whole cells;
         `PROGRAM_BORDER` is the published program's.
@@ -80,7 +80,7 @@ def finish_maps(maps: NDArray[np.floating[Any]], *, border: float = 0.0, flat: b
     Returns
     -------
     maps
-        As of `flat_field`.
+        As in `flat_field`.
 
     Raises
     ------

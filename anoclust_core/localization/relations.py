@@ -101,7 +101,7 @@ def counterparts(
     Parameters
     ----------
     others, count
-        As of `neighbours`.
+        As in `neighbours`.
     repeat
         Whether one image may be drawn more than once, as in the published program. If not, there are no more of them
         than images to draw from.

@@ -295,7 +295,7 @@ def scale_channels(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     Parameters
     ----------
     features
-        As of `channel_ranges`, finite.
+        As in `channel_ranges`, finite.
 
     Returns
     -------

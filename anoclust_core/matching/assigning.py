@@ -98,7 +98,7 @@ def assign(
 def memberships(
     descriptors: NDArray[np.floating[Any]], ids: Sequence[str], prototypes: Prototypes
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance of each image to the cluster that it is in, and the confidence in that, as of `assign`.
+    """Distance of each image to the cluster that it is in, and the confidence in that, as in `assign`.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ def merge_height(linkage: NDArray[np.float64], *, n_clusters: int) -> float:
     Parameters
     ----------
     linkage
-        As of `anoclust_core.clustering.linkage.linkage_tree`.
+        As in `anoclust_core.clustering.linkage.linkage_tree`.
     n_clusters
         From 1 to ``n_images``.
 
@@ -130,7 +130,7 @@ def fit_prototypes(descriptors: NDArray[np.floating[Any]], ids: Sequence[str], *
     ids
         Identity of the cluster of each image.
     merge_height
-        Highest merge that the snapshot's cut kept, as of `merge_height`; at least 0.
+        Highest merge that the snapshot's cut kept, as in `merge_height`; at least 0.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def extended(prototypes: Prototypes, descriptors: NDArray[np.floating[Any]], ids
     prototypes
         Those of a snapshot.
     descriptors, ids
-        Members of the new clusters, as of `fit_prototypes`.
+        Members of the new clusters, as in `fit_prototypes`.
 
     Raises
     ------

@@ -116,7 +116,7 @@ def mutual_nearest_and_mean_distances(
     Parameters
     ----------
     bags, others
-        As of `mutual_nearest_distances`.
+        As in `mutual_nearest_distances`.
 
     Returns
     -------
@@ -146,14 +146,14 @@ def nearest_and_mean_distances_within(
     Parameters
     ----------
     bags
-        As of `nearest_distances_within`.
+        As in `nearest_distances_within`.
 
     Returns
     -------
     distances
-        Shape ``(n_bags, n_bags, n_patches)``, float32: as of `nearest_distances_within`, but for rounding.
+        Shape ``(n_bags, n_bags, n_patches)``, float32: as in `nearest_distances_within`, but for rounding.
     mean
-        Shape ``(n_bags, n_bags)``, float64, in [0, 2], symmetric: as of `mutual_nearest_and_mean_distances`. Of an
+        Shape ``(n_bags, n_bags)``, float64, in [0, 2], symmetric: as in `mutual_nearest_and_mean_distances`. Of an
         image with itself it is set to 0, so that the diagonal is that of a distance matrix.
 
     Raises

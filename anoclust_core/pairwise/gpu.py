@@ -102,7 +102,7 @@ def nearest_distances_within(bags: NDArray[np.floating[Any]], *, device: str) ->
     Parameters
     ----------
     bags, device
-        As of `mutual_nearest_distances`.
+        As in `mutual_nearest_distances`.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def nearest_distances(
     Parameters
     ----------
     bags, references, device
-        As of `mutual_nearest_distances`.
+        As in `mutual_nearest_distances`.
 
     Returns
     -------

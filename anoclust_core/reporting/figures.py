@@ -192,7 +192,7 @@ def descriptor_map_svg(descriptors: ArrayLike, clusters: Sequence[int]) -> str:
     Returns
     -------
     svg
-        As of `dendrogram_svg`.
+        As in `dendrogram_svg`.
 
     Raises
     ------

@@ -106,7 +106,7 @@ def trimmed_rarity(nearest: Nearest, counts: Counts, *, share: float, is_referen
     Parameters
     ----------
     nearest, counts, is_reference
-        As of `expected_rarity`.
+        As in `expected_rarity`.
     share
         Part of the other images, in (0, 1]; the rarity never falls with it.
 

@@ -229,9 +229,9 @@ def map_weights(maps: Maps, grid: tuple[int, int], *, tau: str) -> Weights:
     maps
         Larger where more anomalous, finite: all images of the run.
     grid
-        As of `map_scores`.
+        As in `map_scores`.
     tau
-        As of `temperature`: ``0.02`` in the unit of the maps, or ``0.3sd`` in standard deviations of all patches'
+        As in `temperature`: ``0.02`` in the unit of the maps, or ``0.3sd`` in standard deviations of all patches'
         scores, after resizing, which does not depend on the unit.
 
     Raises

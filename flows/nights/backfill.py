@@ -50,7 +50,7 @@ def run_backfill(
     Parameters
     ----------
     data, store, config, listener, debug
-        As of `flows.nights.run.run_nights`; processes side by side tell nobody of their progress.
+        As in `flows.nights.run.run_nights`; processes side by side tell nobody of their progress.
     categories
         Names, at least one.
     nights

@@ -132,7 +132,7 @@ def run_nights(
     data
         Folder or manifest, see `list_datasets`. A category may have no file left: what was seen stays known.
     store, config, listener, debug
-        As of `flows.run.run_data`.
+        As in `flows.run.run_data`.
     categories
         Names; by default all that have files, or had some.
     as_of
@@ -182,7 +182,7 @@ def run_many_nights(
     nights
         Of each category; None is tonight with everything there is.
     data, store, config, categories, recluster, listener, debug
-        As of `run_nights`.
+        As in `run_nights`.
 
     Yields
     ------

@@ -23,7 +23,7 @@ class Candidate:
     Attributes
     ----------
     path, category, split, label, mask, extra
-        As of `ImageRecord`.
+        As in `ImageRecord`.
     file
         Where it is.
     refused

@@ -163,7 +163,7 @@ def test_fault(outcomes, case):
         assert [note for note in ours.told["summary"]["notes"] if note.startswith("rebuilt")] == repairs
 
 
-def test_damaged_latest_is_written_anew(places):
+def test_damaged_latest_is_written_again(places):
     """Whatever happens to latest.json, the same command names its run again, and makes no other."""
     place = places[0]
     for fault in FAULTS.values():

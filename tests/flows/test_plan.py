@@ -31,7 +31,7 @@ def keys_of(config: RunConfig | None = None) -> dict[str, str | None]:
         ("report", {"embedding", "embed", "distances", "pair", "weigh", "group", "evaluate"}),
     ],
 )
-def test_new_version_of_a_stage_makes_it_and_all_after_it_anew(monkeypatch, stage, kept):
+def test_new_version_of_a_stage_makes_it_and_all_after_it_again(monkeypatch, stage, kept):
     """A stage whose algorithm changed never takes its old results for new ones, nor does any stage after it."""
     before = keys_of()
     monkeypatch.setattr(plan, "ALGORITHM_VERSIONS", {**ALGORITHM_VERSIONS, stage: ALGORITHM_VERSIONS[stage] + 1})
@@ -48,7 +48,7 @@ def test_new_version_of_a_stage_makes_it_and_all_after_it_anew(monkeypatch, stag
         ({"group": {"distance": "max_min_max"}}, {"group", "evaluate", "run"}),
     ],
 )
-def test_new_setting_makes_its_stage_and_all_after_it_anew(settings, changed):
+def test_new_setting_makes_its_stage_and_all_after_it_again(settings, changed):
     """A setting enters the key of the stage that uses it, and no earlier one."""
     before, after = keys_of(), keys_of(RunConfig.model_validate(settings))
     assert {name for name in before if before[name] != after[name]} == changed

@@ -37,7 +37,7 @@ _EXIF_ERRORS: Final = (OSError, SyntaxError, ValueError, LookupError, TypeError,
 class CaptureRule:
     """One way to tell when an image was taken: where to look, and for what.
 
-    ``detail`` is the pattern of a path, as of `time_in_path`, or the name of a manifest column; empty for the others.
+    ``detail`` is the pattern of a path, as in `time_in_path`, or the name of a manifest column; empty for the others.
     """
 
     source: Source
@@ -90,7 +90,7 @@ def captured_at(
     mtime_ns
         When the file was last changed, in nanoseconds since 1970.
     rules
-        As of `parse_rules`.
+        As in `parse_rules`.
     timezone, day_starts
         For times that name no zone, and paths that name a day only.
     """

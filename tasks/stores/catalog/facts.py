@@ -91,7 +91,7 @@ class AssignmentFact:
     cluster
         Its cluster as assigned, whatever that was merged into since; None where it is unknown.
     distance, confidence
-        As of `anoclust_core.matching.assigning.Assignments`.
+        As in `anoclust_core.matching.assigning.Assignments`.
     """
 
     content: str

@@ -178,7 +178,7 @@ def open_catalog(
     LostCatalogError
         If it is missing, empty, older than the store or of another one, or there has not been any yet.
     StoreError, ConfigError, BusyError
-        As of `opening.open_engine`.
+        As in `opening.open_engine`.
     """
     found, marker = _found(layout, where, busy_seconds)
     if not found.is_there and not create:
@@ -224,7 +224,7 @@ def is_begun(layout: StoreLayout, where: Path | str) -> bool:
     LostCatalogError
         If it has had one and that is lost.
     StoreError, ConfigError
-        As of `opening.open_engine`.
+        As in `opening.open_engine`.
     """
     return _found(layout, where, opening.BUSY_SECONDS)[0].is_there
 

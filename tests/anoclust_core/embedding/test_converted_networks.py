@@ -160,7 +160,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_damaged_is_made_anew(
+def test_what_is_damaged_is_made_again(
     tiny: FeatureExtractor,
     model: bytes,
     kept: Path,

@@ -202,7 +202,7 @@ def test_files_cut_off_empty_or_folders(stream: Stream, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["flip", "empty", "a folder"])
-def test_the_next_run_and_night_make_everything_anew(stream: Stream, how: str) -> None:
+def test_the_next_run_and_night_make_everything_again(stream: Stream, how: str) -> None:
     """With a file of every kind spoiled, run and nightly come to what they came to before; then the store is whole."""
     layout = StoreLayout(stream.store)
     undisturbed = run_again(stream)

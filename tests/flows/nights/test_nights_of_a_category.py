@@ -203,7 +203,7 @@ def test_what_people_decide_survives(stream: Stream) -> None:
         assert catalog.merges(CATEGORY) == {"c3": "c1"}
 
 
-def test_other_settings_cluster_everything_anew(stream: Stream) -> None:
+def test_other_settings_cluster_everything_again(stream: Stream) -> None:
     """Another backbone or temperature never mixes with the old: everything is re-clustered, identities stay."""
     before = placed(stream)
     weigh = stream.config.weigh.model_copy(update={"tau": "0.4sd"})
@@ -240,7 +240,7 @@ def test_an_empty_inbox_is_a_night(stream: Stream) -> None:
     assert (outcome.category, outcome.is_new, outcome.error) == (CATEGORY, False, None)
 
 
-def test_a_lost_part_is_made_anew(stream: Stream) -> None:
+def test_a_lost_part_is_made_again(stream: Stream) -> None:
     """Where the store has lost what the last clustering is made of, everything is re-clustered."""
     before = placed(stream)
     shutil.rmtree(stream.store / "weights")
@@ -260,7 +260,7 @@ def test_one_run_of_a_category_at_a_time(stream: Stream) -> None:
         stream.night(2)
 
 
-def test_recipe_blind_clusters_anew_every_night(tmp_path: Path, checkpoint: Path) -> None:
+def test_recipe_blind_clusters_again_every_night(tmp_path: Path, checkpoint: Path) -> None:
     """Maps of recipe blind are made of all images together: each night with new images is a re-clustering."""
     config = night_config(checkpoint, recipe="blind", vae=False, contrastive=False)
     stream = Stream(tmp_path, config)

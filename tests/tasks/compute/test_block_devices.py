@@ -29,7 +29,7 @@ ON_TORCH = "cpu:0"
 
 
 @pytest.fixture(autouse=True)
-def _chosen_anew():
+def _chosen_again():
     """Let every test choose for itself."""
     pair_device.choose_worker_device.cache_clear()
     yield

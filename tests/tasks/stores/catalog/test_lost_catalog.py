@@ -378,7 +378,7 @@ def test_what_was_rolled_back_never_comes_to_life(store: Store, monkeypatch: pyt
     assert store.rows() == before
 
 
-def test_a_journal_that_is_gone_is_written_anew(store: Store) -> None:
+def test_a_journal_that_is_gone_is_written_again(store: Store) -> None:
     """The catalog has everything; from the next command on the journal has it too."""
     live(store)
     store.layout.journal.unlink()
@@ -391,7 +391,7 @@ def test_a_journal_that_is_gone_is_written_anew(store: Store) -> None:
 
 
 @pytest.mark.parametrize("line", [0, 3, -1])
-def test_a_damaged_journal_is_kept_aside_and_written_anew(file_store: Store, line: int) -> None:
+def test_a_damaged_journal_is_kept_aside_and_written_again(file_store: Store, line: int) -> None:
     """With the catalog there nothing is lost; without it, everything before the damage comes back, and it is told."""
     live(file_store)
     journal, before = file_store.layout.journal, file_store.rows()
