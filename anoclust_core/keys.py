@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 KEY_LENGTH: Final = 32
@@ -41,21 +40,3 @@ def content_key(stage: str, parts: Mapping[str, object]) -> str:
     """
     text = json.dumps({"stage": stage, "parts": dict(parts)}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
-
-
-ALGORITHM_VERSIONS: Final = MappingProxyType(
-    {
-        "embed": 1,  # embedding/, bags.py, and the decoding of plain images
-        "decode": 1,  # of others, deep ones for example: in the key of embeddings where a category has some
-        "pair": 1,  # pairwise/
-        "localize": 1,  # localization/fca.py, vae.py, maps.py
-        "describe": 1,  # localization/contrastive.py, thresholds.py, maps.py
-        "weigh": 1,  # weighting/, bags.descriptors
-        "group": 1,  # clustering/linkage.py
-        "evaluate": 1,  # evaluation/
-        "measure": 2,  # benchmark/, and everything that it calls
-        "report": 2,  # reporting/, and the files of a run
-    }
-)
-"""One number a stage, part of its key: raised when the stage's result changes for the same input. They stand away from
-the code that they speak for, so that keys can be made without importing torch."""

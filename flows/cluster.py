@@ -8,7 +8,7 @@ from prefect import flow
 
 from anoclust_core.config import RunConfig
 from anoclust_core.records import EmbeddingSpec
-from flows.plan import pair_key, plan_run
+from flows.plan import plan_run
 from flows.stages import compare_images, describe_blindly, embed_images
 from tasks import telemetry
 from tasks.compute.dask_jobs import memory_budget
@@ -20,6 +20,7 @@ from tasks.stages.runner import StageRunner
 from tasks.stages.weigh import weigh
 from tasks.stores import arrays
 from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import pair_key
 
 
 @flow(name="cluster-category", flow_run_name="cluster {category}")
@@ -71,19 +72,19 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             else None
             for reference in (plan.reference, plan.among)
         )
-        if plan.localize:
+        if config.method == "blind":
             weights = describe_blindly(
                 run_stage,
                 embedded,
-                localize_key=plan.localize,
-                describe_key=plan.weigh,
+                localize_key=plan.keys["localize"],
+                describe_key=plan.keys["weigh"],
                 n_classes=plan.n_clusters,
             )
         else:
-            weights_folder = layout.weights(category, plan.weigh)
+            weights_folder = layout.folder("weights", category, plan.keys["weigh"])
             weights = run_stage(
                 weigh,
-                key=plan.weigh,
+                key=plan.keys["weigh"],
                 detail=f"{config.weigh.weights}, tau {config.weigh.tau}",
                 is_complete=arrays.is_complete(weights_folder),
                 manifest=settled,
@@ -92,10 +93,10 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
                 folder=str(weights_folder),
             )
 
-        tree_folder = layout.tree(category, plan.group)
+        tree_folder = layout.folder("trees", category, plan.keys["group"])
         tree = run_stage(
             group,
-            key=plan.group,
+            key=plan.keys["group"],
             detail=f"{len(images.clustered)} images, {config.group.distance}, {config.group.linkage}",
             is_complete=arrays.is_complete(tree_folder),
             manifest=settled,
@@ -108,7 +109,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
 
         evaluation = run_stage(
             evaluate,
-            key=plan.evaluate,
+            key=plan.keys["evaluate"],
             detail=f"protocol {config.protocol}",
             is_complete=True,
             manifest=settled,
@@ -125,6 +126,6 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             weights=weights,
             tree=tree,
             evaluation=evaluation,
-            keys=plan.keys,
+            keys=plan.told,
         )
         return telemetry.finished("cluster", run)

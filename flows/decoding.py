@@ -7,14 +7,13 @@ from dataclasses import replace
 
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import Decoding, DeepRange
-from anoclust_core.keys import ALGORITHM_VERSIONS
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
-from flows.plan import embedding_keys
 from tasks.images.category_decoding import read_decoding, sampled_range, take_over, write_decoding
 from tasks.images.decoding import MAX_PIXELS
 from tasks.images.headers import MENDED
 from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import STAGES, embedding_keys
 
 
 def kept_spec(layout: StoreLayout, category: str, spec: EmbeddingSpec) -> EmbeddingSpec:
@@ -27,7 +26,7 @@ def decided_spec(layout: StoreLayout, listed: DatasetManifest, spec: EmbeddingSp
     found = kept_spec(layout, listed.category, spec)
     if found.decoding is None:
         return None if listed.special else found
-    return found if found.decoding.version == ALGORITHM_VERSIONS["decode"] and not _lacking(listed, found) else None
+    return found if found.decoding.version == STAGES["decode"].version and not _lacking(listed, found) else None
 
 
 def settled_spec(layout: StoreLayout, listed: DatasetManifest, spec: EmbeddingSpec, config: RunConfig) -> EmbeddingSpec:
@@ -42,9 +41,7 @@ def settled_spec(layout: StoreLayout, listed: DatasetManifest, spec: EmbeddingSp
     before = kept_spec(layout, listed.category, spec)
     lacking = _lacking(listed, before)
     ranges = _ranges(listed, lacking, config) if lacking else []
-    decoding = Decoding(
-        ALGORITHM_VERSIONS["decode"], tuple(sorted((*before.deep, *ranges), key=lambda one: one.samples))
-    )
+    decoding = Decoding(STAGES["decode"].version, tuple(sorted((*before.deep, *ranges), key=lambda one: one.samples)))
     if decoding == before.decoding:  # none of the deep images can be decoded: nothing needs their range
         return before
     now = replace(before, decoding=decoding)
@@ -77,8 +74,14 @@ def _take_over(
     """Let the new keys have what the old ones have of pictures that are decoded as they were."""
     old, new, category = embedding_keys(listed, before), embedding_keys(listed, now), listed.category
     take_over(
-        layout.embeddings(category, old.embedding), layout.embeddings(category, new.embedding), ("hashes",), but=but
+        layout.folder("embeddings", category, old.embedding),
+        layout.folder("embeddings", category, new.embedding),
+        ("hashes",),
+        but=but,
     )
     take_over(
-        layout.nearest(category, old.distances), layout.nearest(category, new.distances), ("rows", "columns"), but=but
+        layout.folder("nearest", category, old.distances),
+        layout.folder("nearest", category, new.distances),
+        ("rows", "columns"),
+        but=but,
     )

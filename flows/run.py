@@ -13,7 +13,7 @@ from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreEr
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.decoding import decided_spec, settled_spec
 from flows.exclusive import category_held, disk_error, repairing
-from flows.plan import embedding_keys, plan_run, used_images
+from flows.plan import plan_run, used_images
 from flows.prefect_server.around import importing, kept_if_complete, with_prefect
 from tasks import telemetry
 from tasks.images.listing import check_enough, is_enough, list_datasets
@@ -23,6 +23,7 @@ from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import save_manifest
+from tasks.stores.stage_keys import embedding_keys
 from tasks.stores.upkeep.recover import sweep
 
 
@@ -188,7 +189,9 @@ def finished_run(manifest: DatasetManifest, layout: StoreLayout, config: RunConf
 
     Images that turned out undecodable are known by content and time, so the key can be made without decoding any.
     """
-    segments = EmbeddingSegments(layout.embeddings(manifest.category, embedding_keys(manifest, spec).embedding))
+    segments = EmbeddingSegments(
+        layout.folder("embeddings", manifest.category, embedding_keys(manifest, spec).embedding)
+    )
     settled = manifest.without(segments.unreadable(manifest.images))
     check_enough(settled, max_bad_share=config.data.max_bad_share)
     return runs.find_run(layout.runs(manifest.category), plan_run(settled, config, spec).run)

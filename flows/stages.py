@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, NearestDistances, Reference
-from flows.plan import embedding_keys
 from tasks.images.listing import check_enough
 from tasks.networks.openvino import network_file
 from tasks.stages.describe import describe
@@ -18,6 +17,7 @@ from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.manifests import load_manifest, save_manifest
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
+from tasks.stores.stage_keys import embedding_keys
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def embed_any(run_stage: StageRunner, images: DatasetManifest, manifest: str) ->
     """Embed the images that no segment holds, however few or bad they are; ``manifest`` is where they are saved."""
     layout, spec = run_stage.run.layout, run_stage.run.spec
     keys = embedding_keys(images, spec)
-    segments = EmbeddingSegments(layout.embeddings(images.category, keys.embedding))
+    segments = EmbeddingSegments(layout.folder("embeddings", images.category, keys.embedding))
     n_new = len(segments.missing(images.images))
     embeddings = run_stage(
         embed,
@@ -106,7 +106,7 @@ def compare_images(
     both_ways
         Keep the distances from normals to the clustered images too.
     """
-    slabs = NearestSlabs(run_stage.run.layout.nearest(embedded.images.category, distances))
+    slabs = NearestSlabs(run_stage.run.layout.folder("nearest", embedded.images.category, distances))
     n_pairs = slabs.count_missing(wanted_pairs(embedded.images, reference, with_means=with_means, both_ways=both_ways))
     return run_stage(
         pair,
@@ -145,7 +145,7 @@ def describe_blindly(
     """
     maps = localize_blindly(run_stage, embedded, key=localize_key)
     layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
-    weights_folder = layout.weights(category, describe_key)
+    weights_folder = layout.folder("weights", category, describe_key)
     return run_stage(
         describe,
         key=describe_key,
@@ -155,7 +155,7 @@ def describe_blindly(
         embeddings=embedded.embeddings,
         maps=maps,
         folder=str(weights_folder),
-        training=str(layout.training(category, describe_key)),
+        training=str(layout.folder("training", category, describe_key)),
         n_classes=n_classes,
     )
 
@@ -163,7 +163,7 @@ def describe_blindly(
 def localize_blindly(run_stage: StageRunner, embedded: EmbeddedImages, *, key: str) -> ArrayHandle:
     """Make the raw anomaly maps of recipe blind: the first half of `describe_blindly`, with its parameters."""
     layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
-    folder = layout.maps(category, key)
+    folder = layout.folder("maps", category, key)
     return run_stage(
         localize,
         key=key,
@@ -172,5 +172,5 @@ def localize_blindly(run_stage: StageRunner, embedded: EmbeddedImages, *, key: s
         manifest=embedded.manifest,
         embeddings=embedded.embeddings,
         folder=str(folder),
-        training=str(layout.training(category, key)),
+        training=str(layout.folder("training", category, key)),
     )

@@ -37,7 +37,6 @@ from anoclust_core.records import ArrayHandle
 from flows.benchmark.request import BenchmarkRequest, BlindJob, measure_key
 from flows.benchmark.sohn import MeasuredRows, measure_pairwise
 from flows.decoding import kept_spec
-from flows.plan import describe_key, embedding_keys, localize_key
 from flows.stages import EmbeddedImages, describe_blindly, embed_images, localize_blindly
 from tasks.benchmark.ardelean import measure_descriptors, measure_maps, measure_temperatures
 from tasks.compute.dask_jobs import memory_budget
@@ -45,6 +44,7 @@ from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import StageRunner
 from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import describe_key, embedding_keys, localize_key
 
 _REFERENCE_METHODS: Final = ("average", "max-hausdorff", "weighted")
 """Rows of [SOHN23] that Table 1 shows."""
@@ -128,7 +128,7 @@ class _Category:
             embeddings=self.embedded.embeddings,
             maps=self.localized(config),
             taus=taus,
-            scratch=str(self.run.layout.maps(self.run.category, self.maps_key(config)).parent),
+            scratch=str(self.run.layout.folder("maps", self.run.category, self.maps_key(config)).parent),
         )
 
     def _stages(self, config: RunConfig) -> StageRunner:

@@ -10,8 +10,8 @@ from typing import Final
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
 from anoclust_core.evaluation.protocols import protocol_named
-from anoclust_core.keys import ALGORITHM_VERSIONS, content_key
 from anoclust_core.records import EmbeddingSpec
+from tasks.stores.stage_keys import stage_key
 
 EXPERIMENT_OF_TABLE: Final = MappingProxyType(
     {
@@ -205,7 +205,7 @@ def check_request(request: BenchmarkRequest) -> None:
 
 def measure_key(experiment: str, **parts: object) -> str:
     """Key of one experiment on one category."""
-    return content_key("measure", {"experiment": experiment, **parts, "version": ALGORITHM_VERSIONS["measure"]})
+    return stage_key("measure", experiment=experiment, **parts)
 
 
 def _of(asked: Iterable[str], known: Container[str]) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
 from anoclust_core.weighting.reference import choose_reference
 from flows.benchmark.request import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
 from flows.decoding import kept_spec
-from flows.plan import embedding_keys
 from flows.stages import compare_images, embed_images
 from tasks.benchmark.page import draw_pictures
 from tasks.benchmark.sohn import StoredCategory, load_category, measure
@@ -28,6 +27,7 @@ from tasks.stages.runner import StageRunner
 from tasks.stores import arrays
 from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import embedding_keys
 
 MeasuredRows: TypeAlias = dict[str, dict[str, list[Measurement]]]
 """Measurements by category, then by experiment."""
@@ -144,7 +144,7 @@ def _measure(
     run_stage = StageRunner(run)
     if experiment == "holistic":
         key = content_key("holistic", {"pair": stored.nearest.key, "spec": run.spec.weights})
-        folder = run.layout.holistic(run.category, key)
+        folder = run.layout.folder("holistic", run.category, key)
         whole = run_stage(
             holistic,
             key=key,

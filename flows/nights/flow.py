@@ -15,7 +15,7 @@ from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest, Reference, by_reason
 from flows.cluster import cluster_category
 from flows.nights.request import NightRequest
-from flows.plan import embedding_keys, pair_key, plan_run, settings_key
+from flows.plan import plan_run
 from flows.prefect_server.around import kept_if_complete
 from flows.run import finished_run
 from flows.stages import EmbeddedImages, compare_images, embed_any
@@ -39,6 +39,7 @@ from tasks.stores.nights.comparison import compared_with
 from tasks.stores.nights.reclustering import assignable, due
 from tasks.stores.nights.snapshots import Snapshot, read_snapshot
 from tasks.stores.runs import parts_of
+from tasks.stores.stage_keys import embedding_keys, pair_key, settings_key
 
 Result = TypeVar("Result")
 

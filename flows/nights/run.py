@@ -18,7 +18,7 @@ from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.decoding import settled_spec
 from flows.exclusive import category_held, disk_error, repairing
 from flows.nights.request import NightRequest
-from flows.plan import embedding_keys, settings_key, used_images
+from flows.plan import used_images
 from flows.prefect_server.around import importing, with_prefect
 from tasks import telemetry
 from tasks.images.listing import list_datasets
@@ -34,6 +34,7 @@ from tasks.stores.nights.arrivals import NightRules, Tonight, survey
 from tasks.stores.nights.folders import spoiled_files
 from tasks.stores.nights.reclustering import due
 from tasks.stores.nights.snapshots import keep_pinned, read_snapshot
+from tasks.stores.stage_keys import embedding_keys, settings_key
 from tasks.stores.upkeep.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 
 _SEEN: Final = "seen"
@@ -270,7 +271,7 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> tuple[dic
     """Counters of a night, and what its flow gave, or None where there was nothing to do. The lock is held."""
     layout, config, category = asked.layout, asked.config, listed.category
     asked = replace(asked, spec=settled_spec(layout, listed, asked.spec, config))
-    segments = EmbeddingSegments(layout.embeddings(category, embedding_keys(listed, asked.spec).embedding))
+    segments = EmbeddingSegments(layout.folder("embeddings", category, embedding_keys(listed, asked.spec).embedding))
     with Catalog.open(asked.catalog, store=layout) as catalog:
         catalog.check([category])
         found = survey(

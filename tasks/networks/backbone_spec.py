@@ -8,11 +8,12 @@ from pathlib import Path
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DamagedError
-from anoclust_core.keys import ALGORITHM_VERSIONS, content_key
+from anoclust_core.keys import content_key
 from anoclust_core.records import EmbeddingSpec
 from tasks.networks.checkpoints import checkpoint_identity
 from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
 from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import STAGES
 from tasks.stores.upkeep.recover import clear_place
 
 
@@ -30,7 +31,7 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         "weights": checkpoint,
         "layers": list(config.embed.layers) if config.embed.layers else None,
         "image_size": config.image_size,
-        "version": ALGORITHM_VERSIONS["embed"],
+        "version": STAGES["embed"].version,
         "timm": version("timm"),  # another version may resolve a name to other weights or other preprocessing
     }
     if config.method == "blind":

@@ -154,7 +154,7 @@ def _prototypes(
     layout: StoreLayout, was: DatasetManifest, snapshot: Snapshot, where: Mapping[str, str | None], gone: Set[str]
 ) -> Prototypes:
     """Clusters of the snapshot's images, as they and people have placed them since."""
-    kept = arrays.read(layout.weights(was.category, snapshot.keys["weigh"]), "descriptors")
+    kept = arrays.read(layout.folder("weights", was.category, snapshot.keys["weigh"]), "descriptors")
     ids = [where.get(image.sha256) for image in was.clustered]
     rows = [at for at, name in enumerate(ids) if name is not None and name not in gone]
     return fit_prototypes(kept[rows], [str(ids[at]) for at in rows], merge_height=snapshot.merge_height)
@@ -183,7 +183,7 @@ def _keep_arrays(
 ) -> str:
     """Keep what the report draws; gives the folder."""
     key = content_key("assign", {"snapshot": snapshot.key, "contents": list(contents)})
-    folder = place.layout.weights(place.category, key)
+    folder = place.layout.folder("weights", place.category, key)
     stored = {
         "rarity": rarity.astype(np.float32),
         "weights": weights.astype(np.float32),

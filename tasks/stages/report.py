@@ -44,16 +44,17 @@ DRAWN_PER_CLUSTER: Final = 24
 
 _VERSIONED: Final = ("anoclust", "torch", "timm", "zarr", "dask", "prefect", "scikit-learn", "numpy")
 
-_SECONDS: Final = {
-    "imports": ("imports",),
-    "orchestrator_start": ("orchestrator_start",),
-    "embed": ("embed",),
-    "pairwise": ("pair",),
-    "localize": ("localize",),
-    "weights": ("weigh", "describe"),
-    "cluster": ("group", "evaluate"),
+_TOLD_AS: Final = {
+    "pair": "pairwise",
+    "weigh": "weights",
+    "describe": "weights",
+    "group": "cluster",
+    "evaluate": "cluster",
 }
-"""From the names in summary.json to the stages that they cover."""
+"""Names in summary.json of the seconds of stages; the others have their own."""
+
+_ALWAYS_TOLD: Final = ("imports", "orchestrator_start", "embed", "pairwise", "localize", "weights", "cluster")
+"""Names of seconds that every summary.json has, 0 where a run has no such stage."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +290,11 @@ def _counts(manifest: DatasetManifest) -> dict[str, int]:
 
 
 def _seconds(noted: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(sum(noted.get(stage, 0.0) for stage in stages), 3) for name, stages in _SECONDS.items()}
+    seconds = dict.fromkeys(_ALWAYS_TOLD, 0.0)
+    for stage, took in noted.items():
+        name = _TOLD_AS.get(stage, stage)
+        seconds[name] = seconds.get(name, 0.0) + took
+    return {name: round(took, 3) for name, took in seconds.items()}
 
 
 def _all_seconds(notes: telemetry.Telemetry) -> dict[str, float]:

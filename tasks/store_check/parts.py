@@ -12,9 +12,10 @@ from tasks.images.category_decoding import read_decoding
 from tasks.store_check.findings import GONE_ROUND, REBUILT, SWEPT, Fault, Finding, finding, told
 from tasks.stores import arrays, runs
 from tasks.stores.files import read_checked
-from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
+from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.results import read_result
+from tasks.stores.stage_keys import ARRAY_FOLDERS
 from tasks.stores.upkeep import inventory
 
 

@@ -13,7 +13,8 @@ from tasks.store_check.parts import check_arrays, check_decoding, check_leftover
 from tasks.store_check.runs import check_nights, check_runs
 from tasks.store_check.shared import check_backbones, check_known_hashes, check_locks, check_strays
 from tasks.stores import arrays
-from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
+from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import ARRAY_FOLDERS
 from tasks.stores.upkeep import inventory
 
 

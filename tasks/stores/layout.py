@@ -32,37 +32,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
 
 from anoclust_core.errors import StoreError
 from tasks.stores.files import safe_name
-
-
-@dataclass(frozen=True)
-class ArrayFolder:
-    """One kind of folders of arrays: names of the arrays in each, and what `store size` counts them as.
-
-    Those that are ``grouped`` lie one level deeper, below the key of the embeddings or distances that they are part of.
-    """
-
-    arrays: frozenset[str]
-    counted_as: str
-    grouped: bool = False
-
-
-ARRAY_FOLDERS: Final = MappingProxyType(
-    {
-        "embeddings": ArrayFolder(frozenset({"bags"}), "embeddings", grouped=True),
-        "nearest": ArrayFolder(frozenset({"distances"}), "distances", grouped=True),
-        "maps": ArrayFolder(frozenset({"maps"}), "weights"),
-        "training": ArrayFolder(frozenset({"state"}), "weights"),
-        "weights": ArrayFolder(frozenset({"rarity", "weights", "descriptors"}), "weights"),
-        "trees": ArrayFolder(frozenset({"linkage", "labels"}), "weights"),
-        "holistic": ArrayFolder(frozenset({"embeddings"}), "embeddings"),
-    }
-)
-"""Folders of a store that hold folders of arrays, by category: what is checked, counted and collected."""
 
 
 @dataclass(frozen=True)
@@ -97,33 +69,9 @@ class StoreLayout:
         """Images of a run, a JSON file."""
         return self.root / "manifests" / safe_name(category) / f"{key}.json"
 
-    def embeddings(self, category: str, embedding_key: str) -> Path:
-        """Folder of the embedding segments."""
-        return self.root / "embeddings" / safe_name(category) / embedding_key
-
-    def nearest(self, category: str, distances_key: str) -> Path:
-        """Folder of the nearest-distance slabs."""
-        return self.root / "nearest" / safe_name(category) / distances_key
-
-    def maps(self, category: str, key: str) -> Path:
-        """Folder of anomaly maps."""
-        return self.root / "maps" / safe_name(category) / key
-
-    def training(self, category: str, key: str) -> Path:
-        """Folder of what a training has learnt."""
-        return self.root / "training" / safe_name(category) / key
-
-    def weights(self, category: str, key: str) -> Path:
-        """Folder of rarity, weights and descriptors."""
-        return self.root / "weights" / safe_name(category) / key
-
-    def tree(self, category: str, key: str) -> Path:
-        """Folder of linkage and labels."""
-        return self.root / "trees" / safe_name(category) / key
-
-    def holistic(self, category: str, key: str) -> Path:
-        """Folder of the embeddings of whole images."""
-        return self.root / "holistic" / safe_name(category) / key
+    def folder(self, kind: str, category: str, key: str) -> Path:
+        """Folder of arrays of one kind, see `tasks.stores.stage_keys.ARRAY_FOLDERS`; of grouped ones, the group's."""
+        return self.root / kind / safe_name(category) / key
 
     def runs(self, category: str) -> Path:
         """Folder of a category's runs."""

@@ -186,8 +186,8 @@ def parts_of(layout: StoreLayout, summary: Mapping[str, Any]) -> Parts:
             raise StoreError(f"its {SUMMARY} names no parts of a store; run again to make a new run")
         return Parts(
             manifest=layout.manifest(category, Path(summary["manifest"]).stem),
-            weights=layout.weights(category, keys["weigh"]),
-            tree=layout.tree(category, keys["group"]),
+            weights=layout.folder("weights", category, keys["weigh"]),
+            tree=layout.folder("trees", category, keys["group"]),
             keys=keys,
         )
     except (KeyError, TypeError, AttributeError) as error:

@@ -65,7 +65,7 @@ def labels_of(outcome: CategoryOutcome) -> dict[str, int]:
 
 def stored(outcome: CategoryOutcome, store: Path) -> dict[str, np.ndarray]:
     parts = parts_of(StoreLayout(store), outcome.summary)
-    maps = StoreLayout(store).maps("tile", outcome.summary["keys"]["localize"])
+    maps = StoreLayout(store).folder("maps", "tile", outcome.summary["keys"]["localize"])
     weights = {name: arrays.read(parts.weights, name) for name in ("rarity", "weights", "descriptors")}
     return {**weights, "maps": arrays.read(maps, "maps"), "labels": arrays.read(parts.tree, "labels")}
 
@@ -97,7 +97,7 @@ def test_stages_are_those_of_the_library(data, tmp_path, checkpoint):
     outcome = run(data, tmp_path / "store", checkpoint, vae=False, contrastive=False, tau="0.002")
     layout = StoreLayout(tmp_path / "store")
     images = load_manifest(parts_of(layout, outcome.summary).manifest).clustered
-    bags = EmbeddingSegments(layout.embeddings("tile", outcome.summary["keys"]["embedding"])).read(
+    bags = EmbeddingSegments(layout.folder("embeddings", "tile", outcome.summary["keys"]["embedding"])).read(
         [image.sha256 for image in images]
     )
     features = bags.transpose(0, 2, 1).reshape(len(bags), -1, 8, 8)

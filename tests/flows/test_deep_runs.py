@@ -120,9 +120,9 @@ def store_with_wrong_embeddings(tmp_path: Path, checkpoint: Path):
     data = fill(fill(tmp_path / "part", None, range(4)), "TIFF, 12 of 16 bits", range(4, N))
     (listed,) = list_datasets(data, config)
     spec = embedding_spec(layout, config)
-    from flows.plan import embedding_keys
+    from tasks.stores.stage_keys import embedding_keys
 
-    old = EmbeddingSegments(layout.embeddings("part", embedding_keys(listed, spec).embedding))
+    old = EmbeddingSegments(layout.folder("embeddings", "part", embedding_keys(listed, spec).embedding))
     contents = sorted(image.sha256 for image in listed.images)
     is_deep = [content in listed.special for content in contents]
     for keep in (True, False):
@@ -138,7 +138,7 @@ def test_embeddings_of_an_earlier_version_are_taken_for_plain_pictures_only(tmp_
     assert decided_spec(layout, listed, spec) is None
     now = settled_spec(layout, listed, spec, config)
     assert decided_spec(layout, listed, spec) == now
-    segments = EmbeddingSegments(layout.embeddings("part", keys_of(listed, now).embedding))
+    segments = EmbeddingSegments(layout.folder("embeddings", "part", keys_of(listed, now).embedding))
     assert sorted(segments.missing(listed.images)) == sorted(listed.special)
     plain = replace(listed, images=listed.images[:4], special={})
     assert keys_of(plain, spec) == keys_of(plain, replace(spec, decoding=None))

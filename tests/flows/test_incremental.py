@@ -215,7 +215,9 @@ def test_random_reference(tmp_path, checkpoint):
     hashes = [image.sha256 for image in listed.clustered]
     spec = embedding_spec(StoreLayout(tmp_path / "store"), config)
     plan = plan_run(listed, config, spec)
-    bags = EmbeddingSegments(StoreLayout(tmp_path / "store").embeddings("board", plan.images.embedding)).read(hashes)
+    bags = EmbeddingSegments(StoreLayout(tmp_path / "store").folder("embeddings", "board", plan.images.embedding)).read(
+        hashes
+    )
     drawn, _ = reference_contents(plan.reference, listed)
     found = stored_arrays(data, tmp_path / "store", config)["rarity"]
     for at, sha256 in enumerate(hashes):

@@ -57,8 +57,8 @@ def test_summary_tells_what_a_run_is_made_of(tmp_path: Path, checkpoint: Path) -
     assert set(summary["keys"]) == {"embedding", "distances", "pair", "weigh", "group", "evaluate"}
     manifest = load_manifest(layout.root / summary["manifest"])
     assert (len(manifest.clustered), len(manifest.normals)) == (6, 2)
-    assert layout.embeddings("left", summary["keys"]["embedding"]).is_dir()
-    assert layout.nearest("left", summary["keys"]["distances"]).is_dir()
+    assert layout.folder("embeddings", "left", summary["keys"]["embedding"]).is_dir()
+    assert layout.folder("nearest", "left", summary["keys"]["distances"]).is_dir()
     parts = parts_of(layout, summary)
     assert parts.manifest == layout.root / summary["manifest"]
     assert arrays.shapes(parts.weights)["rarity"] == (6, 64)

@@ -6,9 +6,9 @@ import pytest
 from helpers.builders import digest, manifest_of
 
 from anoclust_core.config import RunConfig
-from anoclust_core.keys import ALGORITHM_VERSIONS
 from anoclust_core.records import EmbeddingSpec, SetAside
 from flows import plan
+from tasks.stores import stage_keys
 
 SPEC = EmbeddingSpec("tiny", "tiny", "random", (2,), 64, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (4, 4), 8)
 IMAGES = manifest_of([digest(f"{number}") for number in range(4)])
@@ -17,7 +17,7 @@ IMAGES = manifest_of([digest(f"{number}") for number in range(4)])
 def keys_of(config: RunConfig | None = None) -> dict[str, str | None]:
     """Keys of all stages of a run."""
     made = plan.plan_run(IMAGES, config or RunConfig(), SPEC)
-    return {**made.keys, "embed": made.images.embed, "run": made.run}
+    return {**made.told, "embed": made.images.embed, "run": made.run}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,8 @@ def keys_of(config: RunConfig | None = None) -> dict[str, str | None]:
 def test_new_version_of_a_stage_makes_it_and_all_after_it_again(monkeypatch, stage, kept):
     """A stage whose algorithm changed never takes its old results for new ones, nor does any stage after it."""
     before = keys_of()
-    monkeypatch.setattr(plan, "ALGORITHM_VERSIONS", {**ALGORITHM_VERSIONS, stage: ALGORITHM_VERSIONS[stage] + 1})
+    raised = replace(stage_keys.STAGES[stage], version=stage_keys.STAGES[stage].version + 1)
+    monkeypatch.setattr(stage_keys, "STAGES", {**stage_keys.STAGES, stage: raised})
     after = keys_of()
     assert {name for name in before if before[name] == after[name]} == kept
 
@@ -67,3 +68,12 @@ def test_files_that_were_set_aside_are_shown(where):
     after = plan.plan_run(replace(IMAGES, **{where: (SetAside("a.png", "why"),)}), RunConfig(), SPEC)
     assert after.run != before.run
     assert replace(after, run=before.run) == before
+
+
+def test_every_stage_has_an_algorithm_version() -> None:
+    """Each stage of a run has a version >= 1, and nobody can change it at run time."""
+    stages = {"embed", "pair", "localize", "describe", "weigh", "group", "evaluate", "measure", "report"}
+    assert set(stage_keys.STAGES) >= stages
+    assert all(stage.version >= 1 for stage in stage_keys.STAGES.values())
+    with pytest.raises(TypeError):
+        stage_keys.STAGES["embed"] = stage_keys.STAGES["decode"]  # type: ignore[index]

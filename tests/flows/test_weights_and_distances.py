@@ -57,7 +57,7 @@ def bags_of(outcome: CategoryOutcome, store: Path) -> tuple[list[str], np.ndarra
     """Paths and bags of a run's images, in the order of its arrays."""
     layout = StoreLayout(store)
     images = load_manifest(parts_of(layout, outcome.summary).manifest).clustered
-    segments = EmbeddingSegments(layout.embeddings("tile", outcome.summary["keys"]["embedding"]))
+    segments = EmbeddingSegments(layout.folder("embeddings", "tile", outcome.summary["keys"]["embedding"]))
     return [image.path for image in images], segments.read([image.sha256 for image in images])
 
 

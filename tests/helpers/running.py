@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from anoclust_core.config import RunConfig
 from anoclust_core.safe_text.cells import original
-from flows.plan import embedding_keys, plan_run
+from flows.plan import plan_run
 from flows.run import CategoryOutcome, run_data
 from tasks.images.listing import list_datasets
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import embedding_keys
 
 RARITY_TOLERANCE = 1e-3
 """Distances are stored in half precision, at most 5e-4 off for values below 1; rarity is a mean of them."""
@@ -67,9 +68,9 @@ def stored_arrays(data: Path, store: Path, config: RunConfig) -> dict[str, NDArr
     layout = StoreLayout(store)
     spec = embedding_spec(layout, config)
     (listed,) = list_datasets(data, config)
-    segments = EmbeddingSegments(layout.embeddings(listed.category, embedding_keys(listed, spec).embedding))
+    segments = EmbeddingSegments(layout.folder("embeddings", listed.category, embedding_keys(listed, spec).embedding))
     images = listed.without(segments.unreadable(listed.images))
-    folder = layout.weights(listed.category, plan_run(images, config, spec).weigh)
+    folder = layout.folder("weights", listed.category, plan_run(images, config, spec).keys["weigh"])
     return {name: arrays.read(folder, name) for name in ("rarity", "weights", "descriptors")}
 
 

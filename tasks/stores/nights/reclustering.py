@@ -36,7 +36,7 @@ def due(
     layout, catalog, category, night, config
         What is asked about.
     settings_key
-        Key of what is asked for, `flows.plan.settings_key`.
+        Key of what is asked for, `tasks.stores.stage_keys.settings_key`.
     requested
         Whether a person wants it.
 

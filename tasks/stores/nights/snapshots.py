@@ -31,7 +31,7 @@ class Snapshot:
     night
         Night of the re-clustering.
     settings_key
-        Key of what was asked for, `flows.plan.settings_key`.
+        Key of what was asked for, `tasks.stores.stage_keys.settings_key`.
     run
         Name of the run.
     keys
@@ -122,8 +122,8 @@ def is_whole(layout: StoreLayout, category: str, snapshot: Snapshot) -> bool:
     return all(
         arrays.is_complete(folder)
         for folder in (
-            layout.weights(category, snapshot.keys["weigh"]),
-            layout.tree(category, snapshot.keys["group"]),
+            layout.folder("weights", category, snapshot.keys["weigh"]),
+            layout.folder("trees", category, snapshot.keys["group"]),
         )
     )
 

@@ -15,11 +15,12 @@ from typing import Final
 from anoclust_core.errors import BusyError, ConfigError, StoreError
 from tasks.stores import arrays, runs
 from tasks.stores.files import is_temporary, safe_name
-from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
+from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.snapshots import pinned
 from tasks.stores.runs import parts_of
+from tasks.stores.stage_keys import ARRAY_FOLDERS
 from tasks.stores.upkeep import inventory
 from tasks.stores.upkeep.recover import SHARED_SECONDS
 

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 from anoclust_core.errors import ConfigError, StoreError
 from tasks.stores import arrays, runs
 from tasks.stores.files import is_temporary, safe_name
-from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
+from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import ARRAY_FOLDERS
 
 KINDS: Final = (*ARRAY_FOLDERS, "manifests", "runs", "nights")
 """Folders of a store that have one folder per category."""

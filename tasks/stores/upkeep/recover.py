@@ -16,7 +16,8 @@ from typing import Final
 from anoclust_core.errors import DamagedError
 from tasks.stores import arrays
 from tasks.stores.files import safe_name
-from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
+from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import ARRAY_FOLDERS
 from tasks.stores.upkeep import inventory
 
 SHARED_SECONDS: Final = 3600.0

@@ -31,10 +31,10 @@ from anoclust_core.embedding.backbones import (
 from anoclust_core.embedding.extraction import embed_images, has_native_bf16
 from anoclust_core.embedding.openvino import CONVERSION_TOLERANCE, ConversionError, ConvertedExtractor, convert
 from anoclust_core.records import EmbeddingSpec, ImageRecord
-from flows.plan import settings_key
 from tasks.networks import openvino
 from tasks.networks.openvino import converted, features_file, kept_network, network_file
 from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import settings_key
 
 TINY, SIDE = "test_resnet", 64
 

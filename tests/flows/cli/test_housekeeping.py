@@ -24,10 +24,11 @@ from flows.run import CategoryOutcome
 from tasks.store_check.store import Checked, check_store
 from tasks.stores import runs
 from tasks.stores.files import read_json, safe_name, write_json
-from tasks.stores.layout import ARRAY_FOLDERS, StoreLayout
+from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import load_manifest
 from tasks.stores.runs import parts_of
+from tasks.stores.stage_keys import ARRAY_FOLDERS
 from tasks.stores.upkeep import collect as collecting
 from tasks.stores.upkeep import inventory
 from tasks.stores.upkeep.collect import Collected, collect

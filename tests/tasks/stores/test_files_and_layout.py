@@ -146,10 +146,10 @@ def test_every_path_stays_in_the_store(tmp_path, category):
     key = "0" * 32
     for path, depth in (
         (layout.manifest(category, key), 3),
-        (layout.embeddings(category, key), 3),
-        (layout.nearest(category, key), 3),
-        (layout.weights(category, key), 3),
-        (layout.tree(category, key), 3),
+        (layout.folder("embeddings", category, key), 3),
+        (layout.folder("nearest", category, key), 3),
+        (layout.folder("weights", category, key), 3),
+        (layout.folder("trees", category, key), 3),
         (layout.runs(category), 2),
     ):
         resolved = Path(os.path.normpath(path))

@@ -42,20 +42,20 @@ def touched(path: Path) -> Path:
 def test_leftovers_are_removed(layout):
     """Arrays without a seal, and whatever bears a temporary name, are gone after a sweep; what is whole stays."""
     leftovers = [
-        unsealed(layout.embeddings("board", KEY) / PART),
-        unsealed(layout.nearest("board", KEY) / PART),
-        unsealed(layout.weights("board", KEY)),
-        unsealed(layout.tree("board", KEY)),
-        touched(layout.embeddings("board", KEY) / ".unreadable.json.a1b2.partial"),
+        unsealed(layout.folder("embeddings", "board", KEY) / PART),
+        unsealed(layout.folder("nearest", "board", KEY) / PART),
+        unsealed(layout.folder("weights", "board", KEY)),
+        unsealed(layout.folder("trees", "board", KEY)),
+        touched(layout.folder("embeddings", "board", KEY) / ".unreadable.json.a1b2.partial"),
         touched(layout.manifest("board", KEY).with_name(f".{KEY}.json.a1b2.partial")),
         touched(layout.runs("board") / ".20261122T015450Z-1de487475605.a1b2.partial" / "summary.json").parent,
         touched(layout.runs("board") / ".latest.json.a1b2.partial"),
         touched(layout.lock("board").with_name(".board.json.a1b2.partial")),
     ]
     kept = [
-        sealed(layout.embeddings("board", OTHER_KEY) / PART),
-        sealed(layout.weights("board", OTHER_KEY)),
-        sealed(layout.tree("board", OTHER_KEY)),
+        sealed(layout.folder("embeddings", "board", OTHER_KEY) / PART),
+        sealed(layout.folder("weights", "board", OTHER_KEY)),
+        sealed(layout.folder("trees", "board", OTHER_KEY)),
         touched(layout.manifest("board", OTHER_KEY)),
         touched(layout.lock("board")),
     ]
@@ -67,8 +67,8 @@ def test_leftovers_are_removed(layout):
 def test_other_categories_and_peoples_files_stay(layout):
     """A sweep is of one category, of whose folders it touches only what bears a name of Anoclust's."""
     kept = [
-        unsealed(layout.weights("nut", KEY)),
-        unsealed(layout.weights("board", KEY).with_name("my own arrays")),
+        unsealed(layout.folder("weights", "nut", KEY)),
+        unsealed(layout.folder("weights", "board", KEY).with_name("my own arrays")),
         touched(layout.runs("board") / "notes.txt"),
         touched(layout.lock("board").with_name(".board.json.json.a1b2.partial.txt")),
         touched(layout.lock("board").with_name(".nut.json.a1b2.partial")),
@@ -105,7 +105,7 @@ def test_sweep_of_nothing(layout):
 
 def test_damage_is_put_aside_with_its_name(layout):
     """A damaged folder keeps its content under a name that says kind, category and part; the note says where."""
-    folder = sealed(layout.embeddings("a/b", KEY) / PART)
+    folder = sealed(layout.folder("embeddings", "a/b", KEY) / PART)
     note = put_aside(layout, DamagedError(f"{folder} is damaged", folder))
     (kept,) = layout.damaged.iterdir()
     assert kept.name.startswith(f"embeddings-a%2Fb-{PART}-")
@@ -116,7 +116,7 @@ def test_damage_is_put_aside_with_its_name(layout):
 
 def test_what_is_gone_already_is_only_told(layout):
     """A part that has vanished altogether leaves nothing to keep."""
-    folder = layout.tree("board", KEY)
+    folder = layout.folder("trees", "board", KEY)
     assert put_aside(layout, DamagedError(f"{folder} is missing", folder)) == f"rebuilt: {folder} is missing"
     assert not layout.damaged.exists()
 

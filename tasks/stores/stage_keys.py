@@ -1,0 +1,299 @@
+"""Every stage of a run: version of its algorithm, folder of its arrays, and what its content key is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Final
+
+from anoclust_core.config import RunConfig
+from anoclust_core.keys import content_key
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
+
+
+@dataclass(frozen=True)
+class ArrayFolder:
+    """One kind of folders of arrays in a store, by category.
+
+    Attributes
+    ----------
+    kind
+        Name of the folder that they lie in.
+    arrays
+        Names of the arrays in each.
+    counted_as
+        What ``anoclust store size`` counts them as.
+    grouped
+        Whether they lie one level deeper, below the key of the embeddings or distances that they are part of.
+    """
+
+    kind: str
+    arrays: frozenset[str]
+    counted_as: str
+    grouped: bool = False
+
+
+_WEIGHTS: Final = ArrayFolder("weights", frozenset({"rarity", "weights", "descriptors"}), "weights")
+_TRAINING: Final = ArrayFolder("training", frozenset({"state"}), "weights")
+
+
+@dataclass(frozen=True)
+class EmbeddingKeys:
+    """Keys of what is computed from the images alone, whatever is done with it.
+
+    Attributes
+    ----------
+    embedding
+        Key of the embedding spec: names the folder of segments.
+    distances
+        Key of embedding and distance computation: names the folder of slabs.
+    embed
+        Key of the embeddings of these very images.
+    """
+
+    embedding: str
+    distances: str
+    embed: str
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What the keys of a run are made of.
+
+    Attributes
+    ----------
+    manifest, config
+        The images, and what is asked for.
+    images
+        Keys of what comes from the images alone.
+    reference
+        Images that rarity is measured against; None where the weights follow maps.
+    maps
+        Digest of the given anomaly maps; None where there are none.
+    n_clusters, n_clusters_rule
+        Number to cut, or None for the label-free suggestion; and why.
+    """
+
+    manifest: DatasetManifest
+    config: RunConfig
+    images: EmbeddingKeys
+    reference: Reference | None
+    maps: str | None
+    n_clusters: int | None
+    n_clusters_rule: str
+
+
+Parts = dict[str, object]
+"""JSON values that a key is made of, by name."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes
+    ----------
+    version
+        Part of every key of the stage: raised when its result changes for the same input.
+    folders
+        Folders of its arrays, if it writes some; two stages may write the same kind.
+    parts
+        What its key is made of besides the version, from the inputs of a run and the keys of the stages before it; None
+        for a run that the stage has no part in. Without it a stage is no step of a run's own.
+    result
+        Name under which later stages find its key; its own name, unless two stages stand in for each other.
+    decides_clusters
+        Whether a partition depends on it: nights that were made by another version are clustered again.
+    """
+
+    version: int
+    folders: tuple[ArrayFolder, ...] = ()
+    parts: Callable[[RunInputs, Mapping[str, str]], Parts | None] | None = None
+    result: str = ""
+    decides_clusters: bool = False
+
+
+def _pair(run: RunInputs, _: Mapping[str, str]) -> Parts | None:
+    return _pair_parts(run.images, run.manifest, run.reference) if run.reference else None
+
+
+def _localize(run: RunInputs, _: Mapping[str, str]) -> Parts | None:
+    return _localize_parts(run.images, run.manifest, run.config) if run.config.method == "blind" else None
+
+
+def _describe(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
+    if run.config.method != "blind":
+        return None
+    return _describe_parts(keys["localize"], run.config, n_classes=run.n_clusters)
+
+
+def _weigh(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
+    if run.config.method == "blind":
+        return None
+    config = run.config.weigh
+    return {
+        "pair": keys.get("pair"),
+        "maps": run.maps and {"digest": run.maps, "images": run.images.embed},
+        "uniform": config.weights == "uniform",
+        "tau": config.tau,
+    }
+
+
+def _group(run: RunInputs, keys: Mapping[str, str]) -> Parts:
+    config = run.config.group
+    return {
+        "weigh": keys["weigh"],
+        "distance": config.distance,
+        "linkage": config.linkage,
+        "n_clusters": run.n_clusters,
+        "rule": run.n_clusters_rule,
+    }
+
+
+def _evaluate(run: RunInputs, keys: Mapping[str, str]) -> Parts:
+    labels = [image.label for image in run.manifest.clustered]
+    return {"group": keys["group"], "protocol": run.config.protocol, "labels": labels}
+
+
+def _report(run: RunInputs, keys: Mapping[str, str]) -> Parts:
+    """Where the images lie and how old they are is not shown, so it is not part of the key."""
+    images = [{**asdict(image), "file": None, "mask": None, "mtime_ns": None} for image in run.manifest.images]
+    shown = {**run.manifest.as_json(), "images": images}
+    return {"evaluate": keys["evaluate"], "shown": shown, "recipe": run.config.method}
+
+
+STAGES: Final = MappingProxyType(
+    {
+        # embedding/, bags.py, and the decoding of plain images
+        "embed": Stage(
+            1, (ArrayFolder("embeddings", frozenset({"bags"}), "embeddings", grouped=True),), decides_clusters=True
+        ),
+        # of other images, deep ones for example: in the key of embeddings where a category has some
+        "decode": Stage(1),
+        # pairwise/
+        "pair": Stage(
+            1,
+            (ArrayFolder("nearest", frozenset({"distances"}), "distances", grouped=True),),
+            _pair,
+            decides_clusters=True,
+        ),
+        # localization/fca.py, vae.py, maps.py
+        "localize": Stage(
+            1,
+            (ArrayFolder("maps", frozenset({"maps"}), "weights"), _TRAINING),
+            _localize,
+            decides_clusters=True,
+        ),
+        # localization/contrastive.py, thresholds.py, maps.py
+        "describe": Stage(1, (_WEIGHTS, _TRAINING), _describe, result="weigh", decides_clusters=True),
+        # weighting/, bags.descriptors
+        "weigh": Stage(1, (_WEIGHTS,), _weigh, decides_clusters=True),
+        # clustering/linkage.py
+        "group": Stage(
+            1, (ArrayFolder("trees", frozenset({"linkage", "labels"}), "weights"),), _group, decides_clusters=True
+        ),
+        # evaluation/
+        "evaluate": Stage(1, (), _evaluate),
+        # reporting/, and the files of a run
+        "report": Stage(2, (), _report),
+        # benchmark/, and everything that it calls
+        "measure": Stage(2, (ArrayFolder("holistic", frozenset({"embeddings"}), "embeddings"),)),
+    }
+)
+"""Stages by name, each after those that it depends on. They are told here, away from the code that they speak for, so
+that keys can be made without importing torch or Prefect."""
+
+
+ARRAY_FOLDERS: Final = MappingProxyType({folder.kind: folder for stage in STAGES.values() for folder in stage.folders})
+"""Folders of a store that hold folders of arrays, by kind: what is checked, counted and collected."""
+
+
+def stage_key(stage: str, **parts: object) -> str:
+    """Content key of a stage's result."""
+    return content_key(stage, {**parts, "version": STAGES[stage].version})
+
+
+def run_keys(run: RunInputs) -> dict[str, str]:
+    """Keys of the stages that have a part in a run, in their order; ``report`` is that of the run itself."""
+    keys: dict[str, str] = {}
+    for name, stage in STAGES.items():
+        parts = stage.parts(run, keys) if stage.parts else None
+        if parts is not None:
+            keys[stage.result or name] = stage_key(name, **parts)
+    return keys
+
+
+def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingKeys:
+    """Make the keys of the embeddings of a manifest's images."""
+    embedding = stage_key("embed", spec=spec.identity)
+    return EmbeddingKeys(
+        embedding=embedding,
+        distances=stage_key("pair", embedding=embedding),
+        embed=stage_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
+    )
+
+
+def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
+    """Key of everything but the images that decides a clustering; nights with different keys must not be mixed.
+
+    What says which images there are, how long to wait and where to compute does not belong to it.
+    """
+    return content_key(
+        "settings",
+        {
+            "method": config.method,
+            "seed": config.seed,
+            "spec": spec.identity,
+            "normals": config.data.normals,
+            "reference": config.pair.reference,
+            "store_budget": int(config.pair.store_budget),
+            "weigh": config.weigh.model_dump(),
+            "blind": config.blind.model_dump() if config.method == "blind" else None,
+            "group": config.group.model_dump(),
+            "versions": {name: stage.version for name, stage in STAGES.items() if stage.decides_clusters},
+        },
+    )
+
+
+def pair_key(images: EmbeddingKeys, manifest: DatasetManifest, reference: Reference) -> str:
+    """Key of the nearest distances from the clustered images to a reference."""
+    return stage_key("pair", **_pair_parts(images, manifest, reference))
+
+
+def localize_key(images: EmbeddingKeys, manifest: DatasetManifest, config: RunConfig) -> str:
+    """Key of the anomaly maps of recipe blind; without a VAE neither variant nor seed matter."""
+    return stage_key("localize", **_localize_parts(images, manifest, config))
+
+
+def describe_key(localize: str, config: RunConfig, *, n_classes: int | None) -> str:
+    """Key of the weights and descriptors of recipe blind."""
+    return stage_key("describe", **_describe_parts(localize, config, n_classes=n_classes))
+
+
+def _pair_parts(images: EmbeddingKeys, manifest: DatasetManifest, reference: Reference) -> Parts:
+    return {"distances": images.distances, "dataset": manifest.dataset_hash, "reference": asdict(reference)}
+
+
+def _localize_parts(images: EmbeddingKeys, manifest: DatasetManifest, config: RunConfig) -> Parts:
+    trained = {"variant": config.blind.variant, "seed": config.seed} if config.blind.vae else None
+    return {"embedding": images.embedding, "dataset": manifest.blind().dataset_hash, "vae": trained}
+
+
+def _describe_parts(localize: str, config: RunConfig, *, n_classes: int | None) -> Parts:
+    head = None
+    if config.blind.contrastive:
+        by_classes = n_classes if config.blind.threshold == "kmeans-quantile" else None
+        head = {
+            "variant": config.blind.variant,
+            "seed": config.seed,
+            "threshold": config.blind.threshold,
+            "n_classes": by_classes,
+        }
+    return {
+        "localize": localize,
+        "tau": config.weigh.tau,
+        "flat_field": config.blind.flat_field,
+        "border": config.blind.border,
+        "head": head,
+    }
