@@ -1,0 +1,64 @@
+"""What counts as a reason to re-cluster: images that were decoded, and those that no cluster took tonight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.builders import TINY_SIDE
+from helpers.streams import CATEGORY, TWO, Stream, day, night_config
+from numpy.typing import NDArray
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
+
+
+def test_images_that_cannot_be_decoded_are_no_growth(stream: Stream) -> None:
+    """Twice as many files do not re-cluster a category while some cannot be decoded; twice as many images do."""
+    for path in stream.deliver(2, TWO[:4])[:2]:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    assert stream.night(2).reclustered is None
+    stream.deliver(3, TWO[:2])
+    assert stream.night(3).reclustered == "there are 20 images, the last clustering had 10"
+
+
+def strange(seed: int) -> NDArray[np.uint8]:
+    """Draw a board of squares in random colours; two seeds differ in the size of the squares too."""
+    squares = np.random.default_rng(seed).integers(0, 256, size=(2 + 3 * seed, 2 + 3 * seed, 3), dtype=np.uint8)
+    return squares.repeat(-(-TINY_SIDE // len(squares)), axis=0).repeat(-(-TINY_SIDE // len(squares)), axis=1)
+
+
+def test_unknown_images_of_tonight_are_counted(empty_stream: Stream) -> None:
+    """Five images that are like nothing known, nor like each other, re-cluster the night that brings them."""
+    empty_stream.deliver(0, TWO)
+    empty_stream.night(0)
+    for seed in range(5):
+        empty_stream.put(empty_stream.data / CATEGORY / str(day(1)) / f"{seed}-strange.png", strange(seed), "strange")
+    assert empty_stream.night(1).reclustered == "5 of 5 images since the last clustering are unknown"
+
+
+def test_unknown_images_that_became_a_cluster_are_not_counted(empty_stream: Stream) -> None:
+    """Six images of one new kind start new clusters, and are no reason to re-cluster."""
+    empty_stream.deliver(0, TWO)
+    empty_stream.night(0)
+    empty_stream.deliver(1, ["scratch"] * 6)
+    outcome = empty_stream.night(1)
+    assert outcome.reclustered is None
+    assert outcome.counters["new_clusters"] >= 1
+
+
+def test_a_late_delivery_waits_where_all_are_clustered_together(tmp_path: Path, checkpoint: Path) -> None:
+    """By recipe blind, images of a night before the last are unknown until the next night with new images."""
+    stream = Stream(tmp_path, night_config(checkpoint, recipe="blind", vae=False, contrastive=False))
+    for number in (0, 2):
+        stream.deliver(number, TWO[:6])
+        stream.night(number)
+    late = stream.deliver(1, TWO[:2])
+    outcome = stream.night(1)
+    assert (outcome.reclustered, outcome.counters["unknown"]) == (None, 2)
+    names = [path.relative_to(stream.data).as_posix() for path in late]
+    assert [stream.partition()[name] for name in names] == ["unknown", "unknown"]
+    stream.deliver(3, TWO[:2])
+    assert stream.night(3).reclustered == "this way of clustering takes every image together"
+    assert "unknown" not in stream.partition().values()
