@@ -14,6 +14,7 @@ from anoclust_core.matching.night_dates import zone_of
 from anoclust_core.setting import (
     Address,
     Border,
+    Clusters,
     Count,
     Device,
     Layers,
@@ -31,8 +32,8 @@ from anoclust_core.setting import (
 )
 
 DEFAULT_BACKBONE: Final = "efficientnet_lite2"
-RECIPE_SIDES: Final = MappingProxyType({"sohn": 256, "blind": 512})
-"""Input side in pixels of each recipe, as published."""
+RECIPE_SIDES: Final = MappingProxyType({"auto": 256, "sohn": 256, "blind": 512})
+"""Input side in pixels of each recipe; of the papers' two as published."""
 
 DEFAULT_STORE_BUDGET: Final = ByteSize(2 << 30)
 """Nearest distances that a run may keep on disk: every pair of 2,000 images with 256 patches each."""
@@ -295,14 +296,28 @@ class GroupConfig(_Section):
         "How clusters are merged: `ward`, `average`, `complete` or `single`.",
         commands=("run",),
     )
-    n_clusters: Count | None = setting(
+    n_clusters: Clusters | None = setting(
         None,
         "Number of clusters. `auto`: the number of classes if every image has a label (the papers' protocol), "
-        "otherwise cut where the merge tree has its largest step.",
+        "otherwise what the merge tree suggests. `LOW:HIGH` keeps the suggestion between two numbers, as in `3:8`, "
+        "and asks no labels.",
         commands=("run", "nightly"),
-        takes="auto or a whole number from 1",
+        takes="auto, a whole number from 1, or LOW:HIGH such as 3:8",
         nothing="auto",
     )
+
+    @property
+    def number(self) -> int | None:
+        """Number of clusters that is asked for, or None."""
+        return self.n_clusters if isinstance(self.n_clusters, int) else None
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """Lowest and highest number of clusters, or None."""
+        if not isinstance(self.n_clusters, str):
+            return None
+        low, _, high = self.n_clusters.partition(":")
+        return int(low), int(high)
 
 
 class NightConfig(_Section):
@@ -370,11 +385,11 @@ class RunConfig(_Section):
 
     heading: ClassVar[str] = "Run"
 
-    # auto is the best that Anoclust knows and for now equals sohn
     recipe: Literal["auto", "sohn", "blind"] = setting(
         "auto",
-        "Method: `sohn` compares the patches of all images; `blind` makes an anomaly map from each image alone and "
-        "trains a contrastive head; `auto` takes the best known, now `sohn`.",
+        "Method: `auto` describes the rare patches of each image at two feature levels and finds the number of "
+        "clusters; `sohn` and `blind` are published: `sohn` compares the patches of all images, `blind` makes an "
+        "anomaly map from each image alone and trains a contrastive head.",
         commands=("run", "nightly"),
     )
     seed: Annotated[int, Field(ge=0)] = setting(
@@ -408,20 +423,16 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _fits_recipe(self) -> Self:
-        if self.method == "blind" and self.weigh.weights != "rarity":
+        if self.recipe == "blind" and self.weigh.weights != "rarity":
             raise ValueError("recipe blind makes its own anomaly maps; omit --weights, or use recipe sohn")
-        if self.method == "blind" and self.data.normals not in ("auto", "none"):
+        if self.recipe == "blind" and self.data.normals not in ("auto", "none"):
             raise ValueError("recipe blind uses no normals; omit --normals, or use recipe sohn")
-        if self.method == "blind" and self.group.distance != "weighted_average":
+        if self.recipe != "sohn" and self.group.distance != "weighted_average":
             raise ValueError(
-                "recipe blind does not compare patches between images; omit --distance, or use recipe sohn"
+                f"recipe {self.recipe} clusters images by descriptors and by no distance between bags; omit "
+                "--distance, or use recipe sohn"
             )
         return self
-
-    @property
-    def method(self) -> Literal["sohn", "blind"]:
-        """The recipe that ``recipe`` stands for."""
-        return "blind" if self.recipe == "blind" else "sohn"
 
     @property
     def for_runs(self) -> RunConfig:
@@ -431,9 +442,9 @@ class RunConfig(_Section):
     @property
     def protocol(self) -> str:
         """Name of the evaluation protocol that scores are made by."""
-        return "ardelean" if self.method == "blind" else "sohn"
+        return "ardelean" if self.recipe == "blind" else "sohn"
 
     @property
     def image_size(self) -> int:
         """Side in pixels of the square that images are resized to."""
-        return self.embed.image_size or RECIPE_SIDES[self.method]
+        return self.embed.image_size or RECIPE_SIDES[self.recipe]

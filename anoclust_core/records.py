@@ -306,6 +306,9 @@ class EmbeddingSpec:
         What the network computes in: ``bf16`` differs from ``float32`` beyond rounding.
     decoding
         How pictures are decoded that are not plain ones of 8 bits, where the category has some.
+    deeper
+        A second feature level of the same network, embedded in the same pass and kept by itself; recipe ``auto`` has
+        one. No part of this spec's identity: it does not change these embeddings.
     """
 
     backbone: str
@@ -322,13 +325,30 @@ class EmbeddingSpec:
     unit_norm: bool = True
     precision: Precision = "float32"
     decoding: Decoding | None = None
+    deeper: EmbeddingSpec | None = None
 
     @property
     def identity(self) -> dict[str, object]:
         """Everything that enters a key; what came later only where it is not as it always was, so that keys stay."""
         as_always = {"unit_norm": True, "precision": "float32", "decoding": None}
         missing = object()
-        return {name: value for name, value in asdict(self).items() if value != as_always.get(name, missing)}
+        alone = asdict(replace(self, deeper=None))
+        del alone["deeper"]
+        return {name: value for name, value in alone.items() if value != as_always.get(name, missing)}
+
+    @property
+    def levels(self) -> tuple[EmbeddingSpec, ...]:
+        """Itself, and the deeper level if there is one."""
+        return (self, self.deeper) if self.deeper else (self,)
+
+    @property
+    def network_identity(self) -> dict[str, object]:
+        """Identity of the network that embeds all levels in one pass."""
+        return {**self.identity, **({"deeper": self.deeper.identity} if self.deeper else {})}
+
+    def decoded_by(self, decoding: Decoding | None) -> EmbeddingSpec:
+        """Spec of images that are decoded another way, on all levels."""
+        return replace(self, decoding=decoding, deeper=self.deeper.decoded_by(decoding) if self.deeper else None)
 
     @property
     def deep(self) -> tuple[DeepRange, ...]:
@@ -411,3 +431,4 @@ class ClusterTree:
     n_clusters: int
     n_clusters_rule: str
     n_clusters_suggested: int
+    next_best: Sequence[int] = ()

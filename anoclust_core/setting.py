@@ -288,6 +288,14 @@ def _split_layers(value: object) -> object:
     return tuple(int(part) for part in parts)
 
 
+def _read_clusters(value: object) -> object:
+    """Read ``6`` as a number, and ``2:8`` with its bounds in order."""
+    found = re.fullmatch(r"\s*(\d+)\s*(?::\s*(\d+)\s*)?", str(value))
+    if not found or int(found[1]) < 1 or (found[2] and int(found[2]) < int(found[1])):
+        raise ValueError("takes auto, a whole number from 1, or LOW:HIGH such as 2:8")
+    return f"{int(found[1])}:{int(found[2])}" if found[2] else int(found[1])
+
+
 def _split_commas(value: object) -> object:
     """Read ``path:%Y-%m-%d,exif`` as two texts."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -308,6 +316,7 @@ def _valid_time(text: str) -> str:
 
 
 Count = Annotated[int, Field(ge=1)]
+Clusters = Annotated[int | str, BeforeValidator(_read_clusters)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = Annotated[ByteSize, Field(gt=0)]

@@ -9,7 +9,7 @@ from prefect import flow
 from anoclust_core.config import RunConfig
 from anoclust_core.records import EmbeddingSpec
 from flows.plan import plan_run
-from flows.stages import compare_images, describe_blindly, embed_images
+from flows.stages import compare_images, describe_blindly, describe_in_levels, embed_images
 from tasks import telemetry
 from tasks.compute.dask_jobs import memory_budget
 from tasks.stages.category_run import CategoryRun
@@ -25,13 +25,14 @@ from tasks.stores.stage_keys import pair_key
 
 @flow(name="cluster-category", flow_run_name="cluster {category}")
 def cluster_category(category: str, manifest: str, store: str, config: RunConfig, spec: EmbeddingSpec) -> str:
-    """Cluster the images of one category by type of anomaly, [SOHN23] or, by recipe ``blind``, [ARDELEAN24].
+    """Cluster the images of one category by type of anomaly, by recipe ``auto``, [SOHN23] or [ARDELEAN24].
 
     1. **embed**: every new image becomes a bag of patch embeddings.
     2. **pair**: distance of every patch to its nearest patch in every other image, or in the known normals. Not needed
        where the weights follow given maps.
     3. **weigh**: rare patches get large weights (eq. 5, 6); each image is pooled to one descriptor (eq. 1). Recipe
-       ``blind`` has **localize** and **describe** in place of 2 and 3: anomaly maps, a contrastive head, descriptors.
+       Recipe ``auto`` has **whiten** in its place: two feature levels, whitened and smoothed. Recipe ``blind`` has
+       **localize** and **describe** in place of 2 and 3: anomaly maps, a contrastive head, descriptors.
     4. **group**: a tree of merges (Ward's) over the descriptors, or over Hausdorff distances, cut into clusters.
     5. **evaluate**: agreement with the labels, where there are labels.
     6. **report**: the run's folder: assignments, summary, report, figures.
@@ -72,13 +73,17 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             else None
             for reference in (plan.reference, plan.among)
         )
-        if config.method == "blind":
+        if config.recipe == "blind":
             weights = describe_blindly(
                 run_stage,
                 embedded,
                 localize_key=plan.keys["localize"],
                 describe_key=plan.keys["weigh"],
                 n_classes=plan.n_clusters,
+            )
+        elif config.recipe == "auto":
+            weights = describe_in_levels(
+                run_stage, embedded, nearest, key=plan.keys["weigh"], n_clusters=plan.n_clusters
             )
         else:
             weights_folder = layout.folder("weights", category, plan.keys["weigh"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import Decoding, DeepRange
@@ -18,7 +17,7 @@ from tasks.stores.stage_keys import STAGES, embedding_keys
 
 def kept_spec(layout: StoreLayout, category: str, spec: EmbeddingSpec) -> EmbeddingSpec:
     """Spec with the decoding that a category keeps; of one with plain pictures only it is as it was."""
-    return replace(spec, decoding=read_decoding(layout.decoding(category)))
+    return spec.decoded_by(read_decoding(layout.decoding(category)))
 
 
 def decided_spec(layout: StoreLayout, listed: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingSpec | None:
@@ -44,7 +43,7 @@ def settled_spec(layout: StoreLayout, listed: DatasetManifest, spec: EmbeddingSp
     decoding = Decoding(STAGES["decode"].version, tuple(sorted((*before.deep, *ranges), key=lambda one: one.samples)))
     if decoding == before.decoding:  # none of the deep images can be decoded: nothing needs their range
         return before
-    now = replace(before, decoding=decoding)
+    now = before.decoded_by(decoding)
     is_same = before.decoding is not None and before.decoding.version == decoding.version
     others = [content for content, kind in listed.special.items() if not is_same or kind in lacking]
     _take_over(layout, listed, before, now, but=others)
@@ -73,12 +72,13 @@ def _take_over(
 ) -> None:
     """Let the new keys have what the old ones have of pictures that are decoded as they were."""
     old, new, category = embedding_keys(listed, before), embedding_keys(listed, now), listed.category
-    take_over(
-        layout.folder("embeddings", category, old.embedding),
-        layout.folder("embeddings", category, new.embedding),
-        ("hashes",),
-        but=but,
-    )
+    for was, level in zip(before.levels, now.levels, strict=True):
+        take_over(
+            layout.folder("embeddings", category, embedding_keys(listed, was).embedding),
+            layout.folder("embeddings", category, embedding_keys(listed, level).embedding),
+            ("hashes",),
+            but=but,
+        )
     take_over(
         layout.folder("nearest", category, old.distances),
         layout.folder("nearest", category, new.distances),

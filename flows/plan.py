@@ -48,12 +48,13 @@ class RunPlan:
     @property
     def told(self) -> dict[str, str]:
         """Keys that a run's summary tells: where other commands find what the run is made of."""
-        return {"embedding": self.images.embedding, "distances": self.images.distances, **self.keys}
+        deeper = {"deeper": self.images.deeper} if self.images.deeper else {}
+        return {"embedding": self.images.embedding, "distances": self.images.distances, **deeper, **self.keys}
 
 
 def used_images(manifest: DatasetManifest, config: RunConfig) -> DatasetManifest:
     """Images that the method works with."""
-    return manifest.without_normals() if config.method == "blind" else manifest
+    return manifest.without_normals() if config.recipe == "blind" else manifest
 
 
 def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) -> RunPlan:
@@ -72,9 +73,13 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
     n_clusters, rule = _number_of_clusters([image.label for image in clustered], config)
     if n_clusters is not None and n_clusters > len(clustered):
         raise ConfigError(f"--n-clusters {n_clusters}: {manifest.category} has only {len(clustered)} images to cluster")
+    if config.group.bounds and config.group.bounds[0] > len(clustered):
+        raise ConfigError(
+            f"--n-clusters {config.group.n_clusters}: {manifest.category} has only {len(clustered)} images to cluster"
+        )
     images = embedding_keys(manifest, spec)
     maps = maps_digest(config.weigh.maps, manifest) if config.weigh.maps else None
-    is_blind = config.method == "blind"
+    is_blind = config.recipe == "blind"
     reference = None if maps or is_blind else _reference(manifest, config, spec, size=config.pair.reference)
     among = None
     if config.group.distance != "weighted_average":
@@ -96,9 +101,9 @@ def _reference(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec
 
 
 def _number_of_clusters(labels: list[str | None], config: RunConfig) -> tuple[int | None, str]:
-    if config.group.n_clusters is not None:
-        return config.group.n_clusters, "as asked for with --n-clusters"
-    if all(label is not None for label in labels):
+    if config.group.number is not None:
+        return config.group.number, "as asked for with --n-clusters"
+    if config.group.bounds is None and all(label is not None for label in labels):
         classes = n_classes(protocol_named(config.protocol), labels)
         if classes:
             return classes, _LABELS_RULE.format(config.protocol)

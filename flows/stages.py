@@ -13,8 +13,9 @@ from tasks.stages.embed import embed
 from tasks.stages.localize import localize
 from tasks.stages.pair import pair
 from tasks.stages.runner import StageRunner
+from tasks.stages.whiten import whiten
 from tasks.stores import arrays
-from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.embeddings import LevelSegments
 from tasks.stores.manifests import load_manifest, save_manifest
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
 from tasks.stores.stage_keys import embedding_keys
@@ -32,11 +33,14 @@ class EmbeddedImages:
         Path of their manifest.
     embeddings
         Folder of their segments.
+    deeper
+        Folder of the segments of the spec's deeper level; empty where there is none.
     """
 
     images: DatasetManifest
     manifest: str
     embeddings: str
+    deeper: str = ""
 
 
 def embed_images(run_stage: StageRunner, manifest: str) -> EmbeddedImages:
@@ -63,20 +67,25 @@ def embed_any(run_stage: StageRunner, images: DatasetManifest, manifest: str) ->
     """Embed the images that no segment holds, however few or bad they are; ``manifest`` is where they are saved."""
     layout, spec = run_stage.run.layout, run_stage.run.spec
     keys = embedding_keys(images, spec)
-    segments = EmbeddingSegments(layout.folder("embeddings", images.category, keys.embedding))
-    n_new = len(segments.missing(images.images))
+    folders = [
+        layout.folder("embeddings", images.category, embedding_keys(images, level).embedding) for level in spec.levels
+    ]
+    levels = LevelSegments.of(*folders)
+    deeper = str(folders[1]) if spec.deeper else ""
+    n_new = len(levels.missing(images.images))
     embeddings = run_stage(
         embed,
         key=keys.embed,
         detail=f"{n_new} new images",
         is_complete=n_new == 0,
         manifest=manifest,
-        folder=str(segments.folder),
+        folder=str(levels.first.folder),
+        deeper=deeper,
         network=str(network_file(layout, spec)),
     )
-    images = images.without(segments.unreadable(images.images))
-    images = images.deferring(segments.still_missing(embeddings.not_now))
-    return EmbeddedImages(images, str(save_manifest(layout, images)), embeddings.uri)
+    images = images.without(levels.first.unreadable(images.images))
+    images = images.deferring(levels.not_now(images.images, embeddings.not_now))
+    return EmbeddedImages(images, str(save_manifest(layout, images)), embeddings.uri, deeper)
 
 
 def compare_images(
@@ -157,6 +166,45 @@ def describe_blindly(
         folder=str(weights_folder),
         training=str(layout.folder("training", category, describe_key)),
         n_classes=n_classes,
+    )
+
+
+def describe_in_levels(
+    run_stage: StageRunner,
+    embedded: EmbeddedImages,
+    nearest: NearestDistances | None,
+    *,
+    key: str,
+    n_clusters: int | None,
+) -> BagWeights:
+    """Weigh rare patches and describe images on several feature levels: recipe auto.
+
+    Parameters
+    ----------
+    run_stage
+        Runs the stages of the category.
+    embedded
+        From `embed_images`.
+    nearest
+        From `compare_images`; None where the weights follow given maps.
+    key
+        Content key of the stage.
+    n_clusters
+        Number that is cut; None where it is suggested.
+    """
+    layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
+    folder, model = layout.folder("weights", category, key), layout.folder("models", category, key)
+    return run_stage(
+        whiten,
+        key=key,
+        detail=f"{config.weigh.weights}, tau {config.weigh.tau}",
+        is_complete=arrays.is_complete(folder) and arrays.is_complete(model),
+        manifest=embedded.manifest,
+        embeddings=(embedded.embeddings, embedded.deeper),
+        nearest=nearest,
+        folder=str(folder),
+        model=str(model),
+        n_clusters=n_clusters,
     )
 
 

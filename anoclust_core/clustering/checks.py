@@ -91,6 +91,24 @@ def check_n_clusters(n_clusters: int, n_images: int) -> None:
         raise ConfigError(f"expected 1 to {n_images} clusters for {n_images} images, found {n_clusters}; ask for fewer")
 
 
+def check_bounds(linkage: NDArray[np.float64], lowest: int, highest: int | None) -> None:
+    """Check a tree, and bounds of the number of clusters that it is cut into.
+
+    Raises
+    ------
+    ArrayContractError
+        If ``linkage`` is no tree.
+    ConfigError
+        If the bounds are not 1 to the number of images, in order.
+    """
+    check_linkage(linkage)
+    n_images = len(linkage) + 1
+    if not 1 <= lowest <= (n_images if highest is None else highest) <= n_images:
+        raise ConfigError(
+            f"{n_images} images cannot be cut into {lowest} to {highest or n_images} clusters; choose other bounds"
+        )
+
+
 def check_cut(linkage: NDArray[np.float64], n_clusters: int) -> int:
     """Give the number of images of a tree that can be cut into so many clusters.
 

@@ -14,8 +14,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 
 from anoclust_core.clustering.checks import (
+    check_bounds,
     check_cut,
-    check_linkage,
     checked_descriptors,
     checked_distances,
 )
@@ -40,13 +40,19 @@ DEFAULT_MAX_CLUSTERS: Final = 20
 class NClustersSuggestion:
     """A number of clusters, at least 1, chosen without labels, and why, in words for the report.
 
-    ``scores`` are those of all numbers tried: the height of the first merge that is undone over that of the next one,
-    at least 1. They are empty where there was nothing to choose from.
+    ``scores`` are those of all numbers tried, larger where better. They are empty where there was nothing to choose
+    from.
     """
 
     n_clusters: int
     criterion: str
     scores: Mapping[int, float]
+
+    @property
+    def next_best(self) -> tuple[int, ...]:
+        """The two numbers that come next, the better one first; fewer where fewer were tried."""
+        others = [number for number in self.scores if number != self.n_clusters]
+        return tuple(sorted(others, key=lambda number: -self.scores[number])[:2])
 
 
 def linkage_tree(descriptors: NDArray[np.floating[Any]], *, method: LinkageMethod) -> NDArray[np.float64]:
@@ -165,7 +171,11 @@ def cut_tree(linkage: NDArray[np.float64], *, n_clusters: int) -> NDArray[np.int
 
 
 def suggest_n_clusters(
-    linkage: NDArray[np.float64], *, max_clusters: int = DEFAULT_MAX_CLUSTERS
+    linkage: NDArray[np.float64],
+    *,
+    max_clusters: int = DEFAULT_MAX_CLUSTERS,
+    lowest: int = 1,
+    highest: int | None = None,
 ) -> NClustersSuggestion:
     """Cut the tree where it is longest: the largest ratio between two merge heights in a row; no labels are used.
 
@@ -179,32 +189,40 @@ def suggest_n_clusters(
         As in `linkage_tree`.
     max_clusters
         At least 2.
+    lowest, highest
+        Bounds of the number, from 1 to the number of images; a highest one takes the place of ``max_clusters``.
 
     Returns
     -------
     suggestion
-        The number, the reason and the ratio of every number tried; infinite where all kept merges have height 0.
+        The number, the reason and, for every number tried, the height of the first merge that is undone over that of
+        the next one: at least 1, infinite where all kept merges have height 0.
 
     Raises
     ------
     ArrayContractError
         If ``linkage`` is no tree.
     ConfigError
-        If ``max_clusters`` is too small.
+        If ``max_clusters`` is too small, or the bounds leave no number.
     """
-    check_linkage(linkage)
+    check_bounds(linkage, lowest, highest)
     if max_clusters < 2:
         raise ConfigError(f"expected max_clusters of at least 2, found {max_clusters}; raise it, or cut the tree at 1")
     heights = linkage[::-1, 2]
+    if lowest == (highest or len(heights) + 1):
+        return NClustersSuggestion(lowest, f"bounded to {lowest}", {})
     if heights[0] == 0:
-        return NClustersSuggestion(1, "one cluster: all descriptors are equal", {})
+        return NClustersSuggestion(lowest, "one cluster: all descriptors are equal", {})
     if len(heights) == 1:
-        return NClustersSuggestion(1, "one cluster: two images are too few to choose a number", {})
-    top = min(max_clusters, len(heights))
-    undone, kept = heights[: top - 1], heights[1:top]
+        return NClustersSuggestion(lowest, "one cluster: two images are too few to choose a number", {})
+    bottom, top = max(2, lowest), min(highest or max(max_clusters, lowest), len(heights))
+    if top < bottom:
+        return NClustersSuggestion(lowest, f"at most {highest} asked for", {})
+    undone, kept = heights[bottom - 2 : top - 1], heights[bottom - 1 : top]
     ratios = np.divide(undone, kept, out=np.where(undone > 0, np.inf, 1.0), where=kept > 0)
-    criterion = f"largest step between merge heights, of 2 to {top} clusters"
-    return NClustersSuggestion(2 + int(np.argmax(ratios)), criterion, dict(enumerate(ratios.tolist(), start=2)))
+    criterion = f"largest step between merge heights, of {bottom} to {top} clusters"
+    best = bottom + int(np.argmax(ratios))
+    return NClustersSuggestion(best, criterion, dict(enumerate(ratios.tolist(), start=bottom)))
 
 
 def _check_method(method: LinkageMethod) -> None:

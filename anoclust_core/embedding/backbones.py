@@ -83,6 +83,7 @@ def describe(
     layers: tuple[int, ...] | None,
     image_size: int,
     as_maps: bool = False,
+    in_levels: bool = False,
     precision: Precision = "float32",
 ) -> EmbeddingSpec:
     """Work out everything that decides the embeddings of a backbone.
@@ -103,6 +104,10 @@ def describe(
     as_maps
         Whether features are taken as [ARDELEAN24] takes them: neither averaged over neighbours nor scaled to unit norm,
         from images squashed bilinearly.
+    in_levels
+        Whether levels are kept apart, as recipe ``auto`` takes them: the first of ``layers``, and the others joined as
+        the spec's ``deeper`` level. By default that is the next level of a CNN, and of a ViT the block at three
+        quarters of its depth.
     precision
         What the network computes in.
 
@@ -115,6 +120,8 @@ def describe(
     model = _create(name, image_size)
     levels = [level["reduction"] for level in model.feature_info]
     chosen = tuple(sorted(set(layers))) if layers else _default_layers(name, levels, as_maps=as_maps)
+    if in_levels and not layers:
+        chosen += _next_level(levels, chosen[0])
     if not all(0 <= layer < len(levels) for layer in chosen):
         strides = ", ".join(f"{index} (stride {stride})" for index, stride in enumerate(levels))
         raise ConfigError(f"{backbone} has the layers {strides}; found --layers {','.join(map(str, chosen))}")
@@ -125,6 +132,12 @@ def describe(
             f"{backbone} cuts images into patches of {levels[0]} px and would leave out the last "
             f"{image_size % levels[0]} of {image_size}; try --image-size {image_size // levels[0] * levels[0]}"
         )
+    deeper = None
+    if in_levels and len(chosen) > 1:
+        deeper = describe(
+            backbone, weights=weights, layers=chosen[1:], image_size=image_size, as_maps=as_maps, precision=precision
+        )
+        chosen = chosen[:1]
     extractor = FeatureExtractor(model, layers=chosen, patch_pooling=pooling)
     try:
         with torch.inference_mode():
@@ -145,6 +158,7 @@ def describe(
         dim=int(bags.shape[2]),
         unit_norm=not as_maps,
         precision=precision,
+        deeper=deeper,
     )
 
 
@@ -176,7 +190,8 @@ def build_extractor(spec: EmbeddingSpec, state_dict: Mapping[str, Tensor]) -> Fe
             f"the weights {spec.weights} do not fit {spec.timm_model}: {str(error).splitlines()[1].strip()[:300]}; "
             "give the checkpoint of this very architecture"
         ) from error
-    return FeatureExtractor(model, layers=spec.layers, patch_pooling=spec.patch_pooling).eval()
+    deeper = spec.deeper.layers if spec.deeper else ()
+    return FeatureExtractor(model, layers=spec.layers, patch_pooling=spec.patch_pooling, deeper_layers=deeper).eval()
 
 
 class FeatureExtractor(nn.Module):
@@ -190,35 +205,54 @@ class FeatureExtractor(nn.Module):
         Feature levels to join, ascending.
     patch_pooling
         Side of the average pooling with stride 1; cells outside the map do not count.
+    deeper_layers
+        Levels that are joined with each other, and then repeated on the finest grid behind the others: behind the last
+        dimension of ``layers``, every patch has the coarse cell that it lies in, so that `split_levels` finds it again.
     """
 
-    def __init__(self, model: nn.Module, *, layers: tuple[int, ...], patch_pooling: int) -> None:
+    def __init__(
+        self, model: nn.Module, *, layers: tuple[int, ...], patch_pooling: int, deeper_layers: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
         self.model = model
         self.layers = layers
+        self.deeper_layers = deeper_layers
         self.patch_pooling = patch_pooling
         self.grid: tuple[int, int] = (0, 0)
 
     def forward(self, images: Tensor) -> Tensor:
         """Shape ``(n, 3, side, side)`` to ``(n, n_patches, dim)``; not normalised to unit length."""
         maps: list[Tensor] = self.model.forward_intermediates(  # type: ignore[operator]
-            images, indices=list(self.layers), intermediates_only=True, stop_early=True, output_fmt="NCHW"
+            images,
+            indices=[*self.layers, *self.deeper_layers],
+            intermediates_only=True,
+            stop_early=True,
+            output_fmt="NCHW",
         )
         pooled = [
             functional.avg_pool2d(level, self.patch_pooling, 1, self.patch_pooling // 2, count_include_pad=False)
             for level in maps
         ]
-        self.grid = max(((level.shape[2], level.shape[3]) for level in pooled), key=lambda grid: grid[0] * grid[1])
-        joined = torch.cat(
-            [
-                level
-                if tuple(level.shape[-2:]) == self.grid
-                else functional.interpolate(level, self.grid, mode="bilinear", align_corners=False)
-                for level in pooled
-            ],
-            dim=1,
-        )
+        joined = _joined(pooled[: len(self.layers)])
+        self.grid = (joined.shape[2], joined.shape[3])
+        if self.deeper_layers:
+            deeper = functional.interpolate(_joined(pooled[len(self.layers) :]), self.grid, mode="nearest")
+            joined = torch.cat([joined, deeper], dim=1)
         return joined.flatten(2).transpose(1, 2)
+
+
+def _joined(levels: list[Tensor]) -> Tensor:
+    """Join levels, each ``(n, dim, height, width)``, on the finest grid among them."""
+    grid = max(((level.shape[2], level.shape[3]) for level in levels), key=lambda grid: grid[0] * grid[1])
+    return torch.cat(
+        [
+            level
+            if tuple(level.shape[-2:]) == grid
+            else functional.interpolate(level, grid, mode="bilinear", align_corners=False)
+            for level in levels
+        ],
+        dim=1,
+    )
 
 
 def fold_batch_norms(extractor: FeatureExtractor, image_size: int) -> FeatureExtractor:
@@ -376,6 +410,12 @@ def _size_refused(name: str, image_size: int, error: Exception) -> ConfigError:
 def _is_isotropic(strides: list[int]) -> bool:
     """Tell a ViT, whose blocks all have one resolution, from a CNN or a pyramid."""
     return len(set(strides)) == 1
+
+
+def _next_level(strides: list[int], first: int) -> tuple[int, ...]:
+    """Level that describes images beside the first: the next one of a CNN, a late block of a ViT; none behind it."""
+    deeper = 3 * len(strides) // 4 if _is_isotropic(strides) else first + 1
+    return (deeper,) if first < deeper < len(strides) else ()
 
 
 def _default_layers(name: str, strides: list[int], *, as_maps: bool) -> tuple[int, ...]:

@@ -123,6 +123,41 @@ def embed_images(
     return features
 
 
+def split_levels(bags: NDArray[np.float32], spec: EmbeddingSpec) -> list[NDArray[np.float32]]:
+    """Take apart what an extractor with a deeper level gave; each level has unit norm if its spec says so.
+
+    Parameters
+    ----------
+    bags
+        Shape ``(n_images, n_patches, dim)`` on the grid of ``spec``, the deeper level's dimensions last, from
+        `embed_images` without unit norm.
+    spec
+        From `anoclust_core.embedding.backbones.describe`.
+
+    Returns
+    -------
+    levels
+        Of each of ``spec.levels`` the bags, shape ``(n_images, its n_patches, its dim)``, float32.
+
+    Raises
+    ------
+    ArrayContractError
+        If the shape is not that of the levels.
+    """
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)")
+    if bags.shape[1:] != (spec.n_patches, sum(level.dim for level in spec.levels)):
+        dims = [level.dim for level in spec.levels]
+        raise ArrayContractError(f"expected bags of {spec.n_patches} patches and {dims} values, found {bags.shape}")
+    found, first = [], 0
+    for level in spec.levels:
+        own = bags.reshape(len(bags), *spec.grid, -1)[..., first : first + level.dim]
+        rows, columns = (-(-np.arange(few) * many // few) for few, many in zip(level.grid, spec.grid, strict=True))
+        cells = own[:, rows][:, :, columns].reshape(len(bags), level.n_patches, level.dim)
+        found.append(normalize_patches(cells) if level.unit_norm else np.ascontiguousarray(cells))
+        first += level.dim
+    return found
+
+
 def embed_holistically(extractor: FeatureExtractor, images: NDArray[np.float32], *, device: str) -> NDArray[np.float32]:
     """One embedding per image from the network's last layer, after its own pooling: the *holistic* baseline.
 

@@ -191,7 +191,7 @@ def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Re
             normals = {**_normals_of(layout, read_snapshot(latest)), **normals}
         images = everything(catalog, place.category, until=place.night, normals=list(normals.values()))
     plain = place.run.config.for_runs
-    if plain.method == "blind":
+    if plain.recipe == "blind":
         images = images.blind()
     done = finished_run(images, layout, plain, spec)
     run = (

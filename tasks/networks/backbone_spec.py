@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         "version": STAGES["embed"].version,
         "timm": version("timm"),  # another version may resolve a name to other weights or other preprocessing
     }
-    if config.method == "blind":
+    if config.recipe == "blind":
         asked["as_maps"] = True
+    if config.recipe == "auto":
+        asked["in_levels"] = True
     if config.embed.precision != "float32":
         asked["precision"] = config.embed.precision
     path = store.backbone(content_key("backbone", asked))
@@ -50,7 +53,8 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         weights=checkpoint,
         layers=config.embed.layers,
         image_size=config.image_size,
-        as_maps=config.method == "blind",
+        as_maps=config.recipe == "blind",
+        in_levels=config.recipe == "auto",
         precision=config.embed.precision,
     )
     clear_place(store, path)
@@ -70,7 +74,12 @@ def read_card(path: Path) -> EmbeddingSpec:
     """
     card = read_checked(path)
     with told_as_damage(path):
-        return EmbeddingSpec(**{name: tuple(v) if isinstance(v, list) else v for name, v in card.items()})  # type: ignore[arg-type]
+        deeper = card.pop("deeper", None)
+        return replace(_spec(card), deeper=_spec({**deeper, "deeper": None}) if deeper else None)
+
+
+def _spec(card: Mapping[str, object]) -> EmbeddingSpec:
+    return EmbeddingSpec(**{name: tuple(v) if isinstance(v, list) else v for name, v in card.items()})  # type: ignore[arg-type]
 
 
 def last_layer_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:

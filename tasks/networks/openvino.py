@@ -49,7 +49,7 @@ class ConvertedNetwork:
 def network_file(store: StoreLayout, spec: EmbeddingSpec) -> Path:
     """Where the converted network of a spec is kept, or would be; other versions of its makers have another one."""
     made_by = {name: version(name) for name in ("torch", "timm")}
-    return store.network(content_key("network", {"spec": spec.identity, **made_by}))
+    return store.network(content_key("network", {"spec": spec.network_identity, **made_by}))
 
 
 def features_file(network: Path) -> Path:

@@ -20,7 +20,13 @@ from torch import Tensor
 from anoclust_core.config import EmbedConfig
 from anoclust_core.embedding.backbones import NetworkSize, build_extractor, fold_batch_norms, network_size
 from anoclust_core.embedding.deep_images import DeepRange
-from anoclust_core.embedding.extraction import choose_device, embed_images, has_native_bf16, prepare_image
+from anoclust_core.embedding.extraction import (
+    choose_device,
+    embed_images,
+    has_native_bf16,
+    prepare_image,
+    split_levels,
+)
 from anoclust_core.embedding.openvino import ConversionError
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
 from anoclust_core.records import EmbeddingSpec, EmbeddingStore, ImageRecord
@@ -31,7 +37,7 @@ from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted, kept_network
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
-from tasks.stores.embeddings import EmbeddingSegments, at_rest, segment_images
+from tasks.stores.embeddings import LevelSegments, at_rest, segment_images
 from tasks.stores.manifests import load_manifest
 
 BATCH_IMAGES: Final = {"cpu": 4, "cuda": 64}
@@ -54,27 +60,28 @@ _one_on_gpu = Lock()
 
 @dataclass(frozen=True)
 class _Batch:
-    """What became of a batch: bags by content hash, and the reasons of images that have none."""
+    """What became of a batch: bags of every level by content hash, and the reasons of images that have none."""
 
     hashes: list[str]
-    bags: NDArray[np.float16] | None
+    bags: list[NDArray[np.float16]]
     unreadable: dict[str, str]
     not_now: dict[str, str]
 
 
 @task(name="embed", **STAGE)
-def embed(*, run: CategoryRun, key: str, manifest: str, folder: str, network: str) -> EmbeddingStore:
+def embed(*, run: CategoryRun, key: str, manifest: str, folder: str, deeper: str, network: str) -> EmbeddingStore:
     """Embed the images of a manifest that the store does not hold yet, the clustered ones first.
 
-    The network converted for OpenVINO is kept in the file ``network``.
+    A deeper level of the spec goes to the folder ``deeper``, empty where there is none. The network converted for
+    OpenVINO is kept in the file ``network``.
     """
     images = load_manifest(Path(manifest))
-    segments = EmbeddingSegments(Path(folder))
-    new = _with_copies(segments.missing(images.clustered + images.normals), images.images)
+    levels = LevelSegments.of(folder, deeper)
+    new = _with_copies(levels.missing(images.clustered + images.normals), images.images)
     not_now: dict[str, str] = {}
     if new:
         get_run_logger().info("embedding %d new images with %s", len(new), run.spec.backbone)
-        not_now = _embed_new(new, segments, run, Path(network))
+        not_now = _embed_new(new, levels, run, Path(network))
     return EmbeddingStore(uri=folder, key=key, not_now=not_now)
 
 
@@ -90,7 +97,7 @@ def _with_copies(hashes: Sequence[str], images: Sequence[ImageRecord]) -> list[_
     return [tuple(same) for same in copies.values()]
 
 
-def _embed_new(new: Sequence[_Copies], segments: EmbeddingSegments, run: CategoryRun, network: Path) -> dict[str, str]:
+def _embed_new(new: Sequence[_Copies], levels: LevelSegments, run: CategoryRun, network: Path) -> dict[str, str]:
     """Embed images segment by segment; gives the reasons of those that could not be read this time."""
     spec, memory_budget = run.spec, run.memory_budget
     progress = Progress("embed", run.category)
@@ -102,18 +109,18 @@ def _embed_new(new: Sequence[_Copies], segments: EmbeddingSegments, run: Categor
     segment = segment_images(spec.n_patches, spec.dim)
     not_now: dict[str, str] = {}
     hashes: list[str] = []
-    bags: list[NDArray[np.float16]] = []
+    bags: list[list[NDArray[np.float16]]] = []
     done = 0
     for batch in _embed_batches(new, chosen.extractor, spec, device, limits):
-        segments.add_unreadable(batch.unreadable, (image for copies in new for image in copies))
+        levels.first.add_unreadable(batch.unreadable, (image for copies in new for image in copies))
         not_now.update(batch.not_now)
-        if batch.bags is not None:
+        if batch.hashes:
             hashes += batch.hashes
             bags.append(batch.bags)
         done += len(batch.hashes) + len(batch.unreadable) + len(batch.not_now)
         progress(done, len(new))
         if len(hashes) >= segment or (hashes and done == len(new)):
-            segments.append(hashes, np.concatenate(bags), unit_norm=spec.unit_norm)
+            levels.append(hashes, [np.concatenate(of_level) for of_level in zip(*bags, strict=True)], spec)
             telemetry.count("images_embedded", len(hashes))
             hashes, bags = [], []
     return not_now
@@ -196,7 +203,7 @@ def _choose_limits(
     def plan(batch: int, largest_pixels: Sequence[int] = ()) -> MemoryPlan:
         return embed_plan(
             n_patches=spec.n_patches,
-            dim=spec.dim,
+            dim=sum(level.dim for level in spec.levels),
             image_size=spec.image_size,
             weight_bytes=size.weight_bytes,
             activation_bytes=0 if on_gpu else size.activation_bytes,
@@ -260,12 +267,17 @@ def _embed_batch(
         except UnreadableImageError as error:
             unreadable[sha256] = str(error)
     if not hashes:
-        return _Batch(hashes, None, unreadable, not_now)
+        return _Batch(hashes, [], unreadable, not_now)
     with _one_on_gpu if device.startswith("cuda") else nullcontext():
         bags = embed_images(
-            extractor, prepared[: len(hashes)], device=device, unit_norm=spec.unit_norm, precision=spec.precision
+            extractor,
+            prepared[: len(hashes)],
+            device=device,
+            unit_norm=spec.unit_norm and spec.deeper is None,
+            precision=spec.precision,
         )
-    return _Batch(hashes, at_rest(bags), unreadable, not_now)
+    levels = split_levels(bags, spec) if spec.deeper else [bags]
+    return _Batch(hashes, [at_rest(level) for level in levels], unreadable, not_now)
 
 
 def _read_any(copies: _Copies, max_pixels: int, deep: Sequence[DeepRange]) -> NDArray[np.uint8]:

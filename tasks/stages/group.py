@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from prefect import task
 
 from anoclust_core.clustering.distances import HausdorffVariant, hausdorff_distances, pair_statistics
+from anoclust_core.clustering.knee import suggest_by_knee
 from anoclust_core.clustering.linkage import (
     LINEAR_MEMORY,
+    NClustersSuggestion,
     cut_tree,
     linkage_from_distances,
     linkage_tree,
     suggest_n_clusters,
 )
+from anoclust_core.config import RunConfig
 from anoclust_core.memory import group_plan
 from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree, NearestDistances, unique_contents
 from tasks.stages.category_run import CategoryRun
@@ -53,7 +56,7 @@ def group(
     else:
         variant = cast("HausdorffVariant", config.distance)
         linkage = linkage_from_distances(_hausdorff(manifest, among, variant), method=config.linkage)
-    suggestion = suggest_n_clusters(linkage)
+    suggestion = _suggested(linkage, run.config)
     labels = cut_tree(linkage, n_clusters=n_clusters or suggestion.n_clusters)
     arrays.write_arrays(Path(folder), {"linkage": linkage, "labels": labels}, {})
     return ClusterTree(
@@ -61,7 +64,18 @@ def group(
         n_clusters=int(labels.max()) + 1,
         n_clusters_rule=n_clusters_rule if n_clusters else suggestion.criterion,
         n_clusters_suggested=suggestion.n_clusters,
+        next_best=suggestion.next_best,
     )
+
+
+def _suggested(linkage: NDArray[np.float64], config: RunConfig) -> NClustersSuggestion:
+    """Number of clusters by the recipe's rule, within the bounds that were asked for."""
+    lowest, highest = config.group.bounds or (1, None)
+    if highest is not None:
+        highest = min(highest, len(linkage) + 1)
+    if config.recipe == "auto":
+        return suggest_by_knee(linkage, lowest=lowest, highest=highest)
+    return suggest_n_clusters(linkage, lowest=lowest, highest=highest)
 
 
 def _hausdorff(manifest: str, among: NearestDistances, variant: HausdorffVariant) -> NDArray[np.float64]:

@@ -184,7 +184,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         category=shown.category,
         run_id=shown.run_id,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        recipe=shown.config.method,
+        recipe=shown.config.recipe,
         images=entries,
         pictures=pictures,
         linkage=shown.linkage,
@@ -248,7 +248,7 @@ def _summary(shown: _Shown) -> dict[str, Any]:
         "manifest": shown.manifest_path,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset_hash": shown.manifest.dataset_hash,
-        "recipe": shown.config.method,
+        "recipe": shown.config.recipe,
         "config": shown.config.model_dump(exclude={"night"}),
         "embedding": asdict(shown.spec),
         "reference": shown.reference.role if shown.reference else None,
@@ -316,7 +316,7 @@ def _notes(shown: _Shown) -> list[str]:
 
 def _localization(config: RunConfig, weights: BagWeights) -> dict[str, float] | None:
     """How recipe blind told anomalous cells; None by another recipe."""
-    if config.method != "blind":
+    if config.recipe != "blind":
         return None
     found = arrays.describe(Path(weights.arrays.uri)) or {}
     return {name: float(found[name]) for name in ("threshold", "anomalous_share") if name in found}

@@ -52,7 +52,7 @@ def weigh(
         dim=spec.dim,
         bags=BAGS_AT_ONCE,
     ).check(run.memory_budget)
-    rarity = _rarity(images, nearest) if nearest else _given_scores(images, config, spec)
+    rarity = _rarity(images, nearest) if nearest else given_scores(images, config, spec)
     tau = temperature(config.tau, rarity)
     weights = weights_of(config, rarity, tau=tau)
     descriptors = pooled(EmbeddingSegments(Path(embeddings)), hashes, weights)
@@ -75,7 +75,7 @@ def _rarity(images: DatasetManifest, nearest: NearestDistances) -> NDArray[np.fl
     return np.repeat(rarity, counts, axis=0)
 
 
-def _given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingSpec) -> NDArray[np.float64]:
+def given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingSpec) -> NDArray[np.float64]:
     """Scores of every patch from given anomaly maps, ``(n_images, n_patches)``.
 
     Raises

@@ -13,7 +13,7 @@ from tasks.stores import arrays, runs
 from tasks.stores.files import FILES, changed_files
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.folders import is_whole_page, spoiled_files
-from tasks.stores.nights.snapshots import pinned
+from tasks.stores.nights.snapshots import made_of, pinned
 from tasks.stores.runs import parts_of
 from tasks.stores.upkeep import inventory
 
@@ -121,7 +121,7 @@ def check_nights(layout: StoreLayout, category: str) -> list[Finding]:
         if snapshot is None:
             return found
         keys, manifest = snapshot["keys"], layout.root / snapshot["manifest"]
-        needed = [layout.root / "weights" / category / keys["weigh"], layout.root / "trees" / category / keys["group"]]
+        needed = made_of(layout, category, keys)
     except (StoreError, OSError, KeyError, TypeError) as error:
         return [*found, finding(layout, pin, told(pin, error), _PINNED_AGAIN)]
     lost = [path for path in needed if not arrays.is_complete(path)] + ([] if manifest.is_file() else [manifest])

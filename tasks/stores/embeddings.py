@@ -34,6 +34,8 @@ SEGMENT_BYTES: Final = 32 << 20
 STORED_DTYPE: Final = "float16"
 """Half precision at rest: scores do not move (docs/decisions/0004-half-precision-at-rest.md)."""
 
+_LOST: Final = "its file can no longer be decoded, and this recipe needs another feature level of it"
+
 _BAGS: Final = "bags"
 _UNREADABLE: Final = "unreadable.json"
 
@@ -191,6 +193,53 @@ class EmbeddingSegments:
             raise StoreError("no bags were asked for")
         has_unit_norm = all(_segment(self.folder / name).unit_norm for name in wanted)
         return normalize_patches(bags) if has_unit_norm else bags.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class LevelSegments:
+    """The bags of every level of a spec: the first, and the deeper one if there is one.
+
+    Which images cannot be decoded is kept beside those of the first.
+    """
+
+    levels: tuple[EmbeddingSegments, ...]
+
+    @classmethod
+    def of(cls, first: str | Path, deeper: str | Path = "") -> LevelSegments:
+        """Levels in these folders; an empty name is none."""
+        return cls(tuple(EmbeddingSegments(Path(folder)) for folder in (first, deeper) if folder))
+
+    @property
+    def first(self) -> EmbeddingSegments:
+        """Segments of the first level."""
+        return self.levels[0]
+
+    def missing(self, images: Collection[ImageRecord]) -> list[str]:
+        """Contents that a level has no bag of, nor a reason why not; as `EmbeddingSegments.missing`."""
+        found = [level.missing(images) for level in self.levels]
+        if len(found) == 1:
+            return found[0]
+        unreadable = self.first.unreadable(images).keys()
+        wanted = {sha256 for of_level in found for sha256 in of_level} - unreadable
+        return list(dict.fromkeys(image.sha256 for image in images if image.sha256 in wanted))
+
+    def not_now(self, images: Collection[ImageRecord], reasons: Mapping[str, str]) -> dict[str, str]:
+        """Why contents have no bag on some level yet; ``reasons`` are those of files that could not be read this time.
+
+        A content that was embedded by one level before the other was wanted may have lost its file since.
+        """
+        if len(self.levels) == 1:
+            return self.first.still_missing(reasons)
+        return {sha256: reasons.get(sha256, _LOST) for sha256 in self.missing(images)}
+
+    def append(self, hashes: Sequence[str], bags: Sequence[NDArray[np.floating[Any]]], spec: EmbeddingSpec) -> None:
+        """Write one segment a level, with what the level has no bag of yet; ``bags`` are those of ``spec.levels``."""
+        for segments, own, level in zip(self.levels, bags, spec.levels, strict=True):
+            known = segments.index() if len(self.levels) > 1 else {}
+            rows = [at for at, sha256 in enumerate(hashes) if sha256 not in known]
+            if rows:
+                kept = own if len(rows) == len(hashes) else own[rows]
+                segments.append([hashes[at] for at in rows], kept, unit_norm=level.unit_norm)
 
 
 def _times(images: Iterable[ImageRecord]) -> dict[str, set[int]]:

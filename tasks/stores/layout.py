@@ -11,6 +11,7 @@
       maps/<category>/<key>/                        anomaly maps of recipe blind
       training/<category>/<key>/                    what a training of recipe blind has learnt
       weights/<category>/<key>/                     rarity, weights, descriptors
+      models/<category>/<key>/                      what recipe auto describes later images with
       trees/<category>/<key>/                       linkage and labels
       holistic/<category>/<key>/                    embeddings of whole images, for the benchmark
       results/                                      Prefect's cached results: handles, never arrays

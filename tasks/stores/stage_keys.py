@@ -35,6 +35,7 @@ class ArrayFolder:
 
 
 _WEIGHTS: Final = ArrayFolder("weights", frozenset({"rarity", "weights", "descriptors"}), "weights")
+_MODEL: Final = ArrayFolder("models", frozenset({"means", "matrices", "unsmoothed"}), "weights")
 _TRAINING: Final = ArrayFolder("training", frozenset({"state"}), "weights")
 
 
@@ -50,11 +51,14 @@ class EmbeddingKeys:
         Key of embedding and distance computation: names the folder of slabs.
     embed
         Key of the embeddings of these very images.
+    deeper
+        Key of the deeper level's embedding spec, as ``embedding``; empty where there is none.
     """
 
     embedding: str
     distances: str
     embed: str
+    deeper: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,18 +123,27 @@ def _pair(run: RunInputs, _: Mapping[str, str]) -> Parts | None:
 
 
 def _localize(run: RunInputs, _: Mapping[str, str]) -> Parts | None:
-    return _localize_parts(run.images, run.manifest, run.config) if run.config.method == "blind" else None
+    return _localize_parts(run.images, run.manifest, run.config) if run.config.recipe == "blind" else None
 
 
 def _describe(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
-    if run.config.method != "blind":
+    if run.config.recipe != "blind":
         return None
     return _describe_parts(keys["localize"], run.config, n_classes=run.n_clusters)
 
 
 def _weigh(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
-    if run.config.method == "blind":
+    return _weights_parts(run, keys) if run.config.recipe == "sohn" else None
+
+
+def _whiten(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
+    if run.config.recipe != "auto":
         return None
+    own = {"deeper": run.images.deeper, "n_clusters": run.n_clusters, "seed": run.config.seed}
+    return {**_weights_parts(run, keys), **own}
+
+
+def _weights_parts(run: RunInputs, keys: Mapping[str, str]) -> Parts:
     config = run.config.weigh
     return {
         "pair": keys.get("pair"),
@@ -148,6 +161,8 @@ def _group(run: RunInputs, keys: Mapping[str, str]) -> Parts:
         "linkage": config.linkage,
         "n_clusters": run.n_clusters,
         "rule": run.n_clusters_rule,
+        **({"knee": True} if run.config.recipe == "auto" else {}),
+        **({"bounds": list(config.bounds)} if config.bounds else {}),
     }
 
 
@@ -160,7 +175,7 @@ def _report(run: RunInputs, keys: Mapping[str, str]) -> Parts:
     """Where the images lie and how old they are is not shown, so it is not part of the key."""
     images = [{**asdict(image), "file": None, "mask": None, "mtime_ns": None} for image in run.manifest.images]
     shown = {**run.manifest.as_json(), "images": images}
-    return {"evaluate": keys["evaluate"], "shown": shown, "recipe": run.config.method}
+    return {"evaluate": keys["evaluate"], "shown": shown, "recipe": run.config.recipe}
 
 
 STAGES: Final = MappingProxyType(
@@ -189,7 +204,9 @@ STAGES: Final = MappingProxyType(
         "describe": Stage(1, (_WEIGHTS, _TRAINING), _describe, result="weigh", decides_clusters=True),
         # weighting/, bags.descriptors
         "weigh": Stage(1, (_WEIGHTS,), _weigh, decides_clusters=True),
-        # clustering/linkage.py
+        # weighting/auto.py, levels.py, whitening.py, clustering/smoothing.py, knee.py
+        "whiten": Stage(1, (_WEIGHTS, _MODEL), _whiten, result="weigh"),
+        # clustering/linkage.py, knee.py
         "group": Stage(
             1, (ArrayFolder("trees", frozenset({"linkage", "labels"}), "weights"),), _group, decides_clusters=True
         ),
@@ -231,6 +248,7 @@ def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingK
         embedding=embedding,
         distances=stage_key("pair", embedding=embedding),
         embed=stage_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
+        deeper=stage_key("embed", spec=spec.deeper.identity) if spec.deeper else "",
     )
 
 
@@ -242,16 +260,21 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
     return content_key(
         "settings",
         {
-            "method": config.method,
+            "method": config.recipe,
             "seed": config.seed,
             "spec": spec.identity,
             "normals": config.data.normals,
             "reference": config.pair.reference,
             "store_budget": int(config.pair.store_budget),
             "weigh": config.weigh.model_dump(),
-            "blind": config.blind.model_dump() if config.method == "blind" else None,
+            "blind": config.blind.model_dump() if config.recipe == "blind" else None,
             "group": config.group.model_dump(),
-            "versions": {name: stage.version for name, stage in STAGES.items() if stage.decides_clusters},
+            "versions": {
+                name: stage.version
+                for name, stage in STAGES.items()
+                if stage.decides_clusters or (name == "whiten" and config.recipe == "auto")
+            },
+            **({"deeper": spec.deeper.identity} if spec.deeper else {}),
         },
     )
 

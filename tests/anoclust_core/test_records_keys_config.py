@@ -257,7 +257,7 @@ def test_the_defaults_are_valid_and_survive_json() -> None:
     config = RunConfig()
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
     assert config.weigh.tau == "0.3sd"
-    assert config.method == config.protocol == "sohn"
+    assert config.recipe == config.protocol == "sohn"
 
 
 @pytest.mark.parametrize("name", ["n_cluster", "Tau", "back_bone", "imagesize"])

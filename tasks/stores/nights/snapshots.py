@@ -119,13 +119,13 @@ def is_whole(layout: StoreLayout, category: str, snapshot: Snapshot) -> bool:
         load_manifest(layout.root / snapshot.manifest)
     except (OSError, DamagedError):
         return False
-    return all(
-        arrays.is_complete(folder)
-        for folder in (
-            layout.folder("weights", category, snapshot.keys["weigh"]),
-            layout.folder("trees", category, snapshot.keys["group"]),
-        )
-    )
+    return all(arrays.is_complete(folder) for folder in made_of(layout, category, snapshot.keys))
+
+
+def made_of(layout: StoreLayout, category: str, keys: Mapping[str, str]) -> list[Path]:
+    """Folders of arrays that nights need of a snapshot whose run has these keys."""
+    kinds = {"weights": "weigh", "trees": "group", **({"models": "weigh"} if "deeper" in keys else {})}
+    return [layout.folder(kind, category, keys[stage]) for kind, stage in kinds.items()]
 
 
 def members(layout: StoreLayout, snapshot: Snapshot) -> DatasetManifest:

@@ -30,6 +30,10 @@ LEFTOVERS: Final = "leftovers"
 DAMAGED: Final = "damaged"
 
 
+_GROUPS: Final = ("embedding", "distances", "deeper")
+"""Keys of a run that name groups of segments and slabs."""
+
+
 @dataclass(frozen=True)
 class Removal:
     """One thing that goes: what kind of thing, of which category, where, and how many bytes."""
@@ -278,7 +282,7 @@ def _needed_by(layout: StoreLayout, folder: str, staying: list[Path], before: da
     if snapshot is not None:
         needed.keys.update(snapshot["keys"].values())
         needed.manifests.add(Path(snapshot["manifest"]).name)
-        needed.whole.update((snapshot["keys"]["embedding"], snapshot["keys"]["distances"]))
+        needed.whole.update(snapshot["keys"][name] for name in _GROUPS if name in snapshot["keys"])
     for run in staying:
         try:
             parts = parts_of(layout, runs.read_summary(run))
@@ -288,7 +292,7 @@ def _needed_by(layout: StoreLayout, folder: str, staying: list[Path], before: da
             return needed
         needed.keys.update(parts.keys.values())
         needed.manifests.add(parts.manifest.name)
-        for group in (parts.keys["embedding"], parts.keys["distances"]):
+        for group in (parts.keys[name] for name in _GROUPS if name in parts.keys):
             needed.by_group.setdefault(group, set()).update(images)
     for path in inventory.manifests(layout, folder):
         if inventory.newest_change(path) >= before.timestamp():

@@ -1,0 +1,307 @@
+r"""Recipe ``auto``: from rarity at one feature level to whitened descriptors of several.
+
+Every image is described by its rare patches, at several levels and temperatures, and by its mean patch:
+
+.. math::
+    x_i = \Big[ \sqrt{\tfrac{1 - g}{L T}}\;
+          z_l\Big(\sum_m \alpha^{i,t}_m\, z^{i,l}_m - s\,(\bar z^{i,l} - \mu_l)\Big),\;
+          \sqrt{\tfrac{g}{L}}\; z'_l\big(\bar z^{i,l}\big) \Big]_{l,\,t}
+
+with weights :math:`\alpha` as in [SOHN23] eq. (5), whitenings :math:`z_l` of all patches and :math:`z'_l` of the mean
+patches of the normals (of all patches without normals), and the residual :math:`s`, which takes away part of what is
+usual in the image itself. All that is learnt from the images is in a `Scoring` and a `DescriptorModel`, so that images
+that come later are described without moving those that were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.arrays import checked_array, checked_sequence
+from anoclust_core.errors import ArrayContractError
+from anoclust_core.setting import parse_tau
+from anoclust_core.weighting.rarity import Counts, IsReference, Nearest, rarity_against_normals, trimmed_rarity
+from anoclust_core.weighting.weights import soft_weights, temperature
+from anoclust_core.weighting.whitening import Whitening
+
+SHARE: Final = 0.3
+"""Nearest part of the other images that rarity is measured against: what a third of them have is not rare."""
+
+NORMAL_SHARE: Final = 0.05
+"""Nearest part of the normals in the second of the three scores against them."""
+
+SECOND_TAU: Final = 2.0
+"""The second temperature, in multiples of the first."""
+
+WHOLE_SHARE: Final = 0.15
+"""Part g of a descriptor's squared length that the mean patches have."""
+
+RESIDUALS: Final = (0.0, 0.5)
+"""Residuals s that are tried; the one whose clusters are more stable is taken, the first where both are."""
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Parts of the recipe that the ablation turns off.
+
+    Attributes
+    ----------
+    n_levels, n_taus
+        Feature levels and temperatures, the first ones.
+    share
+        As ``SHARE``; 1 is the expectation of [SOHN23] eq. (5).
+    mixes_normals
+        Whether three scores against normals are added up; else the nearest normal alone, [SOHN23] eq. (6).
+    whitens
+        Whether vectors are whitened; else they are scaled to unit norm as they are.
+    whole_share
+        As ``WHOLE_SHARE``.
+    smooths
+        Whether descriptors are averaged with their neighbours.
+    residuals
+        Residuals to choose from.
+    """
+
+    n_levels: int = 2
+    n_taus: int = 2
+    share: float = SHARE
+    mixes_normals: bool = True
+    whitens: bool = True
+    whole_share: float = WHOLE_SHARE
+    smooths: bool = True
+    residuals: tuple[float, ...] = RESIDUALS
+
+
+AUTO: Final = Switches()
+
+
+def rarity_among(
+    nearest: Nearest, counts: Counts, *, is_reference: IsReference = None, share: float = SHARE
+) -> NDArray[np.float64]:
+    """Rarity of patches among the images themselves, ``(n_rows, n_patches)``: `trimmed_rarity` of the nearest share.
+
+    Parameters and errors are those of `trimmed_rarity`.
+    """
+    return trimmed_rarity(nearest, counts, share=share, is_reference=is_reference)
+
+
+def scores_against_normals(nearest: Nearest, counts: Counts, *, share: float = SHARE) -> NDArray[np.float64]:
+    """Three scores of every patch against normals: the nearest, the nearest twentieth and the nearest ``share``.
+
+    Parameters
+    ----------
+    nearest
+        Shape ``(n_rows, n_normals, n_patches)``, finite, at least one normal.
+    counts
+        Shape ``(n_normals,)``: how many normals have each content.
+    share
+        Largest part.
+
+    Returns
+    -------
+    scores
+        Shape ``(n_rows, n_patches, 3)``, float64, in embedding units.
+
+    Raises
+    ------
+    ArrayContractError, ConfigError
+        As `trimmed_rarity`.
+    """
+    nearest = checked_array("nearest", nearest, "(n_images, n_normals, n_patches)", lists=False)
+    none = np.zeros(len(nearest), np.bool_)
+    parts = [trimmed_rarity(nearest, counts, share=part, is_reference=none) for part in (NORMAL_SHARE, share)]
+    return np.stack([rarity_against_normals(nearest), *parts], axis=-1)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How several scores of a patch are added up, and the temperatures of its weights.
+
+    Attributes
+    ----------
+    shifts, scales
+        One a score: it is shifted and divided by these before the sum. A single score is taken as it is.
+    taus
+        Temperatures, each > 0, in the unit of the sum.
+    """
+
+    shifts: tuple[float, ...]
+    scales: tuple[float, ...]
+    taus: tuple[float, ...]
+
+    def summed(self, scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Shape ``(..., n_scores)`` to ``(...)``.
+
+        Raises
+        ------
+        ArrayContractError
+            If there is another number of scores.
+        """
+        scores = checked_array("scores", scores, "(..., n_scores)")
+        if scores.shape[-1] != len(self.scales):
+            raise ArrayContractError(f"expected {len(self.scales)} scores a patch, found shape {scores.shape}")
+        summed: NDArray[np.float64] = ((scores - np.array(self.shifts)) / np.array(self.scales)).sum(axis=-1)
+        return summed
+
+    def weights(self, rarity: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Weights for every temperature: ``(n_images, n_patches)`` to ``(n_images, n_taus, n_patches)``.
+
+        Raises
+        ------
+        ArrayContractError
+            As `soft_weights`.
+        """
+        return np.stack([soft_weights(rarity, tau=tau) for tau in self.taus], axis=1)
+
+
+def fit_scoring(scores: NDArray[np.floating[Any]], *, tau: str, n_taus: int = AUTO.n_taus) -> Scoring:
+    """Learn from all images of a run how scores are added up.
+
+    Parameters
+    ----------
+    scores
+        Shape ``(n_images, n_patches, n_scores)``, finite, a row for every image. Several scores are brought to mean 0
+        and deviation 1 each.
+    tau
+        First temperature, as `anoclust_core.weighting.weights.temperature` takes it; the second is twice that.
+    n_taus
+        1 or 2.
+
+    Raises
+    ------
+    ArrayContractError, ConfigError
+        As `temperature`.
+    """
+    scores = checked_array("scores", scores, "(n_images, n_patches, n_scores)", least=1)
+    shifts, scales = (0.0,), (1.0,)
+    if scores.shape[2] > 1:
+        deviations = scores.std(axis=(0, 1), dtype=np.float64)
+        shifts = tuple(scores.mean(axis=(0, 1), dtype=np.float64).tolist())
+        scales = tuple(np.where(deviations > 0, deviations, 1).tolist())
+    value, is_relative = parse_tau(tau)
+    unit = "sd" if is_relative else ""
+    summed = Scoring(shifts, scales, ()).summed(scores)
+    wanted = (value, SECOND_TAU * value)[:n_taus]
+    return Scoring(shifts, scales, tuple(temperature(f"{one}{unit}", summed) for one in wanted))
+
+
+@dataclass(frozen=True)
+class PooledLevel:
+    """What is left of one feature level of some images.
+
+    Attributes
+    ----------
+    rare
+        Shape ``(n_images, n_taus, dim)``: patches pooled by their weights.
+    whole
+        Shape ``(n_images, dim)``: mean patches.
+    """
+
+    rare: NDArray[np.floating[Any]]
+    whole: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class DescriptorModel:
+    """All that descriptors need besides the image itself.
+
+    Attributes
+    ----------
+    patches
+        Whitening of the patches of each level; None leaves vectors as they are.
+    images
+        Whitening of the mean patches of each level, likewise.
+    residual
+        Part s of an image's own mean that is taken from its rare patches.
+    whole_share
+        As ``WHOLE_SHARE``.
+    """
+
+    patches: tuple[Whitening, ...]
+    images: tuple[Whitening, ...]
+    residual: float
+    whole_share: float = WHOLE_SHARE
+
+    def descriptors(self, levels: Sequence[PooledLevel]) -> NDArray[np.float32]:
+        """Descriptors of images, before smoothing.
+
+        Parameters
+        ----------
+        levels
+            One for each whitening, of the same images.
+
+        Returns
+        -------
+        descriptors
+            Shape ``(n_images, (n_taus + 1) * sum of dims)``, float32, of unit norm but where a part has no direction.
+
+        Raises
+        ------
+        ArrayContractError
+            If there is another number of levels, or one has vectors of another length.
+        """
+        levels = checked_sequence("levels", levels)
+        if len(levels) != len(self.patches):
+            raise ArrayContractError(f"expected {len(self.patches)} levels, found {len(levels)}")
+        parts = []
+        for level, patches, images in zip(levels, self.patches, self.images, strict=True):
+            rare = level.rare - self.residual * (level.whole - patches.mean)[:, None]
+            length = np.sqrt((1 - self.whole_share) / (len(levels) * rare.shape[1]))
+            parts.append((patches.directions(rare) * length).reshape(len(rare), -1))
+            if self.whole_share:
+                parts.append(images.directions(level.whole) * np.sqrt(self.whole_share / len(levels)))
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """As arrays at rest; `details` says how to read them."""
+        return {
+            "means": np.concatenate([one.mean for one in (*self.patches, *self.images)]),
+            "matrices": np.concatenate([one.matrix.ravel() for one in (*self.patches, *self.images)]),
+        }
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """JSON values beside `arrays`."""
+        dims = [len(one.mean) for one in self.patches]
+        return {"dims": dims, "residual": self.residual, "whole_share": self.whole_share}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.float64]], details: Mapping[str, Any]) -> DescriptorModel:
+        """Read what `arrays` and `details` have written.
+
+        Raises
+        ------
+        ArrayContractError
+            If they do not belong together.
+        """
+        dims = [int(dim) for dim in details["dims"]] * 2
+        if len(arrays["means"]) != sum(dims) or len(arrays["matrices"]) != sum(dim * dim for dim in dims):
+            raise ArrayContractError("a descriptor model and its list of dimensions do not fit")
+        found, mean, matrix = [], 0, 0
+        for dim in dims:
+            square = arrays["matrices"][matrix : matrix + dim * dim].reshape(dim, dim)
+            found.append(Whitening(arrays["means"][mean : mean + dim], square))
+            mean, matrix = mean + dim, matrix + dim * dim
+        half = len(found) // 2
+        return cls(tuple(found[:half]), tuple(found[half:]), float(details["residual"]), float(details["whole_share"]))
+
+
+def unchanged(dim: int) -> Whitening:
+    """Stand-in that leaves vectors as they are, for the ablation."""
+    return Whitening(np.zeros(dim), np.eye(dim))
+
+
+def scoring_details(scoring: Scoring) -> dict[str, Any]:
+    """A scoring as JSON values."""
+    return {name: list(values) for name, values in asdict(scoring).items()}
+
+
+def scoring_from(details: Mapping[str, Any]) -> Scoring:
+    """Read what `scoring_details` has written."""
+    return Scoring(*(tuple(float(value) for value in details[name]) for name in ("shifts", "scales", "taus")))

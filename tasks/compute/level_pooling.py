@@ -1,0 +1,107 @@
+"""Recipe auto over arrays in the store: scores of patches, and feature levels pooled a few images at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.records import EmbeddingSpec
+from anoclust_core.weighting.auto import PooledLevel, Switches, rarity_among, scores_against_normals
+from anoclust_core.weighting.levels import spread_weights
+from anoclust_core.weighting.whitening import Moments
+from tasks.compute.rarity_pooling import BAGS_AT_ONCE
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.nearest import NearestSlabs
+
+MOST_FOR_MOMENTS: Final = 2000
+"""Images whose patches a whitening is learnt from: of more, evenly spaced ones are taken."""
+
+
+def scores_of_contents(
+    slabs: NearestSlabs,
+    contents: Sequence[str],
+    references: Sequence[str],
+    counts: Sequence[int],
+    *,
+    role: str,
+    switches: Switches,
+) -> NDArray[np.float64]:
+    """Scores of every patch of distinct contents, ``(n_contents, n_patches, n_scores)``: three against normals, or one.
+
+    Parameters and errors are those of `tasks.compute.rarity_pooling.rarity_of_contents`.
+    """
+    is_reference = np.isin(contents, references)
+    parts = []
+    for start, distances in slabs.read(contents, references):
+        if role == "cluster":
+            own = is_reference[start : start + len(distances)]
+            parts.append(rarity_among(distances, np.asarray(counts), is_reference=own, share=switches.share)[..., None])
+        else:
+            scores = scores_against_normals(distances, np.asarray(counts), share=switches.share)
+            parts.append(scores if switches.mixes_normals else scores[..., :1])
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One feature level in the store: its spec, its segments, and the grid that weights are given on."""
+
+    spec: EmbeddingSpec
+    segments: EmbeddingSegments
+    weights_grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Pooled levels of some images, and the moments of their patches, level by level."""
+
+    levels: list[PooledLevel]
+    moments: list[Moments] = field(default_factory=list)
+
+
+def levels_of(spec: EmbeddingSpec, folders: Sequence[EmbeddingSegments], n_levels: int) -> list[Level]:
+    """Levels of a spec, the first ones, with the folders that they lie in."""
+    pairs = zip(spec.levels, folders, strict=False)
+    return [Level(of_level, segments, spec.grid) for of_level, segments in pairs][:n_levels]
+
+
+def pool_levels(
+    levels: Sequence[Level],
+    contents: Sequence[str],
+    weights: NDArray[np.float64],
+    *,
+    counts: Sequence[int] | None = None,
+) -> Pooled:
+    """Pool the bags of distinct contents on every level, a few at a time.
+
+    Parameters
+    ----------
+    levels
+        From `levels_of`.
+    contents
+        Content hashes.
+    weights
+        Shape ``(n_contents, n_taus, n_patches)`` on the grid of the first level.
+    counts
+        Images that have each content: their patches are counted for the whitening; None counts none.
+    """
+    taken = np.zeros(len(contents), np.bool_)
+    taken[np.linspace(0, len(contents) - 1, min(len(contents), MOST_FOR_MOMENTS)).astype(int)] = counts is not None
+    pooled, moments = [], []
+    for level in levels:
+        rare, whole, seen = [], [], Moments(level.spec.dim)
+        for start in range(0, len(contents), BAGS_AT_ONCE):
+            rows = slice(start, start + BAGS_AT_ONCE)
+            bags = level.segments.read(contents[rows])
+            spread = spread_weights(weights[rows], level.weights_grid, level.spec.grid)
+            rare.append(np.matmul(spread, bags.astype(np.float64)))
+            whole.append(bags.mean(axis=1, dtype=np.float64))
+            for at in np.flatnonzero(taken[rows]).tolist():
+                seen.add(bags[at], times=counts[start + at] if counts else 1)
+        pooled.append(PooledLevel(np.concatenate(rare), np.concatenate(whole)))
+        moments.append(seen)
+    return Pooled(pooled, moments)
