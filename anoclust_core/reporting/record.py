@@ -76,6 +76,8 @@ class RunReport:
         Shape ``(n_images, dim)``, float32, in the order of ``images``.
     n_clusters, n_clusters_rule
         How many clusters were cut, and a sentence that says why.
+    n_clusters_suggested, next_best
+        Number that the merge tree suggests without labels, and the numbers that come next, the better one first.
     tau, tau_text
         Temperature in embedding units, and as it was asked for (``0.3sd``).
     protocol
@@ -112,6 +114,8 @@ class RunReport:
     descriptors: NDArray[np.float32]
     n_clusters: int
     n_clusters_rule: str
+    n_clusters_suggested: int
+    next_best: tuple[int, ...]
     tau: float
     tau_text: str
     protocol: str

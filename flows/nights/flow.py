@@ -154,7 +154,7 @@ def _take_up(run_stage: StageRunner, place: Place, given: DatasetManifest) -> As
         f"{len(given.clustered)} new",
         given=given,
         settled=embedded.images,
-        embeddings=embedded.embeddings,
+        embeddings=(embedded.embeddings, embedded.deeper),
         nearest=nearest,
         snapshot=snapshot,
     )

@@ -267,9 +267,24 @@ def _quarantine(summary: Path) -> tuple[tuple[str, str], ...]:
     return tuple((entry["path"], entry["reason"]) for entry in read_json(summary)["quarantine"])
 
 
+def _by_own_recipe(asked: _Asked, category: str) -> _Asked:
+    """Settings of a category's nights: their recipe is that of the last clustering, unless one is asked for."""
+    if "recipe" in asked.config.model_fields_set or not is_begun(asked.layout, asked.catalog):
+        return asked
+    with Catalog.open(asked.catalog, store=asked.layout) as catalog:
+        latest = catalog.latest_snapshot(category)
+    recipe = read_snapshot(latest).recipe if latest is not None else asked.config.recipe
+    if recipe == asked.config.recipe:
+        return asked
+    config = asked.config.model_copy(update={"recipe": recipe})
+    return replace(asked, config=config, spec=embedding_spec(asked.layout, config))
+
+
 def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> tuple[dict[str, int], dict[str, Any] | None]:
     """Counters of a night, and what its flow gave, or None where there was nothing to do. The lock is held."""
+    asked = _by_own_recipe(asked, listed.category)
     layout, config, category = asked.layout, asked.config, listed.category
+    listed = used_images(listed, config)
     asked = replace(asked, spec=settled_spec(layout, listed, asked.spec, config))
     segments = EmbeddingSegments(layout.folder("embeddings", category, embedding_keys(listed, asked.spec).embedding))
     with Catalog.open(asked.catalog, store=layout) as catalog:

@@ -9,9 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.config import WeighConfig
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.weighting.auto import PooledLevel, Switches, rarity_among, scores_against_normals
+from anoclust_core.weighting.auto import PooledLevel, Scoring, Switches, rarity_among, scores_against_normals
 from anoclust_core.weighting.levels import spread_weights
+from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
 from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.stores.embeddings import EmbeddingSegments
@@ -44,6 +46,13 @@ def scores_of_contents(
             scores = scores_against_normals(distances, np.asarray(counts), share=switches.share)
             parts.append(scores if switches.mixes_normals else scores[..., :1])
     return np.concatenate(parts)
+
+
+def weights_of_scores(config: WeighConfig, scoring: Scoring, rarity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of patches as asked for, ``(n_images, n_taus, n_patches)``; uniform ones need one temperature."""
+    if config.weights == "uniform":
+        return uniform_weights(*rarity.shape)[:, None]
+    return scoring.weights(rarity)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def adopt(
             tau=float(summary["tau"]),
             merge_height=height,
             n_usable=len(usable),
+            recipe=place.run.config.recipe,
         )
         pin(place.layout, place.category, snapshot)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -18,15 +17,13 @@ from anoclust_core.matching.births import NOT_BORN, births
 from anoclust_core.matching.identities import fresh_ids, id_order
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
 from anoclust_core.records import DatasetManifest, NearestDistances
-from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
+from tasks.night.describe import NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
-from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
-from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
 from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
 
@@ -64,7 +61,7 @@ def assign_images(
     place: Place,
     given: DatasetManifest,
     settled: DatasetManifest,
-    embeddings: str,
+    embeddings: tuple[str, str],
     nearest: NearestDistances,
     snapshot: Snapshot,
 ) -> Assigned:
@@ -79,7 +76,7 @@ def assign_images(
     given, settled
         What is new, and everything that was compared, what could not be decoded set aside.
     embeddings, nearest
-        Of the images and from them to the snapshot's reference.
+        Folders of the images' embeddings on both levels, and distances from them to the snapshot's reference.
     snapshot
         What the last re-clustering left.
     """
@@ -88,10 +85,8 @@ def assign_images(
         raise AssertionError("a snapshot without a reference is re-clustered every night")
     contents = [image.sha256 for image in settled.clustered]
     against = snapshot_reference(was, snapshot.reference)
-    slabs = NearestSlabs(Path(nearest.uri))
-    rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
-    weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau)
-    descriptors = pooled(EmbeddingSegments(Path(embeddings)), contents, weights)
+    new = describe_new(place, snapshot, against, contents, embeddings=embeddings, nearest=nearest)
+    rarity, descriptors = new.rarity, new.descriptors
     rows = {content: at for at, content in enumerate(contents)}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
     with Catalog.open(place.catalog, store=place.layout) as catalog:
@@ -119,7 +114,7 @@ def assign_images(
                 placed |= _by_content(group, [name] * len(group), now)
                 evidence[name] = {"n_images": len(group), "images": list(group[:_EVIDENCE]), "snapshot": snapshot.key}
             highest = rarity[[rows[content] for content in fresh]].max(axis=1) if fresh else np.empty(0)
-            kept = _keep_arrays(place, snapshot, contents, rarity, weights, descriptors) if fresh else None
+            kept = _keep_arrays(place, snapshot, contents, new) if fresh else None
             assigned = Assigned(
                 n_new=len(fresh),
                 n_assigned=sum(placed[content].cluster is not None for content in fresh),
@@ -177,17 +172,15 @@ def _keep_arrays(
     place: Place,
     snapshot: Snapshot,
     contents: Sequence[str],
-    rarity: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    pooled: NDArray[np.float32],
+    new: NewDescriptors,
 ) -> str:
     """Keep what the report draws; gives the folder."""
     key = content_key("assign", {"snapshot": snapshot.key, "contents": list(contents)})
     folder = place.layout.folder("weights", place.category, key)
     stored = {
-        "rarity": rarity.astype(np.float32),
-        "weights": weights.astype(np.float32),
-        "descriptors": pooled,
+        "rarity": new.rarity.astype(np.float32),
+        "weights": new.weights.astype(np.float32),
+        "descriptors": new.descriptors,
     }
     arrays.write_arrays(folder, stored, {"tau": snapshot.tau, "contents": list(contents)})
     return str(folder)

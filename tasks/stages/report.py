@@ -191,6 +191,8 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         descriptors=shown.descriptors,
         n_clusters=shown.tree.n_clusters,
         n_clusters_rule=shown.tree.n_clusters_rule,
+        n_clusters_suggested=shown.tree.n_clusters_suggested,
+        next_best=tuple(shown.tree.next_best),
         tau=shown.weights.tau,
         tau_text=shown.config.weigh.tau,
         protocol=shown.evaluation.protocol,
@@ -258,6 +260,7 @@ def _summary(shown: _Shown) -> dict[str, Any]:
         "n_clusters": shown.tree.n_clusters,
         "n_clusters_rule": shown.tree.n_clusters_rule,
         "n_clusters_suggested": shown.tree.n_clusters_suggested,
+        "n_clusters_next_best": list(shown.tree.next_best),
         "tau": shown.weights.tau,
         "localization": shown.localization,
         "metrics": {
@@ -325,6 +328,12 @@ def _localization(config: RunConfig, weights: BagWeights) -> dict[str, float] | 
 def _method_notes(config: RunConfig, localization: Mapping[str, float] | None) -> list[str]:
     """What is done in another way than usual."""
     found = []
+    if config.recipe == "auto":
+        found.append(
+            "Recipe auto describes every image by its rarest patches and by its average patch, at two levels of the "
+            "network's features. What the patches of all images have in common counts less, and every image is drawn "
+            "towards the images that are most similar to it. Clusters are cut from the merge tree of these descriptors."
+        )
     if localization is not None:
         where = "what a VAE cannot reconstruct" if config.blind.vae else "the features of every image alone"
         found.append(f"Anomaly maps are made from {where} (recipe blind); scores are in the unit of these maps.")

@@ -29,7 +29,7 @@ from anoclust_core.weighting.auto import (
 )
 from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.whitening import Moments, Whitening
-from tasks.compute.level_pooling import Level, levels_of, pool_levels, scores_of_contents
+from tasks.compute.level_pooling import Level, levels_of, pool_levels, scores_of_contents, weights_of_scores
 from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
@@ -81,8 +81,7 @@ def whiten(
         )
     scoring = fit_scoring(np.repeat(scores, counts, axis=0), tau=run.config.weigh.tau)
     rarity = scoring.summed(scores)
-    uniform = run.config.weigh.weights == "uniform"
-    weights = np.full((len(contents), 1, spec.n_patches), 1 / spec.n_patches) if uniform else scoring.weights(rarity)
+    weights = weights_of_scores(run.config.weigh, scoring, rarity)
     normals = images if nearest is not None and nearest.reference.role == "normal" else None
     found = fit_descriptors(
         levels, contents, counts, weights, normals=normals, n_clusters=n_clusters, seed=run.config.seed, switches=AUTO

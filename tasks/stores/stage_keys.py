@@ -106,7 +106,7 @@ class Stage:
         What its key is made of besides the version, from the inputs of a run and the keys of the stages before it; None
         for a run that the stage has no part in. Without it a stage is no step of a run's own.
     result
-        Name under which later stages find its key; its own name, unless two stages stand in for each other.
+        Name under which later stages find its key besides its own, where stages stand in for each other.
     decides_clusters
         Whether a partition depends on it: nights that were made by another version are clustered again.
     """
@@ -237,7 +237,7 @@ def run_keys(run: RunInputs) -> dict[str, str]:
     for name, stage in STAGES.items():
         parts = stage.parts(run, keys) if stage.parts else None
         if parts is not None:
-            keys[stage.result or name] = stage_key(name, **parts)
+            keys[name] = keys[stage.result or name] = stage_key(name, **parts)
     return keys
 
 

@@ -46,6 +46,8 @@ def example_report(
         descriptors=descriptors,
         n_clusters=n_clusters,
         n_clusters_rule="As many as were asked for.",
+        n_clusters_suggested=2,
+        next_best=(3, 4),
         tau=0.0213,
         tau_text="0.3sd",
         protocol="sohn",

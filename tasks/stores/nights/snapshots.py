@@ -46,6 +46,8 @@ class Snapshot:
         Highest merge that the cut kept.
     n_usable
         Usable images that the catalog had.
+    recipe
+        By which the images were clustered; that of nights after it, unless another one is asked for.
     """
 
     key: str
@@ -58,6 +60,7 @@ class Snapshot:
     tau: float
     merge_height: float
     n_usable: int
+    recipe: str
 
     @property
     def details(self) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class Snapshot:
             "reference": asdict(self.reference) if self.reference else None,
             "tau": self.tau,
             "n_usable": self.n_usable,
+            "recipe": self.recipe,
         }
 
 
@@ -105,6 +109,8 @@ def read_snapshot(fact: SnapshotFact) -> Snapshot:
             tau=found["tau"],
             merge_height=fact.merge_height,
             n_usable=found["n_usable"],
+            # snapshots of before there was a third recipe do not say theirs
+            recipe=found.get("recipe") or ("blind" if "localize" in found["keys"] else "sohn"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
@@ -124,8 +130,8 @@ def is_whole(layout: StoreLayout, category: str, snapshot: Snapshot) -> bool:
 
 def made_of(layout: StoreLayout, category: str, keys: Mapping[str, str]) -> list[Path]:
     """Folders of arrays that nights need of a snapshot whose run has these keys."""
-    kinds = {"weights": "weigh", "trees": "group", **({"models": "weigh"} if "deeper" in keys else {})}
-    return [layout.folder(kind, category, keys[stage]) for kind, stage in kinds.items()]
+    kinds = {"weights": "weigh", "trees": "group", "models": "whiten"}
+    return [layout.folder(kind, category, keys[stage]) for kind, stage in kinds.items() if stage in keys]
 
 
 def members(layout: StoreLayout, snapshot: Snapshot) -> DatasetManifest:

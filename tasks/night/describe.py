@@ -1,0 +1,67 @@
+"""Rarity, weights and descriptors of a night's images, by what the snapshot has learnt: no older one moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.records import NearestDistances
+from anoclust_core.weighting.auto import AUTO
+from tasks.compute.level_pooling import levels_of, pool_levels, scores_of_contents, weights_of_scores
+from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
+from tasks.night.place import Place
+from tasks.stages.whiten import described, read_model
+from tasks.stores.embeddings import LevelSegments
+from tasks.stores.nearest import NearestSlabs
+from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
+
+
+@dataclass(frozen=True)
+class NewDescriptors:
+    """Rarity and weights, ``(n_images, n_patches)``, and descriptors, ``(n_images, dim)``, of images by content."""
+
+    rarity: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    descriptors: NDArray[np.float32]
+
+
+def describe_new(
+    place: Place,
+    snapshot: Snapshot,
+    against: SnapshotReference,
+    contents: Sequence[str],
+    *,
+    embeddings: tuple[str, str],
+    nearest: NearestDistances,
+) -> NewDescriptors:
+    """Describe images as those of the snapshot were described, by its recipe.
+
+    Parameters
+    ----------
+    place
+        Where.
+    snapshot, against
+        What the last re-clustering left, and its reference.
+    contents
+        Content hashes of the images.
+    embeddings
+        Folders of their embeddings: the first level, and the deeper one or an empty name.
+    nearest
+        Distances from them to the reference.
+    """
+    slabs = NearestSlabs(Path(nearest.uri))
+    levels = LevelSegments.of(*embeddings)
+    if snapshot.recipe != "auto":
+        rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
+        weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau)
+        return NewDescriptors(rarity, weights, pooled(levels.first, contents, weights))
+    model, scoring, unsmoothed = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
+    scores = scores_of_contents(slabs, contents, against.contents, against.counts, role=against.role, switches=AUTO)
+    rarity = scoring.summed(scores)
+    weights = weights_of_scores(place.run.config.weigh, scoring, rarity)
+    found = pool_levels(levels_of(place.run.spec, levels.levels, AUTO.n_levels), contents, weights)
+    return NewDescriptors(rarity, weights.mean(axis=1), described(found.levels, model, unsmoothed))
