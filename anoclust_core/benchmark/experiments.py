@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.benchmark.ablation import ABLATIONS, ablate
 from anoclust_core.benchmark.geometry import (
     HAUSDORFF_VARIANTS,
     HOLISTIC,
@@ -240,6 +242,18 @@ def localization(category: CategoryArrays, conditions: Conditions) -> list[Measu
     return [Measurement(WEIGHTED, "none", "rarity", scores=found)]
 
 
+def _ablation(category: CategoryArrays, conditions: Conditions, *, row: str, setting: str) -> list[Measurement]:
+    """One row of the table of recipe auto."""
+    return ablate(
+        category,
+        row,
+        setting,
+        protocol=conditions.protocol,
+        seed=conditions.seed,
+        n_subsets=conditions.n_subsets,
+    )
+
+
 EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
     {
         "distances": distances,
@@ -253,6 +267,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
         "top_patches": top_patches,
         "shares_of_normals": shares_of_normals,
         "localization": localization,
+        **{name: partial(_ablation, row=row, setting=setting) for name, (row, setting) in ABLATIONS.items()},
     }
 )
 """By the name that keys and files bear."""

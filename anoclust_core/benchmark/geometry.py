@@ -55,6 +55,10 @@ class CategoryArrays:
         Ground truth, ``(n_images, side, side)``, True where the defect is, or None without masks.
     holistic
         Shape ``(n_images, width)``: the network's last embedding of the whole image, or None.
+    deeper, deeper_grid
+        Bags of the deeper level, ``(n_images, n_cells, width)``, for recipe auto; or None.
+    normal_means
+        Of every level the mean patches of the known normals, ``(n_normals, dim)``; or None.
     """
 
     name: str
@@ -66,6 +70,9 @@ class CategoryArrays:
     statistics: PairStatistics
     masks: NDArray[np.bool_] | None = None
     holistic: Floats | None = None
+    deeper: Floats | None = None
+    deeper_grid: tuple[int, int] = (0, 0)
+    normal_means: tuple[Floats, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check that all arrays are of the same images.

@@ -16,18 +16,19 @@ that come later are described without moving those that were.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.arrays import checked_array, checked_sequence
+from anoclust_core.clustering.knee import stability
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.setting import parse_tau
-from anoclust_core.weighting.rarity import Counts, IsReference, Nearest, rarity_against_normals, trimmed_rarity
+from anoclust_core.weighting.rarity import Counts, Nearest, rarity_against_normals, trimmed_rarity
 from anoclust_core.weighting.weights import soft_weights, temperature
-from anoclust_core.weighting.whitening import Whitening
+from anoclust_core.weighting.whitening import Moments, Whitening
 
 SHARE: Final = 0.3
 """Nearest part of the other images that rarity is measured against: what a third of them have is not rare."""
@@ -78,16 +79,6 @@ class Switches:
 
 
 AUTO: Final = Switches()
-
-
-def rarity_among(
-    nearest: Nearest, counts: Counts, *, is_reference: IsReference = None, share: float = SHARE
-) -> NDArray[np.float64]:
-    """Rarity of patches among the images themselves, ``(n_rows, n_patches)``: `trimmed_rarity` of the nearest share.
-
-    Parameters and errors are those of `trimmed_rarity`.
-    """
-    return trimmed_rarity(nearest, counts, share=share, is_reference=is_reference)
 
 
 def scores_against_normals(nearest: Nearest, counts: Counts, *, share: float = SHARE) -> NDArray[np.float64]:
@@ -292,9 +283,65 @@ class DescriptorModel:
         return cls(tuple(found[:half]), tuple(found[half:]), float(details["residual"]), float(details["whole_share"]))
 
 
-def unchanged(dim: int) -> Whitening:
-    """Stand-in that leaves vectors as they are, for the ablation."""
-    return Whitening(np.zeros(dim), np.eye(dim))
+@dataclass(frozen=True)
+class FittedDescriptors:
+    """Descriptors of images before smoothing, the model that made them, and the stability of each residual tried."""
+
+    unsmoothed: NDArray[np.float32]
+    model: DescriptorModel
+    stability: tuple[float, ...] = ()
+
+
+def fit_descriptors(
+    levels: Sequence[PooledLevel],
+    *,
+    patches: Sequence[Moments],
+    normals: Sequence[Moments] | None,
+    n_clusters: int | None,
+    generator: np.random.Generator,
+    switches: Switches = AUTO,
+) -> FittedDescriptors:
+    """Learn whitenings and residual from images, and describe them.
+
+    Parameters
+    ----------
+    levels
+        Of all images.
+    patches
+        Moments of their patches, level by level.
+    normals
+        Moments of the mean patches of known normals, level by level; None without normals.
+    n_clusters
+        Number that the stability of a residual is judged at; None is the knee.
+    generator
+        Draws the parts that stability is judged by, the same ones for every residual.
+    switches
+        Parts of the recipe that are on.
+
+    Raises
+    ------
+    ArrayContractError
+        If the levels do not fit each other, or are not finite.
+    """
+    levels = checked_sequence("levels", levels)
+    whitenings = tuple(_whitening(seen, switches) for seen in patches)
+    of_images = tuple(_whitening(seen, switches) for seen in normals) if normals else whitenings
+    state = generator.bit_generator.state
+    tried, judged = [], []
+    for residual in switches.residuals:
+        model = DescriptorModel(whitenings, of_images, residual, switches.whole_share)
+        tried.append(FittedDescriptors(model.descriptors(levels), model))
+    if len(tried) > 1 and len(tried[0].unsmoothed) > 2:
+        for one in tried:
+            generator.bit_generator.state = state
+            judged.append(stability(one.unsmoothed, n_clusters=n_clusters, generator=generator))
+    best = int(np.argmax(judged)) if judged else 0
+    return replace(tried[best], stability=tuple(judged))
+
+
+def _whitening(seen: Moments, switches: Switches) -> Whitening:
+    found = seen.whitening()
+    return found if switches.whitens else Whitening(np.zeros(len(found.mean)), np.eye(len(found.mean)))
 
 
 def scoring_details(scoring: Scoring) -> dict[str, Any]:

@@ -82,6 +82,18 @@ METHOD_NAMES: Final = (
 """Methods that can be chosen, without importing what computes them; a test holds them to the experiments'."""
 
 
+ABLATION_NAMES: Final = tuple(
+    f"auto: {setting}: {row}"
+    for setting in ("blind", "normals", "normals without siblings")
+    for row in (
+        "auto", "sohn", "average", "sohn, best temperature", "auto, best temperature", "one level", "one temperature",
+        "rarity against all", "nearest normal only", "no whitening", "no average patch", "no smoothing", "no residual",
+        "always half a residual",
+    )
+)  # fmt: skip
+"""Experiments that take recipe auto apart, without importing them; a test holds them to the experiments'."""
+
+
 DEFAULT_TABLES: Final = ("1", "2", "3", "5", "9")
 
 
@@ -101,6 +113,8 @@ class BenchmarkRequest:
         Those that Figures 9 to 11 compare, besides the one of the tables.
     methods
         Short names of the methods that tables of [SOHN23] compare; all where empty.
+    ablation
+        Whether recipe auto is taken apart, beside the published methods.
     """
 
     protocol: str
@@ -109,6 +123,7 @@ class BenchmarkRequest:
     n_subsets: int
     backbones: tuple[str, ...]
     methods: tuple[str, ...] = ()
+    ablation: bool = False
 
     @property
     def of_sohn(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -126,9 +141,8 @@ class BenchmarkRequest:
         tables, figures = self.of_sohn
         wanted = [EXPERIMENT_OF_TABLE[table] for table in tables]
         wanted += [EXPERIMENT_OF_FIGURE[figure] for figure in figures]
-        if not wanted:
-            return []
-        return list(dict.fromkeys(["temperatures", *(name for name in wanted if name not in PICTURED)]))
+        needed = ["temperatures", *(name for name in wanted if name not in PICTURED)] if wanted else []
+        return list(dict.fromkeys([*needed, *(ABLATION_NAMES if self.ablation else ())]))
 
 
 @dataclass(frozen=True)
@@ -141,6 +155,8 @@ class BackboneJob:
         What is asked for, and what it resolves to.
     last
         The same backbone with its last layer, where Table 4 or Figure 9 is asked for.
+    levels
+        The same backbone as recipe auto takes it, where that is taken apart.
     experiments
         To run on it.
     """
@@ -149,6 +165,7 @@ class BackboneJob:
     spec: EmbeddingSpec
     last: EmbeddingSpec | None
     experiments: tuple[str, ...]
+    levels: EmbeddingSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from anoclust_core.errors import DatasetError
 from anoclust_core.evaluation.protocols import ARDELEAN, Protocol, protocol_named
 from anoclust_core.records import DatasetManifest
 from flows.benchmark.request import (
+    ABLATION_NAMES,
     ARDELEAN_FIGURES,
     ARDELEAN_TABLES,
     BACKBONE_FIGURES,
@@ -173,4 +174,6 @@ def _check_labels(manifest: DatasetManifest) -> None:
 def _job(layout: StoreLayout, config: RunConfig, experiments: Iterable[str]) -> BackboneJob:
     wanted = tuple(experiments)
     last = last_layer_spec(layout, config) if "holistic" in wanted else None
-    return BackboneJob(config, embedding_spec(layout, config), last, wanted)
+    in_levels = config.model_copy(update={"recipe": "auto"})
+    levels = embedding_spec(layout, in_levels) if set(ABLATION_NAMES) & set(wanted) else None
+    return BackboneJob(config, embedding_spec(layout, config), last, wanted, levels)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from anoclust_core.benchmark.ablation import ABLATIONS
 from anoclust_core.benchmark.columns import select_taus
 from anoclust_core.benchmark.experiments import Conditions
 from anoclust_core.benchmark.published import SEMI, WEIGHTED
@@ -69,8 +70,10 @@ def measure_pairwise(
         return found
 
     prepared = prepared_with(job.spec)
-    last = prepared_with(job.last) if job.last else {}
-    results, taus = _measure_all(job, request, prepared, last)
+    other = {"holistic": prepared_with(job.last)} if job.last else {}
+    if job.levels:
+        other |= dict.fromkeys(ABLATIONS, prepared_with(job.levels))
+    results, taus = _measure_all(job, request, prepared, other)
     return Measured(job, results, taus, prepared)
 
 
@@ -106,20 +109,28 @@ def _prepare(run: CategoryRun, manifest: str) -> Prepared:
             distances=distances,
             with_means=reference.role == "cluster",
         )
-    stored = StoredCategory(embedded.manifest, embedded.embeddings, found["cluster"], found.get("normal"))
+    stored = StoredCategory(
+        embedded.manifest, embedded.embeddings, found["cluster"], found.get("normal"), deeper=embedded.deeper
+    )
     return Prepared(run, images, stored)
 
 
 def _measure_all(
-    job: BackboneJob, request: BenchmarkRequest, prepared: dict[str, Prepared], last: dict[str, Prepared]
+    job: BackboneJob,
+    request: BenchmarkRequest,
+    prepared: dict[str, Prepared],
+    other: Mapping[str, dict[str, Prepared]],
 ) -> tuple[MeasuredRows, Taus]:
-    """Run the experiments; gives their rows, and by category the temperatures and how they came about."""
+    """Run the experiments; gives their rows, and by category the temperatures and how they came about.
+
+    ``other`` has what is measured instead of ``prepared``, by experiment.
+    """
     default = job.config.weigh.tau
     results: MeasuredRows = {category: {} for category in prepared}
     taus = dict.fromkeys(prepared, (default, default, f"{default}, not selected"))
     for experiment in sorted(job.experiments, key=lambda name: name != "temperatures"):
         for category, found in prepared.items():
-            source = last[category] if experiment == "holistic" else found
+            source = other[experiment][category] if experiment in other else found
             rows = _measure(experiment, source, request, taus[category])
             results[category][experiment] = rows
         if experiment == "temperatures":

@@ -57,6 +57,15 @@ class Experiments:
         str, typer.Option(help="Backbones to compare with the main one in figures 9 to 11, separated by commas.")
     ] = ""
 
+    ablation: Annotated[
+        bool,
+        typer.Option(
+            "--ablation",
+            help="Take recipe `auto` apart: each of its parts turned off, beside `sohn` and the plain average, blind "
+            "and with normals, with error bars. Without --table and --figure, this alone.",
+        ),
+    ] = False
+
 
 @with_settings("benchmark")
 def benchmark(
@@ -83,7 +92,6 @@ def benchmark(
             EXPERIMENT_OF_FIGURE,
             EXPERIMENT_OF_TABLE,
             BenchmarkRequest,
-            default_tables,
         )
         from flows.benchmark.run import run_benchmark
         from flows.terminal.progress import StageBars
@@ -95,11 +103,12 @@ def benchmark(
         groups = {"all": tuple(EXPERIMENT_OF_TABLE), "ardelean-all": tuple(ARDELEAN_TABLES)}
         request = BenchmarkRequest(
             protocol=experiments.protocol,
-            tables=_numbers(experiments.table, groups) if experiments.table else default_tables(figures),
+            tables=_tables(experiments, groups, figures),
             figures=figures,
             n_subsets=experiments.subsets,
             backbones=_names(experiments.backbones),
             methods=_names(experiments.methods),
+            ablation=experiments.ablation,
         )
         with StageBars(Console(stderr=True)) as bars:
             page = run_benchmark(data, settings.store, settings.config, request, out, listener=bars, debug=asked.debug)
@@ -110,6 +119,14 @@ def benchmark(
 def _numbers(asked: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Tables or figures as asked for, with the members of groups in place of their names."""
     return tuple(dict.fromkeys(number for name in asked for number in groups.get(name, (name,))))
+
+
+def _tables(experiments: Experiments, groups: Mapping[str, Sequence[str]], figures: tuple[str, ...]) -> tuple[str, ...]:
+    from flows.benchmark.request import default_tables
+
+    if experiments.table:
+        return _numbers(experiments.table, groups)
+    return () if experiments.ablation and not figures else default_tables(figures)
 
 
 def _names(text: str) -> tuple[str, ...]:

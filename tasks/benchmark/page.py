@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from anoclust_core.benchmark import plots, tables
+from anoclust_core.benchmark import plots, tables, tables_auto
 from anoclust_core.benchmark.cells import Table
 from anoclust_core.benchmark.columns import Results
 from anoclust_core.benchmark.geometry import CategoryArrays, rarity_of, weighted
@@ -87,6 +87,7 @@ def sohn_part(
     made += [
         _FIGURE_TABLES[number](results, setting) for number in figures if number in _FIGURE_TABLES and number != "6"
     ]
+    made += [tables_auto.ablation_table(results, setting), tables_auto.numbers_table(results, setting)]
     made = [table for table in {table.name: table for table in made}.values() if table.rows]
     drawn = {**_figures(results, by_backbone, figures), **pictures}
     rows = [

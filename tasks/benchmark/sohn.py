@@ -16,13 +16,15 @@ from anoclust_core.benchmark.geometry import CategoryArrays
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.clustering.distances import pair_statistics
 from anoclust_core.memory import benchmark_plan
-from anoclust_core.records import ImageRecord, NearestDistances, unique_contents
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, NearestDistances, unique_contents
+from anoclust_core.weighting.weights import uniform_weights
+from tasks.compute.level_pooling import levels_of, pool_levels
 from tasks.images.anomaly_maps import laid_like
 from tasks.images.decoding import read_mask
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
 from tasks.stores import arrays
-from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.embeddings import EmbeddingSegments, LevelSegments
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
 
@@ -41,6 +43,8 @@ class StoredCategory:
         Distances between them, and to the known normals where there are any.
     holistic
         Folder of the embeddings of whole images, for the experiment that takes them.
+    deeper
+        Folder of the bags of the deeper level, for the experiments with recipe auto.
     """
 
     manifest: str
@@ -48,6 +52,7 @@ class StoredCategory:
     nearest: NearestDistances
     normals: NearestDistances | None
     holistic: str | None = None
+    deeper: str = ""
 
 
 @task(name="measure", **STAGE)
@@ -92,7 +97,24 @@ def load_category(run: CategoryRun, stored: StoredCategory) -> CategoryArrays:
         statistics=pair_statistics([(0, among)], n_images=len(clustered), mean_distances=means.astype(np.float64)),
         masks=ground_truth(clustered, spec.image_size),
         holistic=arrays.read(Path(stored.holistic), "embeddings")[rows] if stored.holistic else None,
+        **(_deeper(spec, stored, images, rows) if stored.deeper else {}),
     )
+
+
+def _deeper(
+    spec: EmbeddingSpec, stored: StoredCategory, images: DatasetManifest, rows: NDArray[np.int64]
+) -> dict[str, Any]:
+    """What recipe auto needs besides: the deeper level, and the mean patches of the normals on both."""
+    assert spec.deeper is not None  # noqa: S101 - whoever embeds a deeper level has it in the spec
+    levels = LevelSegments.of(stored.embeddings, stored.deeper).levels
+    contents = unique_contents(images.clustered)[0]
+    known, counts = unique_contents(images.normals)
+    means = None
+    if known:
+        uniform = uniform_weights(len(known), spec.n_patches)[:, None]
+        pooled = pool_levels(levels_of(spec, levels, len(levels)), known, uniform).levels
+        means = tuple(np.repeat(level.whole, counts, axis=0) for level in pooled)
+    return {"deeper": levels[1].read(contents)[rows], "deeper_grid": spec.deeper.grid, "normal_means": means}
 
 
 def ground_truth(images: tuple[ImageRecord, ...], side: int) -> NDArray[np.bool_] | None:

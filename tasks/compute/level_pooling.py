@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from anoclust_core.config import WeighConfig
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.weighting.auto import PooledLevel, Scoring, Switches, rarity_among, scores_against_normals
+from anoclust_core.weighting.auto import PooledLevel, Scoring, Switches, scores_against_normals
 from anoclust_core.weighting.levels import spread_weights
+from anoclust_core.weighting.rarity import trimmed_rarity
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
 from tasks.compute.rarity_pooling import BAGS_AT_ONCE
@@ -41,7 +42,9 @@ def scores_of_contents(
     for start, distances in slabs.read(contents, references):
         if role == "cluster":
             own = is_reference[start : start + len(distances)]
-            parts.append(rarity_among(distances, np.asarray(counts), is_reference=own, share=switches.share)[..., None])
+            parts.append(
+                trimmed_rarity(distances, np.asarray(counts), is_reference=own, share=switches.share)[..., None]
+            )
         else:
             scores = scores_against_normals(distances, np.asarray(counts), share=switches.share)
             parts.append(scores if switches.mixes_normals else scores[..., :1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from prefect import task
 from threadpoolctl import threadpool_limits
 
-from anoclust_core.clustering.knee import stability
 from anoclust_core.clustering.smoothing import smoothed
 from anoclust_core.memory import whiten_plan
 from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, NearestDistances, unique_contents
@@ -19,16 +17,17 @@ from anoclust_core.seeding import generator
 from anoclust_core.weighting.auto import (
     AUTO,
     DescriptorModel,
+    FittedDescriptors,
     PooledLevel,
     Scoring,
-    Switches,
+    fit_descriptors,
     fit_scoring,
     scoring_details,
     scoring_from,
-    unchanged,
 )
 from anoclust_core.weighting.reference import reference_contents
-from anoclust_core.weighting.whitening import Moments, Whitening
+from anoclust_core.weighting.weights import uniform_weights
+from anoclust_core.weighting.whitening import Moments
 from tasks.compute.level_pooling import Level, levels_of, pool_levels, scores_of_contents, weights_of_scores
 from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.stages.category_run import CategoryRun
@@ -82,9 +81,13 @@ def whiten(
     scoring = fit_scoring(np.repeat(scores, counts, axis=0), tau=run.config.weigh.tau)
     rarity = scoring.summed(scores)
     weights = weights_of_scores(run.config.weigh, scoring, rarity)
-    normals = images if nearest is not None and nearest.reference.role == "normal" else None
-    found = fit_descriptors(
-        levels, contents, counts, weights, normals=normals, n_clusters=n_clusters, seed=run.config.seed, switches=AUTO
+    found = _fitted(
+        levels,
+        images,
+        weights,
+        has_normals=nearest is not None and nearest.reference.role == "normal",
+        n_clusters=n_clusters,
+        seed=run.config.seed,
     )
     arrays.write_arrays(
         Path(model),
@@ -101,70 +104,36 @@ def whiten(
     return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=scoring.taus[0])
 
 
-@dataclass(frozen=True)
-class FittedDescriptors:
-    """Descriptors of distinct contents before smoothing, what made them, and the stability of each residual tried."""
-
-    unsmoothed: NDArray[np.float32]
-    model: DescriptorModel
-    stability: tuple[float, ...] = ()
-
-
-def fit_descriptors(
+def _fitted(
     levels: Sequence[Level],
-    contents: Sequence[str],
-    counts: Sequence[int],
+    images: DatasetManifest,
     weights: NDArray[np.float64],
     *,
-    normals: DatasetManifest | None,
+    has_normals: bool,
     n_clusters: int | None,
     seed: int,
-    switches: Switches,
 ) -> FittedDescriptors:
-    """Learn whitenings and residual from images, and describe them.
-
-    Parameters
-    ----------
-    levels
-        From `levels_of`.
-    contents, counts
-        Distinct content hashes, and images of each.
-    weights
-        Shape ``(n_contents, n_taus, n_patches)``.
-    normals
-        The images, where known normals say what a usual image looks like as a whole; None without.
-    n_clusters
-        Number that stability is judged at; None is the knee.
-    seed
-        Of the random parts that stability is judged by.
-    switches
-        Parts of the recipe that are on.
-    """
+    """Pool the distinct contents of the images, learn from them and, with normals, from those, and describe them."""
+    contents, counts = unique_contents(images.clustered)
     pooled = pool_levels(levels, contents, weights, counts=counts)
-    patches = [_whitening(seen, switches) for seen in pooled.moments]
-    images = patches
-    if normals is not None:
-        known, times = unique_contents(normals.normals)
-        uniform = np.full((len(known), 1, weights.shape[2]), 1 / weights.shape[2])
-        images = []
+    normals = None
+    if has_normals:
+        known, times = unique_contents(images.normals)
+        uniform = uniform_weights(len(known), weights.shape[2])[:, None]
+        normals = []
         for level in pool_levels(levels, known, uniform).levels:
             seen = Moments(level.whole.shape[1])
             for vector, count in zip(level.whole, times, strict=True):
                 seen.add(vector[None], times=count)
-            images.append(_whitening(seen, switches))
-    tried: list[FittedDescriptors] = []
-    judged: list[float] = []
-    for residual in switches.residuals:
-        model = DescriptorModel(tuple(patches), tuple(images), residual, switches.whole_share)
-        tried.append(FittedDescriptors(model.descriptors(pooled.levels), model))
-    if len(tried) > 1 and len(contents) > 2:
-        with threadpool_limits(1):  # many small products: threads would wait for each other
-            judged = [
-                stability(one.unsmoothed, n_clusters=n_clusters, generator=generator(seed, "stability"))
-                for one in tried
-            ]
-    best = int(np.argmax(judged)) if judged else 0
-    return FittedDescriptors(tried[best].unsmoothed, tried[best].model, tuple(judged))
+            normals.append(seen)
+    with threadpool_limits(1):  # many small products: threads would wait for each other
+        return fit_descriptors(
+            pooled.levels,
+            patches=pooled.moments,
+            normals=normals,
+            n_clusters=n_clusters,
+            generator=generator(seed, "stability"),
+        )
 
 
 def described(
@@ -186,11 +155,6 @@ def read_model(folder: Path) -> tuple[DescriptorModel, Scoring, NDArray[np.float
     kept = {name: arrays.read(folder, name) for name in ("means", "matrices")}
     model = DescriptorModel.from_arrays(kept, details)
     return model, scoring_from(details["scoring"]), arrays.read(folder, "unsmoothed")
-
-
-def _whitening(seen: Moments, switches: Switches) -> Whitening:
-    found = seen.whitening()
-    return found if switches.whitens else unchanged(len(found.mean))
 
 
 def _first_rows(counts: Sequence[int]) -> NDArray[np.int64]:

@@ -24,6 +24,8 @@ from anoclust_core.localization.vae import FeatureVae, channel_ranges
 from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.pairwise.cpu import nearest_distances_within
 from anoclust_core.records import EmbeddingSpec
+from anoclust_core.weighting.auto import PooledLevel
+from anoclust_core.weighting.whitening import Moments
 
 ARRAYS: Final = ("NDArray", "ArrayLike", "Tensor", "Floats", "FloatArray", "FeatureStack")
 """Names that annotations have for arrays."""
@@ -79,6 +81,13 @@ SPEC = EmbeddingSpec("x", "x", "0", (2,), 8, "bilinear", (0.5,) * 3, (0.5,) * 3,
 def rng() -> np.random.Generator:
     """Give a generator that no other call has drawn from."""
     return np.random.default_rng(0)
+
+
+def moments(vectors: Any) -> Moments:
+    """Count vectors."""
+    seen = Moments(vectors.shape[1])
+    seen.add(vectors)
+    return seen
 
 
 def torch_rng() -> torch.Generator:
@@ -152,7 +161,22 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "clustering.linkage.linkage_tree": {"descriptors": DESCRIPTORS, "method": "ward"},
     "clustering.linkage.linkage_from_distances": {"distances": DISTANCES, "method": "average"},
     "clustering.linkage.cut_tree": {"linkage": TREE, "n_clusters": 2},
+    "clustering.checks.check_bounds": {"linkage": TREE, "lowest": 1, "highest": 2},
+    "clustering.knee.suggest_by_knee": {"linkage": TREE},
+    "clustering.knee.stability": {"descriptors": DESCRIPTORS, "n_clusters": 2, "generator": rng()},
     "clustering.linkage.suggest_n_clusters": {"linkage": TREE},
+    "clustering.smoothing.smoothed": {"descriptors": DESCRIPTORS, "among": DESCRIPTORS},
+    "weighting.auto.scores_against_normals": {"nearest": NEAREST, "counts": np.ones(4, np.int64)},
+    "weighting.auto.fit_descriptors": {
+        "levels": [PooledLevel(BAGS[:, :2], BAGS[:, 0])],
+        "patches": [moments(BAGS[:, 0])],
+        "normals": [moments(BAGS[:, 1])],
+        "n_clusters": 2,
+        "generator": rng(),
+    },
+    "weighting.auto.fit_scoring": {"scores": RARITY[..., None], "tau": "0.3sd"},
+    "weighting.levels.spread_weights": {"weights": WEIGHTS, "fine": (2, 2), "coarse": (1, 1)},
+    "weighting.whitening.unit_directions": {"vectors": DESCRIPTORS},
     "clustering.medoids.k_medoids": {"distances": DISTANCES, "n_clusters": 2},
     "clustering.methods.cluster_descriptors": {"descriptors": DESCRIPTORS, "method": "ward", **CLUSTERED},
     "clustering.methods.cluster_distances": {"distances": DISTANCES, "method": "ward", **CLUSTERED},
@@ -171,6 +195,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "embedding.extraction.prepare_image": {"pixels": np.zeros((9, 9, 3), np.uint8), "spec": SPEC, "out": None},
     "embedding.extraction.embed_images": {"extractor": _images, "images": IMAGES, "device": "cpu"},
+    "embedding.extraction.split_levels": {"bags": np.ones((2, 4, 3), np.float32), "spec": SPEC},
     "embedding.extraction.embed_holistically": {"extractor": None, "images": IMAGES, "device": "cpu"},
     "evaluation.scores.evaluate": {"protocol": SOHN, "labels": LABELS, "clusters": [0, 0, 1, 1]},
     "pairwise.kernels.groups.checked_group": {"bags": BAGS},
