@@ -429,8 +429,7 @@ class RunConfig(_Section):
             raise ValueError("recipe blind uses no normals; omit --normals, or use recipe sohn")
         if self.recipe != "sohn" and self.group.distance != "weighted_average":
             raise ValueError(
-                f"recipe {self.recipe} clusters images by descriptors and by no distance between bags; omit "
-                "--distance, or use recipe sohn"
+                f"recipe {self.recipe} clusters images by their descriptors; omit --distance, or use recipe sohn"
             )
         return self
 

@@ -41,7 +41,11 @@ class Assignments:
 
 
 def assign(
-    descriptors: NDArray[np.floating[Any]], prototypes: Prototypes, *, merged_into: Mapping[str, str] | None = None
+    descriptors: NDArray[np.floating[Any]],
+    prototypes: Prototypes,
+    *,
+    merged_into: Mapping[str, str] | None = None,
+    choices: Sequence[str] | None = None,
 ) -> Assignments:
     r"""Give each new image to the nearest cluster among those whose radius it lies in.
 
@@ -65,11 +69,15 @@ def assign(
         The snapshot's clusters.
     merged_into
         Clusters that a person merged into another one: parts of one cluster are no rivals of each other.
+    choices
+        Cluster of each image, chosen by other descriptors: it takes the image if that lies in its radius, or else the
+        image is unknown. By default the nearest one whose radius holds it.
 
     Raises
     ------
     ArrayContractError
-        If ``descriptors`` is not two-dimensional or not finite, or of another length than the prototypes.
+        If ``descriptors`` is not two-dimensional or not finite, or of another length than the prototypes; or a choice
+        is none of the clusters.
     ConfigError
         If the merges lead back to where they began.
     """
@@ -79,9 +87,12 @@ def assign(
     owners = np.array([owner_of(name, merged_into or {}) for name in prototypes.ids])
     heights = _heights(values, prototypes)
     nearest = heights.argmin(axis=1)
-    taken = np.where(heights <= prototypes.radii, heights, np.inf)
-    known: NDArray[np.bool_] = np.asarray((heights <= prototypes.radii).any(axis=1))
-    chosen = np.where(known, taken.argmin(axis=1), nearest)
+    holds = heights <= prototypes.radii
+    if choices is not None:
+        nearest = _positions(choices, prototypes, len(values))
+        holds &= np.arange(len(prototypes.ids)) == nearest[:, None]
+    known: NDArray[np.bool_] = np.asarray(holds.any(axis=1))
+    chosen = np.where(known, np.where(holds, heights, np.inf).argmin(axis=1), nearest)
     distances = heights[np.arange(len(values)), chosen]
     beyond = 1 - np.square(_share(prototypes.radii[chosen], distances))
     return Assignments(
@@ -123,16 +134,21 @@ def memberships(
     values = checked_descriptors(descriptors, min_rows=1)
     check_dim(values, prototypes)
     heights = _heights(values, prototypes)
-    position = {name: at for at, name in enumerate(prototypes.ids)}
-    unknown = [name for name in ids if name not in position]
-    if unknown or len(ids) != len(values):
-        raise ArrayContractError(
-            f"expected one of the snapshot's clusters for each of {len(values)} descriptors, found {len(ids)} ids"
-            + (f", among them {unknown[0]!r}" if unknown else "")
-        )
-    chosen = np.array([position[name] for name in ids], dtype=np.int64)
+    chosen = _positions(ids, prototypes, len(values))
     owners = np.array(prototypes.ids)
     return heights[np.arange(len(values)), chosen], _confidence(heights, chosen, owners, prototypes)
+
+
+def _positions(ids: Sequence[str], prototypes: Prototypes, n_images: int) -> NDArray[np.int64]:
+    """Position of each image's cluster among the prototypes."""
+    position = {name: at for at, name in enumerate(prototypes.ids)}
+    unknown = [name for name in ids if name not in position]
+    if unknown or len(ids) != n_images:
+        raise ArrayContractError(
+            f"expected one of the snapshot's clusters for each of {n_images} descriptors, found {len(ids)} ids"
+            + (f", among them {unknown[0]!r}" if unknown else "")
+        )
+    return np.array([position[name] for name in ids], dtype=np.int64)
 
 
 def _heights(values: NDArray[np.float64], prototypes: Prototypes) -> NDArray[np.float64]:

@@ -196,6 +196,11 @@ class PooledLevel:
     rare: NDArray[np.floating[Any]]
     whole: NDArray[np.floating[Any]]
 
+    @property
+    def plain(self) -> NDArray[np.float32]:
+        """Patches pooled at the first temperature, ``(n_images, dim)``: a descriptor of [SOHN23] eq. (1)."""
+        return self.rare[:, 0].astype(np.float32)
+
 
 @dataclass(frozen=True)
 class DescriptorModel:
@@ -285,9 +290,13 @@ class DescriptorModel:
 
 @dataclass(frozen=True)
 class FittedDescriptors:
-    """Descriptors of images before smoothing, the model that made them, and the stability of each residual tried."""
+    """Descriptors before smoothing, the plain ones of the first level, the model, and the stability of each residual.
+
+    Plain descriptors are those of [SOHN23] eq. (1): rare patches of the first level pooled at the first temperature.
+    """
 
     unsmoothed: NDArray[np.float32]
+    plain: NDArray[np.float32]
     model: DescriptorModel
     stability: tuple[float, ...] = ()
 
@@ -330,7 +339,7 @@ def fit_descriptors(
     tried, judged = [], []
     for residual in switches.residuals:
         model = DescriptorModel(whitenings, of_images, residual, switches.whole_share)
-        tried.append(FittedDescriptors(model.descriptors(levels), model))
+        tried.append(FittedDescriptors(model.descriptors(levels), levels[0].plain, model))
     if len(tried) > 1 and len(tried[0].unsmoothed) > 2:
         for one in tried:
             generator.bit_generator.state = state

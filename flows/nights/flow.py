@@ -47,6 +47,12 @@ MIN_BAD: Final = 5
 """Unusable files below which their share of a night says nothing."""
 
 
+_LEFT_OUT: Final = (
+    "{:,} images were not clustered again: this recipe needs features of them that were never made, and their files "
+    "are gone; they keep their cluster"
+)
+
+
 def call_night(asked: NightRequest) -> dict[str, Any]:
     """Run the flow of one night of one category, tagged with its name."""
     with tags("night", asked.category):
@@ -71,7 +77,7 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
     Returns
     -------
     done
-        ``counters`` of this call, ``reclustered``, ``changes`` of clusters, ``told`` events.
+        ``counters`` of this call, ``reclustered``, ``changes`` of clusters, ``notes``, ``told`` events.
     """
     # the run has tags, its tasks have none: with any, each would wait for the server to look for limits of that name
     with telemetry.flow_started(), TagsContext(current_tags=set()):
@@ -88,8 +94,9 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             why = _due(place, requested=asked.recluster)
 
         changes: dict[str, list[str]] = {}
+        n_left_out = 0
         if why:
-            run_folder, reference = _cluster_from_scratch(place, given)
+            run_folder, reference, n_left_out = _cluster_from_scratch(place, given)
             changes = _run_task(
                 adopt,
                 place,
@@ -120,6 +127,7 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             "counters": _counters(place, assigned, changes, given),
             "reclustered": why,
             "changes": changes,
+            "notes": [_LEFT_OUT.format(n_left_out)] if n_left_out else [],
             "told": [],
         }
         telemetry.finished("night", done)  # what cannot be told now is told by the next night
@@ -181,8 +189,11 @@ def _check_share(given: DatasetManifest, embedded: EmbeddedImages, config: RunCo
         )
 
 
-def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Reference | None]:
-    """Run over every image that the catalog has; gives the run's folder and its reference. A finished run is taken."""
+def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Reference | None, int]:
+    """Run over every image that the catalog has. A finished run is taken.
+
+    Gives the run's folder, its reference, and how many images it could not take for want of their files.
+    """
     layout, spec = place.layout, place.run.spec
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         latest = catalog.latest_snapshot(place.category)
@@ -200,7 +211,7 @@ def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Re
         else cluster_category(place.category, str(save_manifest(layout, images)), str(layout.root), plain, spec)
     )
     settled = load_manifest(parts_of(layout, runs.read_summary(Path(run))).manifest)
-    return run, plan_run(settled, plain, spec).reference
+    return run, plan_run(settled, plain, spec).reference, len(settled.deferred)
 
 
 def _normals_of(layout: StoreLayout, snapshot: Snapshot) -> dict[str, Any]:

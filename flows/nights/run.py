@@ -220,7 +220,7 @@ def run_many_nights(
             asked = _Asked(layout, config, spec, catalog, rules, night is not None, recluster, debug)
             files = listed.get(category, DatasetManifest(category, ()))
             outcome = _guarded(files, night or tonight, asked, listener)
-            yield outcome if position else replace(outcome, notes=files.notes)
+            yield outcome if position else replace(outcome, notes=(*files.notes, *outcome.notes))
             if outcome.error is not None:
                 break
 
@@ -259,6 +259,7 @@ def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: tele
         work=dict(notes.work),
         repairs=tuple(notes.notes),
         quarantine=quarantine,
+        notes=tuple(done.get("notes", ())) if done else (),
     )
 
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from prefect import task
 
 from anoclust_core.matching.assigning import memberships
 from anoclust_core.matching.partitions import PartitionMatch, match_partitions
-from anoclust_core.matching.prototypes import fit_prototypes, merge_height
+from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.records import Reference
 from tasks.night.notify import cluster_notice
 from tasks.night.place import UNTRACKED, Place
@@ -19,6 +18,7 @@ from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NoticeFact, SnapshotFact, Standing, assignment_facts
 from tasks.stores.manifests import load_manifest
+from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.snapshots import Snapshot, pin
 from tasks.stores.runs import parts_of
 
@@ -51,10 +51,9 @@ def adopt(
     parts = parts_of(place.layout, summary)
     images = load_manifest(parts.manifest)
     contents = [image.sha256 for image in images.clustered]
-    linkage, labels = (arrays.read(parts.tree, name) for name in ("linkage", "labels"))
-    pooled = arrays.read(parts.weights, "descriptors")
-    n_clusters = int(labels.max()) + 1
-    height = merge_height(linkage.astype(np.float64), n_clusters=n_clusters)
+    labels = arrays.read(parts.tree, "labels")
+    measured = read_measured(place.layout, place.category, parts.keys)
+    pooled, height = measured.descriptors, measured.height
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
         snapshot = Snapshot(

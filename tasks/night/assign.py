@@ -23,8 +23,8 @@ from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
-from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.arrivals import NightRules
+from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
 
 _EVIDENCE: Final = 24
@@ -87,6 +87,7 @@ def assign_images(
     against = snapshot_reference(was, snapshot.reference)
     new = describe_new(place, snapshot, against, contents, embeddings=embeddings, nearest=nearest)
     rarity, descriptors = new.rarity, new.descriptors
+    measured = read_measured(place.layout, place.category, snapshot.keys)
     rows = {content: at for at, content in enumerate(contents)}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
     with Catalog.open(place.catalog, store=place.layout) as catalog:
@@ -94,12 +95,20 @@ def assign_images(
         def assigned_to(found: Standing) -> Assigned:
             """Assign to the clusters as they stand, and record it where they still do."""
             into, gone, where = found.merged_into, found.retired, found.assigned
-            prototypes = _prototypes(place.layout, was, snapshot, where, gone)
-            since = [c for c in contents if where.get(c) not in {None, *gone, *prototypes.ids}]
-            if since:
-                at = [rows[content] for content in since]
-                prototypes = extended(prototypes, descriptors[at], [str(where[content]) for content in since])
-            best = assign(descriptors[[rows[content] for content in fresh]], prototypes, merged_into=into)
+            kept_rows, ids = _in_clusters(was, where, gone)
+            since = {at: str(where[c]) for c, at in rows.items() if where.get(c) not in {None, *gone, *ids}}
+
+            def prototypes_of(old: NDArray[np.float32], new: NDArray[np.float32], height: float) -> Prototypes:
+                found = fit_prototypes(old[kept_rows], ids, merge_height=height)
+                return extended(found, new[list(since)], list(since.values())) if since else found
+
+            prototypes = prototypes_of(measured.descriptors, descriptors, snapshot.merge_height)
+            at_fresh = [rows[content] for content in fresh]
+            choices = None
+            if measured.choosing is not None and new.choosing is not None:
+                choosing = prototypes_of(measured.choosing, new.choosing, 0.0)
+                choices = assign(new.choosing[at_fresh], choosing).nearest
+            best = assign(descriptors[at_fresh], prototypes, merged_into=into, choices=choices)
             placed = _by_content(fresh, best.ids, best)
             unknown = sorted(
                 {content for content, fact in placed.items() if fact.cluster is None}
@@ -145,14 +154,11 @@ def register_images(*, place: Place, given: DatasetManifest, settled: DatasetMan
         return catalog.recording(place.category, lambda found: _record(place, catalog, found, work))
 
 
-def _prototypes(
-    layout: StoreLayout, was: DatasetManifest, snapshot: Snapshot, where: Mapping[str, str | None], gone: Set[str]
-) -> Prototypes:
-    """Clusters of the snapshot's images, as they and people have placed them since."""
-    kept = arrays.read(layout.folder("weights", was.category, snapshot.keys["weigh"]), "descriptors")
+def _in_clusters(was: DatasetManifest, where: Mapping[str, str | None], gone: Set[str]) -> tuple[list[int], list[str]]:
+    """Rows and clusters of the snapshot's images, as they and people have placed them since."""
     ids = [where.get(image.sha256) for image in was.clustered]
     rows = [at for at, name in enumerate(ids) if name is not None and name not in gone]
-    return fit_prototypes(kept[rows], [str(ids[at]) for at in rows], merge_height=snapshot.merge_height)
+    return rows, [str(ids[at]) for at in rows]
 
 
 def _by_content(

@@ -14,7 +14,7 @@ from anoclust_core.weighting.auto import AUTO
 from tasks.compute.level_pooling import levels_of, pool_levels, scores_of_contents, weights_of_scores
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.night.place import Place
-from tasks.stages.whiten import described, read_model
+from tasks.stages.whiten import read_model
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
@@ -22,11 +22,15 @@ from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
 
 @dataclass(frozen=True)
 class NewDescriptors:
-    """Rarity and weights, ``(n_images, n_patches)``, and descriptors, ``(n_images, dim)``, of images by content."""
+    """Rarity and weights of images by content, ``(n_images, n_patches)``, and their descriptors, ``(n_images, dim)``.
+
+    ``descriptors`` and ``choosing`` are those of `tasks.stores.nights.measured.Measured`.
+    """
 
     rarity: NDArray[np.float64]
     weights: NDArray[np.float64]
     descriptors: NDArray[np.float32]
+    choosing: NDArray[np.float32] | None = None
 
 
 def describe_new(
@@ -59,9 +63,9 @@ def describe_new(
         rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
         weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau)
         return NewDescriptors(rarity, weights, pooled(levels.first, contents, weights))
-    model, scoring, unsmoothed = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
+    model, scoring = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
     scores = scores_of_contents(slabs, contents, against.contents, against.counts, role=against.role, switches=AUTO)
     rarity = scoring.summed(scores)
     weights = weights_of_scores(place.run.config.weigh, scoring, rarity)
     found = pool_levels(levels_of(place.run.spec, levels.levels, AUTO.n_levels), contents, weights)
-    return NewDescriptors(rarity, weights.mean(axis=1), described(found.levels, model, unsmoothed))
+    return NewDescriptors(rarity, weights.mean(axis=1), found.levels[0].plain, model.descriptors(found.levels))

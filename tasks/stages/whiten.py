@@ -18,7 +18,6 @@ from anoclust_core.weighting.auto import (
     AUTO,
     DescriptorModel,
     FittedDescriptors,
-    PooledLevel,
     Scoring,
     fit_descriptors,
     fit_scoring,
@@ -91,7 +90,11 @@ def whiten(
     )
     arrays.write_arrays(
         Path(model),
-        {**found.model.arrays, "unsmoothed": found.unsmoothed},
+        {
+            **found.model.arrays,
+            "plain": np.repeat(found.plain, counts, axis=0),
+            "unsmoothed": np.repeat(found.unsmoothed, counts, axis=0),
+        },
         {**found.model.details, "scoring": scoring_details(scoring), "stability": list(found.stability)},
     )
     stored = {
@@ -136,15 +139,8 @@ def _fitted(
         )
 
 
-def described(
-    levels: Sequence[PooledLevel], model: DescriptorModel, unsmoothed: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Descriptors of images that came after those which the model was learnt from; ``unsmoothed`` are the latters'."""
-    return smoothed(model.descriptors(levels), among=unsmoothed)
-
-
-def read_model(folder: Path) -> tuple[DescriptorModel, Scoring, NDArray[np.float32]]:
-    """Model, scoring and descriptors before smoothing, as stage `whiten` has written them.
+def read_model(folder: Path) -> tuple[DescriptorModel, Scoring]:
+    """Model and scoring, as stage `whiten` has written them.
 
     Raises
     ------
@@ -154,7 +150,7 @@ def read_model(folder: Path) -> tuple[DescriptorModel, Scoring, NDArray[np.float
     details = arrays.describe(folder) or {}
     kept = {name: arrays.read(folder, name) for name in ("means", "matrices")}
     model = DescriptorModel.from_arrays(kept, details)
-    return model, scoring_from(details["scoring"]), arrays.read(folder, "unsmoothed")
+    return model, scoring_from(details["scoring"])
 
 
 def _first_rows(counts: Sequence[int]) -> NDArray[np.int64]:

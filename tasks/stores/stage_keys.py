@@ -35,7 +35,7 @@ class ArrayFolder:
 
 
 _WEIGHTS: Final = ArrayFolder("weights", frozenset({"rarity", "weights", "descriptors"}), "weights")
-_MODEL: Final = ArrayFolder("models", frozenset({"means", "matrices", "unsmoothed"}), "weights")
+_MODEL: Final = ArrayFolder("models", frozenset({"means", "matrices", "plain", "unsmoothed"}), "weights")
 _TRAINING: Final = ArrayFolder("training", frozenset({"state"}), "weights")
 
 

@@ -262,7 +262,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "localization.vae.channel_ranges": {"features": FEATURES},
     "localization.vae.scale_channels": {"features": FEATURES},
-    "matching.assigning.assign": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
+    "matching.assigning.assign": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES, "choices": IDS},
     "matching.assigning.memberships": {"descriptors": DESCRIPTORS, "ids": IDS, "prototypes": PROTOTYPES},
     "matching.births.births": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
     "matching.drift.grown_share": {"count": 1, "total": 5, "past_counts": [1, 2], "past_totals": [5, 5]},

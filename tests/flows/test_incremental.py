@@ -205,7 +205,7 @@ def test_late_settings_compute_nothing_early(copied, change):
 def test_random_reference(tmp_path, checkpoint):
     """--reference compares only with the images drawn, tells so, and rarity is the mean over them; it can grow."""
     data = flat_folder(tmp_path / "board", range(10))
-    config = tiny_config(checkpoint, n_clusters=3, reference=4, seed=2)
+    config = tiny_config(checkpoint, recipe="sohn", n_clusters=3, reference=4, seed=2)
     outcome = run_one(data, tmp_path / "store", config)
     assert outcome.work == work(10, pairs_among(4) + 6 * 4)
     assert outcome.summary["n_reference"] == 4
@@ -225,7 +225,7 @@ def test_random_reference(tmp_path, checkpoint):
         expected = np.mean([cdist(bags[at], other).min(axis=1) for other in others], axis=0)
         np.testing.assert_allclose(found[at], expected, atol=RARITY_TOLERANCE)
 
-    everything = run_one(data, tmp_path / "store", tiny_config(checkpoint, n_clusters=3))
+    everything = run_one(data, tmp_path / "store", tiny_config(checkpoint, recipe="sohn", n_clusters=3))
     assert everything.work == work(0, pairs_among(10) - pairs_among(4))
     assert everything.summary["n_reference"] == 10
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import StoreError
 from anoclust_core.matching.assigning import assign, memberships
 from anoclust_core.matching.identities import fresh_ids, id_order
-from anoclust_core.matching.prototypes import Prototypes, fit_prototypes, merge_height
+from anoclust_core.matching.prototypes import Prototypes, fit_prototypes
 from anoclust_core.records import ImageRecord
 from tasks.stores import arrays
 from tasks.stores.catalog import clusters, images, nights
@@ -32,6 +32,7 @@ from tasks.stores.files import read_json, safe_name, without_digest
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.arrivals import NightRules
+from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.snapshots import pinned
 from tasks.stores.upkeep import inventory
 
@@ -132,16 +133,14 @@ class _Category:
             manifest = load_manifest(self._layout.root / pin["manifest"])
             of_snapshot = [image.sha256 for image in manifest.clustered]
             records |= {image.sha256: image for image in manifest.clustered}
-            tree = self._layout.root / "trees" / self._folder / pin["keys"]["group"]
-            linkage, labels = (arrays.read(tree, name) for name in ("linkage", "labels"))
-            weights = self._layout.root / "weights" / self._folder / pin["keys"]["weigh"]
-            pooled = arrays.read(weights, "descriptors")
+            labels = arrays.read(self._layout.folder("trees", self._category, pin["keys"]["group"]), "labels")
+            measured = read_measured(self._layout, self._category, pin["keys"])
         except _UNREADABLE:
             self._lacks.append("which images were in which cluster: the last re-clustering is gone from the store")
             self._record(records, [])
             return
         self._record(records, [*of_snapshot, *since])
-        height = merge_height(linkage.astype(np.float64), n_clusters=int(labels.max()) + 1)
+        pooled, height = measured.descriptors, measured.height
         ids = self._identities_of([int(label) for label in labels], date.fromisoformat(pin["night"]))
         prototypes = fit_prototypes(pooled, ids, merge_height=height)
         if self._session.get(Snapshot, (self._category, pin["key"])) is None:

@@ -156,7 +156,13 @@ CASES = [
     Case("anoclust run board --distance hausdorff", 2, ("--distance takes", "max_min_max", "found 'hausdorff'")),
     Case("anoclust run board --recipe blnd", 2, ("--recipe takes auto, sohn or blind", "found 'blnd'")),
     Case("anoclust run board --recipe blind --weights uniform", 2, ("recipe blind makes its own anomaly maps",)),
-    Case("anoclust run board --recipe blind --distance min_min", 2, ("recipe blind does not compare patches",)),
+    Case("anoclust run board --distance min_min", 2, ("omit --distance, or use recipe sohn",)),
+    Case("anoclust run board --n-clusters 5:2", 2, ("LOW:HIGH such as 3:8",)),
+    Case(
+        "anoclust run board --recipe blind --distance min_min",
+        2,
+        ("recipe blind clusters images by",),
+    ),
     Case("anoclust run board --recipe blind --border 0.5", 2, ("--border takes a part from 0", "found '0.5'")),
     Case("anoclust run board --recipe blind --vae maybe", 2, ("--vae takes true or false", "found 'maybe'")),
     Case(
@@ -246,7 +252,7 @@ CASES = [
     Case("anoclust up --data board --port 99999", 2, ("--port takes the number of a port", "found '99999'")),
     # flags
     Case("anoclust run board --tau hot", 2, ("--tau takes a positive number", "(0.3sd)", "found 'hot'")),
-    Case("anoclust run board --n-clusters 0", 2, ("--n-clusters takes auto or a whole number from 1", "found '0'")),
+    Case("anoclust run board --n-clusters 0", 2, ("--n-clusters takes auto, a whole number from 1", "found '0'")),
     Case("anoclust run board --splits tests", 2, ("--splits takes test or all", "'tests'", "did you mean test?")),
     Case("anoclust run board --recipe magic", 2, ("--recipe takes auto, sohn or blind", "found 'magic'")),
     Case("anoclust run board --device tpu", 2, ("--device takes auto, cpu, cuda", "'tpu'", "did you mean cpu?")),

@@ -15,7 +15,7 @@ def two_nights(
 ) -> Stream:
     """Make two nights of two classes once, for tests to copy."""
     catalog = None if request.param == "sqlite" else request.getfixturevalue("new_postgresql_url")()
-    config = night_config(checkpoint, recluster_every="none", catalog=catalog)
+    config = night_config(checkpoint, recipe="sohn", recluster_every="none", catalog=catalog)
     stream = Stream(tmp_path_factory.mktemp("nights"), config)
     stream.deliver(0, TWO)
     stream.night(0)
@@ -26,11 +26,12 @@ def two_nights(
 
 @pytest.fixture
 def empty_stream(request: pytest.FixtureRequest, two_nights: Stream, tmp_path: Path) -> Stream:
-    """Give a stream without a night, with the settings of the two nights and the same kind of catalog."""
+    """Give a stream without a night, by recipe auto, with the same kind of catalog as the two nights."""
+    config = two_nights.config.model_copy(update={"recipe": "auto"})
     if two_nights.config.night.catalog is None:
-        return Stream(tmp_path / "stream", two_nights.config)
+        return Stream(tmp_path / "stream", config)
     night = two_nights.config.night.model_copy(update={"catalog": request.getfixturevalue("new_postgresql_url")()})
-    return Stream(tmp_path / "stream", two_nights.config.model_copy(update={"night": night}))
+    return Stream(tmp_path / "stream", config.model_copy(update={"night": night}))
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def fill(catalog: Catalog, category: str = "tile") -> None:
                 NOON,
                 len(labels),
                 0.5,
-                Snapshot(key, night, "s", "r", {}, "m", None, 0.1, 0.5, len(labels)).details,
+                Snapshot(key, night, "s", "r", {}, "m", None, 0.1, 0.5, len(labels), "sohn").details,
             ),
             night=night,
             match=match,

@@ -24,13 +24,16 @@ from sqlalchemy.orm import Session
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import BusyError, ConfigError
 from anoclust_core.matching.partitions import match_partitions
+from anoclust_core.matching.prototypes import merge_height
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, NearestDistances, Reference
+from tasks.night.describe import NewDescriptors
 from tasks.night.place import Place
 from tasks.stages.category_run import CategoryRun
 from tasks.stores.catalog import catalog as catalogs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, SnapshotFact
 from tasks.stores.layout import StoreLayout
+from tasks.stores.nights.measured import Measured
 from tasks.stores.nights.snapshots import Snapshot
 
 pytestmark = pytest.mark.slow
@@ -94,6 +97,8 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
         monkeypatch.setattr(adopt, "load_manifest", lambda _: DatasetManifest("board", _images(everything)))
         monkeypatch.setattr(adopt, "pin", lambda *_: None)
         monkeypatch.setattr(adopt.arrays, "read", lambda _, name: kept[name])
+        height = merge_height(kept["linkage"], n_clusters=int(kept["labels"].max()) + 1)
+        monkeypatch.setattr(adopt, "read_measured", lambda *_: Measured(kept["descriptors"], height))
 
         def recluster(layout: StoreLayout) -> object:
             parts = SimpleNamespace(manifest=layout.root / "m", tree="t", weights="w", keys=keys)
@@ -110,18 +115,22 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
     monkeypatch.setattr(assign, "members", lambda *_: DatasetManifest("board", _images(OLD)))
     against = SimpleNamespace(contents=(), counts=(), role="cluster")
     monkeypatch.setattr(assign, "snapshot_reference", lambda *_: against)
-    monkeypatch.setattr(assign, "rarity_of_contents", lambda _, contents, *__: np.zeros((len(contents), 4)))
-    monkeypatch.setattr(assign, "pooled", lambda _, contents, __: pooled[[rows[name] for name in contents]])
-    monkeypatch.setattr(assign.arrays, "read", lambda *_: _descriptors(OLD))
+
+    def described(*_: object, **__: object) -> NewDescriptors:
+        flat = np.zeros((len(NEW), 4))
+        return NewDescriptors(flat, flat, pooled[[rows[name] for name in sorted(NEW)]])
+
+    monkeypatch.setattr(assign, "describe_new", described)
+    monkeypatch.setattr(assign, "read_measured", lambda *_: Measured(_descriptors(OLD), 0.5))
     monkeypatch.setattr(assign, "_keep_arrays", lambda *_: "")
-    snapshot = Snapshot("old", FIRST, "s", "r", keys, "m", Reference("cluster", 4), 0.1, 0.5, len(OLD))
+    snapshot = Snapshot("old", FIRST, "s", "r", keys, "m", Reference("cluster", 4), 0.1, 0.5, len(OLD), "sohn")
 
     def take_up(layout: StoreLayout) -> object:
         return assign.assign_images.fn(
             place=_place(layout),
             given=DatasetManifest("board", _images(NEW)),
             settled=DatasetManifest("board", _images(NEW)),
-            embeddings=str(layout.root / "e"),
+            embeddings=(str(layout.root / "e"), ""),
             nearest=NearestDistances(str(layout.root / "d"), "k", Reference("cluster"), (len(NEW), 4, 4)),
             snapshot=snapshot,
         )
