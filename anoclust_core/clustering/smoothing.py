@@ -53,8 +53,8 @@ def smoothed(
     ArrayContractError
         If an array is not two-dimensional and finite, or they have not the same length of descriptors.
     """
-    values = checked_descriptors(descriptors, min_rows=0)
-    others = values if among is None else checked_descriptors(among, min_rows=0)
+    values = checked_descriptors(descriptors, min_rows=1)
+    others = values if among is None else checked_descriptors(among, min_rows=1)
     if others.shape[1] != values.shape[1]:
         raise ArrayContractError(f"expected neighbours of {values.shape[1]} values, found shape {others.shape}")
     k = n_neighbours(len(others))

@@ -144,7 +144,7 @@ def split_levels(bags: NDArray[np.float32], spec: EmbeddingSpec) -> list[NDArray
     ArrayContractError
         If the shape is not that of the levels.
     """
-    bags = checked_array("bags", bags, "(n_images, n_patches, dim)")
+    bags = checked_array("bags", bags, "(n_images, n_patches, dim)", least=1)
     if bags.shape[1:] != (spec.n_patches, sum(level.dim for level in spec.levels)):
         dims = [level.dim for level in spec.levels]
         raise ArrayContractError(f"expected bags of {spec.n_patches} patches and {dims} values, found {bags.shape}")

@@ -51,7 +51,7 @@ def spread_weights(
     rows, columns = (_enlargement(few, many) for few, many in zip(coarse, fine, strict=True))
     maps = np.asarray(weights, np.float64).reshape(*weights.shape[:-1], *fine)
     spread: NDArray[np.float64] = rows.T @ maps @ columns
-    return spread.reshape(*weights.shape[:-1], -1)
+    return spread.reshape(*weights.shape[:-1], coarse[0] * coarse[1])
 
 
 def _enlargement(n_few: int, n_many: int) -> NDArray[np.float64]:

@@ -69,7 +69,9 @@ def run_lines(run: PastRun) -> str:
     if scores is not None:
         agreement = f"NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f}, F1 {scores['f1_weighted']:.3f}"
     aside = [f"{images[name]:,} {name}" for name in ("quarantined", "deferred") if images.get(name)]
-    facts = [f"{images['clustered']:,} images", f"{summary['n_clusters']} clusters", agreement, *aside]
+    structure = summary.get("structure")
+    doubt = ["structure uncertain"] if structure is not None and not structure["is_certain"] else []
+    facts = [f"{images['clustered']:,} images", f"{summary['n_clusters']} clusters", *doubt, agreement, *aside]
     when = datetime.fromisoformat(summary["created_at"])
     mark = " (latest)" if run.is_latest else ""
     return f"  {when:%Y-%m-%d %H:%M} UTC  {', '.join(facts)}{mark}\n    {short_path(run.folder / REPORT)}"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 
+from anoclust_core.clustering.knee import CERTAIN_FROM, FEWEST_TO_SPLIT
 from anoclust_core.clustering.labels import distances_to_cluster_means
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import range_note
@@ -78,6 +79,7 @@ class _Shown:
     evaluation: Evaluation
     keys: Mapping[str, str]
     localization: Mapping[str, float] | None
+    structure: Mapping[str, float | bool | None] | None
     manifest_path: str
 
 
@@ -123,6 +125,7 @@ def report(
         evaluation=evaluation,
         keys=keys,
         localization=_localization(run.config, weights),
+        structure=_structure(run.config, weights),
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
     )
     entries = _entries(shown)
@@ -261,6 +264,7 @@ def _summary(shown: _Shown) -> dict[str, Any]:
         "n_clusters_rule": shown.tree.n_clusters_rule,
         "n_clusters_suggested": shown.tree.n_clusters_suggested,
         "n_clusters_next_best": list(shown.tree.next_best),
+        "structure": shown.structure,
         "tau": shown.weights.tau,
         "localization": shown.localization,
         "metrics": {
@@ -312,6 +316,7 @@ def _notes(shown: _Shown) -> list[str]:
         *shown.manifest.notes,
         *(reference_note(shown.reference, shown.manifest) if shown.reference else []),
         *map(range_note, shown.spec.deep),
+        *_structure_notes(shown.structure),
         *_method_notes(shown.config, shown.localization),
         *telemetry.current().notes,
     ]
@@ -323,6 +328,30 @@ def _localization(config: RunConfig, weights: BagWeights) -> dict[str, float] | 
         return None
     found = arrays.describe(Path(weights.arrays.uri)) or {}
     return {name: float(found[name]) for name in ("threshold", "anomalous_share") if name in found}
+
+
+def _structure(config: RunConfig, weights: BagWeights) -> dict[str, float | bool | None] | None:
+    """Whether the images differ in kind for certain, by recipe auto; None by another one, which does not ask."""
+    if config.recipe != "auto":
+        return None
+    index = (arrays.describe(Path(weights.arrays.uri)) or {}).get("split_index")
+    return {"index": index, "is_certain": index is not None and index >= CERTAIN_FROM}
+
+
+def _structure_notes(structure: Mapping[str, float | bool | None] | None) -> list[str]:
+    """Warn where clusters may be no kinds."""
+    if structure is None or structure["is_certain"]:
+        return []
+    if structure["index"] is None:
+        return [
+            f"Structure uncertain: fewer than {FEWEST_TO_SPLIT} different images are too few to tell whether they "
+            "differ in kind."
+        ]
+    return [
+        "Structure uncertain: these images may all be of one kind. Where random halves of them are split in two, the "
+        f"other halves hardly confirm the split (index {structure['index']:.2f}, certain from {CERTAIN_FROM}). Look at "
+        "the clusters before you act on them."
+    ]
 
 
 def _method_notes(config: RunConfig, localization: Mapping[str, float] | None) -> list[str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from prefect import task
 from threadpoolctl import threadpool_limits
 
+from anoclust_core.clustering.knee import split_index
 from anoclust_core.clustering.smoothing import smoothed
 from anoclust_core.memory import whiten_plan
 from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, NearestDistances, unique_contents
@@ -102,7 +103,9 @@ def whiten(
         "weights": np.repeat(weights.mean(axis=1), counts, axis=0).astype(np.float32),
         "descriptors": np.repeat(smoothed(found.unsmoothed), counts, axis=0),
     }
-    arrays.write_arrays(Path(folder), stored, {"tau": scoring.taus[0]})
+    with threadpool_limits(1):
+        index = split_index(found.unsmoothed, generator=generator(run.config.seed, "split"))
+    arrays.write_arrays(Path(folder), stored, {"tau": scoring.taus[0], "split_index": index})
     shapes = {name: values.shape for name, values in stored.items()}
     return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=scoring.taus[0])
 

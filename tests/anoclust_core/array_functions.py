@@ -99,6 +99,7 @@ def _images(_: torch.Tensor) -> torch.Tensor:
     return torch.ones(2, 4, 3)
 
 
+RANDOM_MANY = np.random.default_rng(1).random((30, 3))
 IMAGES = RANDOM.random((2, 3, 8, 8)).astype(np.float32)
 CLUSTERED = {"n_clusters": 2, "generator": rng()}
 COUNTS = {"nearest": NEAREST, "counts": np.ones(4, np.int64), "is_reference": np.ones(4, np.bool_)}
@@ -163,6 +164,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "clustering.linkage.cut_tree": {"linkage": TREE, "n_clusters": 2},
     "clustering.checks.check_bounds": {"linkage": TREE, "lowest": 1, "highest": 2},
     "clustering.knee.suggest_by_knee": {"linkage": TREE},
+    "clustering.knee.split_index": {"descriptors": RANDOM_MANY, "generator": rng()},
     "clustering.knee.stability": {"descriptors": DESCRIPTORS, "n_clusters": 2, "generator": rng()},
     "clustering.linkage.suggest_n_clusters": {"linkage": TREE},
     "clustering.smoothing.smoothed": {"descriptors": DESCRIPTORS, "among": DESCRIPTORS},

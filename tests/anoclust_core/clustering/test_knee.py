@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anoclust_core.clustering import knee, smoothing
-from anoclust_core.clustering.knee import n_merges, stability, suggest_by_knee
+from anoclust_core.clustering.knee import CERTAIN_FROM, n_merges, split_index, stability, suggest_by_knee
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree, suggest_n_clusters
 from anoclust_core.clustering.smoothing import n_neighbours, smoothed
 from anoclust_core.errors import ArrayContractError, ConfigError
@@ -122,3 +122,25 @@ def test_stability_draws_no_more_than_a_stated_number(monkeypatch):
     monkeypatch.setattr(knee, "smoothed", lambda values: seen.append(len(values)) or values)
     stability(groups(5, each=60), n_clusters=5, generator=np.random.default_rng(0))
     assert max(seen) <= 50
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_cloud_is_no_certain_structure(seed):
+    """Of images of one kind, a second half does not confirm the split of the first; of several kinds it does."""
+    cloud = np.random.default_rng(seed).normal(size=(120, 12))
+    of_cloud = split_index(cloud, generator=np.random.default_rng(0))
+    of_groups = split_index(groups(4, each=30, spread=0.3, seed=seed), generator=np.random.default_rng(0))
+    assert of_cloud is not None
+    assert of_groups is not None
+    assert of_cloud < CERTAIN_FROM < of_groups
+
+
+def test_two_points_are_split_for_certain():
+    """Two kinds that are each in one point explain everything."""
+    points = np.repeat([[0.0, 1.0], [1.0, 0.0]], 20, axis=0)
+    assert split_index(points, generator=np.random.default_rng(0)) == pytest.approx(1)
+
+
+def test_of_few_images_nothing_is_told():
+    """Halves of a dozen images say nothing about kinds."""
+    assert split_index(groups(2, each=11), generator=np.random.default_rng(0)) is None
