@@ -52,7 +52,7 @@ def expected_rarity(nearest: Nearest, counts: Counts, *, is_reference: IsReferen
     """
     own = _check(nearest, counts, is_reference)
     n_images = int(counts.sum())
-    shares = [counts.astype(np.float64) / (n_images - is_own) for is_own in (False, True)]
+    shares = {is_own: counts.astype(np.float64) / (n_images - is_own) for is_own in set(own)}
     return _by_row(nearest, lambda at, row: shares[own[at]] @ row)
 
 

@@ -274,3 +274,10 @@ def test_rarity_against_no_normals_is_refused(shape: tuple[int, ...]) -> None:
     """Without a normal image there is nothing to be measured against."""
     with pytest.raises(ArrayContractError, match=r"at least one normal|to be an array"):
         rarity_against_normals(np.zeros(shape))
+
+
+def test_one_other_image_is_a_reference():
+    """Rarity against a single image, as `--reference 1` asks for, is the distance to it."""
+    nearest = np.random.default_rng(0).random((3, 1, 4)).astype(np.float32)
+    found = expected_rarity(nearest, np.ones(1, int), is_reference=np.zeros(3, bool))
+    np.testing.assert_array_equal(found, nearest[:, 0])

@@ -184,3 +184,21 @@ def test_other_backbones_are_bars(data, checkpoint, tmp_path, made):
     request = replace(EVERYTHING, tables=("1",), figures=("10",), backbones=(TINY_BACKBONE,))
     run(data, checkpoint, store, tmp_path / "out", request)
     assert set(pd.read_csv(tmp_path / "out" / "measurements.csv")["backbone"]) == {TINY_BACKBONE}
+
+
+def test_recipe_auto_is_taken_apart(made, data, checkpoint, tmp_path):
+    """--ablation writes its two tables, embeds one more level and compares no pair again; a repeat does nothing."""
+    store, _, _ = made
+    request = replace(EVERYTHING, tables=(), figures=(), n_subsets=2, ablation=True)
+    work = run(data, checkpoint, store, tmp_path / "apart", request)
+    assert work == {"images_embedded": N_IMAGES + N_NORMALS + 10}
+    rows = pd.read_csv(tmp_path / "apart" / "ablation.csv")
+    assert set(rows["method"]) >= {"auto", "sohn", "average", "one level"}
+    assert set(rows.loc[rows["category"] == "tile", "rarity against"]) == {
+        "blind",
+        "normals",
+        "normals without siblings",
+    }
+    assert set(rows.loc[rows["category"] == "nut", "rarity against"]) == {"blind"}
+    assert "knee" in (tmp_path / "apart" / "n-clusters.csv").read_text()
+    assert run(data, checkpoint, store, tmp_path / "again", request) == {}

@@ -1,0 +1,104 @@
+"""Recipe auto part by part: every row in every setting, and what must be equal between rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from anoclust_core.bags import normalize_patches
+from anoclust_core.benchmark import ablation
+from anoclust_core.benchmark.ablation import ABLATIONS, BLIND, NO_SIBLINGS, NORMALS, ROWS, SETTINGS, ablate
+from anoclust_core.benchmark.experiments import EXPERIMENTS
+from anoclust_core.benchmark.geometry import CategoryArrays
+from anoclust_core.clustering.distances import pair_statistics
+from anoclust_core.errors import ConfigError
+from anoclust_core.evaluation.protocols import SOHN
+from anoclust_core.pairwise.cpu import nearest_distances, nearest_distances_within
+from flows.benchmark.request import ABLATION_NAMES
+
+KINDS = ("good", "hole", "scratch")
+
+
+@pytest.fixture(scope="module")
+def category() -> CategoryArrays:
+    """Make images of three kinds on two levels; a defect is one odd patch on each, the same for all of its kind."""
+    rng = np.random.default_rng(0)
+    labels = [KINDS[at % 3] for at in range(36)]
+    odd = {kind: (rng.normal(size=6) * 4, rng.normal(size=5) * 4) for kind in KINDS[1:]}
+    fine, coarse = rng.normal(size=(36, 16, 6)) + 2, rng.normal(size=(36, 4, 5)) + 2
+    for at, kind in enumerate(labels):
+        if kind in odd:
+            fine[at, at % 16], coarse[at, at % 4] = odd[kind]
+    bags, normals = normalize_patches(fine), normalize_patches(rng.normal(size=(20, 16, 6)) + 2)
+    deeper = normalize_patches(coarse)
+    nearest = nearest_distances_within(bags)
+    return CategoryArrays(
+        "board",
+        labels,
+        bags,
+        (4, 4),
+        nearest,
+        np.asarray(nearest_distances(bags, normals)),
+        pair_statistics([(0, nearest)], n_images=36),
+        deeper=deeper,
+        deeper_grid=(2, 2),
+        normal_means=(normals.mean(axis=1), rng.normal(size=(20, 5)) * 0.1 + 0.4),
+    )
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_in_every_setting(category: CategoryArrays, row: str, setting: str) -> None:
+    """Scores are scores, the interval holds the mean, and a row of sohn differs from sohn by nothing."""
+    found = ablate(category, row, setting, protocol=SOHN, seed=0, n_subsets=3)
+    if (row, setting) == ("nearest normal only", BLIND):
+        assert found == []
+        return
+    (only,) = found
+    assert (only.method, only.setting) == (row, setting)
+    assert 0 <= only.scores["nmi"] <= 1
+    assert only.scores["low"] <= only.scores["difference"] <= only.scores["high"]
+    assert only.scores["stability"] <= 1
+    assert only.scores["n_true"] == 3
+    if row == "sohn":
+        assert only.scores["difference"] == 0
+
+
+def test_an_oracle_is_no_worse(category: CategoryArrays) -> None:
+    """The best of five temperatures, chosen by the labels, is at least as good as the given one."""
+    for row in ("auto", "sohn"):
+        given, best = (
+            ablate(category, name, BLIND, protocol=SOHN, seed=0, n_subsets=3)[0].scores["nmi"]
+            for name in (row, f"{row}, best temperature")
+        )
+        assert best >= given
+
+
+def test_without_normals_only_the_blind_setting_is_there(category: CategoryArrays) -> None:
+    """A category without normals has no rows against normals."""
+    blind = replace(category, to_normals=None, normal_means=None)
+    assert ablate(blind, "auto", NORMALS, protocol=SOHN, seed=0, n_subsets=2) == []
+    assert ablate(blind, "auto", BLIND, protocol=SOHN, seed=0, n_subsets=2) != []
+
+
+def test_siblings_are_the_most_similar_normals(category: CategoryArrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the nearest normals left out of every image, its nearest distances grow or stay."""
+    monkeypatch.setattr(ablation, "N_SIBLINGS", 3)
+    rows = np.arange(category.n_images)
+    near, far = (ablation._Setting(category, name, SOHN, 0).expectation(rows) for name in (NORMALS, NO_SIBLINGS))
+    assert (far >= near).all()
+    assert (far > near).any()
+
+
+def test_names_are_those_of_the_experiments() -> None:
+    """What the command can ask for, without importing what computes it, is what can be computed."""
+    assert tuple(ABLATIONS) == ABLATION_NAMES
+    assert set(ABLATION_NAMES) <= set(EXPERIMENTS)
+
+
+def test_unknown_rows_are_refused(category: CategoryArrays) -> None:
+    """A row or setting that is none is an error."""
+    with pytest.raises(ConfigError, match="expected a row"):
+        ablate(category, "magic", BLIND, protocol=SOHN, seed=0, n_subsets=2)
