@@ -135,6 +135,7 @@ def _measure(
             run=made_up_run(folder, spec, config),
             key="k",
             manifest=str(manifest),
+            deeper="",
             folder=tempfile.mkdtemp(dir=folder),  # goes with the folder: to remove it is not the stage's work
             network=str(network),
         )

@@ -124,11 +124,12 @@ def write_data_set(folder: Path, n_images: int, spec: EmbeddingSpec) -> Path:
 
 
 def write_distances(folder: Path, hashes: Sequence[str], n_patches: int) -> None:
-    """Write nearest distances, all pairs of images at one distance."""
+    """Write nearest distances: all pairs of images at one distance, each to itself at 0."""
     plan = NearestSlabs(folder / "nearest").plan(WantedPairs(hashes), folder / "bags", n_patches, 32)
     plan.create()
     for block in plan.blocks:
         values = np.full((len(block.rows), len(block.columns), n_patches), 0.5, np.float16)
+        values[np.equal.outer(np.array(block.rows), np.array(block.columns))] = 0
         for target, block_values in ((block.forward, values), (block.backward, values.transpose(1, 0, 2))):
             if target:
                 arrays.write_block(target[0], "distances", (target[1], target[2], 0), block_values)

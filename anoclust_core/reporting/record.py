@@ -25,7 +25,7 @@ class ImageEntry:
     cluster
         Number of its cluster, 0-based.
     anomaly_score
-        The largest rarity of its patches, in embedding units.
+        The largest rarity of its patches, in ``RunReport.score_unit``.
     distance
         Euclidean distance of its descriptor to the mean descriptor of its cluster.
     label, split
@@ -79,7 +79,7 @@ class RunReport:
     n_clusters_suggested, next_best
         Number that the merge tree suggests without labels, and the numbers that come next, the better one first.
     tau, tau_text
-        Temperature in embedding units, and as it was asked for (``0.3sd``).
+        Temperature in the unit of the scores, and as it was asked for (``0.3sd``).
     protocol
         Name of the evaluation protocol; every score names it.
     scores, scores_defect_only
@@ -100,6 +100,8 @@ class RunReport:
         ``weighted`` or ``micro``: the F1 that the protocol prints first.
     from_maps
         Whether scores and heat are those of anomaly maps, not the rarity of patches.
+    score_unit, compared_with
+        Otherwise, in words: the unit of the scores, and which images a patch is compared with.
     deferred
         ``(path, reason)`` of each image that is left to the next run.
     """
@@ -131,5 +133,7 @@ class RunReport:
     versions: Mapping[str, str]
     notes: Sequence[str] = ()
     from_maps: bool = False
+    score_unit: str = "embedding units"
+    compared_with: str = "the other images, on average"
     f1_average: str = "weighted"
     deferred: Sequence[tuple[str, str]] = ()

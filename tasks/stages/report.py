@@ -211,6 +211,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         versions=_versions(),
         notes=_notes(shown),
         from_maps=shown.reference is None,
+        **_rarity_words(shown.config, shown.reference),
         f1_average=protocol_named(shown.evaluation.protocol).f1_average,
         deferred=[(entry.path, entry.reason) for entry in shown.manifest.deferred],
     )
@@ -328,6 +329,16 @@ def _localization(config: RunConfig, weights: BagWeights) -> dict[str, float] | 
         return None
     found = arrays.describe(Path(weights.arrays.uri)) or {}
     return {name: float(found[name]) for name in ("threshold", "anomalous_share") if name in found}
+
+
+def _rarity_words(config: RunConfig, reference: Reference | None) -> dict[str, str]:
+    """Unit of the anomaly scores, and what patches are compared with, in words for the report."""
+    by_auto = config.recipe == "auto"
+    if reference is not None and reference.role == "normal":
+        unit = "standard deviations, added up over three distances to the normals" if by_auto else "embedding units"
+        return {"score_unit": unit, "compared_with": "the known normal images"}
+    others = "the most similar 30 % of the other images" if by_auto else "the other images, on average"
+    return {"score_unit": "embedding units", "compared_with": others}
 
 
 def _structure(config: RunConfig, weights: BagWeights) -> dict[str, float | bool | None] | None:

@@ -238,7 +238,7 @@ def test_one_content_alone(tmp_path, checkpoint):
     [
         ({"weights": "uniform"}, "its own anomaly maps"),
         ({"normals": "/somewhere"}, "uses no normals"),
-        ({"distance": "min_min"}, "does not compare patches between images"),
+        ({"distance": "min_min"}, "clusters images by their descriptors"),
     ],
 )
 def test_settings_of_the_other_recipe(checkpoint, settings, why):

@@ -6,6 +6,7 @@ import pytest
 from helpers.builders import digest, manifest_of
 
 from anoclust_core.config import RunConfig
+from anoclust_core.errors import ConfigError
 from anoclust_core.records import EmbeddingSpec, SetAside
 from flows import plan
 from tasks.stores import stage_keys
@@ -14,9 +15,12 @@ SPEC = EmbeddingSpec("tiny", "tiny", "random", (2,), 64, "bicubic", (0.5,) * 3, 
 IMAGES = manifest_of([digest(f"{number}") for number in range(4)])
 
 
-def keys_of(config: RunConfig | None = None) -> dict[str, str | None]:
+SOHN = RunConfig(recipe="sohn")
+
+
+def keys_of(config: RunConfig = SOHN) -> dict[str, str | None]:
     """Keys of all stages of a run."""
-    made = plan.plan_run(IMAGES, config or RunConfig(), SPEC)
+    made = plan.plan_run(IMAGES, config, SPEC)
     return {**made.told, "embed": made.images.embed, "run": made.run}
 
 
@@ -51,7 +55,7 @@ def test_new_version_of_a_stage_makes_it_and_all_after_it_again(monkeypatch, sta
 )
 def test_new_setting_makes_its_stage_and_all_after_it_again(settings, changed):
     """A setting enters the key of the stage that uses it, and no earlier one."""
-    before, after = keys_of(), keys_of(RunConfig.model_validate(settings))
+    before, after = keys_of(), keys_of(RunConfig.model_validate({"recipe": "sohn", **settings}))
     assert {name for name in before if before[name] != after[name]} == changed
 
 
@@ -77,3 +81,25 @@ def test_every_stage_has_an_algorithm_version() -> None:
     assert all(stage.version >= 1 for stage in stage_keys.STAGES.values())
     with pytest.raises(TypeError):
         stage_keys.STAGES["embed"] = stage_keys.STAGES["decode"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("stage", ["pair", "whiten", "group"])
+def test_recipe_auto_has_a_stage_of_its_own(monkeypatch, stage):
+    """Recipe auto shares embeddings and distances with sohn, and makes weights, trees and run under keys of its own."""
+    before, of_sohn = keys_of(RunConfig()), keys_of()
+    shared = {"embedding", "embed", "distances", "pair"}
+    assert {name for name in before if before[name] == of_sohn.get(name)} == shared
+    raised = replace(stage_keys.STAGES[stage], version=stage_keys.STAGES[stage].version + 1)
+    monkeypatch.setattr(stage_keys, "STAGES", {**stage_keys.STAGES, stage: raised})
+    after = keys_of(RunConfig())
+    kept = {"pair": {"embedding", "embed"}, "whiten": shared, "group": {*shared, "weigh", "whiten"}}
+    assert {name for name in before if before[name] == after[name]} == kept[stage]
+
+
+def test_bounds_ask_no_labels():
+    """LOW:HIGH bounds what is suggested; it is another partition, and the labels do not decide its number."""
+    bounded = plan.plan_run(IMAGES, RunConfig.model_validate({"group": {"n_clusters": "2:3"}}), SPEC)
+    assert (bounded.n_clusters, bounded.n_clusters_rule) == (None, "suggested without labels")
+    assert bounded.keys["group"] != plan.plan_run(IMAGES, RunConfig(), SPEC).keys["group"]
+    with pytest.raises(ConfigError, match="has only 4 images"):
+        plan.plan_run(IMAGES, RunConfig.model_validate({"group": {"n_clusters": "5:9"}}), SPEC)

@@ -23,7 +23,7 @@ import pytest
 
 from anoclust_core.config import RunConfig
 
-STAGES = ("embed", "pair", "weigh", "group", "report")
+STAGES = ("embed", "pair", "whiten", "group", "report")
 """The parts that a run is cut into; ``embed`` begins with the run, ``group`` goes on to the report."""
 
 _CHANGES = {"os.mkdir": (0, 2), "os.rename": (0, 2), "os.remove": (0, 1), "os.rmdir": (0, 1), "os.link": (0, 2)}

@@ -49,6 +49,7 @@ from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted
 from tasks.stages import group as group_stage
 from tasks.stages import weigh as weigh_stage
+from tasks.stages import whiten as whiten_stage
 from tasks.stores import arrays
 from tasks.stores.embeddings import segment_images
 from tasks.stores.files import sha256_file
@@ -69,7 +70,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
 
     side, pixels, n_images = ((128, 300, 40), (256, 600, 40), (256, 3000, 24), (512, 900, 16))[size]
     config = RunConfig.model_validate({"embed": {"image_size": side, "device": "cpu", "engine": engine}})
-    spec = describe(config.embed.backbone, weights="w", layers=None, image_size=side)
+    spec = describe(config.embed.backbone, weights="w", layers=None, image_size=side, in_levels=True)
     rng = np.random.default_rng(0)
     images = []
     for number in range(n_images):
@@ -84,7 +85,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
     threads = embed_stage.THREADS_CONVERTED if is_converted else CORES
     plan = memory.embed_plan(
         n_patches=spec.n_patches,
-        dim=spec.dim,
+        dim=sum(level.dim for level in spec.levels),
         image_size=side,
         weight_bytes=taken.weight_bytes,
         activation_bytes=taken.activation_bytes,
@@ -106,6 +107,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
             key="k",
             manifest=str(manifest),
             folder=str(folder / "bags"),
+            deeper=str(folder / "deeper") if spec.deeper else "",
             network=str(folder / "network.onnx"),
         )
     return Measured(f"{n_images} images of {pixels} px at {side}", peak[0], predicted)
@@ -171,6 +173,39 @@ def weigh(size: int, folder: Path) -> Measured:
     return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
 
 
+def whiten(size: int, folder: Path) -> Measured:
+    """Made-up distances and bags of two levels."""
+    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
+    deeper = made_up_spec((grid[0] // 2, grid[1] // 2), 2 * dim)
+    spec = replace(made_up_spec(grid, dim), deeper=deeper)
+    images = made_up_images(n_images)
+    hashes = sorted(image.sha256 for image in images)
+    for name, level in (("bags", spec), ("deeper", deeper)):
+        write_bags(folder / name, hashes, level)
+    write_distances(folder, hashes, spec.n_patches)
+    manifest = write_manifest(folder, images)
+    predicted = memory.whiten_plan(
+        n_contents=n_images,
+        n_reference=n_images,
+        n_patches=spec.n_patches,
+        dims=[dim, 2 * dim],
+        bags=BAGS_AT_ONCE,
+    )
+    nearest = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, spec.n_patches))
+    with without_prefect(), peak_memory() as peak:
+        whiten_stage.whiten.fn(
+            run=made_up_run(folder, spec),
+            key="k",
+            manifest=str(manifest),
+            embeddings=(str(folder / "bags"), str(folder / "deeper")),
+            nearest=nearest,
+            folder=str(folder / "weights"),
+            model=str(folder / "models"),
+            n_clusters=None,
+        )
+    return Measured(f"{n_images} images, {spec.n_patches} x {dim} and {2 * dim}", peak[0], predicted.total)
+
+
 def _weights(folder: Path, n_images: int, n_patches: int, dim: int) -> BagWeights:
     rng = np.random.default_rng(0)
     stored = {
@@ -221,7 +256,7 @@ def group_distances(size: int, folder: Path) -> Measured:
     spec = made_up_spec((1, n_patches), 120)
     with without_prefect(), peak_memory() as peak:
         group_stage.group.fn(
-            run=made_up_run(folder, spec, RunConfig(group=GroupConfig(distance="max_min_max"))),
+            run=made_up_run(folder, spec, RunConfig(recipe="sohn", group=GroupConfig(distance="max_min_max"))),
             key="k",
             manifest=str(manifest),
             weights=weights,
@@ -341,6 +376,7 @@ MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "embed, kept": embed_kept,
     "pair": pair,
     "weigh": weigh,
+    "whiten": whiten,
     "group": group,
     "group by distances": group_distances,
     "localize": localize,

@@ -18,7 +18,7 @@ from helpers.builders import TINY_BACKBONE, TINY_SIDE, mvtec_category
 
 pytestmark = pytest.mark.slow
 
-STAGES = ("embed", "pair", "weigh", "group", "evaluate", "report")
+STAGES = ("embed", "pair", "whiten", "group", "evaluate", "report")
 START_SECONDS = 90
 SETTLE_SECONDS = 60
 """The server writes task runs down in the background, some seconds after they ended."""
@@ -134,7 +134,7 @@ def test_every_stage_is_one_readable_task_run(server):
     patterns = (
         r"embed metal_nut \(12 new images\)",
         r"pair metal_nut \(66 new image pairs\)",
-        r"weigh metal_nut \(rarity, tau 0\.3sd\)",
+        r"whiten metal_nut \(rarity, tau 0\.3sd\)",
         r"group metal_nut \(12 images, weighted_average, ward\)",
         r"evaluate metal_nut \(protocol sohn\)",
         r"report metal_nut \(3 clusters\)",
@@ -180,7 +180,7 @@ def test_another_temperature_takes_embeddings_and_pairs_from_the_cache(server):
     assert {stage: state for stage, (state, _) in states.items()} == {
         "embed": "Cached",
         "pair": "Cached",
-        "weigh": "Completed",
+        "whiten": "Completed",
         "group": "Completed",
         "evaluate": "Completed",
         "report": "Completed",
