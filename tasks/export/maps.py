@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,8 +49,8 @@ def export_maps(
     """Write the rarity of every clustered image of a run.
 
     For an image ``a/b.png``, ``OUT/<category>/a/b.png.npy`` holds its rarity, float32, on the patch grid
-    ``(height, width)``, in embedding units; ``a/b.png.png`` shows it over the image, at the image's own size up to
-    2,048 pixels a side. All pictures of a category share one scale of colours, told in ``scale.json`` with the names
+    ``(height, width)``, in the unit that ``scale.json`` tells; ``a/b.png.png`` shows it over the image, at the image's
+    own size up to 2,048 pixels a side. All pictures of a category share one scale of colours, told in ``scale.json`` with the names
     of all files.
 
     Parameters
@@ -92,7 +92,7 @@ def export_maps(
     scale = {
         "category": summary["category"],
         "run_id": summary["run_id"],
-        "unit": "embedding units",
+        "unit": _unit(summary),
         "transparent_up_to": low,
         "red_from": high,
         "grid": list(grid),
@@ -101,6 +101,12 @@ def export_maps(
     }
     write_json(folder / SCALE, scale)
     return ExportedMaps(folder, len(images), lonely)
+
+
+def _unit(summary: Mapping[str, Any]) -> str:
+    """Unit of a run's rarity: recipe auto adds up three distances to the normals, each in standard deviations."""
+    is_summed = summary["recipe"] == "auto" and summary["reference"] == "normal"
+    return "standard deviations" if is_summed else "embedding units"
 
 
 def _heat(rarity: NDArray[np.float32], low: float, high: float) -> Image.Image:

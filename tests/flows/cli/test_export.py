@@ -101,7 +101,7 @@ def test_one_scale_for_the_category(tmp_path: Path, finished: tuple[Path, Catego
     assert scale["transparent_up_to"] == pytest.approx(np.median(everything))
     assert scale["red_from"] == pytest.approx(np.percentile(everything, 99.5))
     assert scale["run_id"] == run_folder(finished[1]).name
-    assert (scale["grid"], scale["unit"]) == ([8, 8], "embedding units")
+    assert (scale["grid"], scale["unit"]) == ([8, 8], "standard deviations")  # three distances to the normals, added up
     assert sorted(scale["files"]) == sorted(assignments(finished[1]).index)
 
 
