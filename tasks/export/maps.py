@@ -50,8 +50,8 @@ def export_maps(
 
     For an image ``a/b.png``, ``OUT/<category>/a/b.png.npy`` holds its rarity, float32, on the patch grid
     ``(height, width)``, in the unit that ``scale.json`` tells; ``a/b.png.png`` shows it over the image, at the image's
-    own size up to 2,048 pixels a side. All pictures of a category share one scale of colours, told in ``scale.json`` with the names
-    of all files.
+    own size up to 2,048 pixels a side. All pictures of a category share one scale of colours, told in ``scale.json``
+    with the names of all files.
 
     Parameters
     ----------
