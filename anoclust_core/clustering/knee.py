@@ -54,7 +54,7 @@ def suggest_by_knee(
     linkage
         As in `anoclust_core.clustering.linkage.linkage_tree`.
     lowest, highest
-        Bounds of the number, each at least 1; the number of merges considered bounds it too.
+        Bounds of the number, each at least 1. They do not change which merges are looked at, unless ``lowest`` needs more.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def suggest_by_knee(
     heights = linkage[::-1, 2]
     if heights[0] == 0:
         return NClustersSuggestion(lowest, "one cluster: all descriptors are equal", {})
-    count = min(len(heights), max(n_merges(len(heights) + 1), highest or 0, lowest + 1))
+    count = min(len(heights), max(n_merges(len(heights) + 1), lowest + 1))
     top = heights[:count]
     if count < 3 or top[0] == top[-1]:
         return NClustersSuggestion(lowest, "too few merges to choose a number", {})
