@@ -43,7 +43,7 @@ def n_merges(n_images: int) -> int:
 def suggest_by_knee(
     linkage: NDArray[np.float64], *, lowest: int = 1, highest: int | None = None
 ) -> NClustersSuggestion:
-    r"""Cut the tree at the knee of its merge heights, [SATOPAA11]; no labels are used.
+    r"""Cut the tree at the knee of its merge heights, as Kneedle finds it (Satopää et al., 2011); no labels are used.
 
     The heights of the highest merges :math:`h_1 \ge \dots \ge h_m` fall steeply while kinds are merged and slowly where
     images of one kind are. With both axes scaled to [0, 1], the knee is the merge that lies farthest below the straight
@@ -54,7 +54,7 @@ def suggest_by_knee(
     linkage
         As in `anoclust_core.clustering.linkage.linkage_tree`.
     lowest, highest
-        Bounds of the number, each at least 1. They do not change which merges are looked at, unless ``lowest`` needs more.
+        Bounds of the number, each at least 1. The merges that are looked at stay, unless ``lowest`` needs more.
 
     Raises
     ------
