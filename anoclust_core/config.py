@@ -421,6 +421,16 @@ class RunConfig(_Section):
     group: GroupConfig = GroupConfig()
     night: NightConfig = NightConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe_of_distance(cls, values: object) -> object:
+        """Take recipe sohn for a Hausdorff distance, where no recipe is asked for: recipe auto has none."""
+        if not isinstance(values, dict) or "recipe" in values:
+            return values
+        group = values.get("group", {})
+        distance = group.get("distance") if isinstance(group, dict) else getattr(group, "distance", None)
+        return values if distance in (None, "weighted_average") else {**values, "recipe": "sohn"}
+
     @model_validator(mode="after")
     def _fits_recipe(self) -> Self:
         if self.recipe == "blind" and self.weigh.weights != "rarity":

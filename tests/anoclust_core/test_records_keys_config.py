@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from anoclust_core.config import RunConfig
+from anoclust_core.config import GroupConfig, RunConfig
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import KEY_LENGTH, content_key
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, SetAside, unique_contents
@@ -257,7 +257,15 @@ def test_the_defaults_are_valid_and_survive_json() -> None:
     config = RunConfig()
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
     assert config.weigh.tau == "0.3sd"
-    assert config.recipe == config.protocol == "sohn"
+    assert (config.recipe, config.protocol) == ("auto", "sohn")
+
+
+def test_a_hausdorff_distance_takes_recipe_sohn() -> None:
+    """Recipe auto has no distances between bags: where no recipe is asked for, the one that has them is taken."""
+    assert RunConfig.model_validate({"group": {"distance": "min_min"}}).recipe == "sohn"
+    assert RunConfig(group=GroupConfig(distance="min_min")).recipe == "sohn"
+    with pytest.raises(ValidationError, match="omit --distance, or use recipe sohn"):
+        RunConfig.model_validate({"recipe": "auto", "group": {"distance": "min_min"}})
 
 
 @pytest.mark.parametrize("name", ["n_cluster", "Tau", "back_bone", "imagesize"])

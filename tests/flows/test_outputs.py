@@ -54,7 +54,9 @@ def test_summary_tells_what_a_run_is_made_of(tmp_path: Path, checkpoint: Path) -
     outcome = run_one(data, tmp_path / "store", tiny_config(checkpoint))
     summary, layout = outcome.summary, StoreLayout(tmp_path / "store")
     assert summary["summary_version"] == 2
-    assert set(summary["keys"]) == {"embedding", "distances", "pair", "weigh", "group", "evaluate"}
+    assert set(summary["keys"]) == {
+        *("embedding", "deeper", "distances", "pair", "weigh", "whiten", "group", "evaluate"),
+    }
     manifest = load_manifest(layout.root / summary["manifest"])
     assert (len(manifest.clustered), len(manifest.normals)) == (6, 2)
     assert layout.folder("embeddings", "left", summary["keys"]["embedding"]).is_dir()

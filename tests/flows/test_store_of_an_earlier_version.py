@@ -20,7 +20,7 @@ from tasks.stores.layout import StoreLayout
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
 
-CONFIG = RunConfig.model_validate({"embed": {"image_size": 64}, "group": {"n_clusters": 2}})
+CONFIG = RunConfig.model_validate({"recipe": "sohn", "embed": {"image_size": 64}, "group": {"n_clusters": 2}})
 
 
 @pytest.fixture
@@ -37,6 +37,13 @@ def test_a_finished_run_is_found(before: Path) -> None:
     assert not outcome.is_new
     assert outcome.run is not None
     assert outcome.run.name == "20261128T154507Z-0af60ffabda6"
+
+
+def test_another_recipe_takes_what_it_shares(before: Path) -> None:
+    """Recipe auto compares no pair of images again; it embeds one more feature level of them."""
+    outcome = run_one(before / "data", before / "store", CONFIG.model_copy(update={"recipe": "auto"}))
+    assert outcome.is_new
+    assert outcome.work == work(8, 0)
 
 
 def test_a_new_image_costs_no_more_than_itself(before: Path) -> None:

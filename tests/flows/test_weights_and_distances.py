@@ -88,7 +88,7 @@ def test_exported_maps_stand_for_the_rarity(data, store, checkpoint, tmp_path):
 
 def test_uniform_weights_are_plain_means(data, store, checkpoint):
     """Without rarity the descriptor of an image is the mean of its patches."""
-    outcome = run(data, store, tiny_config(checkpoint, weights="uniform"))
+    outcome = run(data, store, tiny_config(checkpoint, recipe="sohn", weights="uniform"))
     _, bags = bags_of(outcome, store)
     found = arrays.read(parts_of(StoreLayout(store), outcome.summary).weights, "descriptors")
     np.testing.assert_allclose(found, bags.mean(axis=1), atol=1e-6)

@@ -79,7 +79,7 @@ def test_help_is_quick_to_import():
         (["--tau", "hot"], ["--tau takes a positive number", "'hot'"]),
         (["--tau", "-1"], ["--tau takes a positive number", "'-1'"]),
         (["--tau", "0sd"], ["tau", "'0sd'"]),
-        (["--n-clusters", "0"], ["--n-clusters takes auto or a whole number from 1", "'0'"]),
+        (["--n-clusters", "0"], ["--n-clusters takes auto, a whole number from 1", "'0'"]),
         (["--n-clusters", "many"], ["--n-clusters", "'many'"]),
         (["--n-clusters", "2.5"], ["--n-clusters", "'2.5'"]),
         (["--recipe", "magic"], ["--recipe takes auto, sohn or blind", "'magic'"]),

@@ -311,7 +311,7 @@ def test_sizes_add_up(store: Store) -> None:
     assert row["category"] == CATEGORY
     assert row["embeddings"] == on_disk("embeddings")
     assert row["distances"] == on_disk("nearest")
-    assert row["weights"] == on_disk("weights", "trees")
+    assert row["weights"] == on_disk("weights", "models", "trees")
     assert row["runs"] == on_disk("runs", "manifests", "results")
     assert (found["other"], found["damaged"]) == (1000, 0)
     assert found["total"] == on_disk(".")
@@ -329,9 +329,10 @@ def test_old_runs_go_and_what_only_they_needed(store: Store) -> None:
     collected = store.collect()
     assert collected.notes == ()
     assert [path.name for path in runs.list_runs(store.root / "runs" / FOLDER)] == [store.runs[2].name]
-    for kind in ("weights", "trees", "manifests"):
+    for kind in ("weights", "models", "trees", "manifests"):
         assert len(list((store.root / kind / FOLDER).iterdir())) == 1, kind
-    assert len(list((store.root / "embeddings" / FOLDER).glob("*/*/complete.json"))) == 2  # images 8-11 and 12-15
+    # images 8-11 and 12-15, on two levels
+    assert len(list((store.root / "embeddings" / FOLDER).glob("*/*/complete.json"))) == 4
     kept = {image.sha256 for image in load_manifest(parts_of(store.layout, store.outcomes[2].summary).manifest).images}
     slabs = [read_json(path) for path in (store.root / "nearest" / FOLDER).glob("*/*/complete.json")]
     assert slabs
@@ -430,7 +431,7 @@ def test_what_is_not_ours_stays(store: Store) -> None:
         os.utime(path, (0, 0))
     links = [
         store.root / "trees" / FOLDER / ("f" * 32),
-        store.root / "results" / "weigh" / FOLDER / f"{'f' * 32}-{'f' * 8}",
+        store.root / "results" / "whiten" / FOLDER / f"{'f' * 32}-{'f' * 8}",
     ]
     for link in links:
         link.symlink_to(store.data if link.parts[-3] == "trees" else mine[0])
@@ -553,9 +554,9 @@ def test_show_lists_runs(store: Store) -> None:
     assert lines[0] == CATEGORY
     assert [line.strip() for line in lines[2::2]] == [str(run / "report.html") for run in reversed(store.runs)]
     assert [line.split("  ")[2] for line in lines[1::2]] == [
-        "8 images, 3 clusters, no labels (latest)",
-        "12 images, 3 clusters, no labels",
-        "8 images, 3 clusters, no labels",
+        "8 images, 3 clusters, structure uncertain, no labels (latest)",
+        "12 images, 3 clusters, structure uncertain, no labels",
+        "8 images, 3 clusters, structure uncertain, no labels",
     ]
     limited = anoclust("show", CATEGORY, "--limit", "1", "--store", store.root).stdout.splitlines()
     assert limited == lines[:3]

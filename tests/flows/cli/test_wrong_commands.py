@@ -156,7 +156,7 @@ CASES = [
     Case("anoclust run board --distance hausdorff", 2, ("--distance takes", "max_min_max", "found 'hausdorff'")),
     Case("anoclust run board --recipe blnd", 2, ("--recipe takes auto, sohn or blind", "found 'blnd'")),
     Case("anoclust run board --recipe blind --weights uniform", 2, ("recipe blind makes its own anomaly maps",)),
-    Case("anoclust run board --distance min_min", 2, ("omit --distance, or use recipe sohn",)),
+    Case("anoclust run board --recipe auto --distance min_min", 2, ("omit --distance, or use recipe sohn",)),
     Case("anoclust run board --n-clusters 5:2", 2, ("LOW:HIGH such as 3:8",)),
     Case(
         "anoclust run board --recipe blind --distance min_min",
