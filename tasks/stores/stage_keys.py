@@ -269,7 +269,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             "weigh": config.weigh.model_dump(),
             "blind": config.blind.model_dump() if config.recipe == "blind" else None,
             "group": config.group.model_dump(),
-            "versions": {
+            "versions": {  # whiten came later: it must not make nights by other recipes again
                 name: stage.version
                 for name, stage in STAGES.items()
                 if stage.decides_clusters or (name == "whiten" and config.recipe == "auto")
