@@ -7,13 +7,14 @@ INSTALLED := $(VENV)/.installed
 # A second index for torch. Without a GPU, https://download.pytorch.org/whl/cpu saves 4.5 GB: docs/installing.md
 TORCH_INDEX ?=
 
-.PHONY: help install demo test test-long check bench bench-large format clean
+.PHONY: help install demo test test-fast test-long check bench bench-large format clean
 
 help:
 	@echo "make demo     install, cluster generated images, and print the path of the report"
 	@echo "make test     run all tests except the longest, two files at a time"
+	@echo "make test-fast  run the fast tests among them: a few minutes"
 	@echo "make test-long  run the longest tests: thirty nights; nights in PostgreSQL; deployments on a real server with workers"
-	@echo "make check    check lint, format and types, run fast tests"
+	@echo "make check    check lint, format and types"
 	@echo "make bench    measure speed and memory against references: up to an hour, on a quiet machine"
 	@echo "make bench-large  measure the large jobs once each: an hour"
 	@echo "make format   rewrite the code the way 'make check' expects it"
@@ -41,6 +42,9 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 test: $(INSTALLED)
 	$(BIN)/pytest $(DRAWS) $(SIDE_BY_SIDE) -m "not long"
 
+test-fast: $(INSTALLED)
+	$(BIN)/pytest $(DRAWS) $(SIDE_BY_SIDE) tests/anoclust_core tests/structure -m "not slow"
+
 test-long: $(INSTALLED)
 	$(BIN)/pytest -m long
 
@@ -48,7 +52,6 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest $(DRAWS) $(SIDE_BY_SIDE) tests/anoclust_core tests/structure -m "not slow"
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -6,9 +6,9 @@ best temperature of the rows that say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
@@ -36,7 +36,7 @@ from anoclust_core.weighting.auto import (
     scores_against_normals,
 )
 from anoclust_core.weighting.levels import spread_weights
-from anoclust_core.weighting.rarity import expected_rarity, rarity_against_normals, trimmed_rarity
+from anoclust_core.weighting.rarity import trimmed_rarity
 from anoclust_core.weighting.weights import soft_weights, temperature, uniform_weights
 from anoclust_core.weighting.whitening import Moments
 
@@ -50,14 +50,20 @@ exposures of the same tile."""
 N_SIBLINGS: Final = 8
 """Normals of each image that are left out with its siblings."""
 
-TAUS: Final = ("0.1sd", "0.2sd", "0.3sd", "0.5sd", "0.75sd")
+GIVEN_TAU: Final = "0.3sd"
+"""Temperature of all rows but those of the best one."""
+
+TAUS: Final = ("0.1sd", "0.2sd", GIVEN_TAU, "0.5sd", "0.75sd")
 """Temperatures that the rows of the best one choose from, by the labels."""
 
 FEW_SUBSETS: Final = 10
-"""Subsets of the rows that turn a part off."""
+"""Subsets of all rows but the main ones."""
 
 SOHN: Final = "sohn"
 WHOLE: Final = "auto"
+AVERAGE: Final = "average"
+MAIN: Final = (WHOLE, SOHN, AVERAGE)
+ORACLE: Final = ", best temperature"
 
 PARTS: Final = MappingProxyType(
     {
@@ -66,87 +72,98 @@ PARTS: Final = MappingProxyType(
         "rarity against all": replace(AUTO, share=1.0),
         "nearest normal only": replace(AUTO, mixes_normals=False),
         "no whitening": replace(AUTO, whitens=False),
-        "no average patch": replace(AUTO, whole_share=0.0),
+        "no average patch": replace(AUTO, whole_share=0.0, whole_share_normals=0.0),
         "no smoothing": replace(AUTO, smooths=False),
-        "no residual": replace(AUTO, residuals=(0.0,)),
+        "no residual": replace(AUTO, residuals=(0.0,), residuals_normals=(0.0,)),
         "always half a residual": replace(AUTO, residuals=(0.5,)),
+        "residual by stability": replace(AUTO, residuals_normals=AUTO.residuals),
     }
 )
 """Recipe auto with one part turned off or changed."""
 
-ROWS: Final = (WHOLE, SOHN, "average", f"{SOHN}, best temperature", f"{WHOLE}, best temperature", *PARTS)
+ONLY_BLIND: Final = frozenset({"always half a residual"})
+ONLY_NORMALS: Final = frozenset({"nearest normal only", "residual by stability"})
+"""Rows that differ from recipe auto in one of the settings only."""
+
+ROWS: Final = (*MAIN, f"{SOHN}{ORACLE}", f"{WHOLE}{ORACLE}", *PARTS)
 """Rows of the table: the recipe, the published method, the plain average, oracles, and the recipe in parts."""
 
-ABLATIONS: Final = MappingProxyType({f"auto: {setting}: {row}": (row, setting) for setting in SETTINGS for row in ROWS})
-"""Rows and settings by the name of the experiment that measures one of them."""
+ABLATIONS: Final = MappingProxyType({f"auto: {setting}": setting for setting in SETTINGS})
+"""Settings by the name of the experiment that measures all rows in it."""
 
-Described = Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]]
-"""Descriptors of some images of a category, by their rows."""
+Variant = tuple[str, str]
+"""A row, and the temperature that it is measured at."""
 
 
 def ablate(
-    category: CategoryArrays, row: str, setting: str, *, protocol: Protocol, seed: int, n_subsets: int
+    category: CategoryArrays, setting: str, *, protocol: Protocol, seed: int, n_subsets: int
 ) -> list[Measurement]:
-    """Measure one row of the table in one setting, paired with recipe sohn on the same subsets.
+    """Measure all rows of the table in one setting, paired with recipe sohn on the same subsets.
 
     Parameters
     ----------
     category
         With a deeper level, and with normals for the settings that need them.
-    row, setting
-        Of `ROWS` and `SETTINGS`.
+    setting
+        Of `SETTINGS`.
     protocol
         Decides the number of clusters and which images count.
     seed
         Of the subsets and of recipe auto.
     n_subsets
-        Random 90 % subsets of the main rows; those in parts take ``FEW_SUBSETS`` of them at most.
+        Random 90 % subsets of the main rows; the others take ``FEW_SUBSETS`` of them at most.
 
     Returns
     -------
     rows
-        One, or none where the setting does not apply. Beside the scores: ``difference`` is the NMI less that of sohn,
-        with ``low`` and ``high`` the 2.5 % and 97.5 % percentiles over the subsets; ``stability`` the mean adjusted
-        Rand index between the partitions of two subsets; ``n_clusters`` and ``ratio`` the numbers that the knee and the
-        largest step suggest, ``n_true`` that of the classes, and ``ari_knee``, ``nmi_knee``, ``ari_ratio`` the scores
-        of these cuts.
+        In the order of `ROWS`; none where the setting does not apply. Beside the scores: ``difference`` is the NMI less
+        that of sohn, with ``low`` and ``high`` the 2.5 % and 97.5 % percentiles over the subsets; ``stability`` the
+        mean adjusted Rand index between the partitions of two subsets; ``n_clusters`` and ``ratio`` the numbers that
+        the knee and the largest step suggest, ``n_true`` that of the classes, and ``ari_knee``, ``nmi_knee``,
+        ``ari_ratio`` the scores of these cuts.
 
     Raises
     ------
     ConfigError
-        If there is no such row or setting.
+        If there is no such setting.
     """
-    if row not in ROWS or setting not in SETTINGS:
-        raise ConfigError(f"expected a row of {', '.join(ROWS)} and a setting of {', '.join(SETTINGS)}")
-    if (setting != BLIND and category.normal_means is None) or (row == "nearest normal only" and setting == BLIND):
+    if setting not in SETTINGS:
+        raise ConfigError(f"expected a setting of {', '.join(SETTINGS)}; found {setting!r}")
+    if setting != BLIND and category.normal_means is None:
         return []
-    subsets = random_subsets(
-        category.n_images, generator=generator(seed, "subsets"), n_subsets=min(n_subsets, _limit(row))
-    )
-    measure = _Setting(category, setting, protocol, seed)
-    if row.endswith("best temperature"):
-        own = SOHN if row.startswith(SOHN) else WHOLE
-        tried = [_scored(measure, _row(measure, own, tau), subsets) for tau in TAUS]
-        found = max(tried, key=lambda one: float(np.mean([scores["nmi"] for scores in one])))
-    else:
-        found = _scored(measure, _row(measure, row, TAUS[2]), subsets)
-    beside = found if row == SOHN else _scored(measure, _row(measure, SOHN, TAUS[2]), subsets)
-    return [_measurement(row, setting, found, beside)]
+    rows = [row for row in ROWS if row not in (ONLY_NORMALS if setting == BLIND else ONLY_BLIND)]
+    variants = {variant: None for row in rows for variant in _variants(row)}
+    measure = _Setting(category, setting)
+    found: dict[Variant, list[dict[str, Any]]] = {variant: [] for variant in variants}
+    draws = random_subsets(category.n_images, generator=generator(seed, "subsets"), n_subsets=n_subsets)
+    for at, images in enumerate(draws):
+        subset = _Subset(measure, images, protocol, seed)
+        for variant in variants if at < FEW_SUBSETS else [(row, GIVEN_TAU) for row in MAIN]:
+            found[variant].append(subset.scored(_described(subset, *variant)))
+    beside = found[SOHN, GIVEN_TAU]
+    measured = []
+    for row in rows:
+        tried = [found[variant][: None if row in MAIN else FEW_SUBSETS] for variant in _variants(row)]
+        best = max(tried, key=lambda one: float(np.mean([scores["nmi"] for scores in one])))
+        measured.append(_measurement(row, setting, best, beside[: len(best)]))
+    return measured
 
 
-def _limit(row: str) -> int:
-    return FEW_SUBSETS if row in PARTS or row.endswith("best temperature") else 10**6
+def _variants(row: str) -> list[Variant]:
+    """What a row is the best of: several temperatures for an oracle, otherwise one."""
+    if row.endswith(ORACLE):
+        return [(row.removesuffix(ORACLE), tau) for tau in TAUS]
+    return [(row, GIVEN_TAU)]
 
 
 class _Setting:
     """A category in one setting, with what does not depend on the subset."""
 
-    def __init__(self, category: CategoryArrays, setting: str, protocol: Protocol, seed: int) -> None:
-        self.category, self.setting, self.protocol, self.seed = category, setting, protocol, seed
-        self.to_normals = category.to_normals
-        self._three: dict[float, NDArray[np.float64]] = {}
+    def __init__(self, category: CategoryArrays, setting: str) -> None:
+        self.category, self.setting = category, setting
+        self.to_normals = None if setting == BLIND else category.to_normals
         if setting == NO_SIBLINGS:
-            assert category.normal_means is not None and self.to_normals is not None  # noqa: S101 - checked
+            assert self.to_normals is not None  # noqa: S101 - checked by the caller
             self.to_normals = self.to_normals[np.arange(category.n_images)[:, None], self._kept_normals()]
 
     def _kept_normals(self) -> NDArray[np.int64]:
@@ -157,68 +174,117 @@ class _Setting:
         n_left_out = min(N_SIBLINGS, distances.shape[1] - 1)
         return np.sort(np.argsort(distances, axis=1, kind="stable")[:, n_left_out:], axis=1)
 
-    def expectation(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Rarity of [SOHN23] eq. (5) or (6)."""
-        if self.setting != BLIND:
-            assert self.to_normals is not None  # noqa: S101 - checked by the caller
-            return rarity_against_normals(self.to_normals[rows])
-        return expected_rarity(self.category.nearest[np.ix_(rows, rows)], np.ones(len(rows), np.int64))
+    @cached_property
+    def against_normals(self) -> NDArray[np.float64]:
+        """Three scores against normals, ``(n_images, n_patches, 3)``: those of an image are the same in any subset."""
+        assert self.to_normals is not None  # noqa: S101 - checked by the caller
+        return scores_against_normals(self.to_normals, np.ones(self.to_normals.shape[1], np.int64))
 
-    def scores(self, rows: NDArray[np.int64], switches: Switches) -> NDArray[np.float64]:
-        """Scores of recipe auto, ``(n_rows, n_patches, n_scores)``; against normals they are those of any subset."""
-        if self.setting == BLIND:
-            nearest = self.category.nearest[np.ix_(rows, rows)]
-            return trimmed_rarity(nearest, np.ones(len(rows), np.int64), share=switches.share)[..., None]
-        if switches.share not in self._three:
-            assert self.to_normals is not None  # noqa: S101 - checked by the caller
-            ones = np.ones(self.to_normals.shape[1], np.int64)
-            self._three[switches.share] = scores_against_normals(self.to_normals, ones, share=switches.share)
-        scores = self._three[switches.share][rows]
+
+class _Subset:
+    """Some images of a category in one setting, with what several rows share."""
+
+    def __init__(self, measure: _Setting, images: NDArray[np.int64], protocol: Protocol, seed: int) -> None:
+        self.setting, self.category, self.images = measure.setting, measure.category, images
+        self.protocol, self.seed, self._measure = protocol, seed, measure
+        self.labels = [measure.category.labels[image] for image in images]
+        self.n_true = n_classes(protocol, self.labels)
+        self._rarity: dict[float, NDArray[np.float64]] = {}
+
+    @cached_property
+    def bags(self) -> NDArray[np.float32]:
+        """Bags of the first level."""
+        return np.asarray(self.category.bags[self.images], np.float32)
+
+    @cached_property
+    def _nearest(self) -> NDArray[np.floating[Any]]:
+        return self.category.nearest[np.ix_(self.images, self.images)]
+
+    @property
+    def expectation(self) -> NDArray[np.float64]:
+        """Rarity of [SOHN23] eq. (5) or (6)."""
+        if self._measure.to_normals is None:
+            return self._trimmed(1.0)
+        return self._measure.against_normals[self.images, :, 0]
+
+    def scores(self, switches: Switches) -> NDArray[np.float64]:
+        """Scores of recipe auto, ``(n_images, n_patches, n_scores)``."""
+        if self._measure.to_normals is None:
+            return self._trimmed(switches.share)[..., None]
+        scores = self._measure.against_normals[self.images]
+        if switches.share != AUTO.share:
+            own = self._measure.to_normals[self.images]
+            scores = scores_against_normals(own, np.ones(own.shape[1], np.int64), share=switches.share)
         return scores if switches.mixes_normals else scores[..., :1]
 
+    def _trimmed(self, share: float) -> NDArray[np.float64]:
+        if share not in self._rarity:
+            ones = np.ones(len(self.images), np.int64)
+            self._rarity[share] = trimmed_rarity(self._nearest, ones, share=share)
+        return self._rarity[share]
 
-def _row(measure: _Setting, row: str, tau: str) -> Described:
-    """How a row of the table describes images."""
-    category = measure.category
-    if row == "average":
-        return lambda rows: descriptors(category.bags[rows], uniform_weights(len(rows), category.bags.shape[1]))
+    def scored(self, described: NDArray[np.floating[Any]]) -> dict[str, Any]:
+        """Scores of these descriptors, and the partition."""
+        tree = linkage_tree(described, method="ward")
+        clusters = cut_tree(tree, n_clusters=self.n_true)
+        full, defects = (scores_of(self.protocol, self.labels, clusters)[at] for at in (0, 1))
+        knee, ratio = suggest_by_knee(tree).n_clusters, suggest_n_clusters(tree).n_clusters
+        by_knee, by_ratio = (
+            scores_of(self.protocol, self.labels, cut_tree(tree, n_clusters=number))[0] for number in (knee, ratio)
+        )
+        return {
+            **full,
+            **{f"{name}_defects": value for name, value in defects.items()},
+            "n_true": self.n_true,
+            "n_clusters": knee,
+            "ratio": ratio,
+            "nmi_knee": by_knee["nmi"],
+            "ari_knee": by_knee["ari"],
+            "ari_ratio": by_ratio["ari"],
+            "images": self.images,
+            "clusters": clusters,
+        }
+
+
+def _described(subset: _Subset, row: str, tau: str) -> NDArray[np.floating[Any]]:
+    """Descriptors of a subset, as a row of the table makes them."""
+    if row == AVERAGE:
+        return descriptors(subset.bags, uniform_weights(*subset.bags.shape[:2]))
     if row == SOHN:
-
-        def published(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            rarity = measure.expectation(rows)
-            return descriptors(category.bags[rows], soft_weights(rarity, tau=temperature(tau, rarity)))
-
-        return published
-    return partial(_auto, measure, PARTS.get(row, AUTO), tau)
+        rarity = subset.expectation
+        return descriptors(subset.bags, soft_weights(rarity, tau=temperature(tau, rarity)))
+    return _auto(subset, PARTS.get(row, AUTO), tau)
 
 
-def _auto(measure: _Setting, switches: Switches, tau: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _auto(subset: _Subset, switches: Switches, tau: str) -> NDArray[np.float32]:
     """Descriptors of recipe auto, learnt from these images alone."""
-    category = measure.category
-    scoring_of = measure.scores(rows, switches)
-    scoring = fit_scoring(scoring_of, tau=tau, n_taus=switches.n_taus)
-    weights = scoring.weights(scoring.summed(scoring_of))
+    category = subset.category
+    scores = subset.scores(switches)
+    scoring = fit_scoring(scores, tau=tau, n_taus=switches.n_taus)
+    weights = scoring.weights(scoring.summed(scores))
     levels, patches, normals = [], [], []
     for at, (bags, grid) in enumerate(_levels(category)[: switches.n_levels]):
-        own = np.asarray(bags[rows], np.float32)
+        own = np.asarray(bags[subset.images], np.float32)
         spread = spread_weights(weights, category.grid, grid).astype(np.float32)
         levels.append(PooledLevel(np.matmul(spread, own).astype(np.float64), own.mean(axis=1, dtype=np.float64)))
-        seen = Moments(own.shape[2])
-        seen.add(own.reshape(-1, own.shape[2]))
-        patches.append(seen)
-        if measure.setting != BLIND and category.normal_means is not None:
-            usual = Moments(own.shape[2])
-            usual.add(category.normal_means[at])
-            normals.append(usual)
+        patches.append(_moments(own.reshape(-1, own.shape[2])))
+        if subset.setting != BLIND and category.normal_means is not None:
+            normals.append(_moments(category.normal_means[at]))
     found = fit_descriptors(
         levels,
         patches=patches,
         normals=normals or None,
-        n_clusters=n_classes(measure.protocol, [category.labels[row] for row in rows]),
-        generator=generator(measure.seed, "stability"),
+        n_clusters=subset.n_true,
+        generator=generator(subset.seed, "stability"),
         switches=switches,
     )
     return smoothed(found.unsmoothed) if switches.smooths else found.unsmoothed
+
+
+def _moments(vectors: NDArray[np.floating[Any]]) -> Moments:
+    seen = Moments(vectors.shape[1])
+    seen.add(vectors)
+    return seen
 
 
 def _levels(category: CategoryArrays) -> list[tuple[NDArray[np.floating[Any]], tuple[int, int]]]:
@@ -226,40 +292,10 @@ def _levels(category: CategoryArrays) -> list[tuple[NDArray[np.floating[Any]], t
     return [(category.bags, category.grid), *deeper]
 
 
-def _scored(measure: _Setting, described: Described, subsets: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Scores of every subset, and its partition."""
-    found = []
-    for rows in subsets:
-        labels = [measure.category.labels[row] for row in rows]
-        n_true = n_classes(measure.protocol, labels)
-        tree = linkage_tree(described(rows), method="ward")
-        clusters = cut_tree(tree, n_clusters=n_true)
-        full, defects = (scores_of(measure.protocol, labels, clusters)[at] for at in (0, 1))
-        knee, ratio = suggest_by_knee(tree).n_clusters, suggest_n_clusters(tree).n_clusters
-        by_knee, by_ratio = (
-            scores_of(measure.protocol, labels, cut_tree(tree, n_clusters=number))[0] for number in (knee, ratio)
-        )
-        found.append(
-            {
-                **full,
-                **{f"{name}_defects": value for name, value in defects.items()},
-                "n_true": n_true,
-                "n_clusters": knee,
-                "ratio": ratio,
-                "nmi_knee": by_knee["nmi"],
-                "ari_knee": by_knee["ari"],
-                "ari_ratio": by_ratio["ari"],
-                "rows": rows,
-                "clusters": clusters,
-            }
-        )
-    return found
-
-
 def _measurement(
     row: str, setting: str, found: Sequence[dict[str, Any]], beside: Sequence[dict[str, Any]]
 ) -> Measurement:
-    names = [name for name in found[0] if name not in ("rows", "clusters")]
+    names = [name for name in found[0] if name not in ("images", "clusters")]
     means = {name: mean_and_standard_error(np.array([one[name] for one in found], float)) for name in names}
     differences = np.array([one["nmi"] - other["nmi"] for one, other in zip(found, beside, strict=True)])
     low, high = np.percentile(differences, [2.5, 97.5])
@@ -285,6 +321,6 @@ def _agreement(found: Sequence[dict[str, Any]]) -> float:
     """Mean adjusted Rand index of the partitions of two subsets in a row, on the images that both have."""
     scores = []
     for one, other in combinations(found[:11], 2):
-        _, first, second = np.intersect1d(one["rows"], other["rows"], return_indices=True)
+        _, first, second = np.intersect1d(one["images"], other["images"], return_indices=True)
         scores.append(adjusted_rand_index(one["clusters"][first].tolist(), other["clusters"][second].tolist()))
     return float(np.mean(scores))

@@ -242,16 +242,9 @@ def localization(category: CategoryArrays, conditions: Conditions) -> list[Measu
     return [Measurement(WEIGHTED, "none", "rarity", scores=found)]
 
 
-def _ablation(category: CategoryArrays, conditions: Conditions, *, row: str, setting: str) -> list[Measurement]:
-    """One row of the table of recipe auto."""
-    return ablate(
-        category,
-        row,
-        setting,
-        protocol=conditions.protocol,
-        seed=conditions.seed,
-        n_subsets=conditions.n_subsets,
-    )
+def _ablation(category: CategoryArrays, conditions: Conditions, *, setting: str) -> list[Measurement]:
+    """Recipe auto in parts, in one setting."""
+    return ablate(category, setting, protocol=conditions.protocol, seed=conditions.seed, n_subsets=conditions.n_subsets)
 
 
 EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
@@ -267,7 +260,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
         "top_patches": top_patches,
         "shares_of_normals": shares_of_normals,
         "localization": localization,
-        **{name: partial(_ablation, row=row, setting=setting) for name, (row, setting) in ABLATIONS.items()},
+        **{name: partial(_ablation, setting=setting) for name, setting in ABLATIONS.items()},
     }
 )
 """By the name that keys and files bear."""

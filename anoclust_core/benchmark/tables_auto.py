@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anoclust_core.benchmark.ablation import ABLATIONS, N_SIBLINGS, ROWS, SETTINGS
+from anoclust_core.benchmark.ablation import ABLATIONS, N_SIBLINGS
 from anoclust_core.benchmark.cells import NONE, Table
 from anoclust_core.benchmark.columns import Results
 from anoclust_core.benchmark.scoring import Measurement
@@ -62,11 +62,10 @@ def numbers_table(results: Results, setting: Setting) -> Table:
 
 def _measured(results: Results) -> list[tuple[str, str, Measurement]]:
     """Category, setting and row of every measurement, in the order of the table."""
-    names = [f"auto: {setting}: {row}" for setting in SETTINGS for row in ROWS]
     return [
-        (category, ABLATIONS[name][1], row)
+        (category, setting, row)
         for category, found in results.items()
-        for name in names
+        for name, setting in ABLATIONS.items()
         for row in found.get(name, ())
     ]
 

@@ -40,10 +40,16 @@ SECOND_TAU: Final = 2.0
 """The second temperature, in multiples of the first."""
 
 WHOLE_SHARE: Final = 0.15
-"""Part g of a descriptor's squared length that the mean patches have."""
+"""Part g of a descriptor's squared length that the mean patches have, blind."""
+
+WHOLE_SHARE_NORMALS: Final = 0.25
+"""The same with normals, whose mean patches say what is usual in a whole image."""
 
 RESIDUALS: Final = (0.0, 0.5)
-"""Residuals s that are tried; the one whose clusters are more stable is taken, the first where both are."""
+"""Residuals s that are tried blind; the one whose clusters are more stable is taken, the first where both are."""
+
+RESIDUALS_NORMALS: Final = (0.5,)
+"""The same with normals, where half was better on every set, so that there is nothing to try."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,12 @@ class Switches:
         Whether three scores against normals are added up; else the nearest normal alone, [SOHN23] eq. (6).
     whitens
         Whether vectors are whitened; else they are scaled to unit norm as they are.
-    whole_share
-        As ``WHOLE_SHARE``.
+    whole_share, whole_share_normals
+        As ``WHOLE_SHARE`` and ``WHOLE_SHARE_NORMALS``.
     smooths
         Whether descriptors are averaged with their neighbours.
-    residuals
-        Residuals to choose from.
+    residuals, residuals_normals
+        Residuals to choose from, blind and with normals.
     """
 
     n_levels: int = 2
@@ -74,8 +80,10 @@ class Switches:
     mixes_normals: bool = True
     whitens: bool = True
     whole_share: float = WHOLE_SHARE
+    whole_share_normals: float = WHOLE_SHARE_NORMALS
     smooths: bool = True
     residuals: tuple[float, ...] = RESIDUALS
+    residuals_normals: tuple[float, ...] = RESIDUALS_NORMALS
 
 
 AUTO: Final = Switches()
@@ -215,7 +223,7 @@ class DescriptorModel:
     residual
         Part s of an image's own mean that is taken from its rare patches.
     whole_share
-        As ``WHOLE_SHARE``.
+        Part g of a descriptor's squared length that the mean patches have.
     """
 
     patches: tuple[Whitening, ...]
@@ -335,10 +343,11 @@ def fit_descriptors(
     levels = checked_sequence("levels", levels)
     whitenings = tuple(_whitening(seen, switches) for seen in patches)
     of_images = tuple(_whitening(seen, switches) for seen in normals) if normals else whitenings
+    whole_share = switches.whole_share_normals if normals else switches.whole_share
     state = generator.bit_generator.state
     tried, judged = [], []
-    for residual in switches.residuals:
-        model = DescriptorModel(whitenings, of_images, residual, switches.whole_share)
+    for residual in switches.residuals_normals if normals else switches.residuals:
+        model = DescriptorModel(whitenings, of_images, residual, whole_share)
         tried.append(FittedDescriptors(model.descriptors(levels), levels[0].plain, model))
     if len(tried) > 1 and len(tried[0].unsmoothed) > 2:
         for one in tried:

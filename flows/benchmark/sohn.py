@@ -28,7 +28,7 @@ from tasks.stages.runner import StageRunner
 from tasks.stores import arrays
 from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
-from tasks.stores.stage_keys import embedding_keys
+from tasks.stores.stage_keys import STAGES, embedding_keys
 
 MeasuredRows: TypeAlias = dict[str, dict[str, list[Measurement]]]
 """Measurements by category, then by experiment."""
@@ -177,6 +177,7 @@ def _measure(
         seed=run.config.seed,
         n_subsets=request.n_subsets,
         methods=sorted(request.methods),
+        **({"whiten": STAGES["whiten"].version} if experiment in ABLATIONS else {}),
     )
     return run_stage(
         measure,

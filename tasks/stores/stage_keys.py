@@ -205,7 +205,7 @@ STAGES: Final = MappingProxyType(
         # weighting/, bags.descriptors
         "weigh": Stage(1, (_WEIGHTS,), _weigh, decides_clusters=True),
         # weighting/auto.py, levels.py, whitening.py, clustering/smoothing.py, knee.py
-        "whiten": Stage(1, (_WEIGHTS, _MODEL), _whiten, result="weigh"),
+        "whiten": Stage(2, (_WEIGHTS, _MODEL), _whiten, result="weigh"),
         # clustering/linkage.py, knee.py
         "group": Stage(
             1, (ArrayFolder("trees", frozenset({"linkage", "labels"}), "weights"),), _group, decides_clusters=True
