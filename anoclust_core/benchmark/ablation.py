@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -118,9 +117,9 @@ def ablate(
     rows
         In the order of `ROWS`; none where the setting does not apply. Beside the scores: ``difference`` is the NMI less
         that of sohn, with ``low`` and ``high`` the 2.5 % and 97.5 % percentiles over the subsets; ``stability`` the
-        mean adjusted Rand index between the partitions of two subsets; ``n_clusters`` and ``ratio`` the numbers that
-        the knee and the largest step suggest, ``n_true`` that of the classes, and ``ari_knee``, ``nmi_knee``,
-        ``ari_ratio`` the scores of these cuts.
+        mean adjusted Rand index between the partition of a subset and that of all images; ``n_clusters`` and ``ratio``
+        the numbers that the knee and the largest step suggest, ``n_true`` that of the classes, and ``ari_knee``,
+        ``nmi_knee``, ``ari_ratio`` the scores of these cuts.
 
     Raises
     ------
@@ -136,10 +135,14 @@ def ablate(
     measure = _Setting(category, setting)
     found: dict[Variant, list[dict[str, Any]]] = {variant: [] for variant in variants}
     draws = random_subsets(category.n_images, generator=generator(seed, "subsets"), n_subsets=n_subsets)
+    whole = _Subset(measure, np.arange(category.n_images), protocol, seed)
+    of_all = {variant: whole.scored(_described(whole, *variant))["clusters"] for variant in variants}
     for at, images in enumerate(draws):
         subset = _Subset(measure, images, protocol, seed)
         for variant in variants if at < FEW_SUBSETS else [(row, GIVEN_TAU) for row in MAIN]:
-            found[variant].append(subset.scored(_described(subset, *variant)))
+            scores = subset.scored(_described(subset, *variant))
+            alike = adjusted_rand_index(of_all[variant][images].tolist(), scores.pop("clusters").tolist())
+            found[variant].append({**scores, "stability": alike})
     beside = found[SOHN, GIVEN_TAU]
     measured = []
     for row in rows:
@@ -241,7 +244,6 @@ class _Subset:
             "nmi_knee": by_knee["nmi"],
             "ari_knee": by_knee["ari"],
             "ari_ratio": by_ratio["ari"],
-            "images": self.images,
             "clusters": clusters,
         }
 
@@ -295,7 +297,7 @@ def _levels(category: CategoryArrays) -> list[tuple[NDArray[np.floating[Any]], t
 def _measurement(
     row: str, setting: str, found: Sequence[dict[str, Any]], beside: Sequence[dict[str, Any]]
 ) -> Measurement:
-    names = [name for name in found[0] if name not in ("images", "clusters")]
+    names = list(found[0])
     means = {name: mean_and_standard_error(np.array([one[name] for one in found], float)) for name in names}
     differences = np.array([one["nmi"] - other["nmi"] for one, other in zip(found, beside, strict=True)])
     low, high = np.percentile(differences, [2.5, 97.5])
@@ -303,7 +305,6 @@ def _measurement(
         "difference": float(differences.mean()),
         "low": float(low),
         "high": float(high),
-        "stability": _agreement(found),
         "n_subsets": float(len(found)),
     }
     plain = [name for name in names if not name.endswith("_defects")]
@@ -315,12 +316,3 @@ def _measurement(
         errors={name: means[name][1] for name in plain},
         defect_only={name.removesuffix("_defects"): means[name][0] for name in names if name.endswith("_defects")},
     )
-
-
-def _agreement(found: Sequence[dict[str, Any]]) -> float:
-    """Mean adjusted Rand index of the partitions of two subsets in a row, on the images that both have."""
-    scores = []
-    for one, other in combinations(found[:11], 2):
-        _, first, second = np.intersect1d(one["images"], other["images"], return_indices=True)
-        scores.append(adjusted_rand_index(one["clusters"][first].tolist(), other["clusters"][second].tolist()))
-    return float(np.mean(scores))
