@@ -27,6 +27,7 @@ from anoclust_core.benchmark.geometry import (
     weighted,
 )
 from anoclust_core.benchmark.localization import localization_scores, pixel_scores
+from anoclust_core.benchmark.numbers import NUMBERS, ONLY_GOOD, numbers_of_clusters, only_good
 from anoclust_core.benchmark.published import AVERAGE, MASK, MAX_HAUSDORFF, SEMI, WEIGHTED
 from anoclust_core.benchmark.resampling import mean_and_standard_error, random_subsets
 from anoclust_core.benchmark.scoring import Measurement, cluster, score, scores_of, trivial
@@ -242,6 +243,16 @@ def localization(category: CategoryArrays, conditions: Conditions) -> list[Measu
     return [Measurement(WEIGHTED, "none", "rarity", scores=found)]
 
 
+def _numbers(category: CategoryArrays, conditions: Conditions, *, setting: str) -> list[Measurement]:
+    """Number of clusters by recipe auto, in one setting."""
+    return numbers_of_clusters(category, setting, protocol=conditions.protocol, seed=conditions.seed)
+
+
+def _only_good(category: CategoryArrays, conditions: Conditions) -> list[Measurement]:
+    """Whether recipe auto says of good images alone that their structure is uncertain."""
+    return only_good(category, protocol=conditions.protocol, seed=conditions.seed)
+
+
 def _ablation(category: CategoryArrays, conditions: Conditions, *, setting: str) -> list[Measurement]:
     """Recipe auto in parts, in one setting."""
     return ablate(category, setting, protocol=conditions.protocol, seed=conditions.seed, n_subsets=conditions.n_subsets)
@@ -261,6 +272,8 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
         "shares_of_normals": shares_of_normals,
         "localization": localization,
         **{name: partial(_ablation, setting=setting) for name, setting in ABLATIONS.items()},
+        **{name: partial(_numbers, setting=setting) for name, setting in NUMBERS.items()},
+        ONLY_GOOD: _only_good,
     }
 )
 """By the name that keys and files bear."""

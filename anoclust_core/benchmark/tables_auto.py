@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anoclust_core.benchmark.ablation import ABLATIONS, N_SIBLINGS
+from anoclust_core.benchmark.ablation import ABLATIONS
 from anoclust_core.benchmark.cells import NONE, Table
 from anoclust_core.benchmark.columns import Results
+from anoclust_core.benchmark.numbers import CONSTANTS, N_DRAWS, NUMBERS, ONLY_GOOD
+from anoclust_core.benchmark.refit import N_SIBLINGS
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.benchmark.tables import Setting
+from anoclust_core.clustering.knee import CERTAIN_FROM, FEWEST_TO_SPLIT
 
 
 def ablation_table(results: Results, setting: Setting) -> Table:
@@ -36,28 +39,80 @@ def ablation_table(results: Results, setting: Setting) -> Table:
 
 
 def numbers_table(results: Results, setting: Setting) -> Table:
-    """Number of clusters without labels: the knee beside the largest step, over the same subsets."""
+    """Number of clusters without labels: the knee beside the largest step and the best constant."""
+    measured = [
+        (category, row) for category, found in results.items() for name in NUMBERS for row in found.get(name, ())
+    ]
+    return numbers_rows(measured, _images(setting))
+
+
+def numbers_rows(measured: Sequence[tuple[str, Measurement]], described: str) -> Table:
+    """Rows of `measure_numbers`, by the name of the category, and means over all that are given."""
+    rows = [_numbers_row(category, row.setting, row.method, [row]) for category, row in measured]
+    everything = [row for _, row in measured if row.method == "all"]
+    in_draws = [row for _, row in measured if row.method != "all"]
+    if len(everything) > 1:
+        rows.append(_numbers_row("mean", "", "all", everything))
+    if in_draws:
+        rows.append(_numbers_row("mean", "", "draws", in_draws))
+    header = (
+        "category", "rarity against", "classes kept", "knee", "mean error", "of the largest step", "of always 5",
+        "NMI less that at the classes", "ARI at the classes", "at the knee", "at the largest step",
+        "at the best constant", "says 2 of 3 or more",
+    )  # fmt: skip
+    return Table(
+        "n-clusters",
+        "Number of clusters without labels",
+        header,
+        rows,
+        (
+            described,
+            f"Classes kept: all images, or {N_DRAWS} random draws of so many classes, in which everything is fitted "
+            "again; with all kept, a draw leaves out a tenth of the images.",
+            "The best constant is chosen by the labels, for each row by itself.",
+        ),
+    )
+
+
+def _numbers_row(category: str, setting: str, kept: str, found: Sequence[Measurement]) -> tuple[str, ...]:
+    mean = {name: sum(row.scores[name] for row in found) / len(found) for name in found[0].scores}
+    constant = max(CONSTANTS, key=lambda number: mean[f"ari_{number}"])
+    return (
+        category,
+        setting,
+        kept,
+        f"{mean['knee']:.1f}",
+        f"{mean['error_knee']:.2f}",
+        f"{mean['error_ratio']:.2f}",
+        f"{mean['error_5']:.2f}",
+        f"{mean['nmi_knee'] - mean['nmi_true']:+.3f}",
+        f"{mean['ari_true']:.3f}",
+        f"{mean['ari_knee']:.3f}",
+        f"{mean['ari_ratio']:.3f}",
+        f"{mean[f'ari_{constant}']:.3f} ({constant})",
+        f"{100 * mean['twos']:.0f} %",
+    )
+
+
+def only_good_table(results: Results, setting: Setting) -> Table:
+    """Whether sets of good images are called uncertain."""
     rows = [
         (
             category,
-            against,
-            row.method,
-            f"{row.scores['n_true']:.1f}",
-            f"{row.scores['n_clusters']:.1f}",
-            f"{row.scores['ratio']:.1f}",
-            f"{row.scores['nmi_knee']:.3f}",
-            f"{row.scores['nmi']:.3f}",
-            f"{row.scores['ari_knee']:.3f}",
-            f"{row.scores['ari_ratio']:.3f}",
+            f"{row.scores['n_images']:.0f}",
+            f"{row.scores['n_draws']:.0f}",
+            f"{100 * row.scores['uncertain']:.0f} %",
+            f"{row.scores['index']:.2f}" if "index" in row.scores else NONE,
         )
-        for category, against, row in _measured(results)
-        if row.method in ("auto", "sohn")
+        for category, found in results.items()
+        for row in found.get(ONLY_GOOD, ())
     ]
-    header = (
-        "category", "rarity against", "descriptors", "classes", "knee", "largest step", "NMI at the knee",
-        "at the classes", "ARI at the knee", "at the largest step",
-    )  # fmt: skip
-    return Table("n-clusters", "Number of clusters without labels", header, rows, _notes(setting))
+    header = ("category", "good images", "sets", "structure uncertain", "mean index")
+    notes = (
+        _images(setting),
+        f"Uncertain: an index below {CERTAIN_FROM}, or fewer than {FEWEST_TO_SPLIT} images, of which nothing is known.",
+    )
+    return Table("only-good", "One kind only", header, rows, notes)
 
 
 def _measured(results: Results) -> list[tuple[str, str, Measurement]]:
@@ -68,6 +123,12 @@ def _measured(results: Results) -> list[tuple[str, str, Measurement]]:
         for name, setting in ABLATIONS.items()
         for row in found.get(name, ())
     ]
+
+
+def _images(setting: Setting) -> str:
+    return (
+        f"Recipe auto, {setting.spec.backbone}, {setting.spec.image_size} px, Ward, protocol {setting.protocol.name}."
+    )
 
 
 def _notes(setting: Setting) -> Sequence[str]:

@@ -82,7 +82,10 @@ METHOD_NAMES: Final = (
 """Methods that can be chosen, without importing what computes them; a test holds them to the experiments'."""
 
 
-ABLATION_NAMES: Final = ("auto: blind", "auto: normals", "auto: normals without siblings")
+ABLATION_NAMES: Final = (
+    "auto: blind", "auto: normals", "auto: normals without siblings",
+    "numbers: blind", "numbers: normals", "numbers: only good",
+)  # fmt: skip
 """Experiments that take recipe auto apart, without importing them; a test holds them to the experiments'."""
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from anoclust_core.benchmark.ablation import ABLATIONS
 from anoclust_core.benchmark.columns import select_taus
 from anoclust_core.benchmark.experiments import Conditions
 from anoclust_core.benchmark.published import SEMI, WEIGHTED
@@ -16,7 +15,14 @@ from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.keys import content_key
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
 from anoclust_core.weighting.reference import choose_reference
-from flows.benchmark.request import EXPERIMENT_OF_FIGURE, PICTURED, BackboneJob, BenchmarkRequest, measure_key
+from flows.benchmark.request import (
+    ABLATION_NAMES,
+    EXPERIMENT_OF_FIGURE,
+    PICTURED,
+    BackboneJob,
+    BenchmarkRequest,
+    measure_key,
+)
 from flows.decoding import kept_spec
 from flows.stages import compare_images, embed_images
 from tasks.benchmark.page import draw_pictures
@@ -72,7 +78,7 @@ def measure_pairwise(
     prepared = prepared_with(job.spec)
     other = {"holistic": prepared_with(job.last)} if job.last else {}
     if job.levels:
-        other |= dict.fromkeys(ABLATIONS, prepared_with(job.levels))
+        other |= dict.fromkeys(ABLATION_NAMES, prepared_with(job.levels))
     results, taus = _measure_all(job, request, prepared, other)
     return Measured(job, results, taus, prepared)
 
@@ -177,7 +183,7 @@ def _measure(
         seed=run.config.seed,
         n_subsets=request.n_subsets,
         methods=sorted(request.methods),
-        **({"whiten": STAGES["whiten"].version} if experiment in ABLATIONS else {}),
+        **({"whiten": STAGES["whiten"].version} if experiment in ABLATION_NAMES else {}),
     )
     return run_stage(
         measure,

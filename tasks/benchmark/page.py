@@ -87,7 +87,10 @@ def sohn_part(
     made += [
         _FIGURE_TABLES[number](results, setting) for number in figures if number in _FIGURE_TABLES and number != "6"
     ]
-    made += [tables_auto.ablation_table(results, setting), tables_auto.numbers_table(results, setting)]
+    made += [
+        make(results, setting)
+        for make in (tables_auto.ablation_table, tables_auto.numbers_table, tables_auto.only_good_table)
+    ]
     made = [table for table in {table.name: table for table in made}.values() if table.rows]
     drawn = {**_figures(results, by_backbone, figures), **pictures}
     rows = [
