@@ -166,8 +166,9 @@ def _measurement(
     means = {name: mean_and_standard_error(np.array([one[name] for one in found], float)) for name in names}
     differences = np.array([one["nmi"] - other["nmi"] for one, other in zip(found, beside, strict=True)])
     low, high = np.percentile(differences, [2.5, 97.5])
+    mean, error = mean_and_standard_error(differences)
     beyond = {
-        "difference": float(differences.mean()),
+        "difference": mean,
         "low": float(low),
         "high": float(high),
         "n_subsets": float(len(found)),
@@ -178,6 +179,6 @@ def _measurement(
         clustering="ward",
         setting=setting,
         scores={name: means[name][0] for name in plain} | beyond,
-        errors={name: means[name][1] for name in plain},
+        errors={name: means[name][1] for name in plain} | {"difference": error},
         defect_only={name.removesuffix("_defects"): means[name][0] for name in names if name.endswith("_defects")},
     )

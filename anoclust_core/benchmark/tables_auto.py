@@ -24,7 +24,7 @@ def ablation_table(results: Results, setting: Setting) -> Table:
             f"{row.scores['nmi']:.3f} ± {row.errors['nmi']:.3f}",
             f"{row.defect_only['nmi']:.3f}" if "nmi" in row.defect_only else NONE,
             f"{row.scores['ari']:.3f}",
-            f"{row.scores['difference']:+.3f}",
+            f"{row.scores['difference']:+.3f} ± {row.errors['difference']:.3f}",
             f"{row.scores['low']:+.3f} to {row.scores['high']:+.3f}",
             f"{row.scores['stability']:.3f}",
             f"{row.scores['n_subsets']:.0f}",
@@ -135,8 +135,8 @@ def _notes(setting: Setting) -> Sequence[str]:
     return (
         f"{setting.spec.backbone}, {setting.spec.image_size} px, Ward, as many clusters as there are classes, protocol "
         f"{setting.protocol.name}; means over random 90 % subsets, in which everything is fitted again.",
-        "NMI less sohn: paired over the subsets, with their 2.5 % and 97.5 % percentiles. Stability: mean ARI between "
-        "the partition of a subset and that of all images.",
+        "NMI less sohn: paired over the subsets, with the standard error of its mean, and 2.5 % and 97.5 % percentiles.",
+        "Stability: mean ARI between the partition of a subset and that of all images.",
         f"Siblings: of every image, the {N_SIBLINGS} normals whose mean patch is most similar to its own are left out.",
         "Best temperature: an oracle, chosen by the labels.",
     )
