@@ -135,7 +135,7 @@ def _notes(setting: Setting) -> Sequence[str]:
     return (
         f"{setting.spec.backbone}, {setting.spec.image_size} px, Ward, as many clusters as there are classes, protocol "
         f"{setting.protocol.name}; means over random 90 % subsets, in which everything is fitted again.",
-        "NMI less sohn: paired over the subsets, with the standard error of its mean, and 2.5 % and 97.5 % percentiles.",
+        "NMI less sohn: paired over the subsets, with the standard error of the mean, 2.5 % and 97.5 % percentiles.",
         "Stability: mean ARI between the partition of a subset and that of all images.",
         f"Siblings: of every image, the {N_SIBLINGS} normals whose mean patch is most similar to its own are left out.",
         "Best temperature: an oracle, chosen by the labels.",

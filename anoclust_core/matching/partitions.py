@@ -44,6 +44,9 @@ class Change:
         Images in common by cluster: with the new ones for ``retired`` and ``split``, with the old ones otherwise.
     height
         Ward's height between the prototypes, where these and no common image are the evidence.
+    separation
+        How far a known cluster lies apart from those that the new clustering put its images into, where it would have
+        been lost: see `anoclust_core.matching.keeping.keep_apart`.
     """
 
     kind: ChangeKind
@@ -51,6 +54,7 @@ class Change:
     others: tuple[str, ...] = ()
     overlaps: Mapping[str, int] = field(default_factory=dict)
     height: float | None = None
+    separation: float | None = None
 
 
 @dataclass(frozen=True)

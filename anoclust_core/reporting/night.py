@@ -4,120 +4,30 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
 
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from anoclust_core.reporting.agenda import agenda, first_line
 from anoclust_core.reporting.figures import rarity_overlay_png, rarity_scale, to_svg
 from anoclust_core.reporting.html import data_uri, environment, read_style
+from anoclust_core.reporting.night_record import UNKNOWN, NightImage, NightReport
 from anoclust_core.reporting.record import Picture
 from anoclust_core.reporting.summary import cluster_colour
 
-UNKNOWN = "unknown"
+MOST_DATES: Final = 9
+"""Dates below a chart: more would overlap."""
+
+MOST_NAMES: Final = 14
+"""Names that fit above each other beside a chart."""
 
 _TILE_SIDE = 132
 _UNKNOWN_COLOUR = "#8d96a5"
-
-
-@dataclass(frozen=True)
-class NightImage:
-    """One image of the night; ``cluster`` None is unknown."""
-
-    path: str
-    sha256: str
-    cluster: str | None
-    distance: float
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One figure of tonight against the past.
-
-    Attributes
-    ----------
-    tonight, last_night
-        Counts; ``last_night`` None where there was none.
-    per_night
-        Mean over the nights of the last 30 days that had images; None where there were none.
-    limit
-        From which on it is an alarm; None where the history is too short.
-    alarm
-        Whether it is.
-    """
-
-    tonight: float
-    last_night: float | None = None
-    per_night: float | None = None
-    limit: float | None = None
-    alarm: bool = False
-
-
-@dataclass(frozen=True)
-class NightCluster:
-    """One cluster as the report shows it; ``is_new`` where it was born tonight."""
-
-    cluster: str
-    name: str | None
-    state: str
-    born: date
-    is_new: bool
-    n_images: int
-    counts: Comparison
-    images: Sequence[NightImage] = ()
-
-
-@dataclass(frozen=True)
-class NightReport:
-    """One night of one category.
-
-    Attributes
-    ----------
-    category, night, created_at
-        Which one, and when the report was made (UTC, ISO 8601).
-    counters
-        What was counted.
-    clusters
-        In the order that they are shown, the new ones first.
-    unknown
-        Counts of images without a cluster.
-    unknown_images
-        Tonight's.
-    rarity
-        Shift of the median rarity in embedding units, or None where it was not measured.
-    pictures
-        By sha256; an image without one is listed by name only.
-    nights, series
-        Nights of the plot, and by cluster the images of each; `UNKNOWN` is one of them.
-    reclustered
-        Why everything was re-clustered, or None.
-    changes
-        What that did to clusters.
-    quarantine, deferred
-        ``(path, reason)`` of files that could not be used, and of those left to the next night.
-    notes
-        Sentences that a reader must not miss.
-    """
-
-    category: str
-    night: date
-    created_at: str
-    counters: Mapping[str, float]
-    clusters: Sequence[NightCluster]
-    unknown: Comparison
-    unknown_images: Sequence[NightImage]
-    rarity: Comparison | None
-    pictures: Mapping[str, Picture]
-    nights: Sequence[date]
-    series: Mapping[str, Sequence[int]]
-    reclustered: str | None = None
-    changes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    quarantine: Sequence[tuple[str, str]] = ()
-    deferred: Sequence[tuple[str, str]] = ()
-    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -143,15 +53,28 @@ def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
     """
     scale = rarity_scale(picture.rarity for picture in report.pictures.values())
     tiles = {
-        cluster.cluster: [_tile(image, report.pictures, scale) for image in cluster.images[:max_drawn]]
+        cluster.cluster: [
+            _tile(image, report.pictures, scale) for image in (cluster.images or cluster.earlier)[:max_drawn]
+        ]
         for cluster in report.clusters
     }
+    todo = agenda(report)
     return (
         environment()
         .get_template("night.html.jinja")
         .render(
             report=report,
+            todo=todo,
+            line=first_line(todo),
             tiles=tiles,
+            gone=[
+                (
+                    one,
+                    [_tile(image, report.pictures, scale) for image in one.images],
+                    [_tile(image, report.pictures, scale) for image in one.of_into],
+                )
+                for one in report.gone
+            ],
             unknown_tiles=[_tile(image, report.pictures, scale) for image in report.unknown_images[:max_drawn]],
             colours={cluster.cluster: _colour(cluster.cluster) for cluster in report.clusters},
             plot=Markup(counts_svg(report.nights, report.series)) if len(report.nights) > 1 else None,  # noqa: S704
@@ -181,12 +104,24 @@ def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]]) -> s
     for name, counts in series.items():
         style = "--" if name == UNKNOWN else "-"
         axes.plot(days, list(counts), style, color=_colour(name), linewidth=1.8, marker="o", markersize=3)
-        axes.text(days[-1], counts[-1], f" {name}", color=_colour(name), fontsize=9, va="center")
-    step = max(1, len(days) // 8)
-    axes.set_xticks(days[::step], labels=[f"{night:%d %b}" for night in nights[::step]])
     axes.set_ylim(bottom=0)
     axes.set_ylabel("images")
+    _label_lines(axes, days[-1], {name: counts[-1] for name, counts in series.items()})
+    # as many dates as fit beside each other, the last night always among them
+    step = max(1, -(-(days[-1] + 1) // MOST_DATES))
+    shown = range(days[-1], -1, -step)
+    axes.set_xticks(list(shown), labels=[f"{nights[0] + timedelta(days=at):%d %b}" for at in shown])
     return to_svg(figure, name="counts", title=f"Images of each cluster in {len(nights)} nights")
+
+
+def _label_lines(axes: Axes, at: int, ends: Mapping[str, int]) -> None:
+    """Write the names of lines behind their ends, each above the one below it."""
+    gap = axes.get_ylim()[1] / MOST_NAMES
+    lowest = 0.0
+    for name, value in sorted(ends.items(), key=lambda item: (item[1], item[0])):
+        place = max(float(value), lowest)
+        axes.annotate(f" {name}", (at, place), color=_colour(name), fontsize=9, va="center", annotation_clip=False)
+        lowest = place + gap
 
 
 def _colour(name: str) -> str:

@@ -24,6 +24,7 @@ from tasks.compute.dask_jobs import memory_budget
 from tasks.images.folders import one_line
 from tasks.night.adopt import adopt
 from tasks.night.assign import Assigned, assign_images, register_images
+from tasks.night.look import look_at
 from tasks.night.notify import notify
 from tasks.night.place import Place
 from tasks.night.report import write_night_report
@@ -66,7 +67,7 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
     1. **embed** and **pair**: new images only, and these with the snapshot's reference only.
     2. **assign**: to the lasting clusters, or unknown; similar unknown images start a new cluster.
     3. **re-cluster** everything where that is due, and **adopt** the result: its clusters keep their identities.
-    4. **watch**: growth and drift against the past; the night is recorded as done.
+    4. **look** and **watch**: the pictures as such, growth and drift against the past; the night is recorded as done.
     5. **report** and **notify**.
 
     Parameters
@@ -108,6 +109,9 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             )
 
         measured: dict[str, float] = {"seen": asked.n_seen}
+        if is_new:
+            looks: dict[str, float] = _run_task(look_at, place, f"{len(given.clustered)} new", given=given)
+            measured |= looks
         if why or is_new:  # else only what is told of the night is written again
             measured["reclustered"] = 1 if why else 0
         latest = _snapshot(place)
@@ -201,7 +205,8 @@ def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Re
         if latest is not None:
             normals = {**_normals_of(layout, read_snapshot(latest)), **normals}
         images = everything(catalog, place.category, until=place.night, normals=list(normals.values()))
-    plain = place.run.config.for_runs
+        n_known = len(catalog.standing(place.category).known)
+    plain = _at_least_known(place.run.config.for_runs, images, n_known)
     if plain.recipe == "blind":
         images = images.blind()
     done = finished_run(images, layout, plain, spec)
@@ -212,6 +217,18 @@ def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Re
     )
     settled = load_manifest(parts_of(layout, runs.read_summary(Path(run))).manifest)
     return run, plan_run(settled, plain, spec).reference, len(settled.deferred)
+
+
+def _at_least_known(config: RunConfig, images: DatasetManifest, n_known: int) -> RunConfig:
+    """Settings by which the suggested number of clusters starts from those that people know."""
+    is_suggested = config.group.number is None and (
+        config.group.bounds is not None or any(image.label is None for image in images.clustered)
+    )
+    low, high = config.group.bounds or (1, len(images.clustered))
+    if not is_suggested or n_known <= low:
+        return config
+    low = min(n_known, high)
+    return config.model_copy(update={"group": config.group.model_copy(update={"n_clusters": f"{low}:{high}"})})
 
 
 def _normals_of(layout: StoreLayout, snapshot: Snapshot) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class NightOutcome:
         Path and reason of every file of the night that cannot be used, where the night was new.
     notes
         What is to be told of how the images were found and chosen; of several nights the first one has it.
+    line
+        What there is to do, in one line, where the night has a report.
     """
 
     category: str
@@ -82,6 +84,7 @@ class NightOutcome:
     error: AnoclustError | None = None
     quarantine: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    line: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -94,6 +97,7 @@ class NightOutcome:
             "report": str(self.report) if self.report else None,
             "seconds": self.seconds,
             "work": dict(self.work),
+            "line": self.line,
             "repairs": list(self.repairs),
             "notes": list(self.notes),
             "error": str(self.error) if self.error else None,
@@ -242,7 +246,9 @@ def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: tele
             with category_held(asked.layout, category, wait_seconds=asked.config.wait_seconds):
                 started = notes.started
                 counters, done = repairing(asked.layout, lambda: _one_night(listed, night, asked))
-            quarantine = _quarantine(asked.layout.night(category, night) / NIGHT_SUMMARY) if done else ()
+            told: dict[str, Any] = {"quarantine": ()}
+            if done:
+                told = read_json(asked.layout.night(category, night) / NIGHT_SUMMARY)
         except AnoclustError as error:
             return NightOutcome(category, night, error=error)
         except OSError as error:
@@ -258,14 +264,10 @@ def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: tele
         seconds=round(datetime.now(UTC).timestamp() - started, 1) if done else 0.0,
         work=dict(notes.work),
         repairs=tuple(notes.notes),
-        quarantine=quarantine,
+        quarantine=tuple((entry["path"], entry["reason"]) for entry in told["quarantine"]),
+        line=told.get("line"),
         notes=tuple(done.get("notes", ())) if done else (),
     )
-
-
-def _quarantine(summary: Path) -> tuple[tuple[str, str], ...]:
-    """Path and reason of every file that a night's summary says cannot be used."""
-    return tuple((entry["path"], entry["reason"]) for entry in read_json(summary)["quarantine"])
 
 
 def _by_own_recipe(asked: _Asked, category: str) -> _Asked:

@@ -46,7 +46,7 @@ def night_lines(outcome: NightOutcome) -> str:
     if outcome.error is not None:
         return f"{title}: failed: {outcome.error}"
     done = f"{outcome.counters['new']:,} new images, {outcome.seconds:.0f} s" if outcome.is_new else "nothing new"
-    lines = [f"{title}: {done}"]
+    lines = [f"{title}: {outcome.line}", f"  {done}"] if outcome.line else [f"{title}: {done}"]
     if outcome.reclustered:
         lines.append(f"  re-clustered: {outcome.reclustered}")
     if outcome.counters.get("quarantined"):

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from prefect import task
 
 from anoclust_core.matching.assigning import memberships
+from anoclust_core.matching.identities import id_order, owner_of
+from anoclust_core.matching.keeping import keep_apart
 from anoclust_core.matching.partitions import PartitionMatch, match_partitions
 from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.records import Reference
-from tasks.night.notify import cluster_notice
+from tasks.night.notify import Gone, cluster_notice, gone_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NoticeFact, SnapshotFact, Standing, assignment_facts
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.measured import read_measured
-from tasks.stores.nights.snapshots import Snapshot, pin
+from tasks.stores.nights.snapshots import Snapshot, pin, read_snapshot, yardstick
 from tasks.stores.runs import parts_of
+from tasks.stores.stage_keys import embedding_keys
 
 
 @task(name="adopt", **UNTRACKED)
@@ -56,6 +63,7 @@ def adopt(
     pooled, height = measured.descriptors, measured.height
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
+        latest = catalog.latest_snapshot(place.category)
         snapshot = Snapshot(
             key=parts.keys["group"],
             night=place.night,
@@ -68,19 +76,17 @@ def adopt(
             merge_height=height,
             n_usable=len(usable),
             recipe=place.run.config.recipe,
+            yardstick=yardstick(
+                images,
+                embedding_keys(images, place.run.spec).embedding,
+                read_snapshot(latest) if latest is not None else None,
+            ),
         )
         pin(place.layout, place.category, snapshot)
 
         def matched(found: Standing) -> PartitionMatch:
             """Match against how clusters stand, and record it where they still do."""
-            match = match_partitions(
-                found.partition,
-                dict(zip(contents, (int(label) for label in labels), strict=True)),
-                taken=found.identities,
-                merged_into=found.merged_into,
-                lasting=found.lasting,
-            )
-            ids = [match.ids[int(label)] for label in labels]
+            match, ids = _matched(found, contents, labels, pooled if measured.choosing is None else measured.choosing)
             distances, confidence = memberships(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
             catalog.record_snapshot(
                 SnapshotFact(
@@ -104,6 +110,50 @@ def adopt(
 
 
 def _told(place: Place, found: Standing, match: PartitionMatch, ids: Sequence[str]) -> list[NoticeFact]:
-    """Tell of clusters that are new; where there were none before, everything is new and nothing is told."""
+    """Tell of clusters that are new, and of known ones that are gone.
+
+    Where there were no clusters before, everything is new and nothing is told.
+    """
     born = match.clusters("born") if found.identities else ()
-    return [cluster_notice(place.category, name, ids.count(name), place.night, place.report) for name in born]
+    new = [cluster_notice(place.category, name, ids.count(name), place.night, place.report) for name in born]
+    return new + [gone_notice(place.category, one, place.night, place.report) for one in _gone(found, match)]
+
+
+def _matched(
+    found: Standing, contents: Sequence[str], labels: NDArray[np.int64], choosing: NDArray[np.float32]
+) -> tuple[PartitionMatch, list[str]]:
+    """Give the clusters of a run their identities; known ones that the cut lost stay where they lie apart.
+
+    Gives the match and the identity of every image's cluster.
+    """
+    row_of = {content: at for at, content in enumerate(contents)}
+    members: dict[str, list[int]] = defaultdict(list)
+    for content, cluster in found.partition.items():
+        if content in row_of:
+            members[owner_of(cluster, found.merged_into)].append(row_of[content])
+    separations: dict[str, float] = {}
+    while True:
+        match = match_partitions(
+            found.partition,
+            dict(zip(contents, (int(label) for label in labels), strict=True)),
+            taken=found.identities,
+            merged_into=found.merged_into,
+            lasting=found.lasting,
+        )
+        lost = {gone.cluster: members[gone.cluster] for gone in _gone(found, match) if gone.cluster not in separations}
+        if not lost:
+            break
+        labels, of_lost = keep_apart(choosing, labels, lost)
+        separations |= of_lost
+    changes = tuple(
+        replace(change, separation=separations.get(change.cluster)) if change.kind in {"kept", "retired"} else change
+        for change in match.changes
+    )
+    return replace(match, changes=changes), [match.ids[int(label)] for label in labels]
+
+
+def _gone(found: Standing, match: PartitionMatch) -> list[Gone]:
+    """Known clusters that the new clustering has lost."""
+    gone = [Gone(name, into) for name, into in match.merged_into.items()]
+    gone += [Gone(name, None) for name in match.clusters("retired")]
+    return sorted((one for one in gone if one.cluster in found.known), key=lambda one: id_order(one.cluster))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,15 +15,18 @@ from prefect import task
 from anoclust_core.keys import content_key
 from anoclust_core.matching.assigning import Assignments, assign
 from anoclust_core.matching.births import NOT_BORN, births
+from anoclust_core.matching.drift import median_and_error
 from anoclust_core.matching.identities import fresh_ids, id_order
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
 from anoclust_core.records import DatasetManifest, NearestDistances
+from tasks.compute.rarity_pooling import rarity_of_contents
 from tasks.night.describe import NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
+from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
 from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
@@ -41,7 +45,8 @@ class Assigned:
         New images that could be used, those of them with a cluster and without, clusters born, files that could not be
         used.
     rarity
-        Median over the new images of each one's largest rarity; None where there are none or it was not measured.
+        Median over the new images of each one's largest rarity against the yardstick, in embedding units, and the
+        standard error of that; None where there are none or it was not measured.
     weights
         Folder of their rarity and weights, or None.
     """
@@ -51,7 +56,7 @@ class Assigned:
     n_unknown: int
     n_born: int
     n_quarantined: int
-    rarity: float | None = None
+    rarity: tuple[float, float] | None = None
     weights: str | None = None
 
 
@@ -86,10 +91,11 @@ def assign_images(
     contents = [image.sha256 for image in settled.clustered]
     against = snapshot_reference(was, snapshot.reference)
     new = describe_new(place, snapshot, against, contents, embeddings=embeddings, nearest=nearest)
-    rarity, descriptors = new.rarity, new.descriptors
+    descriptors = new.descriptors
     measured = read_measured(place.layout, place.category, snapshot.keys)
     rows = {content: at for at, content in enumerate(contents)}
     fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
+    level = _level(NearestSlabs(Path(nearest.uri)), fresh, snapshot)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
 
         def assigned_to(found: Standing) -> Assigned:
@@ -122,7 +128,6 @@ def assign_images(
                 now = assign(descriptors[[rows[c] for c in group]], grown)
                 placed |= _by_content(group, [name] * len(group), now)
                 evidence[name] = {"n_images": len(group), "images": list(group[:_EVIDENCE]), "snapshot": snapshot.key}
-            highest = rarity[[rows[content] for content in fresh]].max(axis=1) if fresh else np.empty(0)
             kept = _keep_arrays(place, snapshot, contents, new) if fresh else None
             assigned = Assigned(
                 n_new=len(fresh),
@@ -130,7 +135,7 @@ def assign_images(
                 n_unknown=sum(placed[content].cluster is None for content in fresh),
                 n_born=len(born),
                 n_quarantined=0,
-                rarity=float(np.median(highest)) if len(highest) else None,
+                rarity=level,
                 weights=kept,
             )
             told = [
@@ -141,6 +146,16 @@ def assign_images(
             return _record(place, catalog, found, work)
 
         return catalog.recording(place.category, assigned_to)
+
+
+def _level(slabs: NearestSlabs, contents: Sequence[str], snapshot: Snapshot) -> tuple[float, float] | None:
+    """How rare the new images are against the yardstick: median of the rarest patch of each, and its standard error."""
+    yardstick = snapshot.yardstick
+    if yardstick is None or not contents:
+        return None
+    counts = [1] * len(yardstick.contents)
+    highest = rarity_of_contents(slabs, contents, yardstick.contents, counts, yardstick.role).max(axis=1)
+    return median_and_error(highest)
 
 
 @task(name="register", **UNTRACKED)
@@ -237,7 +252,7 @@ def _record(place: Place, catalog: Catalog, found: Standing, work: _Worked) -> A
     if earlier is not None:
         counters = {name: count + earlier.counters.get(name, 0) for name, count in counters.items()}
     if assigned.rarity is not None:
-        counters["rarity"] = assigned.rarity
+        counters["rarity"], counters["rarity_error"] = assigned.rarity
     everything = {fact.content: fact for fact in before} | dict(work.placed)
     catalog.record_night(
         NightFact(place.category, place.night, "begun", work.key, place.began, datetime.now(UTC), counters),

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from prefect import task
 
-from anoclust_core.matching.drift import DriftSignal, grown_share, rarity_shift
+from anoclust_core.matching.drift import DriftSignal, grown_share, level_shift, night_variation
 from anoclust_core.matching.identities import id_order
-from tasks.night.notify import DRIFT, GROWING
+from tasks.night.notify import CAMERA, DRIFT, GROWING
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
@@ -21,18 +22,37 @@ from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeF
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
 
+GROWTH_ALARMS: Final = 0.012
+UNKNOWN_ALARMS: Final = 0.004
+RARITY_ALARMS: Final = 0.004
+CAMERA_ALARMS: Final = 0.004
+"""Rates of false alarms of a category and night: of all its clusters together, of the unknown, of rarity, of the
+camera. Together they are one in 41 nights."""
+
+LOOKS: Final = MappingProxyType({"brightness": True, "sharpness": True, "difference": False})
+"""Figures of the pictures as such, and whether a higher one is a shift too."""
+
+USUAL_SHARES: Final = (0.02, 0.5)
+"""Share of a usual cluster, at least and at most, where a cluster has no history; that of the unknown is the least."""
+
+REST_NIGHTS: Final = 5
+NEWS_AGAIN: Final = 1.5
+"""Nights for which something that was told is not told again, and how much more makes it news again."""
+
 
 @dataclass(frozen=True)
 class Watched:
     """Tonight against its past, and what was counted and measured in the night.
 
     Signals of the growth of every cluster with an image tonight, by identity, of the share of unknown images, and of
-    the shift of rarity; None where it was not measured.
+    the shift of rarity; None where it was not measured. Those of the camera by what they are of: ``images`` is how many
+    came (natural logarithm, fewer is positive), the others as `anoclust_core.matching.capture.look_of_night` has them.
     """
 
     growth: Mapping[str, DriftSignal] = field(default_factory=dict)
     unknown: DriftSignal | None = None
     rarity: DriftSignal | None = None
+    camera: Mapping[str, DriftSignal] = field(default_factory=dict)
     counters: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -64,19 +84,18 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str) -> Watched:
             "new_clusters": sum(night == place.night for night in born.values()),
         }
         if measured.get("reclustered"):
-            counters.pop("rarity", None)  # it was measured against a snapshot that is none any more
             counters |= _placed(catalog, place, int(counters.get("new", 0)))
-        comparable = [night for night in past if night.key == key]
         watched = Watched(
             growth=_growth(counts, place.night, born),
-            unknown=_unknown(counters, comparable),
-            rarity=_rarity(counters, comparable),
+            unknown=_unknown(counters, past),
+            rarity=_rarity(counters, past),
+            camera=_camera(counters, past),
             counters=counters,
         )
         began = tonight.began if tonight else place.began
         catalog.conclude_night(
             NightFact(place.category, place.night, "done", key, began, datetime.now(UTC), counters),
-            tell=_told(place, watched),
+            tell=_told(place, watched, catalog.notices(place.category)),
         )
     return watched
 
@@ -90,48 +109,78 @@ def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
 
 
 def _growth(counts: Sequence[NightCount], night: date, born: Mapping[str, date]) -> dict[str, DriftSignal]:
-    """Signal of every cluster with an image tonight, against the nights since it was born."""
+    """Signal of every cluster with an image tonight but the new ones; its history begins with its first image."""
     totals: dict[date, int] = defaultdict(int)
     of: dict[str, dict[date, int]] = defaultdict(dict)
     for count in counts:
         totals[count.night] += count.n_images
         if count.cluster is not None:
             of[count.cluster][count.night] = count.n_images
+    nights = sorted(totals)
+    histories = {name: [found.get(one, 0) for one in nights] for name, found in of.items()}
+    everything = [totals[one] for one in nights]
+    variation = night_variation(histories, everything)
+    shares = [sum(history) / max(sum(everything), 1) for history in histories.values()]
+    usual = float(np.clip(np.median(shares), *USUAL_SHARES)) if shares else USUAL_SHARES[0]
+    tested = [name for name in sorted(of, key=id_order) if night in of[name] and born.get(name) != night]
     found = {}
-    for name in sorted(of, key=id_order):
-        if night in of[name]:
-            nights = [one for one in sorted(totals) if born.get(name, night) <= one < night]
-            found[name] = grown_share(
-                of[name][night],
-                totals[night],
-                past_counts=[of[name].get(one, 0) for one in nights],
-                past_totals=[totals[one] for one in nights],
-            )
+    for name in tested:
+        since = nights.index(min(of[name]))
+        found[name] = grown_share(
+            histories[name][since:],
+            everything[since:],
+            usual=usual,
+            variation=variation,
+            false_alarms=GROWTH_ALARMS / len(tested),
+        )
     return found
 
 
 def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
-    """Signal of tonight's unknown images, against nights that were assigned to the same snapshot."""
+    """Signal of tonight's unknown images, against nights whose images were given to clusters one by one."""
     if "rarity" not in counters:
         return None
-    assigned = [night for night in past if "rarity" in night.counters]
+    nights = [night.counters for night in past if "rarity" in night.counters]
+    unknown, new = ([int(of.get(what, 0)) for of in (*nights, counters)] for what in ("unknown", "new"))
     return grown_share(
-        int(counters.get("unknown", 0)),
-        int(counters.get("new", 0)),
-        past_counts=[int(night.counters.get("unknown", 0)) for night in assigned],
-        past_totals=[int(night.counters.get("new", 0)) for night in assigned],
+        unknown,
+        new,
+        usual=USUAL_SHARES[0],
+        variation=night_variation({"unknown": unknown}, new),
+        false_alarms=UNKNOWN_ALARMS,
     )
 
 
 def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
-    """Signal of tonight's rarity, against nights that measured it against the same images."""
+    """Signal of tonight's rarity, against nights that were measured against the same yardstick."""
     if "rarity" not in counters:
         return None
-    medians = [np.array([night.counters["rarity"]]) for night in past if "rarity" in night.counters]
-    return rarity_shift(np.array([counters["rarity"]]), medians)
+    levels = [night.counters["rarity"] for night in past if "rarity_error" in night.counters]
+    return level_shift(
+        [*levels, counters["rarity"]], error=counters.get("rarity_error", 0.0), false_alarms=RARITY_ALARMS
+    )
 
 
-def _told(place: Place, watched: Watched) -> list[NoticeFact]:
+def _camera(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
+    """Signals of the pictures as such, and of how many came."""
+    nights = [night.counters for night in past]
+    rate = CAMERA_ALARMS / (len(LOOKS) + 1)
+    found = {}
+    for what, two_sided in LOOKS.items():
+        if what in counters:
+            sign = 1 if two_sided else -1  # pictures that are more alike than before are a shift, others are none
+            levels = [sign * of[what] for of in (*nights, counters) if what in of]
+            error = counters[f"{what}_error"]
+            found[what] = level_shift(levels, error=error, false_alarms=rate, two_sided=two_sided)
+    new = [of["new"] for of in (*nights, counters) if of.get("new")]
+    if counters.get("new"):
+        fewer = (-np.log(new)).tolist()
+        found["images"] = level_shift(fewer, error=1 / np.sqrt(new[-1]), false_alarms=rate, two_sided=False)
+    return found
+
+
+def _told(place: Place, watched: Watched, before: Sequence[NoticeFact]) -> list[NoticeFact]:
+    """What is told; the same thing within ``REST_NIGHTS`` is no news, unless it is half as much again."""
     told = [
         _notice(place, f"growing {name} {place.night}", GROWING, watched.growth[name], {"cluster": name})
         for name in watched.growing
@@ -139,7 +188,26 @@ def _told(place: Place, watched: Watched) -> list[NoticeFact]:
     for what, signal in (("unknown", watched.unknown), ("rarity", watched.rarity)):
         if signal is not None and signal.alarm:
             told.append(_notice(place, f"drift {what} {place.night}", DRIFT, signal, {"what": what}))
-    return told
+    told += [
+        _notice(place, f"camera {what} {place.night}", CAMERA, signal, {"what": what})
+        for what, signal in watched.camera.items()
+        if signal.alarm
+    ]
+    return [one for one in told if not _is_old(one, before)]
+
+
+def _is_old(notice: NoticeFact, before: Sequence[NoticeFact]) -> bool:
+    since = notice.night - timedelta(days=REST_NIGHTS)
+    about = ("cluster", "what")
+    same = [
+        one.payload
+        for one in before
+        if one.event == notice.event
+        and since <= one.night < notice.night
+        and all(one.payload.get(name) == notice.payload.get(name) for name in about)
+    ]
+    most = max((abs(payload["value"]) / payload.get("over", 1) for payload in same), default=None)
+    return most is not None and abs(notice.payload["value"]) / notice.payload["over"] < NEWS_AGAIN * most
 
 
 def _notice(place: Place, name: str, event: EventName, signal: DriftSignal, more: Mapping[str, Any]) -> NoticeFact:
@@ -148,6 +216,8 @@ def _notice(place: Place, name: str, event: EventName, signal: DriftSignal, more
         **more,
         "value": signal.value,
         "limit": signal.limit,
+        "expected": signal.expected,
+        "over": signal.over,
         "n_nights": signal.n_nights,
         "night": place.night.isoformat(),
         "report": place.report,

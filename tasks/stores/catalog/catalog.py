@@ -338,6 +338,11 @@ class Catalog:
         with self._reading() as session:
             return clusters.history(session, category, named)
 
+    def members_before(self, category: str, number: int) -> list[str]:
+        """Images that a cluster had before the re-clustering of a decision, by content; none if that is not known."""
+        with self._reading() as session:
+            return decisions.members_before(session, category, number)
+
     def rename(self, category: str, named: str, name: str, *, who: str, when: datetime | None = None) -> None:
         """Give a cluster a name; an empty text removes it. No two living clusters have the same name."""
         with self._writing(category) as session:

@@ -18,7 +18,10 @@ MAX_NAME: Final = 100
 """Longest name, in characters: it has to fit into tables and figures."""
 
 BY_PEOPLE: Final = ("rename", "note", "merge", "split", "retire")
-"""Decisions that can be taken back."""
+"""Decisions of people, which can be taken back."""
+
+LOSSES: Final = ("merged", "retired")
+"""What re-clusterings do to clusters that can be taken back."""
 
 
 def rename(session: Session, category: str, named: str, name: str, *, by: Author) -> None:
@@ -82,14 +85,15 @@ def retire(session: Session, category: str, named: str, *, by: Author) -> None:
 
 
 def undo(session: Session, category: str, number: int | None, *, by: Author) -> int:
-    """Undo a person's decision, by default the last one, and return its number."""
+    """Undo a decision and return its number: a person's, by default the last one, or the loss of a cluster."""
+    undoable = BY_PEOPLE if number is None else (*BY_PEOPLE, *LOSSES)
     query = select(Decision).where(
-        Decision.category == category, Decision.kind.in_(BY_PEOPLE), Decision.undone_by.is_(None)
+        Decision.category == category, Decision.kind.in_(undoable), Decision.undone_by.is_(None)
     )
     standing = list(session.scalars(query.order_by(Decision.number.desc())))
     decision = next((one for one in standing if number in {None, one.number}), None)
     if decision is None:
-        which = "no decision" if number is None else f"no decision {number} by a person"
+        which = "no decision" if number is None else f"no decision {number}"
         raise ConfigError(f"there is {which} to undo in {category}; `anoclust clusters history` lists them")
     touched = {decision.cluster, decision.after.get("cluster")}
     later = [one.number for one in standing if one.number > decision.number and one.cluster in touched]
@@ -98,6 +102,8 @@ def undo(session: Session, category: str, number: int | None, *, by: Author) -> 
     cluster = clusters.find(session, category, decision.cluster)
     if decision.kind == "split":
         _reunite(session, category, decision)
+    elif decision.kind in LOSSES:
+        _bring_back(session, category, decision)
     elif decision.kind == "rename":
         _check_name(session, cluster, decision.before["name"] or "")
         cluster.name = decision.before["name"]
@@ -107,6 +113,27 @@ def undo(session: Session, category: str, number: int | None, *, by: Author) -> 
     undoing = _note(session, cluster, "undo", by, decision.after, {"undone": decision.number})
     decision.undone_by = undoing.number
     return decision.number
+
+
+def members_before(session: Session, category: str, number: int) -> list[str]:
+    """Images that a cluster had before the re-clustering that a decision belongs to, by content."""
+    decision = session.get(Decision, number)
+    if decision is None or decision.run is None:
+        return []
+    return images.members_before(session, category, decision.cluster, decision.run)
+
+
+def _bring_back(session: Session, category: str, decision: Decision) -> None:
+    """Let a cluster that a re-clustering lost live again, with the images that it had; no later one takes it away."""
+    cluster = clusters.find(session, category, decision.cluster)
+    contents = members_before(session, category, decision.number)
+    if not contents:
+        raise ConfigError(
+            f"nothing is left that says which images {cluster.cluster} had; split them off by hand with `anoclust "
+            "clusters split`"
+        )
+    cluster.state, cluster.merged_into = "confirmed", None
+    images.place(session, category, contents, cluster.cluster)
 
 
 def _reunite(session: Session, category: str, decision: Decision) -> None:

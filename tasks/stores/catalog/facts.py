@@ -22,7 +22,15 @@ DecisionKind = Literal[
 """The first six are a person's; the others what a night or a re-clustering did."""
 
 
-EventName = Literal["anoclust.cluster.new", "anoclust.cluster.growing", "anoclust.drift", "anoclust.quarantine"]
+EventName = Literal[
+    "anoclust.cluster.new",
+    "anoclust.cluster.growing",
+    "anoclust.cluster.merged",
+    "anoclust.cluster.gone",
+    "anoclust.drift",
+    "anoclust.camera",
+    "anoclust.quarantine",
+]
 """What others are told."""
 
 
@@ -256,6 +264,8 @@ class Standing:
         Those of them that a person retired: no re-clustering brings them back.
     lasting
         Clusters that a person put images into: no re-clustering takes them away.
+    known
+        Living clusters that people know: told as new, named, or with images that a person put into them.
     identities
         Every identity that there ever was.
     revision
@@ -267,6 +277,7 @@ class Standing:
     retired: frozenset[str]
     dismissed: frozenset[str]
     lasting: frozenset[str]
+    known: frozenset[str]
     identities: frozenset[str]
     revision: tuple[Any, ...]
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, insert, inspect, select, update
+from sqlalchemy import Engine, String, cast, insert, inspect, select, update
 
 from anoclust_core.errors import StoreError
 from tasks.stores.catalog import checksums, opening
@@ -340,9 +340,9 @@ def _probed(where: Path | str, schema: str | None, busy_seconds: float) -> Found
         with opening.told_as_ours(engine), engine.connect() as connection:
             if MigrationContext.configure(connection).get_current_revision() is None:
                 return Found()
+            dates = cast(Night.night, String)  # as text: a damaged date is no date
             nights = frozenset(
-                (safe_name(category), night.isoformat())
-                for category, night in connection.execute(select(Night.category, Night.night))
+                (safe_name(category), night) for category, night in connection.execute(select(Night.category, dates))
             )
             if not inspect(connection).has_table(Identity.__tablename__):
                 return Found(True, None, 0, nights)

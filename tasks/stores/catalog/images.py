@@ -70,6 +70,18 @@ def current_assignments(session: Session, category: str, contents: Sequence[str]
     ]
 
 
+def members_before(session: Session, category: str, cluster: str, run: int) -> list[str]:
+    """Images that were in a cluster before a run, by content."""
+    newest = func.row_number().over(partition_by=Assignment.content, order_by=Assignment.run.desc())
+    before = (
+        select(Assignment.content, Assignment.cluster, newest.label("rank"))
+        .where(Assignment.category == category, Assignment.run < run)
+        .subquery()
+    )
+    query = select(before.c.content).where(before.c.rank == 1, before.c.cluster == cluster)
+    return sorted(session.scalars(query))
+
+
 def cluster_sizes(session: Session, category: str) -> dict[str | None, int]:
     """How many images are in every cluster now, merges not followed; under None how many are unknown."""
     current = _current(category).subquery()

@@ -95,8 +95,11 @@ def record_snapshot(
                 after["merged_into"] = change.cluster
             if change.kind == "split":
                 after["parts"] = list(change.others)
-            if change.height is not None:
-                after["height"] = change.height
+            after |= {
+                name: value
+                for name, value in (("height", change.height), ("separation", change.separation))
+                if value is not None
+            }
             kind = _TOLD.get(change.kind, "merged")
             by = Author(clusters.MACHINE, fact.made_at)
             clusters.write_down(session, category, name, kind, by=by, after=after, run=run.number)

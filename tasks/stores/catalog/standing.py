@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -10,8 +10,11 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import BusyError
 from anoclust_core.matching.identities import owner_of
 from tasks.stores.catalog import clusters, images
-from tasks.stores.catalog.facts import Standing
-from tasks.stores.catalog.schema import Cluster, Decision, Night, Placement, Run
+from tasks.stores.catalog.facts import EventName, Standing
+from tasks.stores.catalog.schema import Cluster, Decision, Night, Notice, Placement, Run
+
+NEW: Final[EventName] = "anoclust.cluster.new"
+"""Event that tells of a new cluster."""
 
 
 class OvertakenError(BusyError):
@@ -20,21 +23,25 @@ class OvertakenError(BusyError):
 
 def standing(session: Session, category: str) -> Standing:
     """Read how the clusters of a category stand, within one transaction."""
-    states = select(Cluster.cluster, Cluster.state).where(Cluster.category == category)
+    found = session.scalars(select(Cluster).where(Cluster.category == category)).all()
+    told = select(Notice.payload).where(Notice.category == category, Notice.event == NEW)
     by_person = select(Decision.cluster).where(
         Decision.category == category, Decision.kind == "retire", Decision.undone_by.is_(None)
     )
     placed_in = select(Placement.cluster).where(Placement.category == category).distinct()
     into = clusters.merges(session, category)
     owners = {cluster: owner_of(cluster, into) for cluster in clusters.identities(session, category)}
-    gone = {cluster for cluster, state in session.execute(states) if state == "retired"}
+    gone = {one.cluster for one in found if one.state == "retired"}
+    lasting = frozenset(session.scalars(placed_in))
+    known = {payload["cluster"] for payload in session.scalars(told)} | {one.cluster for one in found if one.name}
     dismissed = gone & set(session.scalars(by_person))
     return Standing(
         assigned={fact.content: fact.cluster for fact in images.current_assignments(session, category)},
         merged_into=into,
         retired=frozenset(cluster for cluster, owner in owners.items() if owner in gone),
         dismissed=frozenset(cluster for cluster, owner in owners.items() if owner in dismissed),
-        lasting=frozenset(session.scalars(placed_in)),
+        lasting=lasting,
+        known=frozenset(one.cluster for one in found if clusters.is_living(one)) & (known | lasting),
         identities=frozenset(owners),
         revision=revision(session, category),
     )

@@ -25,6 +25,10 @@ def compared_with(
         return replace(given.blind(), n_normals_given=0)
     was = members(layout, snapshot)
     reference = snapshot_reference(was, snapshot.reference)
+    compared = {image.sha256: image for image in reference.images}
+    if snapshot.yardstick is not None:
+        wanted = set(snapshot.yardstick.contents)
+        compared |= {image.sha256: image for image in was.images if image.sha256 in wanted}
     with Catalog.open(catalog, store=layout) as opened:
         where = {fact.content: fact.cluster for fact in opened.assignments(given.category, follow_merges=False)}
         of_snapshot = {image.sha256 for image in was.clustered}
@@ -39,7 +43,7 @@ def compared_with(
     ]
     return replace(
         given,
-        images=(*given.clustered, *waiting, *(_as_normal(image) for image in reference.images)),
+        images=(*given.clustered, *waiting, *(_as_normal(image) for image in compared.values())),
         n_normals_given=0,
     )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from anoclust_core.errors import DamagedError, StoreError
-from anoclust_core.records import DatasetManifest, ImageRecord, Reference
+from anoclust_core.records import DatasetManifest, ImageRecord, Reference, Role, unique_contents
+from anoclust_core.seeding import generator
 from anoclust_core.weighting.reference import reference_contents
 from tasks.stores import arrays
 from tasks.stores.catalog.facts import SnapshotFact
@@ -18,6 +19,28 @@ from tasks.stores.files import read_checked, with_digest, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.upkeep.recover import clear_place
+
+YARDSTICK: Final = 64
+"""Images that nights are compared by: enough for a median, and few enough to be compared with every new image."""
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Images that the first clustering with a backbone chose, and later ones hand on.
+
+    Attributes
+    ----------
+    embedding
+        Key of the embeddings; with another backbone or size there is another yardstick.
+    role
+        ``normal`` or ``cluster``: what the images are to the category.
+    contents
+        At most ``YARDSTICK``.
+    """
+
+    embedding: str
+    role: Role
+    contents: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,9 @@ class Snapshot:
         Usable images that the catalog had.
     recipe
         By which the images were clustered; that of nights after it, unless another one is asked for.
+    yardstick
+        Images that every night is measured against besides, so that nights can be compared across re-clusterings; None
+        in snapshots of earlier versions.
     """
 
     key: str
@@ -61,6 +87,7 @@ class Snapshot:
     merge_height: float
     n_usable: int
     recipe: str
+    yardstick: Yardstick | None = None
 
     @property
     def details(self) -> dict[str, Any]:
@@ -75,6 +102,7 @@ class Snapshot:
             "tau": self.tau,
             "n_usable": self.n_usable,
             "recipe": self.recipe,
+            "yardstick": asdict(self.yardstick) if self.yardstick else None,
         }
 
 
@@ -111,6 +139,7 @@ def read_snapshot(fact: SnapshotFact) -> Snapshot:
             n_usable=found["n_usable"],
             # snapshots of before there was a third recipe do not say theirs
             recipe=found.get("recipe") or ("blind" if "localize" in found["keys"] else "sohn"),
+            yardstick=Yardstick(**found["yardstick"]) if found.get("yardstick") else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
@@ -147,6 +176,29 @@ def snapshot_reference(images: DatasetManifest, reference: Reference) -> Snapsho
     return SnapshotReference(
         tuple(found[content] for content in contents), tuple(contents), tuple(counts), reference.role
     )
+
+
+def yardstick(images: DatasetManifest, embedding: str, before: Snapshot | None) -> Yardstick:
+    """Yardstick of a new snapshot: that of the one before, or images of its own.
+
+    Parameters
+    ----------
+    images
+        Of the new snapshot.
+    embedding
+        Key of their embeddings.
+    before
+        The snapshot before, if there was one.
+    """
+    role: Role = "normal" if images.normals else "cluster"
+    if before is not None and before.yardstick is not None:
+        known = {image.sha256 for image in images.images if image.role == role}
+        kept = before.yardstick
+        if (kept.embedding, kept.role) == (embedding, role) and known.issuperset(kept.contents):
+            return kept
+    contents = unique_contents(images.normals or images.clustered)[0]
+    chosen = generator(0, "yardstick").permutation(len(contents))[:YARDSTICK]
+    return Yardstick(embedding, role, sorted(contents[at] for at in chosen))
 
 
 def pin(layout: StoreLayout, category: str, snapshot: Snapshot) -> None:

@@ -1,3 +1,5 @@
+"""Growth and shifts: how many false alarms there are, and what is found, with little history too."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,117 +7,159 @@ import pytest
 from helpers.partitions import quick
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import fisher_exact
 
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.matching.drift import grown_share, rarity_shift
+from anoclust_core.matching.drift import (
+    PRIOR_VARIATION,
+    WINDOWS,
+    DriftSignal,
+    grown_share,
+    level_shift,
+    median_and_error,
+    night_variation,
+)
+
+RATE = 0.02
 
 
-@pytest.mark.parametrize("n_nights", [5, 30])
-@pytest.mark.parametrize("share", [0.02, 0.2])
+def grown(counts: object, totals: object, *, variation: float = 0.0, rate: float = RATE) -> DriftSignal:
+    return grown_share(counts, totals, usual=0.1, variation=variation, false_alarms=rate)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n_nights", [3, 12, 30])
+@pytest.mark.parametrize("share", [0.05, 0.25])
 def test_no_more_false_alarms_than_promised(n_nights: int, share: float) -> None:
     """A share that never changes raises an alarm in no more nights than asked for, with few nights of history too."""
     draws = np.random.default_rng(0)
     alarms = 0
-    for _ in range(1500):
-        totals = draws.integers(10, 40, size=n_nights + 1)
-        counts = draws.binomial(totals, share)
-        alarms += grown_share(
-            counts[-1], totals[-1], past_counts=counts[:-1], past_totals=totals[:-1], false_alarms=0.02
-        ).alarm
-    assert alarms <= 1500 * 0.02 + 3 * np.sqrt(1500 * 0.02)
-
-
-def test_shares_that_vary_by_themselves_raise_few_alarms() -> None:
-    """Nights that differ more than chance explains widen the limit."""
-    draws = np.random.default_rng(0)
-    alarms = {"varying": 0, "as if by chance": 0}
     for _ in range(800):
-        counts = draws.binomial(50, draws.beta(2, 8, size=13))
-        found = grown_share(counts[-1], 50, past_counts=counts[:-1], past_totals=[50] * 12, false_alarms=0.01)
-        alarms["varying"] += found.alarm
-        # the same sum of history, evenly dealt: only chance is left to explain tonight
-        even = np.diff(np.linspace(0, counts[:-1].sum(), 13).astype(int))
-        chance = grown_share(counts[-1], 50, past_counts=even, past_totals=[50] * 12, false_alarms=0.01)
-        alarms["as if by chance"] += chance.alarm
-    assert alarms["varying"] <= 0.03 * 800 < alarms["as if by chance"]
+        totals = draws.integers(10, 40, size=n_nights + 1)
+        alarms += grown(draws.binomial(totals, share).tolist(), totals.tolist()).alarm
+    assert alarms <= 800 * RATE + 3 * np.sqrt(800 * RATE)
 
 
-def test_growth_is_found() -> None:
-    """Three times as many as usual is an alarm at once."""
-    usual = {"past_counts": [4, 5, 3, 4, 4, 6], "past_totals": [40] * 6}
-    assert grown_share(14, 40, **usual).alarm
-    assert not grown_share(6, 40, **usual).alarm
+@pytest.mark.parametrize("correlation", [0.02, 0.05])
+def test_nights_that_vary_by_themselves(correlation: float) -> None:
+    """Variation from night to night is learnt from all clusters, and then raises about as many alarms as promised."""
+    draws = np.random.default_rng(0)
+    alarms, learnt = 0, []
+    for _ in range(400):
+        shares = draws.dirichlet(np.array([0.5, 0.3, 0.2]) * (1 / correlation - 1), size=25)
+        counts = np.array([draws.multinomial(40, share) for share in shares])
+        histories = {str(at): counts[:, at].tolist() for at in range(3)}
+        learnt.append(night_variation(histories, [40] * 25))
+        alarms += grown(histories["2"], [40] * 25, variation=learnt[-1]).alarm
+    assert np.mean(learnt) == pytest.approx(correlation, rel=0.35)
+    assert alarms <= 2 * 400 * RATE
+
+
+def test_slow_change_is_no_variation() -> None:
+    """A cluster that grows night by night leaves the variation near that of nights that only chance tells apart."""
+    totals = [40] * 24
+    growing = {"c1": [2 + at for at in range(24)], "c2": [38 - at for at in range(24)]}
+    assert night_variation(growing, totals) <= PRIOR_VARIATION
+    assert night_variation({}, totals) == PRIOR_VARIATION
+
+
+def test_a_surge_is_found_from_the_second_night_on() -> None:
+    """Many more than the one night before are an alarm; the expected number is told."""
+    found = grown([3, 15], [30, 30])
+    assert found.alarm
+    assert (found.over, found.n_nights) == (1, 1)
+    assert found.expected == pytest.approx(3, abs=0.2)
+    assert not grown([3, 6], [30, 30]).alarm
+
+
+def test_slow_growth_is_found_over_several_nights() -> None:
+    """A share that has doubled is no alarm on any one night, and is one over some nights together."""
+    counts = [4, 3, 5, 4, 4, 3, 5, 4, 7, 8, 7, 8]
+    found = grown(counts, [40] * 12)
+    assert found.alarm
+    assert found.over in WINDOWS[1:]
+    assert (found.value, found.expected) == (30, pytest.approx(16, abs=1))
+    assert not grown(counts[:9], [40] * 9).alarm
 
 
 @quick
-@given(st.integers(0, 20), st.lists(st.integers(0, 20), min_size=5, max_size=9))
-def test_the_exact_limit_is_fishers(count, past) -> None:
-    """The alarm is on where Fisher's exact test of tonight against history says so, or later where nights vary."""
-    found = grown_share(count, 20, past_counts=past, past_totals=[20] * len(past), false_alarms=0.05)
-    total = 20 * len(past)
-    table = [[count, 20 - count], [sum(past), total - sum(past)]]
-    fisher = fisher_exact(table, alternative="greater").pvalue <= 0.05
-    assert found.alarm <= fisher
-    assert found.alarm == (found.value >= found.limit)
-    if max(past) - min(past) <= 1:
-        assert found.alarm == fisher
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=20))
+def test_more_images_are_never_less_of_an_alarm(counts: list[int]) -> None:
+    """The alarm is on at the limit and above; one image more tonight keeps it on; the limit is at least three."""
+    totals = [20] * len(counts)
+    found = grown(counts, totals)
+    if found.limit is None:
+        assert len(counts) == 1
+        assert not found.alarm
+        return
+    assert found.alarm == (found.value >= found.limit >= 3)
+    if found.alarm and counts[-1] < 20:
+        assert grown([*counts[:-1], counts[-1] + 1], totals).alarm
 
 
-@quick
-@given(st.lists(st.integers(0, 20), max_size=4))
-def test_short_histories_raise_no_alarm(past) -> None:
-    """There is no limit before there is a history, whatever tonight brings; empty nights are no history."""
-    found = grown_share(20, 20, past_counts=[*past, 0, 0], past_totals=[20] * len(past) + [0, 0])
-    assert (found.alarm, found.limit, found.n_nights) == (False, None, len(past))
-    nights = [np.full(3, float(value)) for value in past] + [np.empty(0)]
-    shift = rarity_shift(np.full(3, 99.0), nights)
-    assert (shift.alarm, shift.limit, shift.n_nights) == (False, None, len(past))
+def test_nights_without_images_do_not_count() -> None:
+    """Empty nights are no history, and on one nothing grows."""
+    assert grown([3, 0, 15], [30, 0, 30]) == grown([3, 15], [30, 30])
+    assert grown([3, 3, 0], [30, 30, 0]) == DriftSignal(0, None, False, 0)
+    assert grown([], []).limit is None
 
 
-def test_a_night_without_images_raises_no_alarm() -> None:
-    """Nothing came, so nothing grew or shifted."""
-    assert not grown_share(0, 0, past_counts=[1] * 9, past_totals=[9] * 9).alarm
-    assert not rarity_shift(np.empty(0), [np.ones(3)] * 9).alarm
-
-
-@pytest.mark.parametrize("n_nights", [5, 30])
-def test_rarity_has_its_rate_of_false_alarms(n_nights: int) -> None:
+@pytest.mark.parametrize("n_nights", [4, 30])
+def test_levels_have_their_rate_of_false_alarms(n_nights: int) -> None:
     """Nights that differ by themselves raise as many alarms as promised: no test between images would do that."""
     draws = np.random.default_rng(1)
     alarms = 0
     for _ in range(1500):
-        nights = [draws.normal(draws.normal(0.5, 0.05), 0.1, size=25) for _ in range(n_nights + 1)]
-        alarms += rarity_shift(nights[-1], nights[:-1], false_alarms=0.02).alarm
-    assert 0.2 * 30 <= alarms <= 30 + 3 * np.sqrt(30)
+        nights = [median_and_error(draws.normal(draws.normal(0.5, 0.02), 0.1, size=25)) for _ in range(n_nights + 1)]
+        levels = [level for level, _ in nights]
+        alarms += level_shift(levels, error=nights[-1][1], false_alarms=RATE).alarm
+    assert alarms <= 1500 * RATE + 3 * np.sqrt(1500 * RATE)
 
 
-def test_a_shift_of_rarity_is_found() -> None:
-    """Rarer and more common images are both told, with the direction, in embedding units."""
-    draws = np.random.default_rng(0)
-    past = [draws.normal(0.5, 0.1, size=30) for _ in range(10)]
-    up, down = (rarity_shift(draws.normal(middle, 0.1, size=30), past) for middle in (0.8, 0.2))
+def test_a_jump_of_a_level_is_found_at_once() -> None:
+    """After three nights, a jump in either direction is told with its size; a lower level is none if not asked for."""
+    up, down = (level_shift([0.5, 0.52, 0.49, to], error=0.02, false_alarms=RATE) for to in (0.9, 0.1))
     assert up.alarm
-    assert up.value == pytest.approx(0.3, abs=0.06)
     assert down.alarm
-    assert down.value == pytest.approx(-0.3, abs=0.06)
-    assert not rarity_shift(draws.normal(0.5, 0.1, size=30), past).alarm
+    assert (up.value, down.value) == (pytest.approx(0.4, abs=0.01), pytest.approx(-0.4, abs=0.01))
+    one_sided = level_shift([0.5, 0.52, 0.49, 0.1], error=0.02, false_alarms=RATE, two_sided=False)
+    assert not one_sided.alarm
+    assert not level_shift([0.5, 0.52, 0.9], error=0.02, false_alarms=RATE).alarm
+
+
+def test_slow_wear_is_found_over_several_nights() -> None:
+    """A level that creeps is told once the last nights together lie above those before."""
+    draws = np.random.default_rng(0)
+    levels = [*draws.normal(0.5, 0.02, 12), *draws.normal(0.5, 0.02, 8) + np.linspace(0.02, 0.07, 8)]
+    found = [level_shift(levels[:count], error=0.02, false_alarms=RATE) for count in range(4, 21)]
+    first = next(signal for signal in found if signal.alarm)
+    assert first.over > 1
+    assert not any(signal.alarm for signal in found[:9])
 
 
 def test_equal_nights_leave_room_for_chance() -> None:
-    """A history without any spread does not make every difference an alarm."""
-    tonight = np.linspace(0.4, 0.62, 20)
-    assert not rarity_shift(tonight, [np.full(20, 0.5)] * 8).alarm
+    """A history without any spread does not make every difference an alarm; without any error nothing is known."""
+    assert not level_shift([0.5] * 8 + [0.51], error=0.02, false_alarms=RATE).alarm
+    assert not level_shift([0.5] * 8 + [0.51], error=0.0, false_alarms=RATE).alarm
+
+
+def test_the_median_has_its_error() -> None:
+    """The standard error of the median of normal values is what draws of them show."""
+    draws = np.random.default_rng(0).normal(2, 1, size=(2000, 40))
+    found = np.array([median_and_error(row) for row in draws])
+    assert found[:, 0].std() == pytest.approx(found[:, 1].mean(), rel=0.15)
 
 
 def test_impossible_input_is_refused() -> None:
     """Counts beyond their totals, histories of two lengths, odd settings, NaN."""
-    for arguments in ((5, 4, [1], [2]), (-1, 4, [1], [2]), (1, 4, [1, 1], [2])):
+    for counts, totals in (([5], [4]), ([-1], [4]), ([1, 1], [4])):
         with pytest.raises(ArrayContractError, match="one count"):
-            grown_share(*arguments[:2], past_counts=arguments[2], past_totals=arguments[3])
-    with pytest.raises(ConfigError, match="false_alarms"):
-        grown_share(1, 2, past_counts=[], past_totals=[], false_alarms=0.5)
-    with pytest.raises(ConfigError, match="min_nights"):
-        rarity_shift(np.ones(2), [], min_nights=1)
-    with pytest.raises(ArrayContractError, match=r"finite rarity|to be an array"):
-        rarity_shift(np.array([np.nan]), [])
+            grown(counts, totals)
+        with pytest.raises(ArrayContractError, match="one count"):
+            night_variation({"c1": counts}, totals)
+    with pytest.raises(ConfigError, match="rate of false alarms"):
+        grown([1], [2], rate=0.5)
+    with pytest.raises(ConfigError, match="rate of false alarms"):
+        level_shift([1.0], error=-1, false_alarms=RATE)
+    with pytest.raises(ArrayContractError, match="finite"):
+        level_shift([float("nan")], error=1, false_alarms=RATE)
+    with pytest.raises(ArrayContractError, match="at least one finite"):
+        median_and_error(np.empty(0))

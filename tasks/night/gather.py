@@ -1,0 +1,322 @@
+"""All that is shown of a night, gathered from the catalog and the store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.embedding.deep_images import range_note
+from anoclust_core.matching.drift import DriftSignal
+from anoclust_core.matching.severity import ordinary_clusters
+from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from anoclust_core.reporting.night_record import (
+    UNKNOWN,
+    Comparison,
+    GoneCluster,
+    NightCluster,
+    NightImage,
+    NightReport,
+)
+from anoclust_core.reporting.record import Picture
+from tasks import telemetry
+from tasks.images.thumbnails import thumbnail_jpeg
+from tasks.night.notify import GONE, MERGED
+from tasks.night.place import Place
+from tasks.night.watch import HISTORY_NIGHTS, Watched
+from tasks.stores import arrays
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, NightCount
+from tasks.stores.nights.snapshots import members, read_snapshot
+
+DRAWN: Final = 12
+"""Pictures of a cluster."""
+
+THUMBNAIL_SIDE: Final = 160
+
+
+def night_record(
+    place: Place,
+    given: DatasetManifest,
+    watched: Watched,
+    weights: str | None,
+    reclustered: str | None,
+    changes: Mapping[str, Sequence[str]],
+) -> NightReport:
+    """Gather all that is shown of a night; parameters as those of `tasks.night.report.write_night_report`."""
+    with Catalog.open(place.catalog, store=place.layout) as opened, opened.view() as catalog:
+        since = place.night - timedelta(days=HISTORY_NIGHTS)
+        lost = _lost(catalog, place)
+        counts = catalog.counts(place.category, since=since, until=place.night)
+        clusters = {cluster.cluster: cluster for cluster in catalog.clusters(place.category)}
+        facts = {fact.content: fact for fact in catalog.images(place.category, since=place.night, until=place.night)}
+        arrived = catalog.known_images(place.category, [image.sha256 for image in given.clustered])
+        facts |= {content: fact for content, fact in arrived.items() if fact.night <= place.night}
+        assigned = {fact.content: fact for fact in catalog.assignments(place.category, list(facts))}
+    tonight = {content: fact for content, fact in facts.items() if content in assigned}
+    by_cluster: dict[str | None, list[NightImage]] = defaultdict(list)
+    for content, fact in tonight.items():
+        where = assigned[content]
+        by_cluster[where.cluster].append(
+            NightImage(fact.path, content, where.cluster, where.distance, where.confidence)
+        )
+    for images in by_cluster.values():
+        images.sort(key=lambda image: (-image.confidence, image.path))
+    nights = sorted({count.night for count in counts} | {place.night})
+    severity = _severity(place, weights)
+    shown = _shown(clusters, by_cluster, counts, watched, place.night, set(changes.get("born", ())))
+    shown, gone, others = _beside(place, shown, lost, severity)
+    facts |= others
+    drawn = [image for cluster in shown for image in (cluster.images or cluster.earlier)[:DRAWN]]
+    drawn += by_cluster[None][:DRAWN] + [image for one in gone for image in (*one.images, *one.of_into)]
+    bad = [fact for fact in facts.values() if fact.quarantined is not None]
+    return NightReport(
+        category=place.category,
+        night=place.night,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        counters=watched.counters,
+        clusters=shown,
+        unknown=_compared(counts, None, nights, place.night, watched.unknown),
+        unknown_images=by_cluster[None],
+        rarity=_shift(watched.rarity),
+        pictures=_pictures(drawn, facts, weights, place.run.spec),
+        nights=nights,
+        series=_series(counts, nights, [cluster.cluster for cluster in shown]),
+        reclustered=reclustered,
+        changes=changes,
+        quarantine=sorted((fact.path, str(fact.quarantined)) for fact in bad),
+        deferred=[(entry.path, entry.told) for entry in given.deferred],
+        notes=[*given.notes, *map(range_note, place.run.spec.deep), *telemetry.current().notes],
+        camera=[
+            (what, _of_camera(what, signal, watched.counters))
+            for what, signal in watched.camera.items()
+            if signal.alarm
+        ],
+        gone=gone,
+    )
+
+
+def _shown(
+    clusters: Mapping[str, ClusterFact],
+    by_cluster: Mapping[str | None, Sequence[NightImage]],
+    counts: Sequence[NightCount],
+    watched: Watched,
+    night: date,
+    born: set[str],
+) -> list[NightCluster]:
+    """Clusters that are not gone: the new ones first, then the growing ones, then the largest of tonight."""
+    nights = sorted({count.night for count in counts} | {night})
+    first_ever = all(cluster.born == night for cluster in clusters.values())
+    found = [
+        NightCluster(
+            cluster=name,
+            name=cluster.name,
+            state=cluster.state,
+            born=cluster.born,
+            is_new=not first_ever and (cluster.born == night or name in born),
+            n_images=cluster.n_images,
+            counts=_compared(counts, name, nights, night, watched.growth.get(name)),
+            images=by_cluster.get(name, ()),
+        )
+        for name, cluster in clusters.items()
+        if cluster.state in {"provisional", "confirmed"}
+    ]
+    return sorted(found, key=lambda one: (not one.is_new, not one.counts.alarm, -one.counts.tonight, one.cluster))
+
+
+def _compared(
+    counts: Sequence[NightCount],
+    name: str | None,
+    nights: Sequence[date],
+    night: date,
+    signal: DriftSignal | None,
+) -> Comparison:
+    of = {count.night: count.n_images for count in counts if count.cluster == name}
+    past = [one for one in nights if one < night]
+    return Comparison(
+        tonight=of.get(night, 0),
+        last_night=of.get(past[-1], 0) if past else None,
+        per_night=sum(of.get(one, 0) for one in past) / len(past) if past else None,
+        limit=signal.limit if signal else None,
+        alarm=bool(signal and signal.alarm),
+        value=signal.value if signal else of.get(night, 0),
+        expected=signal.expected if signal else None,
+        over=signal.over if signal else 1,
+    )
+
+
+def _shift(signal: DriftSignal | None) -> Comparison | None:
+    if signal is None:
+        return None
+    return Comparison(
+        signal.value,
+        limit=signal.limit,
+        alarm=signal.alarm,
+        value=signal.value,
+        expected=signal.expected,
+        over=signal.over,
+    )
+
+
+def _of_camera(what: str, signal: DriftSignal, counters: Mapping[str, float]) -> str:
+    """Say what has changed about the pictures."""
+    before = signal.expected or 0.0
+    if what == "images":
+        came = counters.get("new", 0)
+        return f"only {came:,.0f} image{'' if came == 1 else 's'} came, {np.exp(-before):,.0f} are usual"
+    if what == "brightness":
+        way = "brighter" if signal.value > 0 else "darker"
+        return f"pictures are {way} than before (grey level {before + signal.value:.0f}, before {before:.0f})"
+    if what == "sharpness":
+        return f"pictures are {'sharper' if signal.value > 0 else 'less sharp'} than before"
+    return "pictures are more alike than before; does it repeat one?"
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """A known cluster that is gone, and the images that it had."""
+
+    cluster: ClusterFact
+    into: str | None
+    undo: int
+    contents: Sequence[str]
+
+
+def _lost(catalog: Catalog, place: Place) -> list[_Lost]:
+    """Known clusters that tonight's re-clustering lost, and that nobody has brought back since."""
+    told = {
+        str(one.payload["cluster"]): one.payload["into"]
+        for one in catalog.notices(place.category)
+        if one.night == place.night and one.event in {MERGED, GONE}
+    }
+    found = []
+    for cluster, into in told.items():
+        done = [one for one in catalog.history(place.category, cluster) if one.kind in {"merged", "retired"}]
+        done = [one for one in done if one.cluster == cluster and not one.undone]
+        if done:
+            contents = catalog.members_before(place.category, done[-1].number)
+            found.append(_Lost(catalog.cluster(place.category, cluster), into, done[-1].number, contents))
+    return found
+
+
+def _severity(place: Place, weights: str | None) -> dict[str, float]:
+    """Rarest patch of every image of the last clustering and of tonight, by content, measured against its reference."""
+    found: dict[str, float] = {}
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
+        latest = catalog.latest_snapshot(place.category)
+    snapshot = read_snapshot(latest) if latest is not None else None
+    if snapshot is not None and snapshot.reference is not None:
+        images = members(place.layout, snapshot).clustered
+        folder = place.layout.folder("weights", place.category, snapshot.keys["weigh"])
+        highest = arrays.read(folder, "rarity").max(axis=1)
+        found = {image.sha256: float(value) for image, value in zip(images, highest, strict=True)}
+    if weights is not None:
+        contents = (arrays.describe(Path(weights)) or {}).get("contents", [])
+        highest = arrays.read(Path(weights), "rarity").max(axis=1)
+        found = dict(zip(contents, highest.tolist(), strict=True)) | found
+    return found
+
+
+def _beside(
+    place: Place, shown: Sequence[NightCluster], lost: Sequence[_Lost], severity: Mapping[str, float]
+) -> tuple[list[NightCluster], list[GoneCluster], dict[str, ImageFact]]:
+    """Say of clusters how severe they are, and show images of other nights where there are none of tonight.
+
+    Gives clusters, those that are gone, and the images that are shown besides, by content.
+    """
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
+        members_of: dict[str, list[AssignmentFact]] = defaultdict(list)
+        for fact in catalog.assignments(place.category):
+            if fact.cluster is not None:
+                members_of[fact.cluster].append(fact)
+        for facts in members_of.values():
+            facts.sort(key=lambda fact: (-fact.confidence, fact.content))
+        chosen = {
+            one.cluster: members_of[one.cluster][:DRAWN]
+            for one in shown
+            if (one.is_new or one.counts.alarm) and not one.images
+        }
+        of_lost = {one.cluster.cluster: list(one.contents[:DRAWN]) for one in lost}
+        of_into = {
+            one.cluster.cluster: [fact for fact in members_of[one.into] if fact.content not in set(one.contents)][
+                :DRAWN
+            ]
+            for one in lost
+            if one.into is not None
+        }
+        wanted = {fact.content for facts in (*chosen.values(), *of_into.values()) for fact in facts}
+        wanted |= {content for contents in of_lost.values() for content in contents}
+        images = catalog.known_images(place.category, sorted(wanted))
+
+    def shown_of(facts: Iterable[AssignmentFact]) -> list[NightImage]:
+        return [
+            NightImage(images[fact.content].path, fact.content, fact.cluster, fact.distance, fact.confidence)
+            for fact in facts
+            if fact.content in images
+        ]
+
+    levels = {
+        name: float(np.median(values))
+        for name, facts in members_of.items()
+        if (values := [severity[fact.content] for fact in facts if fact.content in severity])
+    }
+    names = {one.cluster: one.name for one in shown}
+    levels = {name: level for name, level in levels.items() if name in names}
+    ordinary = ordinary_clusters(levels, {one.cluster: one.n_images for one in shown}, names)
+    usual = [levels[name] for name in ordinary if name in levels]
+    clusters = [
+        replace(
+            one,
+            earlier=shown_of(chosen.get(one.cluster, ())),
+            is_ordinary=one.cluster in ordinary,
+            severity=levels[one.cluster] - float(np.median(usual)) if usual and one.cluster in levels else None,
+        )
+        for one in shown
+    ]
+    gone = [
+        GoneCluster(
+            one.cluster.cluster,
+            one.cluster.name,
+            one.into,
+            one.undo,
+            [
+                NightImage(images[content].path, content, one.into, 0.0, 0.0)
+                for content in of_lost[one.cluster.cluster]
+                if content in images
+            ],
+            shown_of(of_into.get(one.cluster.cluster, ())),
+        )
+        for one in lost
+    ]
+    return clusters, gone, images
+
+
+def _series(counts: Sequence[NightCount], nights: Sequence[date], names: Sequence[str]) -> dict[str, list[int]]:
+    found = {(count.night, count.cluster): count.n_images for count in counts}
+    series = {name: [found.get((night, name), 0) for night in nights] for name in names}
+    return {**series, UNKNOWN: [found.get((night, None), 0) for night in nights]}
+
+
+def _pictures(
+    images: Sequence[NightImage], facts: Mapping[str, ImageFact], weights: str | None, spec: EmbeddingSpec
+) -> dict[str, Picture]:
+    """Thumbnails of images whose files are still there, with their rarity where it is known."""
+    rarity: dict[str, NDArray[np.float32]] = {}
+    if weights is not None:
+        contents = (arrays.describe(Path(weights)) or {}).get("contents", [])
+        rarity = dict(zip(contents, arrays.read(Path(weights), "rarity"), strict=True))
+    found = {}
+    for image in images:
+        file = Path(facts[image.sha256].file or "")
+        jpeg = thumbnail_jpeg(file, sha256=image.sha256, side=THUMBNAIL_SIDE, deep=spec.deep)
+        if jpeg is None:
+            continue
+        grid = rarity[image.sha256].reshape(spec.grid) if image.sha256 in rarity else np.empty((0, 0), np.float32)
+        found[image.sha256] = Picture(jpeg, grid)
+    return found
