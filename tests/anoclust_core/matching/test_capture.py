@@ -1,0 +1,57 @@
+"""Figures of pictures as such: they follow the camera, and not what is pictured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from anoclust_core.errors import ArrayContractError
+from anoclust_core.matching.capture import look_of, look_of_night
+
+
+def picture(seed: int, *, gain: float = 1.0, blur: float = 0.0) -> NDArray[np.uint8]:
+    grey = gaussian_filter(np.random.default_rng(seed).normal(size=(64, 64)), 1.0) * 60 + 110
+    grey = gaussian_filter(grey, blur) * gain
+    return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_exposure_moves_brightness_alone() -> None:
+    """A darker picture is darker, and as sharp as before."""
+    (bright, sharp, _), (dark, as_sharp, _) = look_of(picture(0)), look_of(picture(0, gain=0.7))
+    assert dark == pytest.approx(0.7 * bright, rel=0.02)
+    assert as_sharp == pytest.approx(sharp, abs=0.05)
+
+
+def test_blur_moves_sharpness_alone() -> None:
+    """A picture out of focus is less sharp, and as bright as before."""
+    (bright, sharp, _), (as_bright, blurred, _) = look_of(picture(0)), look_of(picture(0, blur=1.5))
+    assert blurred < sharp - 0.3
+    assert as_bright == pytest.approx(bright, rel=0.02)
+
+
+def test_a_repeated_picture_is_seen() -> None:
+    """Pictures that are alike but for noise differ much less than different ones."""
+    same = [picture(0) + np.uint8(at) for at in range(6)]
+    other = [picture(at) for at in range(6)]
+    found = [look_of_night([look_of(one) for one in pictures])["difference"] for pictures in (same, other)]
+    assert found[0] < found[1] - 1
+
+
+def test_figures_of_a_night() -> None:
+    """Every figure has its error; of one picture there is no likeness; flat pictures are fine."""
+    found = look_of_night([look_of(picture(at)) for at in range(5)])
+    names = ("brightness", "sharpness", "difference")
+    assert set(found) == {*names, *(f"{name}_error" for name in names)}
+    assert all(np.isfinite(value) for value in found.values())
+    assert "difference" not in look_of_night([look_of(picture(0))])
+    assert np.isfinite(look_of(np.zeros((4, 5, 3), np.uint8))[1])
+
+
+def test_what_is_no_picture_is_refused() -> None:
+    """Grey arrays, and a night without pictures, are errors."""
+    with pytest.raises(ArrayContractError, match=r"shape \(height, width, 3\)"):
+        look_of(np.zeros((4, 5), np.uint8))
+    with pytest.raises(ArrayContractError, match="at least one picture"):
+        look_of_night([])

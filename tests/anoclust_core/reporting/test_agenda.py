@@ -1,0 +1,100 @@
+"""The one line of a night: what it says, in which order, and that it is silent where there is nothing to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from anoclust_core.reporting.agenda import NOTHING, agenda, first_line
+from anoclust_core.reporting.night import MOST_DATES, counts_svg, render_night
+from anoclust_core.reporting.night_record import Comparison, GoneCluster, NightCluster, NightReport
+
+NIGHT = date(2026, 11, 20)
+
+
+def cluster(identity: str, **values: object) -> NightCluster:
+    plain = NightCluster(identity, None, "confirmed", NIGHT, False, 14, Comparison(4, value=4))
+    return replace(plain, **values)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def quiet() -> NightReport:
+    """Make a night on which nothing is to be told."""
+    return NightReport(
+        "tile", NIGHT, "2026-11-21T03:00:00+00:00", {"new": 20}, [cluster("c1"), cluster("c2")],
+        Comparison(0), [], None, {}, [NIGHT], {"c1": [4], "c2": [4]},
+    )  # fmt: skip
+
+
+GROWING = Comparison(16, limit=12, alarm=True, value=16, expected=6.2)
+SLOW = Comparison(9, limit=27, alarm=True, value=30, expected=16.4, over=4)
+
+SAID = {
+    "c1 is new (14 images)": {"clusters": [cluster("c1", is_new=True)]},
+    'c1 "chip" is new (1 image)': {"clusters": [cluster("c1", is_new=True, name="chip", n_images=1)]},
+    "c1 grows (16 tonight, 6 expected)": {"clusters": [cluster("c1", counts=GROWING)]},
+    "c1 grows (30 in the last 4 nights, 16 expected)": {"clusters": [cluster("c1", counts=SLOW)]},
+    "more ordinary parts than usual: c1 (16 tonight, 6 expected)": {
+        "clusters": [cluster("c1", counts=GROWING, is_ordinary=True)]
+    },
+    "c4 went into c3": {"gone": [GoneCluster("c4", None, "c3", 17)]},
+    'c4 "ring" is gone': {"gone": [GoneCluster("c4", "ring", None, 17)]},
+    "7 images belong to no cluster (0.4 expected)": {
+        "unknown": Comparison(7, limit=4, alarm=True, value=7, expected=0.42)
+    },
+    "parts look rarer than before": {"rarity": Comparison(0.4, limit=0.2, alarm=True)},
+    "parts look more ordinary than before": {"rarity": Comparison(-0.4, limit=0.2, alarm=True)},
+    "the camera, not the product: pictures are darker": {"camera": [("brightness", "pictures are darker")]},
+    "only 3 images came, 24 are usual": {"camera": [("images", "only 3 images came, 24 are usual")]},
+    "2 files cannot be used": {"quarantine": [("a.png", "cut off"), ("b.png", "cut off")]},
+}
+
+
+@pytest.mark.parametrize("text", SAID)
+def test_each_thing_is_said_in_words(quiet: NightReport, text: str) -> None:
+    """Every kind of finding is one thing to look at, by itself, and on the page."""
+    report = replace(quiet, **SAID[text])  # type: ignore[arg-type]
+    assert first_line(agenda(report)) == f"1 thing to look at: {text}"
+    assert "1 thing to look at" in render_night(report)
+
+
+def test_a_quiet_night_has_nothing_to_do(quiet: NightReport) -> None:
+    """Without a finding, the line and the page say so."""
+    assert first_line(agenda(quiet)) == NOTHING
+    assert "Nothing to do" in render_night(quiet)
+
+
+def test_the_camera_comes_first_and_ordinary_parts_late(quiet: NightReport) -> None:
+    """What makes everything else doubtful is said first; of many things the line names the first four."""
+    report = replace(
+        quiet,
+        clusters=[
+            cluster("c1", counts=GROWING, is_ordinary=True),
+            cluster("c5", is_new=True),
+            cluster("c2", counts=GROWING),
+        ],
+        gone=[GoneCluster("c4", None, "c3", 17)],
+        camera=[("brightness", "pictures are darker")],
+    )
+    assert [one.kind for one in agenda(report)] == ["camera", "new", "growing", "merged", "growing"]
+    line = first_line(agenda(report))
+    assert line.startswith("5 things to look at: the camera, not the product: pictures are darker, c5 is new")
+    assert line.endswith("c4 went into c3, and 1 more")
+
+
+def test_a_cluster_that_is_gone_is_shown_with_the_way_back(quiet: NightReport) -> None:
+    """The page names the command that brings it back."""
+    page = render_night(replace(quiet, gone=[GoneCluster("c4", None, "c3", 17)]))
+    assert "anoclust clusters undo tile 17" in page
+
+
+@pytest.mark.parametrize("n_nights", [2, 3, 14, 90])
+def test_charts_have_few_dates(n_nights: int) -> None:
+    """With any number of nights no more dates are written than fit beside each other, the last night's among them."""
+    nights = [date.fromordinal(NIGHT.toordinal() - n_nights + 1 + at) for at in range(n_nights)]
+    svg = counts_svg(nights, {"c1": [1] * n_nights, "c2": [1] * n_nights})
+    dates = svg.count(" Nov") + svg.count(" Oct") + svg.count(" Sep") + svg.count(" Aug")
+    assert 2 <= dates <= 2 * MOST_DATES  # as a comment and as text
+    assert f"{NIGHT:%d %b}" in svg
