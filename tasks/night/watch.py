@@ -13,10 +13,11 @@ from prefect import task
 
 from anoclust_core.matching.drift import DriftSignal, grown_share, rarity_shift
 from anoclust_core.matching.identities import id_order
-from tasks.night.notify import DRIFT, GROWING
+from tasks.night.notify import DRIFT, GROWING, NEW
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
+from tasks.stores.nights.folders import NIGHT_COUNTERS
 
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
@@ -57,11 +58,13 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str) -> Watched:
         born = {cluster.cluster: cluster.born for cluster in catalog.clusters(place.category)}
         earlier = dict(tonight.counters) if tonight else {}
         counters = {
-            "reclustered": 0,
+            **dict.fromkeys(NIGHT_COUNTERS, 0),
             **earlier,
             **measured,
             "pair_products": earlier.get("pair_products", 0) + measured.get("pair_products", 0),
-            "new_clusters": sum(night == place.night for night in born.values()),
+            "new_clusters": sum(
+                one.event == NEW and one.night == place.night for one in catalog.notices(place.category)
+            ),  # the clusters of the first clustering are told to nobody
         }
         if measured.get("reclustered"):
             counters.pop("rarity", None)  # it was measured against a snapshot that is none any more
