@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
+
+NOTHING_CAME: Final = 9
+"""Exit code of a night that ended well and found no image to look at."""
 
 
 class AnoclustError(Exception):
@@ -73,3 +76,12 @@ class BusyError(AnoclustError):
     """Another run of the same category is in progress; the message says which."""
 
     exit_code = 7
+
+
+class CaptureError(AnoclustError):
+    """No new image says when it was taken in the way that `--captured` asks for.
+
+    It would get the wrong night, so that nothing is recorded.
+    """
+
+    exit_code = 10

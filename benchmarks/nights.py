@@ -22,7 +22,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from anoclust_core.config import RunConfig
 from anoclust_core.safe_text.cells import original
-from flows.nights.run import NightOutcome, run_nights
+from flows.nights.outcome import NightOutcome
+from flows.nights.run import run_nights
 from flows.run import run_data
 from flows.settings import resolve
 from tasks.stores import runs

@@ -17,6 +17,7 @@ _ONE_DAY: Final = timedelta(days=1)
 
 _NUMBERS: Final = {
     "%Y": r"(?P<Y>\d{4})",
+    "%y": r"(?P<y>\d{2})",
     "%m": r"(?P<m>\d{2})",
     "%d": r"(?P<d>\d{2})",
     "%H": r"(?P<H>\d{2})",
@@ -24,6 +25,9 @@ _NUMBERS: Final = {
     "%S": r"(?P<S>\d{2})",
 }
 """Numbers in a pattern of a path, in the way of strptime, and what they match."""
+
+_LAST_OF_THIS_CENTURY: Final = 68
+"""Years of two digits are 1969 to 2068, as strptime reads them."""
 
 _DIRECTIVES: Final = {**_NUMBERS, "%%": "%", "*": "[^/]*"}
 
@@ -112,15 +116,16 @@ def check_pattern(pattern: str) -> None:
     Raises
     ------
     ConfigError
-        If it has a directive that is not known, one twice, or not all of ``%Y``, ``%m`` and ``%d``.
+        If it has a directive that is not known, one twice, or not a year (``%Y`` or ``%y``), ``%m`` and ``%d``.
     """
     directives = re.findall(r"%.?", pattern.replace("%%", ""))
     unknown = [found for found in directives if found not in _DIRECTIVES]
     twice = len(directives) != len(set(directives))
-    if unknown or twice or not {"%Y", "%m", "%d"} <= set(directives):
+    years = {"%Y", "%y"} & set(directives)
+    if unknown or twice or len(years) != 1 or not {"%m", "%d"} <= set(directives):
         raise ConfigError(
-            f"expected a pattern with %Y, %m and %d, perhaps %H, %M and %S, each once, such as %Y-%m-%d/*_%H%M%S; "
-            f"found {pattern!r}"
+            f"expected a pattern with %Y (or %y, a year of two digits), %m and %d, perhaps %H, %M and %S, each once, "
+            f"such as %Y-%m-%d/*_%H%M%S; found {pattern!r}"
         )
 
 
@@ -139,6 +144,8 @@ def time_in_path(path: str, pattern: str, *, timezone: tzinfo, day_starts: time)
     --------
     >>> time_in_path("a/2026-11-20/7.png", "%Y-%m-%d", timezone=UTC, day_starts=time(6)).isoformat()
     '2026-11-20T06:00:00+00:00'
+    >>> time_in_path("a/201126_0730.png", "%d%m%y_%H%M", timezone=UTC, day_starts=time(6)).isoformat()
+    '2026-11-20T07:30:00+00:00'
     """
     check_pattern(pattern)
     parts = re.split(r"(%.|\*)", pattern)
@@ -150,7 +157,7 @@ def time_in_path(path: str, pattern: str, *, timezone: tzinfo, day_starts: time)
     for match in reversed(matches):
         number = {name: int(text) for name, text in match.groupdict().items()}
         try:
-            day = date(number["Y"], number["m"], number["d"])
+            day = date(number["Y"] if "Y" in number else _full_year(number["y"]), number["m"], number["d"])
             if "H" not in number:
                 return night_begins(day, timezone=timezone, day_starts=day_starts)
             clock = time(number["H"], number.get("M", 0), number.get("S", 0), tzinfo=timezone)
@@ -158,6 +165,10 @@ def time_in_path(path: str, pattern: str, *, timezone: tzinfo, day_starts: time)
         except (ValueError, OverflowError):
             continue
     return None
+
+
+def _full_year(two_digits: int) -> int:
+    return two_digits + (2000 if two_digits <= _LAST_OF_THIS_CENTURY else 1900)
 
 
 def time_in_text(text: str, *, timezone: tzinfo) -> datetime | None:

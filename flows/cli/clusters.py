@@ -99,7 +99,10 @@ def history(
     cluster: Annotated[str | None, typer.Argument(help="Only this cluster.", show_default="all")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the history of clusters, oldest first: births, re-clusterings with their evidence, decisions."""
+    """Print the history of clusters, oldest first: births, re-clusterings with their evidence, decisions.
+
+    Births and re-clusterings have the night that they belong to. Decisions of people have the day and time in UTC.
+    """
     with Messages(asked.debug), _catalog(asked, category) as opened, opened.view() as catalog:
         from flows.terminal.nights import history_lines
 

@@ -18,7 +18,7 @@ from flows.cli.options import Json, whole_number
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flows.nights.run import NightOutcome
+    from flows.nights.outcome import NightOutcome
     from flows.settings import Settings
 
 
@@ -76,6 +76,10 @@ def nightly(
 
     If nothing is new, it ends in seconds. The report is `STORE/nights/CATEGORY/NIGHT/report.html`; `anoclust clusters`
     shows, names and merges clusters; `anoclust status` shows the state of every category.
+
+    Exit codes for scripts: 0, all went well; 9, all went well, but no image came to a category: its folder is empty or
+    gone, or all its images are of later nights; 10, no image says when it was taken in the way that --captured asks
+    for; others are failures.
     """
     with Messages(asked.debug):
         settings = asked.settings()
@@ -109,6 +113,8 @@ def backfill(
     In date order within a category; several categories may run side by side. If interrupted, run the same command to
     resume; once finished, it does nothing. The time an image was taken decides its night: see --captured. All other
     settings come from `anoclust.toml` and `ANOCLUST_*` variables.
+
+    Exit codes for scripts are those of `anoclust nightly`; 9 if no image came to a category in any of the nights.
     """
     with Messages(asked.debug):
         from rich.console import Console
@@ -216,7 +222,8 @@ def _collected(found: Iterable[NightOutcome], debug: bool) -> list[NightOutcome]
 
 
 def _print(outcomes: list[NightOutcome], as_json: bool) -> None:
-    """Print what was done, and fail at the end if a category failed."""
+    """Print what was done, and end with an exit code of its own if a category failed or no image came."""
+    from flows.nights.outcome import exit_code_of
     from flows.terminal.nights import night_lines, nights_table
     from flows.terminal.tables import print_table
 
@@ -225,10 +232,9 @@ def _print(outcomes: list[NightOutcome], as_json: bool) -> None:
     elif outcomes:
         print_table(nights_table(outcomes))
     for outcome in outcomes:
-        if outcome.error is not None:
+        if outcome.error is not None or outcome.nothing_came:
             say(night_lines(outcome))
         elif not as_json:
             typer.echo(night_lines(outcome))
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if errors:
-        raise typer.Exit(errors[0].exit_code)
+    if code := exit_code_of(outcomes):
+        raise typer.Exit(code)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +18,10 @@ import httpx
 import psutil
 
 from anoclust_core.errors import DatasetError, ResourceError
+from anoclust_core.matching.night_dates import zone_of
 from anoclust_core.safe_text.masking import masked, masked_text
 from flows.deploy.deployments import POOL, Nights, cancel_late
+from flows.deploy.ended import EndedNights
 from flows.prefect_server.around import told_where_no_server_answers
 from flows.prefect_server.closed import HOST, closed_settings
 from flows.prefect_server.own import watch
@@ -33,7 +36,7 @@ STOP_SECONDS: Final = 20
 """How long a process may take to end by itself."""
 
 NEW_CATEGORY_SECONDS: Final = 60
-"""How often it is looked for new categories: a folder is listed, no image read."""
+"""How often it is looked for nights that have ended and for new categories: a folder is listed, no image read."""
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether the processes live."""
@@ -264,15 +267,24 @@ def serve(nights: Nights, *, port: int, tell: Callable[[str], None]) -> None:
         if cancelled:
             tell(f"{len(cancelled)} late runs cancelled; one run of each category catches up")
         asks = f", which asks once for the secret in {logs / FILE}" if services else ""
+        ended = EndedNights(client, nights.store, datetime.now(UTC), zone_of(nights.timezone))
         services.append(stack.enter_context(worker(url, logs, variables=nights.variables)))
         tell(f"nights at {nights.cron} ({nights.timezone}); Ctrl-C ends it\n  {masked(url).removesuffix('/api')}{asks}")
 
+        wrong = ""
+
         def look() -> None:
+            nonlocal wrong
             try:
+                for line in ended.lines():
+                    tell(line)
                 changed = nights.register(client, nights.categories())
             except (DatasetError, ServerGoneError, OSError, httpx.HTTPError) as error:
-                tell(f"cannot look for new categories; trying again: {masked_text(str(error))}")
+                if str(error) != wrong:  # once, not every minute: an inbox may be empty all day
+                    tell(f"cannot look for ended nights and new categories; trying again: {masked_text(str(error))}")
+                wrong = str(error)
                 return
+            wrong = ""
             for line in changed:
                 tell(f"registered {line}")
 

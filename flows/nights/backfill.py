@@ -12,7 +12,8 @@ from threading import Thread
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
-from flows.nights.run import NightOutcome, run_many_nights
+from flows.nights.outcome import NightOutcome
+from flows.nights.run import run_many_nights
 from tasks.telemetry import Listener
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from prefect import Task, flow, tags
-from prefect.context import TagsContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.utilities.annotations import quote
 
 from anoclust_core.config import RunConfig
@@ -55,9 +56,13 @@ _LEFT_OUT: Final = (
 
 
 def call_night(asked: NightRequest) -> dict[str, Any]:
-    """Run the flow of one night of one category, tagged with its name."""
+    """Run the flow of one night of one category, tagged with its name; within a run, as a part of that one.
+
+    So there is one run a night on the dashboard, and not a run in a run in a run.
+    """
+    night: Callable[[NightRequest], dict[str, Any]] = category_night.fn if FlowRunContext.get() else category_night
     with tags("night", asked.category):
-        return kept_if_complete("night", f"{asked.category}: the night {asked.night}", lambda: category_night(asked))
+        return kept_if_complete("night", f"{asked.category}: the night {asked.night}", lambda: night(asked))
 
 
 @flow(name="night", flow_run_name="{asked.category} {asked.night} ({asked.n_new} new)")
@@ -90,6 +95,7 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
         is_new = bool(given.clustered or given.quarantine)
 
         assigned, why = Assigned(0, 0, 0, 0, 0), asked.due
+        is_first = not _has_clusters(place)
         if is_new:
             assigned = _take_up(run_stage, place, given)
             why = _due(place, requested=asked.recluster)
@@ -128,7 +134,7 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             changes=changes,
         )
         done: dict[str, Any] = {
-            "counters": _counters(place, assigned, changes, given),
+            "counters": _counters(place, assigned, [] if is_first else changes.get("born", []), given),
             "reclustered": why,
             "changes": changes,
             "notes": [_LEFT_OUT.format(n_left_out)] if n_left_out else [],
@@ -213,7 +219,7 @@ def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Re
     run = (
         str(done)
         if done
-        else cluster_category(place.category, str(save_manifest(layout, images)), str(layout.root), plain, spec)
+        else cluster_category.fn(place.category, str(save_manifest(layout, images)), str(layout.root), plain, spec)
     )
     settled = load_manifest(parts_of(layout, runs.read_summary(Path(run))).manifest)
     return run, plan_run(settled, plain, spec).reference, len(settled.deferred)
@@ -263,9 +269,13 @@ def _snapshot(place: Place) -> Snapshot | None:
     return read_snapshot(latest) if latest else None
 
 
-def _counters(
-    place: Place, assigned: Assigned, changes: dict[str, list[str]], given: DatasetManifest
-) -> dict[str, int]:
+def _has_clusters(place: Place) -> bool:
+    """Whether there has been a clustering: of the first one every cluster is new, and none of them is news."""
+    with Catalog.open(place.catalog, store=place.layout) as catalog:
+        return bool(catalog.identities(place.category))
+
+
+def _counters(place: Place, assigned: Assigned, born: Sequence[str], given: DatasetManifest) -> dict[str, int]:
     """What this call did; where everything was re-clustered, that says where the new images are."""
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         fresh = [
@@ -275,7 +285,7 @@ def _counters(
         "new": assigned.n_new,
         "assigned": sum(cluster is not None for cluster in fresh),
         "unknown": sum(cluster is None for cluster in fresh),
-        "new_clusters": assigned.n_born + len(changes.get("born", ())),
+        "new_clusters": assigned.n_born + len(born),
         "pair_products": telemetry.current().work["pair_products"],
         "quarantined": assigned.n_quarantined,
     }

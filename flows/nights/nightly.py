@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
+from prefect.states import Completed
 
-from flows.nights.run import NightOutcome, run_nights
+from anoclust_core.errors import AnoclustError
+from anoclust_core.matching.night_dates import night_of
+from flows.nights.outcome import NightOutcome, exit_code_of, outcome_line
+from flows.nights.run import run_nights
 from flows.settings import STORE, resolve, with_secrets
+
+NOTHING_CAME: Final = "Nothing came"
+"""Name of the state of a run that ended well although no image came to a category."""
 
 
 def _nightly_name() -> str:
-    """Name of a deployment's run: the categories, and the night where one was asked for."""
+    """Name of a deployment's run: the categories and the night."""
     asked = flow_run.parameters
-    return " ".join(["nightly", ", ".join(asked.get("categories") or ["all"]), *filter(None, [asked.get("as_of")])])
+    categories = ", ".join(asked.get("categories") or ["all categories"])
+    return f"{categories} {asked.get('as_of') or _tonight(asked.get('store'), asked.get('settings'))}"
+
+
+def _tonight(store: str | None, settings: dict[str, object] | None) -> str:
+    try:
+        nights = resolve({**with_secrets(settings or {}), STORE: store}).config.night
+    except AnoclustError:  # what is wrong with them the run tells
+        return "tonight"
+    return str(night_of(datetime.now(UTC), timezone=nights.zone, day_starts=nights.begins))
 
 
 @flow(name="nightly", flow_run_name=_nightly_name)
@@ -26,7 +42,7 @@ def nightly(
     settings: dict[str, object] | None = None,
     categories: list[str] | None = None,
     as_of: str | None = None,
-) -> dict[str, Any]:
+) -> Any:
     """Process what is new in every category: for schedules; the same as `anoclust nightly`.
 
     Parameters
@@ -45,7 +61,8 @@ def nightly(
     Returns
     -------
     outcomes
-        By category, see `NightOutcome`.
+        By category, see `NightOutcome`, as JSON values. Prefect takes them out of a state, whose message has a line of
+        each category.
     """
     resolved = resolve({**with_secrets(settings or {}), STORE: store})
     outcomes = list(
@@ -60,7 +77,16 @@ def nightly(
         )
     )
     _raise_first_error(outcomes)
-    return {outcome.category: outcome.as_json() for outcome in outcomes}
+    return Completed(
+        name=NOTHING_CAME if exit_code_of(outcomes) else None,
+        message="\n".join(map(_told, outcomes)),
+        data={outcome.category: outcome.as_json() for outcome in outcomes},
+    )
+
+
+def _told(outcome: NightOutcome) -> str:
+    """One line, with the way to the report where there is something to see."""
+    return outcome_line(outcome) + (f"; {outcome.report}" if outcome.is_new and outcome.report else "")
 
 
 def _log_waiting(category: str, stage: str, done: int, total: int) -> None:  # noqa: ARG001 - a listener's

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,12 @@ from anoclust_core.matching.night_dates import night_of
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from flows.decoding import settled_spec
 from flows.exclusive import category_held, disk_error, repairing
+from flows.nights.outcome import NightOutcome, all_later, none_left, wait_note
 from flows.nights.request import NightRequest
 from flows.plan import used_images
 from flows.prefect_server.around import importing, with_prefect
 from tasks import telemetry
-from tasks.images.listing import list_datasets
+from tasks.images.listing import list_datasets, why_none
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NightFact
@@ -31,92 +32,53 @@ from tasks.stores.files import read_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import save_manifest
 from tasks.stores.nights.arrivals import NightRules, Tonight, survey
-from tasks.stores.nights.folders import spoiled_files
+from tasks.stores.nights.folders import NIGHT_COUNTERS, spoiled_files
 from tasks.stores.nights.reclustering import due
 from tasks.stores.nights.snapshots import keep_pinned, read_snapshot
 from tasks.stores.stage_keys import embedding_keys, settings_key
 from tasks.stores.upkeep.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 
+_CAME: Final = ("new", "quarantined")
+"""Counters of files that came."""
+
 _SEEN: Final = "seen"
 """Counter that only nights have whose flow was run."""
 
-
-@dataclass(frozen=True)
-class NightOutcome:
-    """Outcome of one night of one category.
-
-    Attributes
-    ----------
-    category, night
-        Which one.
-    is_new
-        False where nothing had to be done.
-    counters
-        ``seen``, ``new``, ``assigned``, ``unknown``, ``new_clusters``, ``pair_products``, ``quarantined``, ``deferred``
-        of this call.
-    reclustered
-        Why everything was re-clustered, or None.
-    report
-        The night's report, where it has one.
-    seconds, work
-        What this call took and really computed.
-    repairs
-        What was damaged and rebuilt.
-    error
-        Why it failed.
-    quarantine
-        Path and reason of every file of the night that cannot be used, where the night was new.
-    notes
-        What is to be told of how the images were found and chosen; of several nights the first one has it.
-    line
-        What there is to do, in one line, where the night has a report.
-    """
-
-    category: str
-    night: date
-    is_new: bool = False
-    counters: Mapping[str, int] = field(default_factory=dict)
-    reclustered: str | None = None
-    report: Path | None = None
-    seconds: float = 0.0
-    work: Mapping[str, int] = field(default_factory=dict)
-    repairs: tuple[str, ...] = ()
-    error: AnoclustError | None = None
-    quarantine: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    line: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
-        return {
-            "category": self.category,
-            "night": self.night.isoformat(),
-            "is_new": self.is_new,
-            **self.counters,
-            "reclustered": self.reclustered,
-            "report": str(self.report) if self.report else None,
-            "seconds": self.seconds,
-            "work": dict(self.work),
-            "line": self.line,
-            "repairs": list(self.repairs),
-            "notes": list(self.notes),
-            "error": str(self.error) if self.error else None,
-            "exit_code": self.error.exit_code if self.error else 0,
-        }
+LIVE_DAYS: Final = 30
+"""A category without a new image for longer than this has ended: its nights get no report, and nothing is missed."""
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is asked for, the same for every category."""
+    """What is asked for; ``only_until`` and ``is_last`` differ between nights, the rest is the same for all."""
 
+    data: Path
     layout: StoreLayout
     config: RunConfig
     spec: EmbeddingSpec
     catalog: Path | str = field(repr=False)  # a URL may hold a password
     rules: NightRules
     only_until: bool
+    is_last: bool
     recluster: bool
     debug: bool
+
+
+@dataclass(frozen=True)
+class _Worked:
+    """What was found in a night and done about it.
+
+    ``done`` is what the flow gave, or None where it did not run; ``is_quiet`` says that it had nothing to do but to
+    write down that nothing came; ``last_came`` and ``nothing_came`` are those of `NightOutcome`.
+    """
+
+    found: Tonight
+    counters: Mapping[str, int]
+    done: Mapping[str, Any] | None
+    is_quiet: bool
+    is_empty: bool
+    last_came: date | None
+    nothing_came: str | None
 
 
 def run_nights(
@@ -220,11 +182,15 @@ def run_many_nights(
     spec = embedding_spec(layout, config)
     tonight = night_of(datetime.now(UTC), timezone=rules.timezone, day_starts=rules.day_starts)
     for category in wanted:
+        files = listed.get(category, DatasetManifest(category, ()))
+        told: list[str] = []
         for position, night in enumerate(nights):
-            asked = _Asked(layout, config, spec, catalog, rules, night is not None, recluster, debug)
-            files = listed.get(category, DatasetManifest(category, ()))
+            only_until, is_last = night is not None, position == len(nights) - 1
+            asked = _Asked(data, layout, config, spec, catalog, rules, only_until, is_last, recluster, debug)
             outcome = _guarded(files, night or tonight, asked, listener)
-            yield outcome if position else replace(outcome, notes=(*files.notes, *outcome.notes))
+            notes = [note for note in (*files.notes, *outcome.notes) if note not in told]
+            told += notes
+            yield replace(outcome, notes=tuple(notes))
             if outcome.error is not None:
                 break
 
@@ -245,29 +211,41 @@ def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: tele
         try:
             with category_held(asked.layout, category, wait_seconds=asked.config.wait_seconds):
                 started = notes.started
-                counters, done = repairing(asked.layout, lambda: _one_night(listed, night, asked))
+                worked = repairing(asked.layout, lambda: _one_night(listed, night, asked))
             told: dict[str, Any] = {"quarantine": ()}
-            if done:
+            if worked.done is not None:
                 told = read_json(asked.layout.night(category, night) / NIGHT_SUMMARY)
         except AnoclustError as error:
             return NightOutcome(category, night, error=error)
         except OSError as error:
             return NightOutcome(category, night, error=disk_error(asked.layout, error))
     report = asked.layout.night(category, night) / NIGHT_REPORT
+    done = worked.done or {}
     return NightOutcome(
         category,
         night,
-        is_new=done is not None,
-        counters=counters,
-        reclustered=done["reclustered"] if done else None,
+        is_new=worked.done is not None and not worked.is_quiet,
+        counters=worked.counters,
+        reclustered=done.get("reclustered"),
         report=report if report.is_file() else None,
         seconds=round(datetime.now(UTC).timestamp() - started, 1) if done else 0.0,
         work=dict(notes.work),
         repairs=tuple(notes.notes),
         quarantine=tuple((entry["path"], entry["reason"]) for entry in told["quarantine"]),
         line=told.get("line"),
-        notes=tuple(done.get("notes", ())) if done else (),
+        notes=(*worked.found.told, *done.get("notes", ()), *_waiting(worked, asked)),
+        is_empty=worked.is_empty,
+        last_came=worked.last_came,
+        nothing_came=worked.nothing_came,
     )
+
+
+def _waiting(worked: _Worked, asked: _Asked) -> list[str]:
+    """What is told of files of later nights: of several nights, by the last one."""
+    found = worked.found
+    if not asked.is_last or worked.nothing_came or found.first_later is None:
+        return []
+    return [wait_note(found.n_later, found.first_later)]
 
 
 def _by_own_recipe(asked: _Asked, category: str) -> _Asked:
@@ -283,8 +261,8 @@ def _by_own_recipe(asked: _Asked, category: str) -> _Asked:
     return replace(asked, config=config, spec=embedding_spec(asked.layout, config))
 
 
-def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> tuple[dict[str, int], dict[str, Any] | None]:
-    """Counters of a night, and what its flow gave, or None where there was nothing to do. The lock is held."""
+def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
+    """Find what is new in a night, and run its flow where there is something to do. The lock is held."""
     asked = _by_own_recipe(asked, listed.category)
     layout, config, category = asked.layout, asked.config, listed.category
     listed = used_images(listed, config)
@@ -322,12 +300,32 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> tuple[dic
                 requested=asked.recluster,
             )
         is_told = not catalog.notices(category, only_unsent=True)
-        if found.is_empty and reason is None and not is_open and is_told:
+        is_quiet = found.is_empty and reason is None and not is_open and is_told
+        is_empty = found.is_empty and not (before and any(before.counters.get(name) for name in _CAME))
+        last_came = _last_came(catalog, category, night) if is_empty else None
+        nothing_came = _why_nothing_came(found, asked, last_came) if is_empty else None
+        worked = _Worked(found, _counted(found), None, is_quiet, is_empty, last_came, nothing_came)
+        if is_quiet and (before is not None or last_came is None):
             if before is None:
                 _conclude_empty(catalog, category, night)
-            return _counted(found), None
-    done = _night_flow(found, asked, reason)
-    return _counted(found) | done["counters"], done
+            return worked
+    done = _night_flow(found, asked, reason, notes=[f"No image came: {nothing_came}."] if nothing_came else [])
+    return replace(worked, counters={**worked.counters, **done["counters"]}, done=done)
+
+
+def _last_came(catalog: Catalog, category: str, night: date) -> date | None:
+    """Last night of the past ones in which images came, or None where the category has ended or not begun."""
+    past = catalog.nights(category, since=night - timedelta(days=LIVE_DAYS), until=night - timedelta(days=1))
+    return next((fact.night for fact in reversed(past) if fact.counters.get("new")), None)
+
+
+def _why_nothing_came(found: Tonight, asked: _Asked, last_came: date | None) -> str | None:
+    """Why an empty night has not a single file to look at; None where it has some, or none is missed."""
+    if found.n_seen:
+        return None
+    if found.first_later is not None:
+        return all_later(found.n_later, found.first_later) if asked.is_last else None
+    return None if last_came is None else none_left(why_none(asked.data, found.new.category), last_came)
 
 
 def _has_lost_report(layout: StoreLayout, category: str, night: NightFact) -> bool:
@@ -341,10 +339,10 @@ def _has_lost_report(layout: StoreLayout, category: str, night: NightFact) -> bo
 
 
 def _conclude_empty(catalog: Catalog, category: str, night: date) -> None:
-    """Note that a night brought nothing."""
+    """Note that a night of a category that has not begun, or has ended, brought nothing; it gets no report."""
     now = datetime.now(UTC)
     snapshot = catalog.latest_snapshot(category)
-    counters = {"new": 0, "assigned": 0, "unknown": 0, "new_clusters": 0}
+    counters = dict.fromkeys((name for name in NIGHT_COUNTERS if name != _SEEN), 0)
     catalog.conclude_night(NightFact(category, night, "done", snapshot.key if snapshot else "", now, now, counters))
 
 
@@ -358,17 +356,18 @@ def _counted(found: Tonight) -> dict[str, int]:
         "pair_products": 0,
         "quarantined": 0,
         "deferred": len(found.new.deferred),
+        "later": found.n_later,
     }
 
 
-def _night_flow(found: Tonight, asked: _Asked, reason: str | None) -> dict[str, Any]:
-    """Call the flow of a night; torch and Prefect are imported here and not before."""
+def _night_flow(found: Tonight, asked: _Asked, reason: str | None, *, notes: Sequence[str]) -> dict[str, Any]:
+    """Call the flow of a night; torch and Prefect are imported here and not before. Its report has the notes."""
     category = found.new.category
     given = DatasetManifest(
         category,
         (*found.new.images, *found.normals),
         quarantine=found.new.quarantine,
-        notes=found.new.notes,
+        notes=(*found.new.notes, *notes),
         deferred=found.new.deferred,
     )
     path = save_manifest(asked.layout, given)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.markup import escape
 from rich.table import Table
 
+from flows.nights.outcome import outcome_line
 from flows.terminal.runs import aside_lines
 from flows.terminal.tables import new_table, short_path
 
 if TYPE_CHECKING:
-    from flows.nights.run import NightOutcome
+    from flows.nights.outcome import NightOutcome
     from flows.nights.status import CategoryStatus
     from tasks.stores.catalog.facts import ClusterFact, DecisionFact
     from tasks.stores.catalog.rebuild import Rebuilt
@@ -42,11 +43,9 @@ def nights_table(outcomes: Sequence[NightOutcome]) -> Table:
 
 def night_lines(outcome: NightOutcome) -> str:
     """What was done in a night, and where its report is."""
-    title = f"{outcome.category} {outcome.night}"
     if outcome.error is not None:
-        return f"{title}: failed: {outcome.error}"
-    done = f"{outcome.counters['new']:,} new images, {outcome.seconds:.0f} s" if outcome.is_new else "nothing new"
-    lines = [f"{title}: {outcome.line}", f"  {done}"] if outcome.line else [f"{title}: {done}"]
+        return outcome_line(outcome)
+    lines = [outcome_line(outcome)]
     if outcome.reclustered:
         lines.append(f"  re-clustered: {outcome.reclustered}")
     if outcome.counters.get("quarantined"):
@@ -83,18 +82,22 @@ def clusters_table(found: Sequence[ClusterFact]) -> Table:
 
 
 def history_lines(found: Sequence[DecisionFact]) -> list[str]:
-    """One line for each thing that happened to clusters."""
+    """One line for each thing that happened to clusters: the night that did it, or when a person did."""
     return [
-        f"{one.number:>5}  {one.when:%Y-%m-%d %H:%M} UTC  {one.cluster:<6} {one.kind:<10} {one.who}"
+        f"{one.number:>5}  {_when(one):<20}  {one.cluster:<6} {one.kind:<10} {one.who}"
         f"{_told(one.after)}{' (undone)' if one.undone else ''}"
         for one in found
     ]
 
 
+def _when(one: DecisionFact) -> str:
+    return f"night {one.night}" if one.night else f"{one.when:%Y-%m-%d %H:%M} UTC"
+
+
 def _told(after: Any) -> str:
     parts = []
     for name, value in dict(after).items():
-        if name in {"contents", "placed", "images", "snapshot"} or value in (None, "", {}, []):
+        if name in {"contents", "placed", "images", "snapshot", "night"} or value in (None, "", {}, []):
             continue
         shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
         parts.append(f"{name} {', '.join(map(str, shown)) if isinstance(shown, list) else shown}")

@@ -151,6 +151,21 @@ def list_categories(data: Path, *, exclude: Path | None = None) -> list[str]:
     return sorted({candidate.category for candidate in found})
 
 
+def why_none(data: Path, category: str) -> str:
+    """Say where images of a category were looked for, where there is none.
+
+    Examples
+    --------
+    >>> why_none(Path("inbox"), "board")
+    'there is no folder board in inbox'
+    """
+    if is_there(data):
+        return f"{data} has no row of {category}"
+    if is_folder(data / category):
+        return f"the folder {data / category} has no image"
+    return f"{data} has no image" if data.absolute().name == category else f"there is no folder {category} in {data}"
+
+
 def _root(data: Path) -> Path:
     return Path(os.path.realpath(data.parent if is_there(data) else data))
 

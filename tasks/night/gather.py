@@ -169,7 +169,8 @@ def _of_camera(what: str, signal: DriftSignal, counters: Mapping[str, float]) ->
     before = signal.expected or 0.0
     if what == "images":
         came = counters.get("new", 0)
-        return f"only {came:,.0f} image{'' if came == 1 else 's'} came, {np.exp(-before):,.0f} are usual"
+        number = "no image" if came == 0 else f"only {came:,.0f} image{'' if came == 1 else 's'}"
+        return f"{number} came, {np.exp(-before):,.0f} are usual"
     if what == "brightness":
         way = "brighter" if signal.value > 0 else "darker"
         return f"pictures are {way} than before (grey level {before + signal.value:.0f}, before {before:.0f})"

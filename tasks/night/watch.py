@@ -18,6 +18,8 @@ from tasks.night.notify import CAMERA, DRIFT, GROWING
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
+from tasks.stores.catalog.standing import NEW
+from tasks.stores.nights.folders import NIGHT_COUNTERS
 
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
@@ -34,6 +36,9 @@ LOOKS: Final = MappingProxyType({"brightness": True, "sharpness": True, "differe
 
 USUAL_SHARES: Final = (0.02, 0.5)
 """Share of a usual cluster, at least and at most, where a cluster has no history; that of the unknown is the least."""
+
+MISSED_AFTER: Final = 3
+"""Nights in a row with images after which a night without any is missed, but on days of the week without any."""
 
 REST_NIGHTS: Final = 5
 NEWS_AGAIN: Final = 1.5
@@ -77,11 +82,13 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str) -> Watched:
         born = {cluster.cluster: cluster.born for cluster in catalog.clusters(place.category)}
         earlier = dict(tonight.counters) if tonight else {}
         counters = {
-            "reclustered": 0,
+            **dict.fromkeys(NIGHT_COUNTERS, 0),
             **earlier,
             **measured,
             "pair_products": earlier.get("pair_products", 0) + measured.get("pair_products", 0),
-            "new_clusters": sum(night == place.night for night in born.values()),
+            "new_clusters": sum(
+                one.event == NEW and one.night == place.night for one in catalog.notices(place.category)
+            ),  # the clusters of the first clustering are told to nobody
         }
         if measured.get("reclustered"):
             counters |= _placed(catalog, place, int(counters.get("new", 0)))
@@ -89,7 +96,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str) -> Watched:
             growth=_growth(counts, place.night, born),
             unknown=_unknown(counters, past),
             rarity=_rarity(counters, past),
-            camera=_camera(counters, past),
+            camera=_camera(place.night, counters, past),
             counters=counters,
         )
         began = tonight.began if tonight else place.began
@@ -161,7 +168,7 @@ def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSi
     )
 
 
-def _camera(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
+def _camera(night: date, counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
     """Signals of the pictures as such, and of how many came."""
     nights = [night.counters for night in past]
     rate = CAMERA_ALARMS / (len(LOOKS) + 1)
@@ -176,7 +183,18 @@ def _camera(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[st
     if counters.get("new"):
         fewer = (-np.log(new)).tolist()
         found["images"] = level_shift(fewer, error=1 / np.sqrt(new[-1]), false_alarms=rate, two_sided=False)
+    elif _is_missed(night, {one.night: one.counters.get("new", 0) for one in past}):
+        usual = float(np.mean(np.log(new)))
+        found["images"] = DriftSignal(usual, 0.0, True, len(new), -usual)
     return found
+
+
+def _is_missed(night: date, came: Mapping[date, float]) -> bool:
+    """Whether images are missed on a night without any: they came on the nights before, and on this day of the week."""
+    before = [came.get(night - timedelta(days=back), 0) > 0 for back in range(1, MISSED_AFTER + 1)]
+    weeks = [night - timedelta(days=back) for back in (7, 14)]
+    known = [day for day in weeks if min(came, default=night) <= day]
+    return all(before) and (not known or any(came.get(day, 0) > 0 for day in known))
 
 
 def _told(place: Place, watched: Watched, before: Sequence[NoticeFact]) -> list[NoticeFact]:

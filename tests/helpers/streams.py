@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from anoclust_core.config import RunConfig
 from anoclust_core.synthesis import draw_defect, draw_normal
-from flows.nights.run import NightOutcome, run_nights
+from flows.nights.outcome import NightOutcome
+from flows.nights.run import run_nights
 from helpers.builders import save_image, surface, tiny_config, write_manifest_csv
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.layout import StoreLayout

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from itertools import product
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from PIL import ExifTags, Image
 
@@ -32,16 +33,41 @@ _LONGEST: Final = datetime(_LAST_YEAR, 1, 1, tzinfo=UTC) - _NEVER
 _EXIF_ERRORS: Final = (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, EOFError)
 """What Pillow raises on headers that are damaged."""
 
+_USUAL_DAYS: Final = ("%Y-%m-%d", "%Y_%m_%d", "%Y.%m.%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%d-%m-%Y")
+_USUAL_CLOCKS: Final = (
+    *(f"{between}{clock}" for clock in ("%H%M%S", "%H-%M-%S", "%H_%M_%S", "%H.%M.%S") for between in "_-T ./"),
+    "%H%M%S",
+    "/*_%H%M%S",
+    "",
+)
+"""Ways in which names usually tell the day and the time of day, the most exact ones first."""
+
+_PLAUSIBLE: Final = range(1990, 2100)
+"""Years of pictures: other numbers are no dates."""
+
 
 @dataclass(frozen=True)
 class CaptureRule:
     """One way to tell when an image was taken: where to look, and for what.
 
     ``detail`` is the pattern of a path, as in `time_in_path`, or the name of a manifest column; empty for the others.
+    ``is_asked`` is False for the time of the file where nobody has asked for it: the last resort.
     """
 
     source: Source
     detail: str = ""
+    is_asked: bool = True
+
+    def __str__(self) -> str:
+        """As a person writes it."""
+        return f"{self.source}:{self.detail}" if self.detail else self.source
+
+
+class Captured(NamedTuple):
+    """When an image was taken, in UTC, and the rule that says so."""
+
+    at: datetime
+    rule: CaptureRule
 
 
 def parse_rules(texts: Sequence[str]) -> tuple[CaptureRule, ...]:
@@ -63,8 +89,7 @@ def parse_rules(texts: Sequence[str]) -> tuple[CaptureRule, ...]:
         rules = [_parse(text.strip()) for text in texts]
     except ConfigError as error:
         raise ConfigError(f"--captured: {error}") from None
-    last = CaptureRule("file")
-    return tuple(rules) if last in rules else (*rules, last)
+    return tuple(rules) if CaptureRule("file") in rules else (*rules, CaptureRule("file", is_asked=False))
 
 
 def captured_at(
@@ -76,8 +101,8 @@ def captured_at(
     rules: Sequence[CaptureRule],
     timezone: tzinfo,
     day_starts: time,
-) -> datetime:
-    """Moment at which an image was taken, in UTC: what the first rule says that says anything.
+) -> Captured:
+    """Moment at which an image was taken: what the first rule says that says anything.
 
     Parameters
     ----------
@@ -104,8 +129,25 @@ def captured_at(
         else:
             break
         if found is not None and _FIRST_YEAR <= found.year <= _LAST_YEAR:
-            return found
-    return _NEVER + min(max(timedelta(microseconds=mtime_ns // 1000), timedelta(0)), _LONGEST)
+            return Captured(found, rule)
+    last = next((rule for rule in rules if rule.source == "file"), CaptureRule("file", is_asked=False))
+    return Captured(_NEVER + min(max(timedelta(microseconds=mtime_ns // 1000), timedelta(0)), _LONGEST), last)
+
+
+def fitting_pattern(path: str) -> str | None:
+    """Pattern of a usual kind that reads a path's day, and its time of day if it can; None where none does.
+
+    Examples
+    --------
+    >>> fitting_pattern("board/line7_20261120-073000_12.png"), fitting_pattern("board/2026-11-20/7.png")
+    ('%Y%m%d-%H%M%S', '%Y-%m-%d')
+    >>> fitting_pattern("board/0017.png")
+    """
+    for clock, day in product(_USUAL_CLOCKS, _USUAL_DAYS):
+        found = time_in_path(path, f"{day}{clock}", timezone=UTC, day_starts=time(0))
+        if found is not None and found.year in _PLAUSIBLE:
+            return f"{day}{clock}"
+    return None
 
 
 def _parse(text: str) -> CaptureRule:

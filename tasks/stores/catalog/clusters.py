@@ -15,7 +15,7 @@ from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import id_order, owner_of
 from tasks.stores.catalog.facts import Author, ClusterFact, ClusterState, DecisionFact, DecisionKind, fact_of
 from tasks.stores.catalog.images import cluster_sizes
-from tasks.stores.catalog.schema import Cluster, Decision
+from tasks.stores.catalog.schema import Cluster, Decision, Run, Snapshot
 
 MACHINE: Final = "anoclust"
 """Who decides what no person did."""
@@ -118,12 +118,32 @@ def write_down(
 def history(session: Session, category: str, named: str | None) -> list[DecisionFact]:
     """What happened to one cluster or to all, oldest first; what others did to it counts."""
     wanted = None if named is None else find(session, category, named).cluster
-    query = select(Decision).where(Decision.category == category).order_by(Decision.number)
+    query = (
+        select(Decision, Run.night, Snapshot.details)
+        .outerjoin(Run, Run.number == Decision.run)
+        .outerjoin(Snapshot, (Snapshot.category == Run.category) & (Snapshot.key == Run.snapshot))
+        .where(Decision.category == category)
+        .order_by(Decision.number)
+    )
     return [
-        fact_of(DecisionFact, decision, when=decision.at, undone=decision.undone_by is not None)
-        for decision in session.scalars(query)
+        fact_of(
+            DecisionFact,
+            decision,
+            when=decision.at,
+            undone=decision.undone_by is not None,
+            night=night or _night_of(decision, details),
+        )
+        for decision, night, details in session.execute(query)
         if wanted in {None, decision.cluster, decision.after.get("cluster"), decision.after.get("merged_into")}
     ]
+
+
+def _night_of(decision: Decision, details: Mapping[str, Any] | None) -> date | None:
+    """Night that a re-clustering belongs to, as it was written down with it; of a version before, with its snapshot."""
+    if decision.who != MACHINE:
+        return None
+    night = decision.after.get("night") or (details or {}).get("night")
+    return date.fromisoformat(night) if night else None
 
 
 def _all(session: Session, category: str) -> list[Cluster]:

@@ -236,6 +236,8 @@ class DecisionFact:
         What it changed, or the evidence.
     undone
         Whether it was taken back.
+    night
+        Night of a birth or a re-clustering; None where a person decided, on the day that ``when`` says.
     """
 
     number: int
@@ -246,6 +248,7 @@ class DecisionFact:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     undone: bool
+    night: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

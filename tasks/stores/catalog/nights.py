@@ -90,7 +90,11 @@ def record_snapshot(
     for change in match.changes:
         gone = change.others if change.kind == "merged" else (change.cluster,)
         for name in gone:
-            after: dict[str, object] = {"snapshot": fact.key, "overlaps": dict(change.overlaps)}
+            after: dict[str, object] = {
+                "night": night.isoformat(),
+                "snapshot": fact.key,
+                "overlaps": dict(change.overlaps),
+            }
             if change.kind == "merged":
                 after["merged_into"] = change.cluster
             if change.kind == "split":

@@ -12,9 +12,10 @@ from typing import Final
 from anoclust_core.config import NightConfig
 from anoclust_core.matching.night_dates import night_begins, night_of
 from anoclust_core.records import DatasetManifest, ImageRecord, SetAside
-from tasks.stores.catalog.capture import CaptureRule, captured_at, parse_rules
+from tasks.stores.catalog.capture import Captured, CaptureRule, captured_at, parse_rules
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ImageFact
+from tasks.stores.nights.capture_check import check_capture
 
 _NO_BYTES: Final = "path:"
 """Begins the content of a file that could not be hashed."""
@@ -56,9 +57,9 @@ class NightRules:
         """
         return cls(parse_rules(config.captured), config.zone, config.begins)
 
-    def fact(self, image: ImageRecord, *, quarantined: str | None = None) -> ImageFact:
-        """What the catalog keeps of an image."""
-        taken = captured_at(
+    def captured(self, image: ImageRecord) -> Captured:
+        """When an image was taken, and the rule that says so."""
+        return captured_at(
             image.path,
             Path(image.file),
             extra=image.extra,
@@ -67,6 +68,12 @@ class NightRules:
             timezone=self.timezone,
             day_starts=self.day_starts,
         )
+
+    def fact(
+        self, image: ImageRecord, *, quarantined: str | None = None, captured: Captured | None = None
+    ) -> ImageFact:
+        """What the catalog keeps of an image; ``captured`` is what `captured` gives, where that is known already."""
+        taken = (captured or self.captured(image)).at
         return ImageFact(
             content=image.sha256,
             path=image.path,
@@ -91,7 +98,7 @@ class NightRules:
             rules=[rule for rule in self.rules if rule.source in {"path", "file"}],
             timezone=self.timezone,
             day_starts=self.day_starts,
-        )
+        ).at
         day = night_of(taken, timezone=self.timezone, day_starts=self.day_starts)
         return ImageFact(content_of_path(entry.path), entry.path, taken, day, quarantined=entry.told)
 
@@ -113,6 +120,10 @@ class Tonight:
         Images that are known and whose file, label or columns are others now.
     n_seen
         Files that were looked at, of this night and all before.
+    n_later, first_later
+        Files of later nights, which wait for those, and the first of these nights.
+    told
+        What a person must know of how it was told when images were taken; the notes of ``new`` have it too.
     """
 
     night: date
@@ -120,6 +131,9 @@ class Tonight:
     normals: tuple[ImageRecord, ...]
     moved: tuple[ImageFact, ...]
     n_seen: int
+    n_later: int = 0
+    first_later: date | None = None
+    told: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -152,6 +166,11 @@ def survey(
         Which night an image belongs to.
     unreadable
         Gives the images whose files are as they were when they could not be decoded.
+
+    Raises
+    ------
+    CaptureError
+        If no image says when it was taken in the way that was asked for.
     """
     category = listed.category
     by_content: dict[str, list[ImageRecord]] = {}
@@ -160,22 +179,36 @@ def survey(
     lost = {content_of_path(entry.path): entry for entry in listed.quarantine}
     known = catalog.known_images(category, [*by_content, *lost])
     hopeless = unreadable(listed.images) if any(fact.quarantined for fact in known.values()) else {}
+    told_by: list[tuple[str, CaptureRule]] = []
     new: list[ImageRecord] = []
     moved: list[ImageFact] = []
+    later: list[date] = []
     n_seen = 0
     for content, copies in by_content.items():
-        fact = known.get(content) or rules.fact(copies[0])
+        fact = known.get(content)
+        if fact is None:
+            captured = rules.captured(copies[0])
+            fact = rules.fact(copies[0], captured=captured)
+            told_by.append((copies[0].path, captured.rule))
         if only_until and fact.night > night:
+            later += [fact.night] * len(copies)
             continue
         n_seen += len(copies)
         if content not in known or (fact.quarantined is not None and content not in hopeless):
             new.append(copies[0])
         elif (now := _told_again(fact, copies)) != fact:
             moved.append(now)
+    told = check_capture(
+        category,
+        told_by,
+        rules.rules,
+        known=(rules.captured(copies[0]).rule for content, copies in by_content.items() if content in known),
+    )
     bad = []
     for content, entry in lost.items():
         fact = known.get(content) or rules.fact_without_bytes(entry, night)
         if only_until and fact.night > night:
+            later.append(fact.night)
             continue
         n_seen += 1
         if content not in known:
@@ -184,10 +217,19 @@ def survey(
         category,
         tuple(sorted(new, key=lambda image: image.path)),
         quarantine=tuple(bad),
-        notes=listed.notes,
+        notes=(*listed.notes, *told),
         deferred=listed.deferred,
     )
-    return Tonight(night, manifest, listed.normals, tuple(moved), n_seen + len(listed.deferred))
+    return Tonight(
+        night,
+        manifest,
+        listed.normals,
+        tuple(moved),
+        n_seen + len(listed.deferred),
+        n_later=len(later),
+        first_later=min(later, default=None),
+        told=tuple(told),
+    )
 
 
 def _told_again(fact: ImageFact, copies: Sequence[ImageRecord]) -> ImageFact:

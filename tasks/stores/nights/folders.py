@@ -5,11 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from anoclust_core.errors import DamagedError
 from tasks.stores.files import FILES, changed_files, read_checked, remove_file, with_digest, write_json, write_text
 from tasks.stores.upkeep.inventory import NIGHT_REPORT, NIGHT_SUMMARY
+
+NIGHT_COUNTERS: Final = (
+    "seen",
+    "new",
+    "assigned",
+    "unknown",
+    "new_clusters",
+    "pair_products",
+    "quarantined",
+    "reclustered",
+)
+"""Counters that the summary of every night has; docs/nights.md describes them."""
 
 
 def write_night(folder: Path, page: str, summary: Mapping[str, object]) -> None:

@@ -80,6 +80,10 @@ def test_an_unknown_zone_is_refused(name: str) -> None:
         ("a.png", "%Y-%m-%d", None),
         ("100%/2026.07.01.png", "%%/%Y.%m.%d", "2026-07-01T04:00:00"),
         ("2026x07x01.png", "%Y.%m.%d", None),
+        ("260701/a_0830.png", "%y%m%d/*_%H%M", "2026-07-01T06:30:00"),
+        ("010769.png", "%d%m%y", "1969-07-01T05:00:00"),
+        ("010768.png", "%d%m%y", "2068-07-01T04:00:00"),
+        ("20260701.png", "%y%m%d", None),
     ],
 )
 def test_time_in_a_path(path: str, pattern: str, expected: str | None) -> None:
@@ -88,7 +92,7 @@ def test_time_in_a_path(path: str, pattern: str, expected: str | None) -> None:
     assert (found and f"{found:%Y-%m-%dT%H:%M:%S}") == expected
 
 
-@pytest.mark.parametrize("pattern", ["", "%Y", "%Y-%m-%d-%d", "%Y-%m-%d %Z", "%Y-%m-%d%"])
+@pytest.mark.parametrize("pattern", ["", "%Y", "%Y-%m-%d-%d", "%Y-%y-%m-%d", "%Y-%m-%d %Z", "%Y-%m-%d%"])
 def test_a_pattern_that_tells_no_day_is_refused(pattern: str) -> None:
     """The message shows one that does."""
     with pytest.raises(ConfigError, match="expected a pattern"):

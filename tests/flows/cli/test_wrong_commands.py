@@ -186,6 +186,17 @@ CASES = [
     Case("anoclust nightly board --day-starts 25:00", 2, ("--day-starts takes a time of day", "found '25:00'")),
     Case("anoclust nightly board --captured guess", 2, ("--captured: expected path:PATTERN", "found 'guess'")),
     Case("anoclust nightly board --captured path:%d", 2, ("--captured: expected a pattern with %Y", "found '%d'")),
+    Case(
+        "anoclust nightly board --captured path:%Y-%m-%d",
+        10,
+        ("--captured path:%Y-%m-%d fits none of the 4 new images", "the first is 000.png", "nothing of this night"),
+    ),
+    Case(
+        "anoclust nightly board --as-of 2000-01-01",
+        errors.NOTHING_CAME,
+        ("board 2000-01-01: no image came", "all files are of later nights (4,", "check the date"),
+        varies=r"(?<=the first of )[\d-]+",
+    ),
     Case("anoclust nightly board --recluster-every week", 2, ("--recluster-every takes none or", "found 'week'")),
     Case("anoclust nightly board --recluster-unknown 20", 2, ("--recluster-unknown takes a share", "found '20'")),
     Case("anoclust nightly board --catalog mysql://x", 2, ("SQLite file or in PostgreSQL", "found mysql")),
@@ -463,7 +474,7 @@ def test_wrong_command(
     for word in case.words:
         assert word in outcome.message
     assert not Path("owned").exists()
-    assert outcome.stdout == "" or "failed" in outcome.stdout
+    assert outcome.stdout == "" or "failed" in outcome.stdout or case.code == errors.NOTHING_CAME
     rows[case] = row_of(case, outcome, tmp_path)
 
 
@@ -486,6 +497,10 @@ def _cell(text: str) -> str:
 def exit_codes() -> list[str]:
     """Rows of all exit codes, from the errors themselves."""
     found = {0: "Everything went well.", UNEXPECTED: "Internal error: a bug in Anoclust; `--debug` shows where."}
+    found[errors.NOTHING_CAME] = (
+        "All went well, but no image came to a category: its folder is empty or gone, or all its images are of later "
+        "nights."
+    )
     found[INTERRUPTED] = "Stopped with Ctrl-C; run the same command to resume."
     for error in vars(errors).values():
         if isinstance(error, type) and error.__module__ == errors.__name__ and "exit_code" in vars(error):
@@ -548,7 +563,7 @@ def test_the_page_tells_what_happens(
 
 def test_every_exit_code_of_a_user_is_shown() -> None:
     """Each exit code that a user can bring about has a command in the table; at least 36 commands are wrong."""
-    assert {case.code for case in CASES} == {2, 3, 4, 5, 7, INTERRUPTED}
+    assert {case.code for case in CASES} == {2, 3, 4, 5, 7, 9, 10, INTERRUPTED}
     assert len(CASES) >= 36
     assert len({(case.command, case.said) for case in CASES}) == len(CASES)
 

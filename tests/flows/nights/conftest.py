@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.streams import TWO, Stream, night_config
+from helpers.typed import Typed
 
 
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
@@ -44,3 +45,9 @@ def stream(request: pytest.FixtureRequest, two_nights: Stream, tmp_path: Path) -
     copied = request.getfixturevalue("new_postgresql_url")(copy_of=catalog)
     night = two_nights.config.night.model_copy(update={"catalog": copied})
     return two_nights.at(tmp_path / "stream", two_nights.config.model_copy(update={"night": night}))
+
+
+@pytest.fixture
+def typed(stream: Stream) -> Typed:
+    """Give commands on two nights."""
+    return Typed(stream)

@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from helpers.streams import CATEGORY, TWO, Stream, day
-from typer.testing import CliRunner, Result
+from helpers.typed import Typed
+from typer.testing import CliRunner
 
 from flows.cli import app
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
-
-
-class Typed:
-    """Commands on the store of a stream, with its settings.
-
-    Parameters
-    ----------
-    stream
-        Where.
-    """
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        checkpoint = stream.config.embed.checkpoint
-        catalog = stream.config.night.catalog or "auto"
-        self._file = stream.root / "anoclust.toml"
-        self._file.write_text(
-            f'store = "{stream.store}"\n[embed]\nbackbone = "test_resnet"\ncheckpoint = "{checkpoint}"\n'
-            'image_size = 64\ndevice = "cpu"\n[data]\nsettle_seconds = 0\n[night]\n'
-            f'captured = "path:%Y-%m-%d"\nrecluster_every = "none"\ncatalog = "{catalog}"\n'
-        )
-
-    def __call__(self, *arguments: object) -> Result:
-        words = [*map(str, arguments), "--config", str(self._file)]
-        return CliRunner().invoke(app, words, env={"COLUMNS": "200"})
-
-    def json(self, *arguments: object) -> list[dict[str, object]]:
-        result = self(*arguments, "--json")
-        assert result.exit_code == 0, result.output
-        found: list[dict[str, object]] = json.loads(result.stdout)
-        return found
-
-
-@pytest.fixture
-def typed(stream: Stream) -> Typed:
-    """Give commands on two nights."""
-    return Typed(stream)
 
 
 def test_nightly_prints_what_came(stream: Stream, typed: Typed) -> None:
@@ -124,6 +89,12 @@ def test_clusters_are_named_merged_and_put_back(stream: Stream, typed: Typed) ->
     told = typed("clusters", "history", CATEGORY).stdout
     for word in ("rename", "kim", "merge", "undone", "split", "retire", "born"):
         assert word in told
+    lines = {word: line for line in told.splitlines() for word in ("born", "rename", "undo") if f" {word} " in line}
+    assert f"  night {day(0)}  " in lines["born"]  # not the day on which the test runs
+    for word in ("rename", "undo"):
+        assert re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d UTC  ", lines[word])
+    nights = {one["kind"]: one["night"] for one in typed.json("clusters", "history", CATEGORY)}
+    assert (nights["born"], nights["rename"]) == (str(day(0)), None)
     wrong = typed("clusters", "rename", CATEGORY, "c9", "x")
     assert wrong.exit_code == 2
     assert "there is no cluster c9 of board" in wrong.stderr

@@ -12,7 +12,7 @@ from helpers.builders import config_of
 from helpers.streams import CATEGORY, Stream, classes_of, day, demo_drawer, identity_of
 from sklearn.metrics import adjusted_rand_score
 
-from flows.nights.run import NightOutcome
+from flows.nights.outcome import NightOutcome
 from flows.run import run_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3000), pytest.mark.usefixtures("prefect_db")]

@@ -23,7 +23,7 @@ def taken(file: Path, *rules: str, path: str = "a.png", extra: dict[str, str] | 
         rules=parse_rules(rules),
         timezone=BERLIN,
         day_starts=time(6),
-    )
+    ).at
     assert found.tzinfo is UTC
     return f"{found:%Y-%m-%dT%H:%M:%S}"
 
