@@ -120,7 +120,16 @@ def _label_lines(axes: Axes, at: int, ends: Mapping[str, int]) -> None:
     lowest = 0.0
     for name, value in sorted(ends.items(), key=lambda item: (item[1], item[0])):
         place = max(float(value), lowest)
-        axes.annotate(f" {name}", (at, place), color=_colour(name), fontsize=9, va="center", annotation_clip=False)
+        axes.annotate(
+            name,
+            (at, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=_colour(name),
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+        )
         lowest = place + gap
 
 

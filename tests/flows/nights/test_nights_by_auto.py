@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from helpers.streams import CATEGORY, TWO, Stream, identity_of, night_config
+from helpers.builders import surface
+from helpers.streams import CATEGORY, TWO, Stream, day, identity_of, night_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tasks.stores.catalog.facts import AssignmentFact
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.snapshots import read_snapshot
 
@@ -84,31 +89,55 @@ def test_images_whose_files_are_gone_keep_their_cluster(tmp_path: Path, checkpoi
     assert any("2 images" in note and "keep their cluster" in note for note in outcome.notes)
 
 
-def test_a_night_is_assigned_by_its_snapshot_alone(tmp_path: Path, checkpoint: Path) -> None:
-    """Whatever came between, an image gets the same cluster at the same distance from the same snapshot."""
-    stream = Stream(tmp_path / "one", night_config(checkpoint, recluster_every="none"))
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, prefect_db: None) -> Stream:
+    """Make one night by recipe auto, for tests to copy."""
+    stream = Stream(tmp_path_factory.mktemp("auto"), night_config(checkpoint, recluster_every="none"))
     stream.deliver(0, TWO + TWO)
     stream.night(0)
     assert recipe_of(stream) == "auto"
-    shutil.copytree(stream.root, tmp_path / "two")
-    other = stream.at(tmp_path / "two", stream.config)
-    stream.deliver(1, ["hole", "good", "good"])
-    stream.night(1)
-    found = []
-    for each in (stream, other):
-        each.deliver(2, TWO[:4])
-        assert each.night(2).reclustered is None
-        with each.catalog() as catalog:
-            of_night = {fact.content for fact in catalog.images(CATEGORY) if "2026-11-03" in fact.path}
-            found.append(
-                {
-                    fact.content: (fact.cluster, pytest.approx(fact.distance, rel=1e-4))
-                    for fact in catalog.assignments(CATEGORY)
-                    if fact.content in of_night
-                }
-            )
-    assert len(found[0]) == 4
-    assert found[0] == {content: (cluster, near.expected) for content, (cluster, near) in found[1].items()}
+    return stream
+
+
+N_DEALT = 8
+
+
+def dealt(snapshot: Stream, root: Path, nights: Sequence[int]) -> dict[str, AssignmentFact]:
+    """Where the same images belong after they came in these nights, by content."""
+    shutil.copytree(snapshot.root, root)
+    stream = snapshot.at(root, snapshot.config)
+    for at, number in enumerate(nights):
+        label = ("good", "hole")[at % 2]
+        path = stream.data / CATEGORY / str(day(number)) / f"{at:02d}-{label}.png"
+        stream.put(path, surface(7000 + at, label), label)
+    for number in sorted(set(nights)):
+        assert stream.night(number).reclustered is None
+    with stream.catalog() as catalog:
+        before = {fact.content for fact in catalog.images(CATEGORY) if str(day(0)) in fact.path}
+        return {one.content: one for one in catalog.assignments(CATEGORY) if one.content not in before}
+
+
+@pytest.fixture(scope="module")
+def in_one_night(snapshot: Stream, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AssignmentFact]:
+    """All of them in the first night after the snapshot."""
+    return dealt(snapshot, tmp_path_factory.mktemp("one") / "stream", [1] * N_DEALT)
+
+
+@settings(max_examples=3, deadline=None)
+@given(nights=st.lists(st.integers(1, 3), min_size=N_DEALT, max_size=N_DEALT).filter(lambda nights: set(nights) > {1}))
+def test_a_night_is_assigned_by_its_snapshot_alone(
+    snapshot: Stream,
+    in_one_night: dict[str, AssignmentFact],
+    tmp_path_factory: pytest.TempPathFactory,
+    nights: list[int],
+) -> None:
+    """However images are dealt to nights, each gets the same cluster at the same distance from the same snapshot."""
+    found = dealt(snapshot, tmp_path_factory.mktemp("dealt") / "stream", nights)
+    assert len(found) == N_DEALT
+    for content, one in found.items():
+        together = in_one_night[content]
+        assert one.cluster == together.cluster
+        assert one.distance == pytest.approx(together.distance, rel=1e-4)
 
 
 def test_a_lost_model_is_made_again(tmp_path: Path, checkpoint: Path) -> None:
