@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
+from anoclust_core.errors import StoreError
 from anoclust_core.matching.assigning import memberships
 from anoclust_core.matching.identities import id_order, owner_of
 from anoclust_core.matching.keeping import keep_apart
@@ -79,7 +80,7 @@ def adopt(
             yardstick=yardstick(
                 images,
                 embedding_keys(images, place.run.spec).embedding,
-                read_snapshot(latest) if latest is not None else None,
+                _readable(latest),
             ),
         )
         pin(place.layout, place.category, snapshot)
@@ -107,6 +108,14 @@ def adopt(
 
         match = catalog.recording(place.category, matched)
     return {kind: list(match.clusters(kind)) for kind in ("kept", "born", "retired", "split", "merged")}
+
+
+def _readable(fact: SnapshotFact | None) -> Snapshot | None:
+    """Snapshot before this one; None where there is none, or one that cannot be read: it is being replaced."""
+    try:
+        return read_snapshot(fact) if fact is not None else None
+    except StoreError:
+        return None
 
 
 def _told(place: Place, found: Standing, match: PartitionMatch, ids: Sequence[str]) -> list[NoticeFact]:
