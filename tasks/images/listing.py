@@ -162,8 +162,12 @@ def why_none(data: Path, category: str) -> str:
     if is_there(data):
         return f"{data} has no row of {category}"
     if is_folder(data / category):
-        return f"the folder {data / category} has no image"
-    return f"{data} has no image" if data.absolute().name == category else f"there is no folder {category} in {data}"
+        return f"the folder {data / category} has no image to cluster"
+    return (
+        f"{data} has no image to cluster"
+        if data.absolute().name == category
+        else f"there is no folder {category} in {data}"
+    )
 
 
 def _root(data: Path) -> Path:

@@ -47,8 +47,8 @@ def check_capture(
     if others and len(others) == len(new) and not any(rule.is_asked for rule in known):
         raise CaptureError(
             f"--captured {asked} fits none of the {len(new):,} new images of category {category}; the first is "
-            f"{others[0]}; {_advice(others[0])}, or --captured {asked},file to go by the time at which each file was "
-            "last changed; nothing of this night was recorded"
+            f"{others[0]}; {_advice(others[0], rules)}, or --captured {asked},file to go by the time at which each "
+            "file was last changed; nothing of this night was recorded"
         )
     if others:
         return [
@@ -60,14 +60,19 @@ def check_capture(
         path, rule = min(new, key=lambda one: one[0])
         names = " and ".join(map(str, patterns))
         return [
-            f"--captured {names} fits none of {len(new):,} new images (first: {path}); {_advice(path)}; their nights "
-            f"were told by {rule}."
+            f"--captured {names} fits none of {len(new):,} new images (first: {path}); {_advice(path, rules)}; their "
+            f"nights were told by {rule}."
         ]
     return []
 
 
-def _advice(path: str) -> str:
+def _advice(path: str, rules: Sequence[CaptureRule]) -> str:
     pattern = fitting_pattern(path)
     if pattern is not None:
         return f"write --captured path:{pattern}, which fits it"
-    return f"write a pattern that fits a part of that path, such as --captured {_EXAMPLE}"
+    if any(rule.source == "path" for rule in rules):
+        return f"write a pattern that fits a part of that path, such as --captured {_EXAMPLE}"
+    columns = " and ".join(rule.detail for rule in rules if rule.source == "column")
+    if columns:
+        return f"see that the manifest has times such as 2026-11-20T07:30 in the column {columns}"
+    return "see why the pictures have no time of their own"

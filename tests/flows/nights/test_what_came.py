@@ -96,7 +96,7 @@ def test_an_emptied_folder_is_told(stream: Stream, typed: Typed) -> None:
     """A category that lists no file: the terminal, the night's summary and the exit code say that no image came."""
     data = emptied(stream)
     for number, words in (
-        (2, f"the folder {data / CATEGORY} has no image"),
+        (2, f"the folder {data / CATEGORY} has no image to cluster"),
         (3, f"there is no folder {CATEGORY} in {data}"),
     ):
         if number == 3:
