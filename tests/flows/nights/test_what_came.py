@@ -166,3 +166,13 @@ def test_the_first_clustering_has_no_new_cluster(two_nights: Stream, empty_strea
     empty_stream.deliver(1, ("good", "hole", "scratch") * 4)
     born = empty_stream.night(1).counters["new_clusters"]
     assert (born, summary_of(empty_stream, 1)["counters"]["new_clusters"]) == (1, 1)
+
+
+def test_nothing_came_before_anything_was_clustered(empty_stream: Stream) -> None:
+    """A single image is no clustering yet; the night after it, without a new one, has its report all the same."""
+    empty_stream.deliver(0, ["good"])
+    empty_stream.night(0)
+    outcome = empty_stream.night(1)
+    assert (outcome.is_new, outcome.exit_code, outcome.last_came) == (False, 0, day(0))
+    assert outcome.report is not None
+    assert summary_of(empty_stream, 1)["counters"]["seen"] == 1
