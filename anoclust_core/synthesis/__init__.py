@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from anoclust_core.synthesis.shapes import REFERENCE_SIDE as REFERENCE_SIDE
     from anoclust_core.synthesis.surfaces import DEFECT_TYPES as DEFECT_TYPES
     from anoclust_core.synthesis.surfaces import MIN_SIDE as MIN_SIDE
-    from anoclust_core.synthesis.surfaces import REFERENCE_SIDE as REFERENCE_SIDE
     from anoclust_core.synthesis.surfaces import draw_defect as draw_defect
     from anoclust_core.synthesis.surfaces import draw_normal as draw_normal
 
 # SciPy is loaded with the first name that is asked for
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"surfaces": ["DEFECT_TYPES", "MIN_SIDE", "REFERENCE_SIDE", "draw_defect", "draw_normal"]}
+    __name__,
+    submod_attrs={
+        "shapes": ["REFERENCE_SIDE"],
+        "surfaces": ["DEFECT_TYPES", "MIN_SIDE", "draw_defect", "draw_normal"],
+    },
 )

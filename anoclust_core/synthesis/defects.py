@@ -68,7 +68,8 @@ def _chatter(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Flo
     along, across = rows * np.sin(angle) + columns * np.cos(angle), rows * np.cos(angle) - columns * np.sin(angle)
     window = np.exp(-0.5 * (np.square(along / (rng.uniform(34, 58) * unit)) + np.square(across / (30 * unit))))
     ripples = np.sin(2 * np.pi * along / (rng.uniform(13, 19) * unit))
-    return surface + rng.uniform(55, 80) * window * ripples
+    rippled: shapes.Float = surface + rng.uniform(55, 80) * window * ripples
+    return rippled
 
 
 def _crack(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float:
@@ -89,7 +90,9 @@ def _crack(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float
         if branch < 2:
             fork = int(rng.integers(steps // 4, steps))
             branches.append((path[fork], turns[fork] + rng.choice([-0.9, 0.9]), 40.0))
-    return surface + 0.9 * ink * (12 - surface)
+    grey = surface.astype(np.float64)
+    grey += 0.9 * ink * (12 - grey)
+    return grey
 
 
 def _dent(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float:
@@ -99,7 +102,8 @@ def _dent(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float:
     angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(17, 30) * unit
     slope = (rows * np.sin(angle) + columns * np.cos(angle)) / radius
     bump = slope * np.exp(0.5 - 0.5 * (np.square(rows / radius) + np.square(columns / radius)))
-    return surface + rng.uniform(70, 105) * bump
+    dented: shapes.Float = surface + rng.uniform(70, 105) * bump
+    return dented
 
 
 def _dots(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float:
@@ -122,7 +126,8 @@ def _haze(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float:
     inside = shapes.blob(surface.shape, rng, centre=centre, radius=radius, roughness=0.15, harmonics=4)
     veil = shapes.smoothstep(inside / (0.5 * radius) + 0.4)
     blurred = gaussian_filter(surface.astype(np.float64), 4 * unit)
-    return surface + veil * (0.55 * blurred + 0.45 * rng.uniform(195, 225) - surface)
+    veiled: shapes.Float = surface + veil * (0.55 * blurred + 0.45 * rng.uniform(195, 225) - surface)
+    return veiled
 
 
 def _shade(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float:
@@ -131,7 +136,8 @@ def _shade(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float
     centre, radius = shapes.place(surface.shape, rng, margin=0.25), rng.uniform(40, 75) * unit
     inside = shapes.blob(surface.shape, rng, centre=centre, radius=radius, roughness=0.25, harmonics=5)
     light = rng.uniform(0.4, 0.55) if rng.random() < 0.75 else rng.uniform(1.45, 1.6)
-    return surface * (1 + shapes.smoothstep(inside / (0.7 * radius) + 0.3) * (light - 1))
+    shaded: shapes.Float = surface * (1 + shapes.smoothstep(inside / (0.7 * radius) + 0.3) * (light - 1))
+    return shaded
 
 
 _DRAW: Final[Mapping[str, Callable[[NDArray[np.uint8], np.random.Generator], shapes.Float]]] = MappingProxyType(

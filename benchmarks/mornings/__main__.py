@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="streams at a time, each in a process of its own")
     parser.add_argument("--manifest", type=Path, help="labelled images to deal out instead; a seed is a shuffle")
     parser.add_argument("--new-class", help=f"class of the manifest that begins on night {NEW_FROM}")
+    parser.add_argument("--with-prefect", action="store_true", help="under a Prefect server: the same, but slower")
     parser.add_argument("--report", action="store_true", help="only print, from the records that are there")
     parser.add_argument("--details", action="store_true", help="print everything that went wrong, too")
     asked = parser.parse_args()
@@ -49,7 +50,10 @@ def main() -> None:
     first, _, end = asked.seeds.partition(":")
     seeds = range(int(first), int(end) if end else int(first) + 1)
     n_nights = asked.nights or (DEALT_NIGHTS if asked.manifest else DEFAULT_NIGHTS)
-    jobs = [Job(seed, n_nights, asked.work.absolute(), asked.manifest, asked.new_class) for seed in seeds]
+    jobs = [
+        Job(seed, n_nights, asked.work.absolute(), asked.manifest, asked.new_class, asked.with_prefect)
+        for seed in seeds
+    ]
     found = list(_records(jobs, at_a_time=asked.jobs, only_read=asked.report))
     if not found:
         raise SystemExit(f"no record in {asked.work}; run this without --report first")

@@ -11,6 +11,7 @@ from typing import Final
 
 from anoclust_core.synthesis.streams import plan_stream
 from benchmarks.mornings import records
+from benchmarks.mornings.direct import leave_prefect_out
 
 SIDE: Final = 128
 """Side that streams are embedded at: 8 x 8 patches."""
@@ -28,6 +29,7 @@ class Job:
     work: Path
     manifest: Path | None = None
     new_class: str | None = None
+    with_prefect: bool = False
 
     @property
     def name(self) -> str:
@@ -45,22 +47,26 @@ def live_job(job: Job) -> tuple[str, float]:
     """Live through one stream and write its record; gives its name and the seconds it took."""
     start = time.perf_counter()
     work = job.work / job.name
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "prefect").mkdir(parents=True)
     os.environ["PREFECT_HOME"] = str(work / "prefect")
-    from benchmarks.mornings import living
+    if not job.with_prefect:
+        leave_prefect_out()
     from flows.prefect_server.around import prepare_prefect
-    from flows.settings import resolve
 
     prepare_prefect(debug=False)
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    from benchmarks import nights
+    from benchmarks.mornings import living
+    from flows.settings import resolve
+
     settings: dict[str, object] = {"night.day_starts": "00:00", "data.settle_seconds": 0}
     source: living.Source
     if job.manifest is None or job.new_class is None:
         settings |= {"night.captured": "path:%Y-%m-%d", "embed.image_size": SIDE}
         source = living.StreamSource(plan_stream(job.seed, n_nights=job.n_nights), work)
     else:
-        begins = living.nights.Begins(job.new_class, NEW_FROM)
-        settings |= {"night.captured": f"column:{living.nights.COLUMN}"}
+        begins = nights.Begins(job.new_class, NEW_FROM)
+        settings |= {"night.captured": f"column:{nights.COLUMN}"}
         source = living.dealt_source(job.name, job.manifest, work, n_nights=job.n_nights, seed=job.seed, begins=begins)
     records.save(living.live(source, work, resolve(settings).config), job.record)
     shutil.rmtree(work)

@@ -89,23 +89,22 @@ class StreamSource:
         return f"{(self.first + timedelta(days=image.night)).isoformat()}/{image.number:03d}.png"
 
 
-@dataclass(frozen=True)
+@dataclass
 class DealtSource:
-    """A labelled data set that is dealt out over nights, see `benchmarks.nights.deal`: its files are there already."""
+    """A labelled data set that is dealt out over nights, see `benchmarks.nights.deal`: its files are there already.
+
+    ``everything`` is the same manifest: a night looks at no later image of it.
+    """
 
     name: str
     category: str
+    everything: Path
     data: Path
     n_nights: int
     labels: Mapping[str, str]
     dealt: Mapping[str, int]
     truths: tuple[Truth, ...]
     first: date = nights.FIRST
-
-    @property
-    def everything(self) -> Path:
-        """The manifest itself: a night looks at no later image of it."""
-        return self.data
 
     def prepare(self) -> None:
         """Everything is there."""
@@ -132,7 +131,7 @@ def dealt_source(
     third = new[min(2, len(new) - 1)]
     after = min((night for night in when.values() if night > third), default=third)
     truth = Truth("new", begins.label, new[0], third, after)
-    return DealtSource(name, category, dealt, n_nights, labels, when, (truth,))
+    return DealtSource(name, category, dealt, dealt, n_nights, labels, when, (truth,))
 
 
 def photographs() -> dict[str, NDArray[np.uint8]]:

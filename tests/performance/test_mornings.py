@@ -47,7 +47,7 @@ def lived(
     mark: tuple[str, ...] = ()
     for number in range(N_NIGHTS):
         of |= (clusters or {}).get(number, {})
-        mark = (marks[number],) if number in (marks or {}) else mark
+        mark = (marks[number],) if marks and number in marks else mark
         labels = [*["good"] * 5, *["hole"] * 3, *(delivered or {}).get(number, ())]
         files = tuple(File(f"{number:02d}/{at}.png", label, mark) for at, label in enumerate(labels))
         label_of |= {file.path: file.label for file in files}
