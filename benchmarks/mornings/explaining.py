@@ -21,6 +21,7 @@ Drift whose ``what`` is about the camera is explained by jump, drift, second cam
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final
 
 from anoclust_core.synthesis.streams import Truth
@@ -89,9 +90,9 @@ def growth_explained(truth: Truth, label: str | None, night: int) -> bool:
     return truth.kind in {"new", "design"} and truth.label == label and truth.begins <= night <= truth.first + SETTLES
 
 
-def condition_explains(truth: Truth, mark: str | None, night: int) -> bool:
-    """Whether a new or growing cluster that is mostly made of marked images follows from a truth."""
-    if truth.kind not in CONDITIONS or truth.kind != mark:
+def condition_explains(truth: Truth, marks: Set[str], night: int) -> bool:
+    """Whether a new or growing cluster that is mostly made of images with some marks follows from a truth."""
+    if truth.kind not in CONDITIONS & marks:
         return False
     last = truth.begins if truth.kind == "alike" else _catches_up(truth)
     return truth.begins <= night <= last

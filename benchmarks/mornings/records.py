@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from anoclust_core.synthesis.streams import Truth
 
-VERSION: Final = 1
+VERSION: Final = 2
 UNKNOWN: Final = "unknown"
 """Stands for the cluster of an image that has none."""
 
@@ -51,6 +51,9 @@ class Night:
         As the catalog has them; ``rarity`` is the median of the night.
     states
         State of every cluster that ever was.
+    born
+        Paths of images that each cluster was born of between re-clusterings, be it that a re-clustering of the same
+        night has taken them away again.
     reclustered
         Why everything was re-clustered, or None.
     seconds
@@ -64,6 +67,7 @@ class Night:
     moved: Mapping[str, str]
     counters: Mapping[str, float]
     states: Mapping[str, str]
+    born: Mapping[str, tuple[str, ...]]
     reclustered: str | None
     seconds: float
 
@@ -129,4 +133,5 @@ def load(path: Path) -> Record | None:
 
 def _night(found: dict[str, Any]) -> Night:
     files = tuple(File(**{**file, "marks": tuple(file["marks"])}) for file in found["files"])
-    return Night(**{**found, "files": files, "told": tuple(Told(**told) for told in found["told"])})
+    born = {cluster: tuple(paths) for cluster, paths in found["born"].items()}
+    return Night(**{**found, "files": files, "born": born, "told": tuple(Told(**told) for told in found["told"])})

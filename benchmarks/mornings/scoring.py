@@ -104,10 +104,10 @@ class _Clusters:
         """Class of more than half of some images, or None."""
         return most([self._files[path].label for path in paths])
 
-    def mark_of(self, paths: Sequence[str]) -> str | None:
-        """What more than half of some images were made under, or None."""
+    def marks_of(self, paths: Sequence[str]) -> set[str]:
+        """Everything that more than half of some images were made under."""
         counted = Counter(mark for path in paths for mark in self._files[path].marks)
-        return next((mark for mark, count in counted.most_common(1) if 2 * count > len(paths)), None)
+        return {mark for mark, count in counted.items() if 2 * count > len(paths)}
 
     def owners(self, label: str) -> set[str]:
         """Clusters that are mostly of a class."""
@@ -145,17 +145,19 @@ class _Scoring:
                 name = f"{told.event} {told.payload.get('what', '')}".strip()
                 cluster = told.payload.get("cluster")
                 self.found.false_alarms.append(FalseAlarm(night.number, name, cluster, why))
-        self._look_for_swallowed(night.number, after)
         for told in night.told:
-            cluster = str(told.payload.get("cluster"))
-            label = after.label(cluster)
-            if told.event == NEW and label is not None:
-                self._new[cluster] = (label, [p for p in after.members[cluster] if self.files[p].label == label])
+            if told.event == NEW:
+                cluster = str(told.payload["cluster"])
+                paths = _images_of_new(cluster, night, after)
+                label = after.label_of(paths)
+                if label is not None:
+                    self._new[cluster] = (label, [path for path in paths if self.files[path].label == label])
+        self._look_for_swallowed(night.number, after)
 
     def _why_false(self, told: Told, night: Night, before: _Clusters, after: _Clusters) -> str | None:
         """Why nothing explains what was told, or None where it is right; truths that it answers are noted."""
         if told.event == NEW:
-            return self._new_cluster(str(told.payload["cluster"]), night.number, before, after)
+            return self._new_cluster(str(told.payload["cluster"]), night, before, after)
         if told.event == GROWING:
             return self._growing(str(told.payload["cluster"]), night, after)
         if told.event == DRIFT:
@@ -164,9 +166,9 @@ class _Scoring:
             return self._gone(told, night.number, before, after)
         return "no truth is told so"
 
-    def _new_cluster(self, cluster: str, night: int, before: _Clusters, after: _Clusters) -> str | None:
-        paths = after.members.get(cluster, [])
-        label, mark = after.label(cluster), after.mark_of(paths)
+    def _new_cluster(self, cluster: str, when: Night, before: _Clusters, after: _Clusters) -> str | None:
+        night, paths = when.number, _images_of_new(cluster, when, after)
+        label, marks = after.label_of(paths), after.marks_of(paths)
         others = before.owners(label) - {cluster} if label else set()
         for at, truth in self._truths():
             if truth.kind == "surge" and truth.label == label and truth.begins == night:
@@ -179,7 +181,7 @@ class _Scoring:
                     return None  # what its class had before was swallowed, which is counted as such
         if label is not None and not others:
             return None  # a class of the first night, which had no cluster of its own yet
-        if any(condition_explains(truth, mark, night) for _, truth in self._truths()):
+        if any(condition_explains(truth, marks, night) for _, truth in self._truths()):
             return None
         if label is None:
             return "its images are of several classes"
@@ -188,14 +190,14 @@ class _Scoring:
     def _growing(self, cluster: str, night: Night, after: _Clusters) -> str | None:
         label = after.label(cluster)
         tonight = [path for path in after.members.get(cluster, ()) if path in {file.path for file in night.files}]
-        label_tonight, mark = after.label_of(tonight), after.mark_of(tonight)
+        label_tonight, marks = after.label_of(tonight), after.marks_of(tonight)
         is_right = False
         for at, truth in self._truths():
             if growth_answers(truth, label, night.number):
                 self._answer(at, night.number)
                 is_right = True
             is_right |= any(growth_explained(truth, one, night.number) for one in (label, label_tonight) if one)
-            is_right |= condition_explains(truth, mark, night.number)
+            is_right |= condition_explains(truth, marks, night.number)
         return None if is_right else f"nothing grows in a cluster of {label or 'several classes'}"
 
     def _drift(self, what: str, night: int) -> str | None:
@@ -236,6 +238,11 @@ class _Scoring:
 
     def _answer(self, at: int, night: int) -> None:
         self.found.answered.setdefault(at, night)
+
+
+def _images_of_new(cluster: str, night: Night, after: _Clusters) -> Sequence[str]:
+    """Images of a cluster that was told as new; those that it was born of, if a re-clustering took them at once."""
+    return after.members.get(cluster) or night.born.get(cluster, ())
 
 
 def _identities(payload: Any) -> Iterable[str]:

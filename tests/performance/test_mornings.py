@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def lived(
         now = {path: of.get(label, records.UNKNOWN) for path, label in label_of.items()}
         moved = {path: cluster for path, cluster in now.items() if where.get(path) != cluster}
         events = tuple(Told(event, payload) for event, payload in (told or {}).get(number, ()))
-        nights.append(Night(number, f"2026-01-{number + 1:02d}", files, events, moved, {}, {}, None, 1.0))
+        nights.append(Night(number, f"2026-01-{number + 1:02d}", files, events, moved, {}, {}, {}, None, 1.0))
         where = now
     return Record("made", tuple(truths), tuple(nights), {})
 
@@ -117,10 +118,9 @@ def test_a_second_cluster_of_a_new_class_is_a_false_alarm() -> None:
     )
     later = {f"20/{at}.png": "c4" for at in range(8, 17)}
     nights = tuple(
-        night if night.number != 20 else Night(**{**vars(night), "moved": {**night.moved, **later}})
-        for night in record.nights
+        replace(night, moved={**night.moved, **later}) if night.number == 20 else night for night in record.nights
     )
-    found = score(Record(record.name, record.truths, nights, {}))
+    found = score(replace(record, nights=nights))
     assert [(one.night, one.why) for one in found.false_alarms] == [(20, "scratch has c3 already")]
 
 
@@ -288,6 +288,16 @@ def test_a_cluster_that_goes_to_one_of_its_class_has_to_be_named(is_told: bool) 
     events: Events = {13: [new("c3")], 20: [("anoclust.cluster.merged", {"clusters": ["c3"]})] if is_told else []}
     found = score(lived([BEGINS], events, delivered=SCRATCHES, clusters={**BORN, 20: {"scratch": "c4"}}))
     assert len(found.swallowed) == (0 if is_told else 1)
+
+
+def test_a_cluster_that_its_own_night_takes_back_is_swallowed() -> None:
+    """Scratches are born and told as c3, and the re-clustering of the same night puts them to the holes."""
+    record = lived([BEGINS], {13: [new("c3")]}, delivered=SCRATCHES, clusters={13: {"scratch": "c2"}})
+    born = {"c3": ("12/8.png", "13/8.png", "13/9.png")}
+    nights = tuple(replace(night, born=born) if night.number == 13 else night for night in record.nights)
+    found = score(replace(record, nights=nights))
+    assert found.met(0)
+    assert [(one.night, one.label, one.into) for one in found.swallowed] == [(13, "scratch", "c2")]
 
 
 def test_a_cluster_that_stays_is_not_swallowed() -> None:
