@@ -83,7 +83,7 @@ def _crack(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float
         steps = int(length)
         turns = way + np.cumsum(rng.normal(0, 0.28, size=steps))
         path = place + unit * np.cumsum(np.stack([np.sin(turns), np.cos(turns)], axis=1), axis=0)
-        width = (2.0 if branch < 2 else 1.4) * unit
+        width = (2.6 if branch < 2 else 1.7) * unit
         places, distance, _ = shapes.pixels_near(path, surface.shape, reach=width + 0.5)
         here = tuple(places.T)
         ink[here] = np.maximum(ink[here], np.clip(width + 0.5 - distance, 0, 1))
@@ -111,7 +111,7 @@ def _dots(surface: NDArray[np.uint8], rng: np.random.Generator) -> shapes.Float:
     unit = shapes.unit(surface.shape)
     centre, grey = shapes.place(surface.shape, rng, margin=0.3), surface.astype(np.float64)
     for _ in range(int(rng.integers(9, 20))):
-        radius = rng.uniform(2.6, 5.5) * unit
+        radius = rng.uniform(3.4, 6.5) * unit
         rows, columns = shapes.offsets(surface.shape, centre + rng.normal(0, 26 * unit, size=2))
         pit = np.clip(radius + 0.5 - np.hypot(rows, columns), 0, 1)
         rim = np.clip(radius + 0.5 - np.hypot(rows - radius / 2, columns), 0, 1) * (1 - pit)

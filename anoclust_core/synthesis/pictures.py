@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -22,8 +23,8 @@ SIDE: Final = 112
 _OTHER_DESIGN: Final = 0.5
 """Weight of the other photograph in the later design."""
 
-_GRAIN: Final = 15.0
-"""Standard deviation of a surface in grey levels: a good part has less of it than a photograph of gravel."""
+_GRAIN: Final[Mapping[str, float]] = MappingProxyType({"brick": 20.0, "grass": 11.0, "gravel": 13.0})
+"""Standard deviation of a surface in grey levels: less than the photograph's, where that is coarse."""
 
 _BRIGHTNESS: Final = 125.0
 """Mean of a surface in grey levels, before a camera changes it."""
@@ -60,9 +61,9 @@ def draw_image(
     if missing:
         raise ConfigError(f"expected the photograph {min(missing)}, found {', '.join(sorted(photographs))}; add it")
     rng = generator(stream.seed, f"scene {image.scene}")
-    surface = _surface(photographs[stream.surface], rng, side, is_brick=stream.surface == "brick")
+    surface = _surface(photographs[stream.surface], rng, side, name=stream.surface)
     if image.is_other_design:
-        other = _surface(photographs[stream.other_surface], rng, side, is_brick=stream.other_surface == "brick")
+        other = _surface(photographs[stream.other_surface], rng, side, name=stream.other_surface)
         surface = shapes.to_uint8((1 - _OTHER_DESIGN) * surface + _OTHER_DESIGN * other.astype(np.float64))
     if image.is_good:
         scene = np.repeat(surface[..., None], 3, axis=2)
@@ -72,11 +73,9 @@ def draw_image(
     return _taken(scene, image.taken, generator(stream.seed, f"shot {image.shot}"))
 
 
-def _surface(
-    photograph: NDArray[np.uint8], rng: np.random.Generator, side: int, *, is_brick: bool
-) -> NDArray[np.uint8]:
-    crop = draw_normal(photograph, rng, size=side, quarter_turns=not is_brick)
-    grain = min(1.0, _GRAIN / float(photograph.std()))
+def _surface(photograph: NDArray[np.uint8], rng: np.random.Generator, side: int, *, name: str) -> NDArray[np.uint8]:
+    crop = draw_normal(photograph, rng, size=side, quarter_turns=name != "brick")
+    grain = min(1.0, _GRAIN[name] / float(photograph.std()))
     # the exposure that `draw_normal` left to chance stays
     return shapes.to_uint8(_BRIGHTNESS + grain * (crop - float(photograph.mean())))
 

@@ -108,7 +108,7 @@ class Taken:
     scale: float = 1.0
 
 
-_SECOND_CAMERA: Final = Taken(gamma=0.8, blur=0.7, noise=5.0, scale=0.75)
+_SECOND_CAMERA: Final = Taken(gamma=0.85, blur=0.5, noise=3.0, scale=0.93)
 
 
 @dataclass(frozen=True)
@@ -472,7 +472,7 @@ class _Conditions:
         self._rng = draft.rng
         self._begins = {truth.kind: truth for truth in draft.truths}
         self._is_focus = draft.likely(0.4)
-        self._gain = float(draft.rng.choice([0.62, 1.4]))
+        self._gain = float(draft.rng.choice([0.75, 1.25]))
         self._share_of_design = float(draft.rng.choice([0.5, 1.0]))
 
     def image(self, night: int, number: int, label: str) -> StreamImage:
