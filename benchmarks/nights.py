@@ -14,6 +14,7 @@ import argparse
 import csv
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -33,16 +34,45 @@ FIRST = date(2026, 1, 1)
 COLUMN = "dealt_to"
 
 
-def deal(manifest: Path, out: Path, *, nights: int, seed: int) -> tuple[str, dict[str, str]]:
-    """Write the manifest with a night for each image; gives its category and the label of each path."""
+@dataclass(frozen=True)
+class Begins:
+    """A class whose images come on a night or later, and on none before."""
+
+    label: str
+    night: int
+
+
+def deal(
+    manifest: Path,
+    out: Path,
+    *,
+    nights: int,
+    seed: int,
+    begins: Begins | None = None,
+    keep_labels: bool = True,
+) -> tuple[str, dict[str, str]]:
+    """Write the manifest with a night for each image; gives its category and the label of each path.
+
+    With ``keep_labels=False`` the nights see no label, so that the number of clusters is not taken from them.
+    """
     with manifest.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     clustered = [row for row in rows if row.get("split") in {None, "", "test"}]
     for row in rows:
         row["path"] = str((manifest.parent / row["path"]).resolve())
         row[COLUMN] = ""
-    for place, at in enumerate(np.random.default_rng(seed).permutation(len(clustered)).tolist()):
-        clustered[at][COLUMN] = (FIRST + timedelta(days=place * nights // len(clustered))).isoformat()
+    labels = {row["path"]: row.get("label") or "" for row in clustered}
+    rng = np.random.default_rng(seed)
+    if begins is not None and begins.label not in labels.values():
+        raise SystemExit(f"expected images of class {begins.label}, found {', '.join(sorted(set(labels.values())))}")
+    late = [row for row in clustered if begins is not None and labels[row["path"]] == begins.label]
+    early = [row for row in clustered if begins is None or labels[row["path"]] != begins.label]
+    for dealt, first in ((early, 0), (late, begins.night if begins else 0)):
+        for place, at in enumerate(rng.permutation(len(dealt)).tolist()):
+            dealt[at][COLUMN] = (FIRST + timedelta(days=first + place * (nights - first) // len(dealt))).isoformat()
+    if not keep_labels:
+        for row in rows:
+            row.pop("label", None)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -51,7 +81,7 @@ def deal(manifest: Path, out: Path, *, nights: int, seed: int) -> tuple[str, dic
     categories = sorted({row["category"] for row in rows})
     if len(categories) != 1:
         raise SystemExit(f"expected a manifest of one category, found {', '.join(categories)}")
-    return categories[0], {row["path"]: row.get("label") or "" for row in clustered}
+    return categories[0], labels
 
 
 def partition(store: Path, category: str) -> dict[str, str]:

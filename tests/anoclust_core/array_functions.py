@@ -40,6 +40,7 @@ NO_CONTRACT: Final = {
     "memory": "sizes of images, for a prediction",
     "reporting.night": "draws counts of the catalog",
     "reporting.contingency": "counts the records of a report",
+    "synthesis.shapes": "parts of defects, whose surfaces are checked where they are drawn",
     "pairwise.tiling.blocks": "cuts what `missing_squares` found",
 }
 """Modules and functions whose sequences are no arrays, and why."""
@@ -329,8 +330,10 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "reporting.figures.dendrogram_svg": {"linkage": TREE, "n_clusters": 2, "clusters": [0, 0, 0, 1, 1, 1]},
     "reporting.figures.descriptor_map_svg": {"descriptors": DESCRIPTORS, "clusters": [0, 0, 0, 1, 1, 1]},
     "benchmark.resampling.mean_and_standard_error": {"values": np.arange(3.0)},
-    "synthesis.draw_normal": {"photograph": SURFACE, "rng": rng(), "size": 128},
-    "synthesis.draw_defect": {"surface": SURFACE, "rng": rng(), "defect": "scratch"},
+    "synthesis.surfaces.draw_normal": {"photograph": SURFACE, "rng": rng(), "size": 128},
+    "synthesis.surfaces.draw_defect": {"surface": SURFACE, "rng": rng(), "defect": "scratch"},
+    "synthesis.surfaces.check_surface": {"surface": SURFACE},
+    "synthesis.defects.draw_kind": {"surface": SURFACE, "rng": rng(), "kind": "dent"},
     "pairwise.tiling.missing_squares": {"covered": np.eye(4, dtype=np.bool_)},
     "pairwise.tiling.missing_rectangles": {"covered": np.zeros((2, 3), np.bool_)},
     "weighting.weights.temperature": {"tau": "0.3sd", "rarity": RARITY},

@@ -12,20 +12,17 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum_filter, shift
-from scipy.spatial import cKDTree
+from scipy.ndimage import gaussian_filter, shift
 
 from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
+from anoclust_core.synthesis import shapes
+from anoclust_core.synthesis.shapes import REFERENCE_SIDE
 
-_Float = NDArray[np.float64]
 _Picture = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 
 MIN_SIDE: Final = 64
 """Below this shorter side, in pixels, a scratch is thinner than a pixel."""
-
-REFERENCE_SIDE: Final = 256
-"""The shorter side, in pixels, that all lengths in this module are written for."""
 
 
 _STAIN_TINTS: Final = ((0.62, 0.43, 0.26), (0.74, 0.42, 0.24), (0.36, 0.36, 0.42), (0.46, 0.52, 0.28))
@@ -63,7 +60,7 @@ def draw_normal(
     ConfigError
         If ``size`` does not lie between `MIN_SIDE` and the shorter side of the photograph.
     """
-    _check_surface(photograph)
+    check_surface(photograph)
     largest = min(photograph.shape)
     if not MIN_SIDE <= size <= largest:
         raise ConfigError(
@@ -78,7 +75,7 @@ def draw_normal(
         crop = np.rot90(crop)
     contrast, brightness = rng.uniform(0.92, 1.08), rng.uniform(-8, 8)
     middle = float(crop.mean())
-    return _to_uint8((crop - middle) * contrast + middle + brightness)
+    return shapes.to_uint8((crop - middle) * contrast + middle + brightness)
 
 
 def draw_defect(
@@ -112,7 +109,7 @@ def draw_defect(
     ConfigError
         If ``defect`` is no known type.
     """
-    _check_surface(surface)
+    check_surface(surface)
     if defect not in _DRAW:
         raise ConfigError(f"expected a defect type of {', '.join(DEFECT_TYPES)}, got {defect!r}; choose one of these")
     return _DRAW[defect](surface, rng)
@@ -120,7 +117,7 @@ def draw_defect(
 
 def _scratch(surface: NDArray[np.uint8], rng: np.random.Generator) -> _Picture:
     """Draw a nearly straight groove of varying depth, sometimes with finer ones beside it. Assumes checked input."""
-    unit = _unit(surface.shape)
+    unit = shapes.unit(surface.shape)
     length, angle = rng.uniform(130, 240) * unit, rng.uniform(0, 2 * np.pi)
     bend, wobble = rng.uniform(-0.12, 0.12) * length, rng.uniform(0.2, 0.7) * unit
     bright = bool(rng.random() < 0.75)
@@ -128,78 +125,80 @@ def _scratch(surface: NDArray[np.uint8], rng: np.random.Generator) -> _Picture:
     coarseness = float(np.std(surface - gaussian_filter(surface.astype(np.float64), 3 * unit)))
     strength, width = rng.uniform(0.75, 1.0), rng.uniform(0.7, 1.3) * unit * (1 + coarseness / 32)
     along = np.linspace(-0.5, 0.5, max(2, int(2 * length)))
-    across = bend * (0.25 - along**2) + wobble * _smooth_noise(along.shape, rng, scale=20 * unit)
-    middle = _place(surface.shape, rng, margin=0.3)
+    across = bend * (0.25 - along**2) + wobble * shapes.smooth_noise(along.shape, rng, scale=20 * unit)
+    middle = shapes.place(surface.shape, rng, margin=0.3)
 
     grey = surface.astype(np.float64)
     mask = np.zeros(surface.shape, dtype=np.bool_)
     offsets = [0.0, *(rng.uniform(2.5, 5, size=int(rng.integers(0, 3))) * rng.choice([-1, 1]) * width)]
     for number, offset in enumerate(offsets):
-        kept = slice(None) if number == 0 else _random_stretch(along.size, rng)
-        path = middle + _rotate(np.stack([across + offset, along * length], axis=1)[kept], angle)
+        kept = slice(None) if number == 0 else shapes.random_stretch(along.size, rng)
+        path = middle + shapes.rotate(np.stack([across + offset, along * length], axis=1)[kept], angle)
         finer = 1.0 if number == 0 else 0.75
         grey, groove = _carve(grey, path, rng, width=width * finer, strength=strength * finer, bright=bright)
         mask |= groove
-    return _to_uint8(np.repeat(grey[..., None], 3, axis=2)), mask
+    return shapes.to_uint8(np.repeat(grey[..., None], 3, axis=2)), mask
 
 
 def _stain(surface: NDArray[np.uint8], rng: np.random.Generator) -> _Picture:
     """Draw a tinted blob, wet inside and darker at its dried edge, maybe with drops. Assumes checked input."""
-    unit = _unit(surface.shape)
-    centre, radius = _place(surface.shape, rng, margin=0.3), rng.uniform(28, 58) * unit
-    inside = _blob(surface.shape, rng, centre=centre, radius=radius, roughness=0.22, harmonics=7)
+    unit = shapes.unit(surface.shape)
+    centre, radius = shapes.place(surface.shape, rng, margin=0.3), rng.uniform(28, 58) * unit
+    inside = shapes.blob(surface.shape, rng, centre=centre, radius=radius, roughness=0.22, harmonics=7)
     for _ in range(int(rng.integers(0, 4))):
-        place = centre + _rotate(np.array([[radius * rng.uniform(1.3, 1.7), 0.0]]), rng.uniform(0, 2 * np.pi))[0]
-        drop = _blob(surface.shape, rng, centre=place, radius=rng.uniform(3, 8) * unit, roughness=0.1, harmonics=3)
+        place = centre + shapes.rotate(np.array([[radius * rng.uniform(1.3, 1.7), 0.0]]), rng.uniform(0, 2 * np.pi))[0]
+        drop = shapes.blob(
+            surface.shape, rng, centre=place, radius=rng.uniform(3, 8) * unit, roughness=0.1, harmonics=3
+        )
         inside = np.maximum(inside, drop)
-    inside += 2.5 * unit * _smooth_noise(surface.shape, rng, scale=5 * unit)
+    inside += 2.5 * unit * shapes.smooth_noise(surface.shape, rng, scale=5 * unit)
 
-    soaked = _smoothstep(inside / (rng.uniform(4, 9) * unit) + 0.5)
-    dried_edge = _smoothstep(1 - np.abs(inside / (4 * unit) - 0.5))
-    mottle = 1 + 0.16 * _smooth_noise(surface.shape, rng, scale=7 * unit)
+    soaked = shapes.smoothstep(inside / (rng.uniform(4, 9) * unit) + 0.5)
+    dried_edge = shapes.smoothstep(1 - np.abs(inside / (4 * unit) - 0.5))
+    mottle = 1 + 0.16 * shapes.smooth_noise(surface.shape, rng, scale=7 * unit)
     opacity = soaked * np.clip(rng.uniform(0.5, 0.85) * mottle + 0.25 * dried_edge, 0, 1)
     light_left = np.array(_STAIN_TINTS[rng.integers(len(_STAIN_TINTS))]) * rng.uniform(0.9, 1.1)
     # A wet surface scatters less: its finest texture fades before it is darkened.
     wet = surface + 0.4 * soaked * (gaussian_filter(surface.astype(np.float64), 1.5 * unit) - surface)
-    return _to_uint8(wet[..., None] * (1 - opacity[..., None] * (1 - light_left))), soaked > 0.25
+    return shapes.to_uint8(wet[..., None] * (1 - opacity[..., None] * (1 - light_left))), soaked > 0.25
 
 
 def _hole(surface: NDArray[np.uint8], rng: np.random.Generator) -> _Picture:
     """Draw a dark pit with one wall lit and a broken rim that catches the light. Assumes checked input."""
-    unit = _unit(surface.shape)
-    centre, radius = _place(surface.shape, rng, margin=0.15), rng.uniform(12, 26) * unit
+    unit = shapes.unit(surface.shape)
+    centre, radius = shapes.place(surface.shape, rng, margin=0.15), rng.uniform(12, 26) * unit
     rim_width, light_angle = rng.uniform(3, 5.5) * unit, rng.uniform(0, 2 * np.pi)
-    inside = _blob(surface.shape, rng, centre=centre, radius=radius, roughness=0.3, harmonics=14)
-    inside += 0.8 * unit * _smooth_noise(surface.shape, rng, scale=1.5 * unit)
+    inside = shapes.blob(surface.shape, rng, centre=centre, radius=radius, roughness=0.3, harmonics=14)
+    inside += 0.8 * unit * shapes.smooth_noise(surface.shape, rng, scale=1.5 * unit)
 
-    rows, columns = _offsets(surface.shape, centre)
+    rows, columns = shapes.offsets(surface.shape, centre)
     away_from_light = (rows * np.sin(light_angle) + columns * np.cos(light_angle)) / radius
-    grain = _smooth_noise(surface.shape, rng, scale=1.2 * unit)
-    wall = _smoothstep((away_from_light + 0.1) / 0.8) * _smoothstep(1.2 - inside / (0.6 * radius))
+    grain = shapes.smooth_noise(surface.shape, rng, scale=1.2 * unit)
+    wall = shapes.smoothstep((away_from_light + 0.1) / 0.8) * shapes.smoothstep(1.2 - inside / (0.6 * radius))
     floor = rng.uniform(8, 26) + wall * (rng.uniform(60, 100) + 14 * grain)
-    pit = _smoothstep(inside / (1.5 * unit) + 0.5)
+    pit = shapes.smoothstep(inside / (1.5 * unit) + 0.5)
 
-    on_rim = _smoothstep(inside / rim_width + 1.2) * (1 - pit)
+    on_rim = shapes.smoothstep(inside / rim_width + 1.2) * (1 - pit)
     rim_light = rng.uniform(0.6, 0.9) * np.clip(0.55 + 0.45 * away_from_light + 0.12 * grain, 0.1, 1)
     grey = surface + on_rim * rim_light * (rng.uniform(215, 250) - surface)
     grey += pit * (floor - grey)
-    return _to_uint8(np.repeat(grey[..., None], 3, axis=2)), (pit > 0.5) | (on_rim > 0.5)
+    return shapes.to_uint8(np.repeat(grey[..., None], 3, axis=2)), (pit > 0.5) | (on_rim > 0.5)
 
 
 def _fibre(surface: NDArray[np.uint8], rng: np.random.Generator) -> _Picture:
     """Draw a thread of even thickness that lies above its shadow. Assumes checked input."""
-    unit = _unit(surface.shape)
-    path = _curl(rng, length=rng.uniform(150, 360) * unit, unit=unit)
+    unit = shapes.unit(surface.shape)
+    path = shapes.curl(rng, length=rng.uniform(150, 360) * unit, unit=unit)
     path *= min(1.0, 0.8 * min(surface.shape) / float(np.ptp(path, axis=0).max()))
     low, high = path.min(axis=0), path.max(axis=0)
     border = 0.05 * min(surface.shape)
     path += rng.uniform(border - low, np.array(surface.shape) - border - high)
 
     thickness = rng.uniform(1.1, 2.1) * unit
-    places, distance, nearest = _pixels_near(path, surface.shape, reach=thickness + 0.5)
+    places, distance, nearest = shapes.pixels_near(path, surface.shape, reach=thickness + 0.5)
     here, thread = tuple(places.T), np.zeros(surface.shape)
     thread[here] = np.clip(thickness + 0.5 - distance, 0, 1)
-    drop = _rotate(np.array([[rng.uniform(2, 5) * unit, 0.0]]), rng.uniform(0, 2 * np.pi))[0]
+    drop = shapes.rotate(np.array([[rng.uniform(2, 5) * unit, 0.0]]), rng.uniform(0, 2 * np.pi))[0]
     shadow = gaussian_filter(shift(thread, drop, order=1), 1.5 * unit, truncate=3)
 
     shade = 1 - np.clip(rng.uniform(0.6, 0.9) * shadow, 0, 0.75)
@@ -209,7 +208,7 @@ def _fibre(surface: NDArray[np.uint8], rng: np.random.Generator) -> _Picture:
     colour = np.array(_FIBRE_COLOURS[rng.integers(len(_FIBRE_COLOURS))]) * rng.uniform(0.8, 1.1)
     opacity = rng.uniform(0.82, 1.0) * thread[here][:, None]
     image[here] += opacity * ((roundness * twist)[:, None] * colour - image[here])
-    return _to_uint8(image), thread > 0.5
+    return shapes.to_uint8(image), thread > 0.5
 
 
 _DRAW: Final[Mapping[str, Callable[[NDArray[np.uint8], np.random.Generator], _Picture]]] = MappingProxyType(
@@ -220,7 +219,8 @@ DEFECT_TYPES: Final = tuple(_DRAW)
 """Every type that `draw_defect` draws, in alphabetical order."""
 
 
-def _check_surface(surface: NDArray[np.uint8]) -> None:
+def check_surface(surface: NDArray[np.uint8]) -> None:
+    """Refuse what is no grey 8-bit image that is large enough to draw a defect on."""
     surface = checked_array("surface", surface, "(height, width)", dtype=np.uint8, lists=False)
     if surface.ndim != 2 or surface.dtype != np.uint8 or min(surface.shape) < MIN_SIDE:
         raise ArrayContractError(
@@ -229,110 +229,16 @@ def _check_surface(surface: NDArray[np.uint8]) -> None:
         )
 
 
-def _unit(shape: tuple[int, ...]) -> float:
-    """Pixels of this crop for one pixel of the reference crop."""
-    return min(shape) / REFERENCE_SIDE
-
-
-def _to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    levels: NDArray[np.uint8] = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return levels
-
-
-def _smoothstep(ramp: _Float) -> _Float:
-    """0 below 0, 1 above 1, and a smooth step between: unlike a sigmoid it touches nothing further away."""
-    ramp = np.clip(ramp, 0, 1)
-    return ramp * ramp * (3 - 2 * ramp)
-
-
-def _smooth_noise(shape: tuple[int, ...], rng: np.random.Generator, *, scale: float) -> _Float:
-    """Noise of zero mean and unit deviation, with bumps about ``scale`` wide."""
-    noise = gaussian_filter(rng.standard_normal(shape), scale, mode="wrap")
-    noise -= noise.mean()
-    return np.asarray(noise / noise.std(), dtype=np.float64)
-
-
-def _place(shape: tuple[int, ...], rng: np.random.Generator, *, margin: float) -> _Float:
-    """Row and column of a random place, at least ``margin`` (a share of each side) from the border."""
-    return np.array([rng.uniform(margin * side, (1 - margin) * side) for side in shape])
-
-
-def _rotate(points: _Float, angle: float) -> _Float:
-    """Turn ``(n, 2)`` points about the origin; the angle is in radians."""
-    cosine, sine = np.cos(angle), np.sin(angle)
-    turned: _Float = points @ np.array([[cosine, sine], [-sine, cosine]])
-    return turned
-
-
-def _random_stretch(length: int, rng: np.random.Generator) -> slice:
-    """From 30 to 80 % of a path, anywhere on it."""
-    part = int(rng.uniform(0.3, 0.8) * length)
-    start = int(rng.integers(0, length - part + 1))
-    return slice(start, start + part)
-
-
-def _offsets(shape: tuple[int, ...], centre: _Float) -> tuple[_Float, _Float]:
-    """Rows and columns of every pixel, counted from ``centre``."""
-    rows, columns = np.indices(shape, dtype=np.float64)
-    return rows - centre[0], columns - centre[1]
-
-
-def _blob(
-    shape: tuple[int, ...],
-    rng: np.random.Generator,
-    *,
-    centre: _Float,
-    radius: float,
-    roughness: float,
-    harmonics: int,
-) -> _Float:
-    """Depth of each pixel inside an irregular, slightly oblong blob: pixels from the outline, negative outside."""
-    rows, columns = _offsets(shape, centre)
-    axis, oblong = rng.uniform(0, np.pi), rng.uniform(1.0, 1.35)
-    long_side = (rows * np.sin(axis) + columns * np.cos(axis)) / oblong
-    short_side = (rows * np.cos(axis) - columns * np.sin(axis)) * oblong
-    direction = np.linspace(-np.pi, np.pi, 1441)
-    outline = np.full(direction.shape, radius)
-    for wave in range(2, harmonics + 1):
-        height = radius * roughness * rng.normal() / wave
-        outline += height * np.cos(wave * direction + rng.uniform(0, 2 * np.pi))
-    depth: _Float = np.interp(np.arctan2(short_side, long_side), direction, outline) - np.hypot(long_side, short_side)
-    return depth
-
-
-def _curl(rng: np.random.Generator, *, length: float, unit: float) -> _Float:
-    """Path of a thread that wanders and loops, shape ``(n, 2)``: the integral of a smoothly changing curvature."""
-    steps = max(2, int(2 * length))
-    bend = rng.uniform(0.035, 0.07) / unit * _smooth_noise((steps,), rng, scale=24 * unit)
-    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(0.5 * bend)
-    return 0.5 * np.cumsum(np.stack([np.sin(heading), np.cos(heading)], axis=1), axis=0)
-
-
-def _pixels_near(
-    path: _Float, shape: tuple[int, ...], *, reach: float
-) -> tuple[NDArray[np.intp], _Float, NDArray[np.intp]]:
-    """Pixels within ``reach`` of a path: ``(n, 2)`` places, distances, and indices of the nearest path points."""
-    drawn = np.zeros(shape, dtype=np.bool_)
-    whole = np.rint(path).astype(np.intp)
-    whole = whole[((whole >= -reach) & (whole < np.array(shape) + reach)).all(axis=1)]
-    drawn[tuple(np.clip(whole, 0, np.array(shape) - 1).T)] = True
-    # The tree is slow on a whole picture; it is asked only about the squares around the path.
-    places = np.argwhere(maximum_filter(drawn, size=2 * int(np.ceil(reach)) + 3))
-    distance, nearest = cKDTree(path).query(places)
-    close = distance <= reach
-    return places[close], distance[close], nearest[close]
-
-
 def _carve(
-    grey: _Float, path: _Float, rng: np.random.Generator, *, width: float, strength: float, bright: bool
-) -> tuple[_Float, NDArray[np.bool_]]:
+    grey: shapes.Float, path: shapes.Float, rng: np.random.Generator, *, width: float, strength: float, bright: bool
+) -> tuple[shapes.Float, NDArray[np.bool_]]:
     """Cut one groove along a path: a core that is bright or dark, and the opposite shade on one flank of it."""
-    skips, grit = (_smooth_noise((len(path),), rng, scale=scale) for scale in (16, 1.5))
+    skips, grit = (shapes.smooth_noise((len(path),), rng, scale=scale) for scale in (16, 1.5))
     share = np.linspace(0, 1, len(path))
     taper = np.sqrt(np.clip(6 * np.minimum(share, 1 - share), 0, 1))
     depth = strength * np.clip(0.8 + 0.15 * skips + 0.12 * grit, 0.35, 1) * taper
 
-    places, distance, nearest = _pixels_near(path, grey.shape, reach=3 * width + 1)
+    places, distance, nearest = shapes.pixels_near(path, grey.shape, reach=3 * width + 1)
     direction, towards = np.gradient(path, axis=0)[nearest], places - path[nearest]
     side = np.sign(direction[:, 0] * towards[:, 1] - direction[:, 1] * towards[:, 0])
     core = np.clip(width * (0.5 + 0.5 * taper[nearest]) + 0.5 - distance, 0, 1) * depth[nearest]
