@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from anoclust_core.benchmark.ablation import ABLATIONS
 from anoclust_core.benchmark.cells import NONE, Table
@@ -48,13 +50,15 @@ def numbers_table(results: Results, setting: Setting) -> Table:
 
 def numbers_rows(measured: Sequence[tuple[str, Measurement]], described: str) -> Table:
     """Rows of `measure_numbers`, by the name of the category, and means over all that are given."""
-    rows = [_numbers_row(category, row.setting, row.method, [row]) for category, row in measured]
-    everything = [row for _, row in measured if row.method == "all"]
-    in_draws = [row for _, row in measured if row.method != "all"]
-    if len(everything) > 1:
-        rows.append(_numbers_row("mean", "", "all", everything))
-    if in_draws:
-        rows.append(_numbers_row("mean", "", "draws", in_draws))
+    rows = [_numbers_row(category, row.setting, row.method, [row.scores]) for category, row in measured]
+    for what, is_all in (("all", True), ("draws", False)):
+        by_category = defaultdict(list)
+        for category, row in measured:
+            if (row.method == "all") == is_all:
+                by_category[category].append(row.scores)
+        means = [{name: fmean(one[name] for one in found) for name in found[0]} for found in by_category.values()]
+        if means:
+            rows.append(_numbers_row("mean", "", what, means))
     header = (
         "category", "rarity against", "classes kept", "knee", "mean error", "of the largest step", "of always 5",
         "NMI less that at the classes", "ARI at the classes", "at the knee", "at the largest step",
@@ -69,13 +73,13 @@ def numbers_rows(measured: Sequence[tuple[str, Measurement]], described: str) ->
             described,
             f"Classes kept: all images, or {N_DRAWS} random draws of so many classes, in which everything is fitted "
             "again; with all kept, a draw leaves out a tenth of the images.",
-            "The best constant is chosen by the labels, for each row by itself.",
+            "The best constant is chosen by the labels, for each row by itself. In the means a category counts once.",
         ),
     )
 
 
-def _numbers_row(category: str, setting: str, kept: str, found: Sequence[Measurement]) -> tuple[str, ...]:
-    mean = {name: sum(row.scores[name] for row in found) / len(found) for name in found[0].scores}
+def _numbers_row(category: str, setting: str, kept: str, found: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
+    mean = {name: fmean(scores[name] for scores in found) for name in found[0]}
     constant = max(CONSTANTS, key=lambda number: mean[f"ari_{number}"])
     return (
         category,
