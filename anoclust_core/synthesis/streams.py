@@ -114,7 +114,7 @@ class Taken:
     scale: float = 1.0
 
 
-_SECOND_CAMERA: Final = Taken(gamma=0.85, blur=0.5, noise=3.0, scale=0.93)
+_SECOND_CAMERA: Final = Taken(gamma=0.87, blur=0.45, noise=2.6, scale=0.95)
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ def plan_stream(seed: int, *, n_nights: int = DEFAULT_NIGHTS) -> Stream:
         surface,
         other_surface,
         draft.is_mostly_good,
-        {label: round(float(rng.uniform(0.55, 0.8)) + (0.2 if label in _THIN else 0), 3) for label in draft.rates},
+        {label: round(float(rng.uniform(0.35, 0.65)) + (0.25 if label in _THIN else 0), 3) for label in draft.rates},
         tuple(images),
         tuple(sorted(truths, key=lambda truth: (truth.begins, truth.kind, truth.label or ""))),
     )
