@@ -23,8 +23,11 @@ SIDE: Final = 112
 _OTHER_DESIGN: Final = 0.5
 """Weight of the other photograph in the later design."""
 
-_GRAIN: Final[Mapping[str, float]] = MappingProxyType({"brick": 20.0, "grass": 11.0, "gravel": 13.0})
+_GRAIN: Final[Mapping[str, float]] = MappingProxyType({"brick": 17.0, "grass": 11.0, "gravel": 13.0})
 """Standard deviation of a surface in grey levels: less than the photograph's, where that is coarse."""
+
+_COLOUR: Final = 0.4
+"""Share of the colour that a camera keeps: with all of it, red and blue yarn are two kinds and not one."""
 
 _BRIGHTNESS: Final = 125.0
 """Mean of a surface in grey levels, before a camera changes it."""
@@ -69,7 +72,9 @@ def draw_image(
         scene = np.repeat(surface[..., None], 3, axis=2)
     else:
         lowest = stream.strengths[image.label]
-        scene = draw_kind(surface, rng, kind=image.label, strength=rng.uniform(lowest, 1.0))
+        drawn = draw_kind(surface, rng, kind=image.label, strength=rng.uniform(lowest, 1.0)).astype(np.float64)
+        grey = drawn.mean(axis=2, keepdims=True)
+        scene = shapes.to_uint8(grey + _COLOUR * (drawn - grey))
     return _taken(scene, image.taken, generator(stream.seed, f"shot {image.shot}"))
 
 

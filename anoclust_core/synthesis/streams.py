@@ -82,6 +82,12 @@ _FEWEST_TO_TELL: Final = 3
 
 _HALF: Final = 0.45
 
+_KINDS: Final = tuple(kind for kind in KINDS if kind != "scratch")
+"""Kinds that a stream may have: scratches are bright or dark, which is two kinds to whoever looks at them."""
+
+_THIN: Final = ("crack", "fibre")
+"""Kinds that are hardly a pixel wide, and so are drawn more plainly."""
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -108,7 +114,7 @@ class Taken:
     scale: float = 1.0
 
 
-_SECOND_CAMERA: Final = Taken(gamma=0.85, blur=0.5, noise=3.0, scale=0.93)
+_SECOND_CAMERA: Final = Taken(gamma=0.87, blur=0.45, noise=2.6, scale=0.95)
 
 
 @dataclass(frozen=True)
@@ -289,7 +295,7 @@ def plan_stream(seed: int, *, n_nights: int = DEFAULT_NIGHTS) -> Stream:
         gaps=frozenset(night for night in range(n_nights) if night % WEEK in off),
     )
     draft.truths += [Truth("gap", None, night, night, night) for night in sorted(draft.gaps)]
-    kinds = rng.permutation(KINDS).tolist()
+    kinds = rng.permutation(_KINDS).tolist()
     n_old, n_new = int(rng.integers(2, 5)), int(rng.integers(1, 4))
     _begin(draft, kinds[:n_old])
     _grow(draft)
@@ -309,7 +315,7 @@ def plan_stream(seed: int, *, n_nights: int = DEFAULT_NIGHTS) -> Stream:
         surface,
         other_surface,
         draft.is_mostly_good,
-        {label: round(float(rng.uniform(0.5, 0.8)), 3) for label in draft.rates},
+        {label: round(float(rng.uniform(0.35, 0.65)) + (0.25 if label in _THIN else 0), 3) for label in draft.rates},
         tuple(images),
         tuple(sorted(truths, key=lambda truth: (truth.begins, truth.kind, truth.label or ""))),
     )

@@ -225,7 +225,7 @@ def test_a_second_camera_delivers_smaller_pictures() -> None:
             next(image for image in stream.images if "second camera" not in image.marks),
         )
     }
-    assert sides == {(104, 104, 3), (112, 112, 3)}
+    assert sides == {(106, 106, 3), (112, 112, 3)}
 
 
 def test_nothing_is_read_or_asked(monkeypatch: pytest.MonkeyPatch) -> None:
