@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import LABELS, checked_sequence
 from anoclust_core.benchmark.geometry import CategoryArrays
 from anoclust_core.benchmark.refit import BLIND, NORMALS, Setting, Subset, fitted
 from anoclust_core.benchmark.resampling import SUBSET_SHARE
@@ -80,6 +81,7 @@ def measure_numbers(
         knee is 2; ``nmi_true``, ``nmi_knee``, ``nmi_ratio``, ``ari_true``, ``ari_knee``, ``ari_ratio`` the scores at
         these cuts, and ``ari_5`` and the like those of constants, ``error_5`` their errors.
     """
+    labels = checked_sequence("labels", labels, LABELS)
     rows = []
     for kept, draws in _draws(labels, protocol, seed):
         found = [_of_tree(described(images), [labels[at] for at in images], protocol) for images in draws]

@@ -6,7 +6,6 @@ so, a shift of rarity or a new cluster says nothing about the product.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -58,13 +57,17 @@ def look_of(pixels: NDArray[np.uint8]) -> tuple[float, float, NDArray[np.float64
     return float(grey.mean()), sharpness, np.asarray(small, dtype=np.float64).ravel()
 
 
-def look_of_night(looks: Sequence[tuple[float, float, NDArray[np.floating[Any]]]]) -> dict[str, float]:
+def look_of_night(
+    brightness: NDArray[np.floating[Any]], sharpness: NDArray[np.floating[Any]], small: NDArray[np.floating[Any]]
+) -> dict[str, float]:
     """Figures of a night from those of its pictures.
 
     Parameters
     ----------
-    looks
-        Of `look_of`, one a picture, at least one.
+    brightness, sharpness
+        Shape ``(n_images,)``, finite, of `look_of`, at least one picture.
+    small
+        Shape ``(n_images, n_pixels)``, finite: the small copies.
 
     Returns
     -------
@@ -76,18 +79,26 @@ def look_of_night(looks: Sequence[tuple[float, float, NDArray[np.floating[Any]]]
     Raises
     ------
     ArrayContractError
-        If there is no picture.
+        If there is no picture, or the arrays are not finite or of another number of pictures.
     """
-    if not looks:
-        raise ArrayContractError("expected at least one picture")
-    found = {}
-    levels = {"brightness": [one[0] for one in looks], "sharpness": [one[1] for one in looks]}
-    if len(looks) > 1:
-        small = np.stack([one[2] for one in looks])
-        squares = np.einsum("nd,nd->n", small, small)
-        distances = np.maximum(squares[:, None] + squares - 2 * small @ small.T, 0) / small.shape[1]
-        np.fill_diagonal(distances, np.inf)
-        levels["difference"] = np.log(np.sqrt(distances.min(axis=1)) + _LEAST).tolist()
+    copies = checked_array("small", small, "(n_images, n_pixels)").astype(np.float64)
+    levels = {
+        "brightness": checked_array("brightness", brightness, "(n_images,)"),
+        "sharpness": checked_array("sharpness", sharpness, "(n_images,)"),
+    }
+    if copies.ndim != 2 or not copies.size or not np.isfinite(copies).all():
+        raise ArrayContractError(f"expected finite small pictures of at least one image, found shape {copies.shape}")
     for name, values in levels.items():
-        found[name], found[f"{name}_error"] = median_and_error(np.array(values))
+        if values.shape != (len(copies),):
+            raise ArrayContractError(
+                f"expected {name} of shape (n_images,), one for each of {len(copies)} pictures, found {values.shape}"
+            )
+    if len(copies) > 1:
+        squares = np.einsum("nd,nd->n", copies, copies)
+        distances = np.maximum(squares[:, None] + squares - 2 * copies @ copies.T, 0) / copies.shape[1]
+        np.fill_diagonal(distances, np.inf)
+        levels["difference"] = np.log(np.sqrt(distances.min(axis=1)) + _LEAST)
+    found = {}
+    for name, values in levels.items():
+        found[name], found[f"{name}_error"] = median_and_error(values)
     return found

@@ -33,4 +33,7 @@ def look_at(*, place: Place, given: DatasetManifest) -> dict[str, float]:
         except UnreadableImageError:
             continue  # told where it is embedded
         looks.append(look_of(pixels))
-    return look_of_night(looks) if len(looks) >= FEWEST_LOOKED_AT else {}
+    if len(looks) < FEWEST_LOOKED_AT:
+        return {}
+    brightness, sharpness, small = (np.array(values) for values in zip(*looks, strict=True))
+    return look_of_night(brightness, sharpness, small)

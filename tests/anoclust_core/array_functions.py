@@ -278,6 +278,19 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "matching.drift.level_shift": {"levels": [0.1, 0.2, 0.1, 0.3], "error": 0.1, "false_alarms": 0.01},
     "matching.drift.median_and_error": {"values": RARITY[0]},
     "matching.drift.night_variation": {"counts": {"c1": [1, 2, 1]}, "totals": [5, 5, 5]},
+    "matching.capture.look_of": {"pixels": np.arange(60, dtype=np.uint8).reshape(4, 5, 3)},
+    "matching.capture.look_of_night": {
+        "brightness": np.array([100.0, 110.0]),
+        "sharpness": np.array([0.1, 0.2]),
+        "small": np.arange(8.0).reshape(2, 4),
+    },
+    "benchmark.numbers.measure_numbers": {
+        "described": lambda images: np.eye(4)[images],
+        "labels": ["good", "hole", "good", "hole"],
+        "setting": "blind",
+        "protocol": SOHN,
+        "seed": 0,
+    },
     "matching.keeping.separation": {"own": DESCRIPTORS, "others": DESCRIPTORS},
     "matching.keeping.keep_apart": {
         "descriptors": DESCRIPTORS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,6 +17,11 @@ def picture(seed: int, *, gain: float = 1.0, blur: float = 0.0) -> NDArray[np.ui
     grey = gaussian_filter(np.random.default_rng(seed).normal(size=(64, 64)), 1.0) * 60 + 110
     grey = gaussian_filter(grey, blur) * gain
     return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def night_of(pictures: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
+    brightness, sharpness, small = (np.array(one) for one in zip(*map(look_of, pictures), strict=True))
+    return look_of_night(brightness, sharpness, small)
 
 
 def test_exposure_moves_brightness_alone() -> None:
@@ -35,17 +42,17 @@ def test_a_repeated_picture_is_seen() -> None:
     """Pictures that are alike but for noise differ much less than different ones."""
     same = [picture(0) + np.uint8(at) for at in range(6)]
     other = [picture(at) for at in range(6)]
-    found = [look_of_night([look_of(one) for one in pictures])["difference"] for pictures in (same, other)]
+    found = [night_of(pictures)["difference"] for pictures in (same, other)]
     assert found[0] < found[1] - 1
 
 
 def test_figures_of_a_night() -> None:
     """Every figure has its error; of one picture there is no likeness; flat pictures are fine."""
-    found = look_of_night([look_of(picture(at)) for at in range(5)])
+    found = night_of([picture(at) for at in range(5)])
     names = ("brightness", "sharpness", "difference")
     assert set(found) == {*names, *(f"{name}_error" for name in names)}
     assert all(np.isfinite(value) for value in found.values())
-    assert "difference" not in look_of_night([look_of(picture(0))])
+    assert "difference" not in night_of([picture(0)])
     assert np.isfinite(look_of(np.zeros((4, 5, 3), np.uint8))[1])
 
 
@@ -53,5 +60,7 @@ def test_what_is_no_picture_is_refused() -> None:
     """Grey arrays, and a night without pictures, are errors."""
     with pytest.raises(ArrayContractError, match=r"shape \(height, width, 3\)"):
         look_of(np.zeros((4, 5), np.uint8))
-    with pytest.raises(ArrayContractError, match="at least one picture"):
-        look_of_night([])
+    with pytest.raises(ArrayContractError, match="at least one image"):
+        look_of_night(np.empty(0), np.empty(0), np.empty((0, 4)))
+    with pytest.raises(ArrayContractError, match="each of 2 pictures"):
+        look_of_night(np.ones(1), np.ones(2), np.ones((2, 4)))

@@ -71,7 +71,7 @@ def test_a_deployment_runs_the_same_night(stream: Stream) -> None:
     assert run.state is not None
     assert run.state.name == "Completed"
     line, report = str(run.state.message).split("; ")
-    assert line.startswith(f"{CATEGORY} {day(2)}: 2 new images, ")
+    assert line.startswith(f"{CATEGORY} {day(2)}: nothing to do (2 new images, ")
     assert Path(report).is_file()
     runs, tasks = inside(run)
     assert runs == []  # the night is this run: one entry of the dashboard
