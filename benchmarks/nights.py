@@ -53,7 +53,7 @@ def deal(
 ) -> tuple[str, dict[str, str]]:
     """Write the manifest with a night for each image; gives its category and the label of each path.
 
-    With ``keep_labels=False`` the nights see no label, so that the number of clusters is not taken from them.
+    With ``keep_labels=False`` the nights see no label but of normals, and take no number of clusters from them.
     """
     with manifest.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -71,8 +71,8 @@ def deal(
         for place, at in enumerate(rng.permutation(len(dealt)).tolist()):
             dealt[at][COLUMN] = (FIRST + timedelta(days=first + place * (nights - first) // len(dealt))).isoformat()
     if not keep_labels:
-        for row in rows:
-            row.pop("label", None)
+        for row in clustered:
+            row["label"] = ""
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -149,11 +149,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for stores; delete it afterwards")
     parser.add_argument("--nights", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-labels", action="store_true", help="find the number of clusters without labels")
     parser.add_argument("--plot", type=Path, help="PNG of the pair products of every night")
     asked = parser.parse_args()
     settings = resolve({"night.captured": f"column:{COLUMN}", "night.day_starts": "00:00"})
     dealt = asked.work / "dealt.csv"
-    category, labels = deal(asked.manifest, dealt, nights=asked.nights, seed=asked.seed)
+    category, labels = deal(
+        asked.manifest, dealt, nights=asked.nights, seed=asked.seed, keep_labels=not asked.no_labels
+    )
     store = asked.work / "nights"
     before: dict[str, str] = {}
     outcomes = []
