@@ -23,7 +23,7 @@ SIDE: Final = 112
 _OTHER_DESIGN: Final = 0.5
 """Weight of the other photograph in the later design."""
 
-_GRAIN: Final[Mapping[str, float]] = MappingProxyType({"brick": 17.0, "grass": 11.0, "gravel": 13.0})
+_GRAIN: Final[Mapping[str, float]] = MappingProxyType({"brick": 13.0, "grass": 9.5, "gravel": 10.5})
 """Standard deviation of a surface in grey levels: less than the photograph's, where that is coarse."""
 
 _COLOUR: Final = 0.4

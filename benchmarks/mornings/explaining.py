@@ -36,7 +36,7 @@ SETTLES: Final = 10
 """Nights after its third image in which a new class still grows."""
 
 ABOUT_CAMERA: Final = frozenset(
-    {"camera", "brightness", "exposure", "contrast", "sharpness", "focus", "noise", "alike"}
+    {"camera", "brightness", "exposure", "contrast", "sharpness", "focus", "noise", "alike", "difference"}
 )
 ABOUT_MISSING: Final = frozenset({"missing", "count", "counts", "images", "few", "silent", "half"})
 """What drift may be about, by the payload's ``what``. Everything else is about images: ``rarity``, ``unknown``, ..."""

@@ -22,6 +22,7 @@ from benchmarks.mornings.records import UNKNOWN, File, Night, Record, Told
 NEW: Final = "anoclust.cluster.new"
 GROWING: Final = "anoclust.cluster.growing"
 DRIFT: Final = "anoclust.drift"
+CAMERA: Final = "anoclust.camera"
 GONE: Final = frozenset({"anoclust.cluster.gone", "anoclust.cluster.merged"})
 
 _IDENTITY: Final = re.compile(r"c\d+")
@@ -160,7 +161,7 @@ class _Scoring:
             return self._new_cluster(str(told.payload["cluster"]), night, before, after)
         if told.event == GROWING:
             return self._growing(str(told.payload["cluster"]), night, after)
-        if told.event == DRIFT:
+        if told.event in {DRIFT, CAMERA}:
             return self._drift(str(told.payload.get("what", "")), night.number)
         if told.event in GONE:
             return self._gone(told, night.number, before, after)
