@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,12 @@ def test_no_public_function_takes_too_much() -> None:
         name: path.read_text(encoding="utf-8") for name, path in modules().items() if not name.startswith(PACKAGES[0])
     }
     assert [text for name, source in sources.items() for text in crowded(name, source)] == []
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports test files by name alone: of two with one name, only the first is run."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, after in pairwise(names) if name == after] == []
 
 
 def test_every_file_says_what_it_is_for() -> None:
