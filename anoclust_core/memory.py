@@ -185,15 +185,17 @@ def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: i
     )
 
 
-def whiten_plan(*, n_contents: int, n_reference: int, n_patches: int, dims: Sequence[int], bags: int) -> MemoryPlan:
-    """Predict the peak of weighing and describing by recipe auto.
+def whiten_plan(
+    *, n_contents: int, n_reference: int, n_patches: int, n_scores: int, dims: Sequence[int], bags: int
+) -> MemoryPlan:
+    """Predict the peak of weighing and describing by recipe auto: distances are read first, and let go of.
 
     Parameters
     ----------
     n_contents, n_reference
         Distinct clustered images, and distinct ones that distances are measured to.
-    n_patches, dims
-        Of the bags: the first level's patches, and the length of a patch on each level.
+    n_patches, n_scores, dims
+        Of the bags: the first level's patches, scores of a patch, and the length of a patch on each level.
     bags
         Bags pooled at a time.
     """
@@ -201,19 +203,21 @@ def whiten_plan(*, n_contents: int, n_reference: int, n_patches: int, dims: Sequ
     slab = min(256, n_contents) * min(256, n_reference) * n_patches * 2
     total = 3 * sum(dims)
     drawn = min(n_contents, 1000)
-    return MemoryPlan(
-        stage="whiten",
-        parts={
-            "nearest distances": 2 * read + 4 * slab + 24 * n_reference * n_patches,
-            "scores and weights": 120 * n_contents * n_patches,
-            "embeddings being pooled": min(bags, n_contents) * n_patches * max(dims) * 26,
-            "whitenings": 64 * sum(dim * dim for dim in dims),
-            "descriptors": 40 * n_contents * total,
-            "random parts of the images": 40 * drawn * drawn + 40 * drawn * total,
-            "the rest": _FIXED,
-        },
-        knob="lower --image-size or --reference",
-    )
+    fixed = {"whitenings": 64 * sum(dim * dim for dim in dims), "the rest": _FIXED}
+    reading = {
+        "nearest distances": 2 * read + 4 * slab + 24 * n_reference * n_patches,
+        "scores": 16 * n_scores * n_contents * n_patches,
+        **fixed,
+    }
+    describing = {
+        "scores and weights": (24 * n_scores + 48) * n_contents * n_patches,
+        "embeddings being pooled": min(bags, n_contents) * n_patches * max(dims) * 26,
+        "descriptors": 26 * n_contents * total,
+        "random parts of the images": 40 * drawn * drawn + 40 * drawn * total,
+        **fixed,
+    }
+    parts = max(reading, describing, key=lambda one: sum(one.values()))
+    return MemoryPlan(stage="whiten", parts=parts, knob="lower --image-size or --reference")
 
 
 def localize_plan(*, n_contents: int, n_patches: int, dim: int, batch: int, threads: int, at_once: int) -> MemoryPlan:

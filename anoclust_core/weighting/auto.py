@@ -52,6 +52,13 @@ RESIDUALS_NORMALS: Final = (0.5,)
 """The same with normals, where half was better on every set, so that there is nothing to try."""
 
 
+N_SCORES: Final = 3
+"""Scores of a patch against normals, `scores_against_normals`; against other images there is one."""
+
+_ROWS_AT_ONCE: Final = 1024
+"""Images described at a time."""
+
+
 @dataclass(frozen=True)
 class Switches:
     """Parts of the recipe that the ablation turns off.
@@ -252,13 +259,19 @@ class DescriptorModel:
         levels = checked_sequence("levels", levels)
         if len(levels) != len(self.patches):
             raise ArrayContractError(f"expected {len(self.patches)} levels, found {len(levels)}")
+        n_images = len(levels[0].rare)
+        steps = range(0, max(n_images, 1), _ROWS_AT_ONCE)
+        return np.concatenate([self._of_rows(levels, slice(at, at + _ROWS_AT_ONCE)) for at in steps])
+
+    def _of_rows(self, levels: Sequence[PooledLevel], rows: slice) -> NDArray[np.float32]:
         parts = []
         for level, patches, images in zip(levels, self.patches, self.images, strict=True):
-            rare = level.rare - self.residual * (level.whole - patches.mean)[:, None]
+            whole = level.whole[rows]
+            rare = level.rare[rows] - self.residual * (whole - patches.mean)[:, None]
             length = np.sqrt((1 - self.whole_share) / (len(levels) * rare.shape[1]))
             parts.append((patches.directions(rare) * length).reshape(len(rare), -1))
             if self.whole_share:
-                parts.append(images.directions(level.whole) * np.sqrt(self.whole_share / len(levels)))
+                parts.append(images.directions(whole) * np.sqrt(self.whole_share / len(levels)))
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     @property

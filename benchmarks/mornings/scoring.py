@@ -228,7 +228,8 @@ class _Scoring:
             into = after.where(paths)
             label_now = after.label(into) if into != UNKNOWN else None
             is_gone = cluster not in after.members
-            if (label_now is not None and label_now != label) or (is_gone and cluster not in self._named):
+            went_to_others = into != cluster and label_now is not None and label_now != label
+            if went_to_others or (is_gone and cluster not in self._named):
                 self.found.swallowed.append(Swallowed(night, cluster, label, into))
                 del self._new[cluster]
             elif is_gone:

@@ -23,7 +23,7 @@ from flows.stages import EmbeddedImages, compare_images, embed_any
 from tasks import telemetry
 from tasks.compute.dask_jobs import memory_budget
 from tasks.images.folders import one_line
-from tasks.night.adopt import adopt
+from tasks.night.adopt import Adopted, adopt
 from tasks.night.assign import Assigned, assign_images, register_images
 from tasks.night.look import look_at
 from tasks.night.notify import notify
@@ -95,16 +95,15 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
         is_new = bool(given.clustered or given.quarantine)
 
         assigned, why = Assigned(0, 0, 0, 0, 0), asked.due
-        is_first = not _has_clusters(place)
         if is_new:
             assigned = _take_up(run_stage, place, given)
             why = _due(place, requested=asked.recluster)
 
-        changes: dict[str, list[str]] = {}
+        adopted = Adopted()
         n_left_out = 0
         if why:
             run_folder, reference, n_left_out = _cluster_from_scratch(place, given)
-            changes = _run_task(
+            adopted = _run_task(
                 adopt,
                 place,
                 why,
@@ -122,7 +121,14 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             measured["reclustered"] = 1 if why else 0
         latest = _snapshot(place)
         measured["pair_products"] = telemetry.current().work["pair_products"]
-        watched = _run_task(watch, place, "growth and drift", measured=measured, key=latest.key if latest else "")
+        watched = _run_task(
+            watch,
+            place,
+            "growth and drift",
+            measured=measured,
+            key=latest.key if latest else "",
+            weights=assigned.weights,
+        )
         _run_task(
             write_night_report,
             place,
@@ -131,12 +137,12 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             watched=watched,
             weights=assigned.weights,
             reclustered=why,
-            changes=changes,
+            changes=adopted.changes,
         )
         done: dict[str, Any] = {
-            "counters": _counters(place, assigned, [] if is_first else changes.get("born", []), given),
+            "counters": _counters(place, assigned, adopted.news, given),
             "reclustered": why,
-            "changes": changes,
+            "changes": adopted.changes,
             "notes": [_LEFT_OUT.format(n_left_out)] if n_left_out else [],
             "told": [],
         }
@@ -269,13 +275,7 @@ def _snapshot(place: Place) -> Snapshot | None:
     return read_snapshot(latest) if latest else None
 
 
-def _has_clusters(place: Place) -> bool:
-    """Whether there has been a clustering: of the first one every cluster is new, and none of them is news."""
-    with Catalog.open(place.catalog, store=place.layout) as catalog:
-        return bool(catalog.identities(place.category))
-
-
-def _counters(place: Place, assigned: Assigned, born: Sequence[str], given: DatasetManifest) -> dict[str, int]:
+def _counters(place: Place, assigned: Assigned, news: Sequence[str], given: DatasetManifest) -> dict[str, int]:
     """What this call did; where everything was re-clustered, that says where the new images are."""
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         fresh = [
@@ -285,7 +285,7 @@ def _counters(place: Place, assigned: Assigned, born: Sequence[str], given: Data
         "new": assigned.n_new,
         "assigned": sum(cluster is not None for cluster in fresh),
         "unknown": sum(cluster is None for cluster in fresh),
-        "new_clusters": assigned.n_born + len(born),
+        "new_clusters": assigned.n_born + len(news),
         "pair_products": telemetry.current().work["pair_products"],
         "quarantined": assigned.n_quarantined,
     }

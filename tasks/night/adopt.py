@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,14 +16,15 @@ from anoclust_core.errors import StoreError
 from anoclust_core.matching.assigning import memberships
 from anoclust_core.matching.identities import id_order, owner_of
 from anoclust_core.matching.keeping import keep_apart
-from anoclust_core.matching.partitions import PartitionMatch, match_partitions
+from anoclust_core.matching.news import news_of
+from anoclust_core.matching.partitions import ChangeKind, PartitionMatch, match_partitions
 from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.records import Reference
 from tasks.night.notify import Gone, cluster_notice, gone_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import NoticeFact, SnapshotFact, Standing, assignment_facts
+from tasks.stores.catalog.facts import SnapshotFact, Standing, assignment_facts
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.snapshots import Snapshot, pin, read_snapshot, yardstick
@@ -31,10 +32,24 @@ from tasks.stores.runs import parts_of
 from tasks.stores.stage_keys import embedding_keys
 
 
+@dataclass(frozen=True)
+class Adopted:
+    """What a re-clustering made of the clusters.
+
+    Attributes
+    ----------
+    changes
+        Clusters by what became of them: ``kept``, ``born``, ``retired``, ``split``, ``merged``.
+    news
+        Those of the born ones that were told as new.
+    """
+
+    changes: dict[str, list[str]] = field(default_factory=dict)
+    news: tuple[str, ...] = ()
+
+
 @task(name="adopt", **UNTRACKED)
-def adopt(
-    *, place: Place, run_folder: str, settings_key: str, reference: Reference | None, reason: str
-) -> dict[str, list[str]]:
+def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Reference | None, reason: str) -> Adopted:
     """Match a finished run's clusters to the lasting ones, and record it as the snapshot.
 
     Parameters
@@ -52,8 +67,8 @@ def adopt(
 
     Returns
     -------
-    changes
-        Clusters by what became of them: ``kept``, ``born``, ``retired``, ``split``, ``merged``.
+    adopted
+        What became of the clusters, and which are news.
     """
     summary = runs.read_summary(Path(run_folder))
     parts = parts_of(place.layout, summary)
@@ -85,9 +100,18 @@ def adopt(
         )
         pin(place.layout, place.category, snapshot)
 
-        def matched(found: Standing) -> PartitionMatch:
+        came = {fact.content: fact.night for fact in usable}
+        rarity = arrays.read(parts.weights, "rarity")
+        choosing = pooled if measured.choosing is None else measured.choosing
+
+        def matched(found: Standing) -> Adopted:
             """Match against how clusters stand, and record it where they still do."""
-            match, ids = _matched(found, contents, labels, pooled if measured.choosing is None else measured.choosing)
+            match, ids = _matched(found, contents, labels, choosing)
+            # where there were no clusters before, everything is new and nothing is told
+            born = match.clusters("born") if found.identities else ()
+            news = news_of(
+                choosing, ids, born, nights=[came[content] for content in contents], rarity=rarity.max(axis=1)
+            )
             distances, confidence = memberships(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
             catalog.record_snapshot(
                 SnapshotFact(
@@ -101,13 +125,16 @@ def adopt(
                 night=place.night,
                 match=match,
                 assignments=assignment_facts(contents, ids, distances, confidence),
-                tell=_told(place, found, match, ids),
+                tell=[
+                    *(cluster_notice(place.category, one, ids.count(one), place.night, place.report) for one in news),
+                    *(gone_notice(place.category, one, place.night, place.report) for one in _gone(found, match)),
+                ],
                 found=found,
             )
-            return match
+            kinds: tuple[ChangeKind, ...] = ("kept", "born", "retired", "split", "merged")
+            return Adopted({kind: list(match.clusters(kind)) for kind in kinds}, news)
 
-        match = catalog.recording(place.category, matched)
-    return {kind: list(match.clusters(kind)) for kind in ("kept", "born", "retired", "split", "merged")}
+        return catalog.recording(place.category, matched)
 
 
 def _readable(fact: SnapshotFact | None) -> Snapshot | None:
@@ -116,16 +143,6 @@ def _readable(fact: SnapshotFact | None) -> Snapshot | None:
         return read_snapshot(fact) if fact is not None else None
     except StoreError:
         return None
-
-
-def _told(place: Place, found: Standing, match: PartitionMatch, ids: Sequence[str]) -> list[NoticeFact]:
-    """Tell of clusters that are new, and of known ones that are gone.
-
-    Where there were no clusters before, everything is new and nothing is told.
-    """
-    born = match.clusters("born") if found.identities else ()
-    new = [cluster_notice(place.category, name, ids.count(name), place.night, place.report) for name in born]
-    return new + [gone_notice(place.category, one, place.night, place.report) for one in _gone(found, match)]
 
 
 def _matched(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from prefect import task
 
 from anoclust_core.keys import content_key
-from anoclust_core.matching.assigning import Assignments, assign
-from anoclust_core.matching.births import NOT_BORN, births
+from anoclust_core.matching.assigning import Assignments, assign, memberships
 from anoclust_core.matching.drift import median_and_error
-from anoclust_core.matching.identities import fresh_ids, id_order
+from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
 from anoclust_core.records import DatasetManifest, NearestDistances
 from tasks.compute.rarity_pooling import rarity_of_contents
+from tasks.night.births import Described, born_of
 from tasks.night.describe import NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
@@ -29,10 +27,8 @@ from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, Not
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
 from tasks.stores.nights.measured import read_measured
+from tasks.stores.nights.recent import recent_images
 from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
-
-_EVIDENCE: Final = 24
-"""Images of a new cluster that its evidence names."""
 
 
 @dataclass(frozen=True)
@@ -91,44 +87,63 @@ def assign_images(
     contents = [image.sha256 for image in settled.clustered]
     against = snapshot_reference(was, snapshot.reference)
     new = describe_new(place, snapshot, against, contents, embeddings=embeddings, nearest=nearest)
-    descriptors = new.descriptors
     measured = read_measured(place.layout, place.category, snapshot.keys)
-    rows = {content: at for at, content in enumerate(contents)}
-    fresh = [image.sha256 for image in given.clustered if image.sha256 in rows]
+    ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
+    of_snapshot = [image.sha256 for image in was.clustered]
+    described = Described.of(
+        (of_snapshot, measured.descriptors, measured.choosing, ranked),
+        (contents, new.descriptors, new.choosing, new.rarity.max(axis=1)),
+    )
+    row_of = {content: at for at, content in enumerate(described.contents)}
+    descriptors, choosing = described.descriptors, described.choosing
+    settled_contents = set(contents)
+    fresh = [image.sha256 for image in given.clustered if image.sha256 in settled_contents]
+    at_fresh = [row_of[content] for content in fresh]
     level = _level(NearestSlabs(Path(nearest.uri)), fresh, snapshot)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
+        lately = recent_images(catalog, place.category, place.night)
 
         def assigned_to(found: Standing) -> Assigned:
             """Assign to the clusters as they stand, and record it where they still do."""
-            into, gone, where = found.merged_into, found.retired, found.assigned
-            kept_rows, ids = _in_clusters(was, where, gone)
-            since = {at: str(where[c]) for c, at in rows.items() if where.get(c) not in {None, *gone, *ids}}
-
-            def prototypes_of(old: NDArray[np.float32], new: NDArray[np.float32], height: float) -> Prototypes:
-                found = fit_prototypes(old[kept_rows], ids, merge_height=height)
-                return extended(found, new[list(since)], list(since.values())) if since else found
-
-            prototypes = prototypes_of(measured.descriptors, descriptors, snapshot.merge_height)
-            at_fresh = [rows[content] for content in fresh]
+            where = {content: None if of in found.retired else of for content, of in found.assigned.items()}
+            prototypes = _prototypes(described, of_snapshot, where, found, height=snapshot.merge_height)
             choices = None
-            if measured.choosing is not None and new.choosing is not None:
-                choosing = prototypes_of(measured.choosing, new.choosing, 0.0)
-                choices = assign(new.choosing[at_fresh], choosing).nearest
-            best = assign(descriptors[at_fresh], prototypes, merged_into=into, choices=choices)
+            if measured.choosing is not None:
+                by_choice = _prototypes(replace(described, descriptors=choosing), of_snapshot, where, found, height=0.0)
+                choices = assign(choosing[at_fresh], by_choice).nearest
+            best = assign(descriptors[at_fresh], prototypes, merged_into=found.merged_into, choices=choices)
             placed = _by_content(fresh, best.ids, best)
-            unknown = sorted(
-                {content for content, fact in placed.items() if fact.cluster is None}
-                | {content for content in contents if content in where and where[content] is None}
+            now = {content: where.get(content) for content in described.contents}
+            now |= {content: fact.cluster for content, fact in placed.items()}
+
+            def is_settled(content: str) -> bool:
+                """Whether an image is in a cluster that is new and known to be, or in one that is gone."""
+                cluster = now.get(content) or found.assigned.get(content)
+                return cluster is not None and (
+                    cluster in found.retired or owner_of(cluster, found.merged_into) in lately.clusters
+                )
+
+            born = born_of(
+                described,
+                now,
+                prototypes,
+                recent={content for content in (*fresh, *lately.contents) if not is_settled(content)},
+                unknown={content for content in contents if now[content] is None and not is_settled(content)},
+                seed=place.run.config.seed,
             )
-            born = _born(unknown, descriptors[[rows[content] for content in unknown]], prototypes)
             names = fresh_ids(found.identities, len(born))
             evidence: dict[str, dict[str, object]] = {}
             for name, group in zip(names, born, strict=True):
-                grown = extended(prototypes, descriptors[[rows[c] for c in group]], [name] * len(group))
-                now = assign(descriptors[[rows[c] for c in group]], grown)
-                placed |= _by_content(group, [name] * len(group), now)
-                evidence[name] = {"n_images": len(group), "images": list(group[:_EVIDENCE]), "snapshot": snapshot.key}
-            kept = _keep_arrays(place, snapshot, contents, new) if fresh else None
+                rows = [row_of[content] for content in group.contents]
+                grown = extended(prototypes, descriptors[rows], [name] * len(rows))
+                distances, confidence = memberships(descriptors[rows], [name] * len(rows), grown)
+                placed |= {
+                    fact.content: fact
+                    for fact in assignment_facts(group.contents, [name] * len(rows), distances, confidence)
+                }
+                evidence[name] = group.evidence(snapshot.key)
+            waiting = [content for content in contents if content in fresh or now[content] is None]
+            kept = _keep_arrays(place, snapshot, contents, new, of=waiting) if fresh else None
             assigned = Assigned(
                 n_new=len(fresh),
                 n_assigned=sum(placed[content].cluster is not None for content in fresh),
@@ -139,7 +154,7 @@ def assign_images(
                 weights=kept,
             )
             told = [
-                cluster_notice(place.category, name, len(group), place.night, place.report)
+                cluster_notice(place.category, name, len(group.contents), place.night, place.report)
                 for name, group in zip(names, born, strict=True)
             ]
             work = _Worked(given, settled, assigned, snapshot.key, placed, evidence, told)
@@ -169,11 +184,24 @@ def register_images(*, place: Place, given: DatasetManifest, settled: DatasetMan
         return catalog.recording(place.category, lambda found: _record(place, catalog, found, work))
 
 
-def _in_clusters(was: DatasetManifest, where: Mapping[str, str | None], gone: Set[str]) -> tuple[list[int], list[str]]:
-    """Rows and clusters of the snapshot's images, as they and people have placed them since."""
-    ids = [where.get(image.sha256) for image in was.clustered]
-    rows = [at for at, name in enumerate(ids) if name is not None and name not in gone]
-    return rows, [str(ids[at]) for at in rows]
+def _prototypes(
+    described: Described,
+    of_snapshot: Sequence[str],
+    where: Mapping[str, str | None],
+    found: Standing,
+    *,
+    height: float,
+) -> Prototypes:
+    """Clusters of the snapshot, as they and people have placed its images since, and beside them those born since."""
+    members_of = set(of_snapshot)
+    old = [at for at, content in enumerate(described.contents) if content in members_of]
+    rows = [at for at in old if where.get(described.contents[at]) not in {None, *found.provisional}]
+    ids = [str(where[described.contents[at]]) for at in rows]
+    given = {content: where.get(content) for content in described.contents}
+    aside = {None, *ids}
+    since = {at: str(given[content]) for at, content in enumerate(described.contents) if given[content] not in aside}
+    prototypes = fit_prototypes(described.descriptors[rows], ids, merge_height=height)
+    return extended(prototypes, described.descriptors[list(since)], list(since.values())) if since else prototypes
 
 
 def _by_content(
@@ -182,28 +210,19 @@ def _by_content(
     return {fact.content: fact for fact in assignment_facts(contents, clusters, found.distances, found.confidence)}
 
 
-def _born(unknown: Sequence[str], pooled: NDArray[np.float32], prototypes: Prototypes) -> list[list[str]]:
-    """Groups of unknown images that are new clusters, the largest first."""
-    labels = births(pooled, prototypes)
-    groups = range(int(labels.max(initial=NOT_BORN)) + 1)
-    return [[unknown[at] for at in np.flatnonzero(labels == group).tolist()] for group in groups]
-
-
 def _keep_arrays(
-    place: Place,
-    snapshot: Snapshot,
-    contents: Sequence[str],
-    new: NewDescriptors,
+    place: Place, snapshot: Snapshot, contents: Sequence[str], new: NewDescriptors, *, of: Sequence[str]
 ) -> str:
-    """Keep what the report draws; gives the folder."""
-    key = content_key("assign", {"snapshot": snapshot.key, "contents": list(contents)})
+    """Keep what the report draws of some images; gives the folder."""
+    key = content_key("assign", {"snapshot": snapshot.key, "contents": list(of)})
     folder = place.layout.folder("weights", place.category, key)
+    rows = [at for at, content in enumerate(contents) if content in set(of)]
     stored = {
-        "rarity": new.rarity.astype(np.float32),
-        "weights": new.weights.astype(np.float32),
-        "descriptors": new.descriptors,
+        "rarity": new.rarity[rows].astype(np.float32),
+        "weights": new.weights[rows].astype(np.float32),
+        "descriptors": new.descriptors[rows],
     }
-    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, "contents": list(contents)})
+    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, "contents": [contents[at] for at in rows]})
     return str(folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from anoclust_core.embedding.deep_images import range_note
 from anoclust_core.matching.drift import DriftSignal
-from anoclust_core.matching.severity import ordinary_clusters
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.reporting.night_record import (
     UNKNOWN,
@@ -29,11 +28,12 @@ from tasks import telemetry
 from tasks.images.thumbnails import thumbnail_jpeg
 from tasks.night.notify import GONE, MERGED
 from tasks.night.place import Place
+from tasks.night.severity import Severity, cluster_severity
 from tasks.night.watch import HISTORY_NIGHTS, Watched
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, NightCount
-from tasks.stores.nights.snapshots import members, read_snapshot
+from tasks.stores.catalog.standing import NEW
 
 DRAWN: Final = 12
 """Pictures of a cluster."""
@@ -53,6 +53,9 @@ def night_record(
     with Catalog.open(place.catalog, store=place.layout) as opened, opened.view() as catalog:
         since = place.night - timedelta(days=HISTORY_NIGHTS)
         lost = _lost(catalog, place)
+        severity = cluster_severity(place, catalog, weights)
+        told = [one for one in catalog.notices(place.category) if one.night == place.night and one.event == NEW]
+        news = {str(one.payload["cluster"]) for one in told}
         counts = catalog.counts(place.category, since=since, until=place.night)
         clusters = {cluster.cluster: cluster for cluster in catalog.clusters(place.category)}
         facts = {fact.content: fact for fact in catalog.images(place.category, since=place.night, until=place.night)}
@@ -69,8 +72,7 @@ def night_record(
     for images in by_cluster.values():
         images.sort(key=lambda image: (-image.confidence, image.path))
     nights = sorted({count.night for count in counts} | {place.night})
-    severity = _severity(place, weights)
-    shown = _shown(clusters, by_cluster, counts, watched, place.night, set(changes.get("born", ())))
+    shown = _shown(clusters, by_cluster, counts, watched, place.night, news)
     shown, gone, others = _beside(place, shown, lost, severity)
     facts |= others
     drawn = [image for cluster in shown for image in (cluster.images or cluster.earlier)[:DRAWN]]
@@ -108,18 +110,17 @@ def _shown(
     counts: Sequence[NightCount],
     watched: Watched,
     night: date,
-    born: set[str],
+    news: Set[str],
 ) -> list[NightCluster]:
     """Clusters that are not gone: the new ones first, then the growing ones, then the largest of tonight."""
     nights = sorted({count.night for count in counts} | {night})
-    first_ever = all(cluster.born == night for cluster in clusters.values())
     found = [
         NightCluster(
             cluster=name,
             name=cluster.name,
             state=cluster.state,
             born=cluster.born,
-            is_new=not first_ever and (cluster.born == night or name in born),
+            is_new=name in news,
             n_images=cluster.n_images,
             counts=_compared(counts, name, nights, night, watched.growth.get(name)),
             images=by_cluster.get(name, ()),
@@ -206,26 +207,8 @@ def _lost(catalog: Catalog, place: Place) -> list[_Lost]:
     return found
 
 
-def _severity(place: Place, weights: str | None) -> dict[str, float]:
-    """Rarest patch of every image of the last clustering and of tonight, by content, measured against its reference."""
-    found: dict[str, float] = {}
-    with Catalog.open(place.catalog, store=place.layout) as catalog:
-        latest = catalog.latest_snapshot(place.category)
-    snapshot = read_snapshot(latest) if latest is not None else None
-    if snapshot is not None and snapshot.reference is not None:
-        images = members(place.layout, snapshot).clustered
-        folder = place.layout.folder("weights", place.category, snapshot.keys["weigh"])
-        highest = arrays.read(folder, "rarity").max(axis=1)
-        found = {image.sha256: float(value) for image, value in zip(images, highest, strict=True)}
-    if weights is not None:
-        contents = (arrays.describe(Path(weights)) or {}).get("contents", [])
-        highest = arrays.read(Path(weights), "rarity").max(axis=1)
-        found = dict(zip(contents, highest.tolist(), strict=True)) | found
-    return found
-
-
 def _beside(
-    place: Place, shown: Sequence[NightCluster], lost: Sequence[_Lost], severity: Mapping[str, float]
+    place: Place, shown: Sequence[NightCluster], lost: Sequence[_Lost], severity: Severity
 ) -> tuple[list[NightCluster], list[GoneCluster], dict[str, ImageFact]]:
     """Say of clusters how severe they are, and show images of other nights where there are none of tonight.
 
@@ -262,21 +245,12 @@ def _beside(
             if fact.content in images
         ]
 
-    levels = {
-        name: float(np.median(values))
-        for name, facts in members_of.items()
-        if (values := [severity[fact.content] for fact in facts if fact.content in severity])
-    }
-    names = {one.cluster: one.name for one in shown}
-    levels = {name: level for name, level in levels.items() if name in names}
-    ordinary = ordinary_clusters(levels, {one.cluster: one.n_images for one in shown}, names)
-    usual = [levels[name] for name in ordinary if name in levels]
     clusters = [
         replace(
             one,
             earlier=shown_of(chosen.get(one.cluster, ())),
-            is_ordinary=one.cluster in ordinary,
-            severity=levels[one.cluster] - float(np.median(usual)) if usual and one.cluster in levels else None,
+            is_ordinary=one.cluster in severity.ordinary,
+            severity=severity.above_ordinary(one.cluster),
         )
         for one in shown
     ]

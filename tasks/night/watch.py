@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
@@ -12,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 from prefect import task
 
-from anoclust_core.matching.drift import DriftSignal, grown_share, level_shift, night_variation
+from anoclust_core.matching.drift import DriftSignal, grown_shares, level_shift, night_variations
 from anoclust_core.matching.identities import id_order
 from tasks.night.notify import CAMERA, DRIFT, GROWING
 from tasks.night.place import UNTRACKED, Place
+from tasks.night.severity import cluster_severity
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
 from tasks.stores.catalog.standing import NEW
@@ -24,7 +25,7 @@ from tasks.stores.nights.folders import NIGHT_COUNTERS
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
 
-GROWTH_ALARMS: Final = 0.012
+GROWTH_ALARMS: Final = 0.05
 UNKNOWN_ALARMS: Final = 0.004
 RARITY_ALARMS: Final = 0.004
 CAMERA_ALARMS: Final = 0.004
@@ -67,8 +68,20 @@ class Watched:
 
 
 @task(name="watch", **UNTRACKED)
-def watch(*, place: Place, measured: Mapping[str, float], key: str) -> Watched:
-    """Compare tonight's counts with those of the nights before, record the night as done, and what is to be told."""
+def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str | None) -> Watched:
+    """Compare tonight's counts with those of the nights before, record the night as done, and what is to be told.
+
+    Parameters
+    ----------
+    place
+        Where.
+    measured
+        Counters and figures of the night.
+    key
+        Key of the snapshot that it was assigned by, or empty.
+    weights
+        Folder of the rarity of tonight's images, or None.
+    """
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         counts = catalog.counts(place.category, since=place.night - timedelta(days=HISTORY_NIGHTS), until=place.night)
         past = [
@@ -93,7 +106,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str) -> Watched:
         if measured.get("reclustered"):
             counters |= _placed(catalog, place, int(counters.get("new", 0)))
         watched = Watched(
-            growth=_growth(counts, place.night, born),
+            growth=_growth(counts, place.night, born, cluster_severity(place, catalog, weights).ordinary),
             unknown=_unknown(counters, past),
             rarity=_rarity(counters, past),
             camera=_camera(place.night, counters, past),
@@ -115,8 +128,13 @@ def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
     return {"assigned": n_new - n_unknown, "unknown": n_unknown}
 
 
-def _growth(counts: Sequence[NightCount], night: date, born: Mapping[str, date]) -> dict[str, DriftSignal]:
-    """Signal of every cluster with an image tonight but the new ones; its history begins with its first image."""
+def _growth(
+    counts: Sequence[NightCount], night: date, born: Mapping[str, date], ordinary: Set[str]
+) -> dict[str, DriftSignal]:
+    """Signal of every cluster with an image tonight; its history begins with its first image.
+
+    Not of new ones, and not of ordinary ones: more good parts are no reason to look at anything.
+    """
     totals: dict[date, int] = defaultdict(int)
     of: dict[str, dict[date, int]] = defaultdict(dict)
     for count in counts:
@@ -124,23 +142,22 @@ def _growth(counts: Sequence[NightCount], night: date, born: Mapping[str, date])
         if count.cluster is not None:
             of[count.cluster][count.night] = count.n_images
     nights = sorted(totals)
+    if night not in totals:
+        return {}
     histories = {name: [found.get(one, 0) for one in nights] for name, found in of.items()}
     everything = [totals[one] for one in nights]
-    variation = night_variation(histories, everything)
     shares = [sum(history) / max(sum(everything), 1) for history in histories.values()]
     usual = float(np.clip(np.median(shares), *USUAL_SHARES)) if shares else USUAL_SHARES[0]
-    tested = [name for name in sorted(of, key=id_order) if night in of[name] and born.get(name) != night]
-    found = {}
-    for name in tested:
-        since = nights.index(min(of[name]))
-        found[name] = grown_share(
-            histories[name][since:],
-            everything[since:],
-            usual=usual,
-            variation=variation,
-            false_alarms=GROWTH_ALARMS / len(tested),
-        )
-    return found
+    own = {name: history[nights.index(min(of[name])) :] for name, history in histories.items()}
+    asked = [name for name in sorted(of, key=id_order) if night in of[name] and name not in ordinary]
+    tested = [name for name in asked if born.get(name) != night]
+    return grown_shares(
+        {name: own[name] for name in tested},
+        everything,
+        usual=usual,
+        variations=night_variations({name: history[:-1] for name, history in own.items()}, everything[:-1]),
+        false_alarms=GROWTH_ALARMS,
+    )
 
 
 def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
@@ -149,13 +166,13 @@ def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftS
         return None
     nights = [night.counters for night in past if "rarity" in night.counters]
     unknown, new = ([int(of.get(what, 0)) for of in (*nights, counters)] for what in ("unknown", "new"))
-    return grown_share(
-        unknown,
+    return grown_shares(
+        {"unknown": unknown},
         new,
         usual=USUAL_SHARES[0],
-        variation=night_variation({"unknown": unknown}, new),
+        variations=night_variations({"unknown": unknown[:-1]}, new[:-1]),
         false_alarms=UNKNOWN_ALARMS,
-    )
+    )["unknown"]
 
 
 def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:

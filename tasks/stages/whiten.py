@@ -17,6 +17,7 @@ from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, Near
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.auto import (
     AUTO,
+    N_SCORES,
     DescriptorModel,
     FittedDescriptors,
     Scoring,
@@ -62,6 +63,7 @@ def whiten(
         n_contents=len(contents),
         n_reference=nearest.shape[1] if nearest else 0,
         n_patches=spec.n_patches,
+        n_scores=N_SCORES if nearest is not None and nearest.reference.role == "normal" else 1,
         dims=[level.dim for level in spec.levels],
         bags=BAGS_AT_ONCE,
     ).check(run.memory_budget)
@@ -80,6 +82,7 @@ def whiten(
         )
     scoring = fit_scoring(np.repeat(scores, counts, axis=0), tau=run.config.weigh.tau)
     rarity = scoring.summed(scores)
+    del scores
     weights = weights_of_scores(run.config.weigh, scoring, rarity)
     found = _fitted(
         levels,

@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -268,16 +269,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "matching.assigning.assign": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES, "choices": IDS},
     "matching.assigning.memberships": {"descriptors": DESCRIPTORS, "ids": IDS, "prototypes": PROTOTYPES},
     "matching.births.births": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
-    "matching.drift.grown_share": {
-        "counts": [1, 2, 1],
+    "matching.drift.grown_shares": {
+        "counts": {"c1": [1, 2, 1]},
         "totals": [5, 5, 5],
         "usual": 0.1,
-        "variation": 0.01,
+        "variations": {"c1": 0.01},
         "false_alarms": 0.01,
     },
     "matching.drift.level_shift": {"levels": [0.1, 0.2, 0.1, 0.3], "error": 0.1, "false_alarms": 0.01},
     "matching.drift.median_and_error": {"values": RARITY[0]},
-    "matching.drift.night_variation": {"counts": {"c1": [1, 2, 1]}, "totals": [5, 5, 5]},
+    "matching.drift.night_variations": {"counts": {"c1": [1, 2, 1]}, "totals": [5, 5, 5]},
     "matching.capture.look_of": {"pixels": np.arange(60, dtype=np.uint8).reshape(4, 5, 3)},
     "matching.capture.look_of_night": {
         "brightness": np.array([100.0, 110.0]),
@@ -296,6 +297,20 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "descriptors": DESCRIPTORS,
         "labels": np.zeros(len(DESCRIPTORS), np.int64),
         "lost": {"c1": [0, 1, 2]},
+    },
+    "matching.newcomers.find_newcomers": {
+        "descriptors": np.concatenate([DESCRIPTORS, DESCRIPTORS + 1, DESCRIPTORS + 2]),
+        "is_recent": np.arange(18) > 13,
+        "clusters": np.zeros(18, dtype=int),
+        "rarity": np.arange(18.0),
+        "generator": np.random.default_rng(0),
+    },
+    "matching.news.news_of": {
+        "descriptors": DESCRIPTORS,
+        "ids": IDS,
+        "nights": [date(2026, 1, 1)] * 6,
+        "born": ["c2"],
+        "rarity": RARITY[0].repeat(2)[:6],
     },
     "matching.prototypes.merge_height": {"linkage": TREE, "n_clusters": 2},
     "matching.prototypes.fit_prototypes": {"descriptors": DESCRIPTORS, "ids": IDS, "merge_height": 1.0},

@@ -188,6 +188,7 @@ def whiten(size: int, folder: Path) -> Measured:
         n_contents=n_images,
         n_reference=n_images,
         n_patches=spec.n_patches,
+        n_scores=1,
         dims=[dim, 2 * dim],
         bags=BAGS_AT_ONCE,
     )

@@ -158,7 +158,7 @@ def test_no_public_function_takes_too_much() -> None:
 
 
 def test_no_two_test_files_share_a_name() -> None:
-    """pytest imports test files by name alone: of two with one name, only the first is run."""
+    """Pytest imports test files by name alone: of two with one name, only the first is run."""
     names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert [name for name, after in pairwise(names) if name == after] == []
 

@@ -269,6 +269,8 @@ class Standing:
         Clusters that a person put images into: no re-clustering takes them away.
     known
         Living clusters that people know: told as new, named, or with images that a person put into them.
+    provisional
+        Living clusters that were born since the last re-clustering.
     identities
         Every identity that there ever was.
     revision
@@ -281,6 +283,7 @@ class Standing:
     dismissed: frozenset[str]
     lasting: frozenset[str]
     known: frozenset[str]
+    provisional: frozenset[str]
     identities: frozenset[str]
     revision: tuple[Any, ...]
 

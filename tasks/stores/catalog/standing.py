@@ -42,6 +42,7 @@ def standing(session: Session, category: str) -> Standing:
         dismissed=frozenset(cluster for cluster, owner in owners.items() if owner in dismissed),
         lasting=lasting,
         known=frozenset(one.cluster for one in found if clusters.is_living(one)) & (known | lasting),
+        provisional=frozenset(one.cluster for one in found if one.state == "provisional"),
         identities=frozenset(owners),
         revision=revision(session, category),
     )

@@ -10,6 +10,7 @@ from anoclust_core.records import DatasetManifest, ImageRecord
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.arrivals import record
+from tasks.stores.nights.recent import recent_images
 from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
 
 
@@ -18,8 +19,8 @@ def compared_with(
 ) -> DatasetManifest:
     """New images, and beside them what they are compared with: the reference in the role of normals.
 
-    Unknown images of earlier nights, and members of clusters born since the snapshot, are looked at again: their
-    distances are in the store, and their descriptors follow from these.
+    Unknown images of earlier nights, members of clusters born since the snapshot, and images of the last nights are
+    looked at again: their distances are in the store, and their descriptors follow from these.
     """
     if snapshot is None or snapshot.reference is None:
         return replace(given.blind(), n_normals_given=0)
@@ -34,7 +35,12 @@ def compared_with(
         of_snapshot = {image.sha256 for image in was.clustered}
         old = {where[content] for content in of_snapshot & where.keys()} - {None}
         aside = of_snapshot | {image.sha256 for image in given.clustered}
-        others = [content for content, cluster in where.items() if content not in aside and cluster not in old]
+        lately = recent_images(opened, given.category, night).contents
+        others = [
+            content
+            for content, cluster in where.items()
+            if content not in aside and (cluster not in old or content in lately)
+        ]
         images = opened.known_images(given.category, others)
     waiting = [
         record(images[content], "cluster")

@@ -1,0 +1,117 @@
+"""New clusters of a night: images of the last nights that are a kind of their own, and unknown ones that are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.matching.births import NOT_BORN, births
+from anoclust_core.matching.identities import id_order
+from anoclust_core.matching.newcomers import find_newcomers
+from anoclust_core.matching.prototypes import Prototypes
+from anoclust_core.seeding import generator
+
+_EVIDENCE: Final = 24
+"""Images of a new cluster that its evidence names."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """All images that the clusters can be asked about: those of the snapshot, and those described since, by content.
+
+    Attributes
+    ----------
+    contents
+        Rising, each once.
+    descriptors, choosing
+        A row each, as those of `tasks.stores.nights.measured.Measured`.
+    rarity
+        Of each image's rarest patch, against the snapshot's reference.
+    """
+
+    contents: tuple[str, ...]
+    descriptors: NDArray[np.float32]
+    choosing: NDArray[np.float32]
+    rarity: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, *parts: tuple[Sequence[str], NDArray[Any], NDArray[Any] | None, NDArray[Any]]) -> Described:
+        """Join contents, descriptors, choosing descriptors and highest rarity of several sets of images."""
+        first: dict[str, int] = {}
+        for at, content in enumerate(content for part in parts for content in part[0]):
+            first.setdefault(content, at)
+        contents = tuple(sorted(first))
+        order = [first[content] for content in contents]
+        descriptors = np.concatenate([part[1] for part in parts])
+        choosing = np.concatenate([part[1] if part[2] is None else part[2] for part in parts])
+        rarity = np.concatenate([part[3] for part in parts]).astype(np.float64)
+        return cls(contents, descriptors[order], choosing[order], rarity[order])
+
+    def rows(self, contents: Sequence[str]) -> list[int]:
+        """Rows of some images."""
+        at = {content: row for row, content in enumerate(self.contents)}
+        return [at[content] for content in contents]
+
+
+@dataclass(frozen=True)
+class Born:
+    """Images of a new cluster, by content, and why it was born."""
+
+    contents: tuple[str, ...]
+    why: Mapping[str, object] = field(default_factory=dict)
+
+    def evidence(self, snapshot: str) -> dict[str, object]:
+        """What is recorded of it."""
+        images = list(self.contents[:_EVIDENCE])
+        return {"n_images": len(self.contents), "images": images, "snapshot": snapshot, **self.why}
+
+
+def born_of(
+    described: Described,
+    where: Mapping[str, str | None],
+    prototypes: Prototypes,
+    *,
+    recent: Set[str],
+    unknown: Set[str],
+    seed: int,
+) -> list[Born]:
+    """Find the new clusters among the images of the last nights, and among all that are unknown.
+
+    Parameters
+    ----------
+    described
+        All images.
+    where
+        Cluster of every image, None where it is unknown.
+    prototypes
+        Clusters.
+    recent
+        Images of the last nights, without those of clusters that are new themselves.
+    unknown
+        Images in no cluster.
+    seed
+        Of the run.
+    """
+    names = {name: at for at, name in enumerate(sorted({one for one in where.values() if one}, key=id_order))}
+    found = find_newcomers(
+        described.choosing,
+        is_recent=np.array([content in recent for content in described.contents]),
+        clusters=np.array([names.get(where.get(content) or "", -1) for content in described.contents]),
+        rarity=described.rarity,
+        generator=generator(seed, "newcomers"),
+    )
+    born = [
+        Born(
+            tuple(described.contents[row] for row in one.rows),
+            {"closeness": round(one.closeness, 3), "surprise": round(one.surprise, 2)},
+        )
+        for one in found
+    ]
+    left = sorted(unknown - {content for one in born for content in one.contents})
+    labels = births(described.descriptors[described.rows(left)], prototypes)
+    groups = range(int(labels.max(initial=NOT_BORN)) + 1)
+    return born + [Born(tuple(left[at] for at in np.flatnonzero(labels == group).tolist())) for group in groups]

@@ -1,0 +1,74 @@
+"""How bad the clusters of a category are, and which of them hold ordinary parts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from anoclust_core.matching.severity import ordinary_clusters
+from tasks.night.place import Place
+from tasks.stores import arrays
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.nights.snapshots import members, read_snapshot
+
+
+@dataclass(frozen=True)
+class Severity:
+    """Severity of clusters.
+
+    Attributes
+    ----------
+    levels
+        By living cluster the median of its images' rarest patches; none of clusters without a measured image.
+    ordinary
+        Clusters of good parts.
+    """
+
+    levels: Mapping[str, float] = field(default_factory=dict)
+    ordinary: frozenset[str] = frozenset()
+
+    def above_ordinary(self, cluster: str) -> float | None:
+        """How much rarer a cluster's images are than ordinary ones; None where either is not known."""
+        usual = [self.levels[name] for name in self.ordinary if name in self.levels]
+        return self.levels[cluster] - float(np.median(usual)) if usual and cluster in self.levels else None
+
+
+def cluster_severity(place: Place, catalog: Catalog, weights: str | None) -> Severity:
+    """Severity of every living cluster, by images of the last clustering and of tonight.
+
+    Parameters
+    ----------
+    place, catalog
+        Where.
+    weights
+        Folder of the rarity of tonight's images, or None.
+    """
+    highest = _highest_rarity(place, catalog, weights)
+    living = {one.cluster: one for one in catalog.clusters(place.category) if one.state in {"provisional", "confirmed"}}
+    values: dict[str, list[float]] = defaultdict(list)
+    for fact in catalog.assignments(place.category):
+        if fact.cluster in living and fact.content in highest:
+            values[fact.cluster].append(highest[fact.content])
+    levels = {name: float(np.median(found)) for name, found in values.items()}
+    sizes = {name: one.n_images for name, one in living.items()}
+    return Severity(levels, ordinary_clusters(levels, sizes, {name: one.name for name, one in living.items()}))
+
+
+def _highest_rarity(place: Place, catalog: Catalog, weights: str | None) -> dict[str, float]:
+    """Rarest patch of every image of the last clustering and of tonight, by content, measured against its reference."""
+    found: dict[str, float] = {}
+    latest = catalog.latest_snapshot(place.category)
+    snapshot = read_snapshot(latest) if latest is not None else None
+    if snapshot is not None and snapshot.reference is not None:
+        images = members(place.layout, snapshot).clustered
+        highest = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity")
+        found = {image.sha256: float(value) for image, value in zip(images, highest.max(axis=1), strict=True)}
+    if weights is not None:
+        contents = (arrays.describe(Path(weights)) or {}).get("contents", [])
+        highest = arrays.read(Path(weights), "rarity").max(axis=1)
+        found = dict(zip(contents, highest.tolist(), strict=True)) | found
+    return found

@@ -1,0 +1,76 @@
+"""Clusters that a re-clustering found: told as new where they lie apart or came late, not where a cut moved."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from anoclust_core.errors import ArrayContractError
+from anoclust_core.matching.news import news_of
+
+FIRST = date(2026, 1, 5)
+
+
+def told(
+    values: NDArray[np.float64], ids: list[str], numbers: list[int], born: list[str], *, rarity: float = 2.0
+) -> tuple[str, ...]:
+    """What is told of some clusters, those born as rare as is asked, the others of rarity 1."""
+    rare = np.where(np.isin(ids, born), rarity, 1.0)
+    return news_of(values, ids, born, nights=nights(numbers), rarity=rare)
+
+
+def nights(numbers: list[int]) -> list[date]:
+    return [FIRST + timedelta(days=number) for number in numbers]
+
+
+@pytest.fixture
+def one_kind() -> NDArray[np.float64]:
+    """Sixty images of one kind, by their place in one direction: its halves are neighbours."""
+    values = np.random.default_rng(0).normal(size=(60, 30))
+    return values[np.argsort(values[:, 0])]
+
+
+def test_a_piece_of_a_known_kind_is_not_told(one_kind: NDArray[np.float64]) -> None:
+    """A half of one kind, whose images came all the time, is no news."""
+    ids = ["c1"] * 30 + ["c2"] * 30
+    assert told(one_kind, ids, [at % 20 for at in range(60)], ["c2"]) == ()
+
+
+def test_what_came_late_is_told(one_kind: NDArray[np.float64]) -> None:
+    """The same half is news if all of it came in the last nights: something grew there."""
+    ids = ["c1"] * 30 + ["c2"] * 30
+    when = [at % 20 for at in range(30)] + [18 + at % 2 for at in range(30)]
+    assert told(one_kind, ids, when, ["c2"]) == ("c2",)
+
+
+def test_what_lies_apart_is_told(one_kind: NDArray[np.float64]) -> None:
+    """A kind that was there from the first night on, hidden in another, is news once it is found."""
+    values = one_kind.copy()
+    values[50:] += 12
+    ids = ["c1"] * 50 + ["c2"] * 10
+    assert told(values, ids, [at % 20 for at in range(60)], ["c2"]) == ("c2",)
+    assert told(values, ids, [at % 20 for at in range(60)], []) == ()
+
+
+def test_a_piece_of_the_good_parts_is_not_told(one_kind: NDArray[np.float64]) -> None:
+    """However far it lies apart and however late it came: what is no rarer than the others is no defect."""
+    values = one_kind.copy()
+    values[50:] += 12
+    ids = ["c1"] * 50 + ["c2"] * 10
+    assert told(values, ids, [0] * 50 + [20] * 10, ["c2"], rarity=0.9) == ()
+
+
+def test_two_images_are_no_kind(one_kind: NDArray[np.float64]) -> None:
+    """Of two images that came early nothing can be said."""
+    values = one_kind.copy()
+    values[:2] += 12
+    assert told(values, ["c2"] * 2 + ["c1"] * 58, [0] * 60, ["c2"]) == ()
+
+
+def test_every_image_has_a_cluster_and_a_night(one_kind: NDArray[np.float64]) -> None:
+    """Lists of another length are refused."""
+    with pytest.raises(ArrayContractError, match="found 59, 60 and 60"):
+        news_of(one_kind, ["c1"] * 59, ["c1"], nights=nights([0] * 60), rarity=np.ones(60))
