@@ -26,11 +26,12 @@ HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
 
 GROWTH_ALARMS: Final = 0.05
+ORDINARY_ALARMS: Final = 0.002
 UNKNOWN_ALARMS: Final = 0.004
 RARITY_ALARMS: Final = 0.004
 CAMERA_ALARMS: Final = 0.004
-"""Rates of false alarms of a category and night: of all its clusters together, of the unknown, of rarity, of the
-camera. Together they are one in 41 nights."""
+"""Rates of false alarms of a category and night, at most: of all its clusters together, of its clusters of ordinary
+parts, of the unknown, of rarity, of the camera. More good parts are hardly ever a reason to look at anything."""
 
 LOOKS: Final = MappingProxyType({"brightness": True, "sharpness": True, "difference": False})
 """Figures of the pictures as such, and whether a higher one is a shift too."""
@@ -131,10 +132,7 @@ def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
 def _growth(
     counts: Sequence[NightCount], night: date, born: Mapping[str, date], ordinary: Set[str]
 ) -> dict[str, DriftSignal]:
-    """Signal of every cluster with an image tonight; its history begins with its first image.
-
-    Not of new ones, and not of ordinary ones: more good parts are no reason to look at anything.
-    """
+    """Signal of every cluster with an image tonight but the new ones; its history begins with its first image."""
     totals: dict[date, int] = defaultdict(int)
     of: dict[str, dict[date, int]] = defaultdict(dict)
     for count in counts:
@@ -149,15 +147,18 @@ def _growth(
     shares = [sum(history) / max(sum(everything), 1) for history in histories.values()]
     usual = float(np.clip(np.median(shares), *USUAL_SHARES)) if shares else USUAL_SHARES[0]
     own = {name: history[nights.index(min(of[name])) :] for name, history in histories.items()}
-    asked = [name for name in sorted(of, key=id_order) if night in of[name] and name not in ordinary]
-    tested = [name for name in asked if born.get(name) != night]
-    return grown_shares(
-        {name: own[name] for name in tested},
-        everything,
-        usual=usual,
-        variations=night_variations({name: history[:-1] for name, history in own.items()}, everything[:-1]),
-        false_alarms=GROWTH_ALARMS,
-    )
+    tested = [name for name in sorted(of, key=id_order) if night in of[name] and born.get(name) != night]
+    variations = night_variations({name: history[:-1] for name, history in own.items()}, everything[:-1])
+    found: dict[str, DriftSignal] = {}
+    for is_ordinary, rate in ((False, GROWTH_ALARMS), (True, ORDINARY_ALARMS)):
+        found |= grown_shares(
+            {name: own[name] for name in tested if (name in ordinary) == is_ordinary},
+            everything,
+            usual=usual,
+            variations=variations,
+            false_alarms=rate,
+        )
+    return found
 
 
 def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
