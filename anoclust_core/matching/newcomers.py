@@ -27,8 +27,9 @@ NEW_ALARMS: Final = 0.02
 FEWEST_OLDER: Final = 10
 """Older images below which nothing can be called new."""
 
-RARER_THAN: Final = 0.6
-"""Part of the older images that a new kind is rarer than, on average: near copies of good parts are no new kind."""
+RARER_THAN: Final = (0.8, 0.5)
+"""Part of the ordinary images that a new kind is rarer than: on average, and each of its images. Near copies of good
+parts are no new kind."""
 
 MOST_OLDER: Final = 1500
 MOST_RECENT: Final = 600
@@ -66,6 +67,7 @@ def find_newcomers(
     *,
     is_recent: NDArray[np.bool_],
     clusters: NDArray[np.integer[Any]],
+    is_ordinary: NDArray[np.bool_],
     rarity: NDArray[np.floating[Any]],
     generator: np.random.Generator,
     false_alarms: float = NEW_ALARMS,
@@ -78,12 +80,11 @@ def find_newcomers(
     .. math:: s(G) = \frac{1}{|G|} \sum_{x \in G} \log \frac{o(x)}{d(x, G)}
 
     The largest :math:`s` is compared with what it is by chance: which images are recent is shuffled, the group itself
-    left out, and the quartiles of the largest :math:`s` give its Gumbel distribution. Only groups count that are rarer
-    than ``RARER_THAN`` of the older images, on average. Beyond the quantile of ``false_alarms``, a group is new if each
-    of its images is nearer to the others than to any older one, and it
-    lies ``APART`` from what is left of every cluster that its images are in, by
-    `anoclust_core.matching.keeping.separation`. The largest such group that holds the best one is taken; then its
-    images count as older, and the next is looked for.
+    left out, and the quartiles of the largest :math:`s` give its Gumbel distribution. Only groups count that are
+    `rarer_than_ordinary`. Beyond the quantile of ``false_alarms``, a group is new if every image by itself has a score
+    beyond the mode and scale of that distribution, and if the group lies ``APART`` from what is left of every cluster
+    that its images are in, by `anoclust_core.matching.keeping.separation`. The largest such group that holds the best
+    one is taken; then its images count as older, and the next is looked for.
 
     Parameters
     ----------
@@ -94,6 +95,8 @@ def find_newcomers(
         already should count as older.
     clusters
         Shape ``(n_images,)``: number of each image's cluster, negative where it has none.
+    is_ordinary
+        Shape ``(n_images,)``: images in clusters of ordinary parts.
     rarity
         Shape ``(n_images,)``, finite: of each image's rarest patch.
     generator
@@ -120,7 +123,8 @@ def find_newcomers(
     of = checked_array("clusters", clusters, "(n_images,)").astype(np.int64)
     rare = checked_array("rarity", rarity, "(n_images,)").astype(np.float64)
     recent = checked_array("is_recent", is_recent, "(n_images,)").astype(np.bool_)
-    for what, found in (("is_recent", recent), ("clusters", of), ("rarity", rare)):
+    ordinary = checked_array("is_ordinary", is_ordinary, "(n_images,)").astype(np.bool_)
+    for what, found in (("is_recent", recent), ("clusters", of), ("is_ordinary", ordinary), ("rarity", rare)):
         if found.shape != (len(values),) or not np.isfinite(found).all():
             raise ArrayContractError(f"expected {what} finite and one for each of {len(values)} descriptors")
     chosen = np.sort(
@@ -131,18 +135,39 @@ def find_newcomers(
             ]
         )
     )
-    search = _Search(values[chosen], recent[chosen], of[chosen], rare[chosen], generator, false_alarms)
+    percentile = percentiles(rare, ordinary & ~recent)
+    search = _Search(values[chosen], recent[chosen], of[chosen], percentile[chosen], generator, false_alarms)
     return [
         Newcomers(tuple(chosen[list(one.rows)].tolist()), one.closeness, one.surprise) for one in search.newcomers()
     ]
 
 
+def percentiles(rarity: NDArray[np.floating[Any]], is_ordinary: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Part of the ordinary images that every image is rarer than; 1 where there are too few to say.
+
+    Parameters
+    ----------
+    rarity, is_ordinary
+        Shape ``(n_images,)``.
+    """
+    known = np.sort(np.asarray(rarity)[np.asarray(is_ordinary)])
+    if len(known) < FEWEST_OLDER:
+        return np.ones(len(rarity))
+    return np.asarray(np.searchsorted(known, rarity) / len(known), dtype=np.float64)
+
+
+def rarer_than_ordinary(percentile: NDArray[np.float64]) -> bool:
+    """Whether images with these `percentiles` are a kind that is rarer than ordinary parts, ``RARER_THAN``."""
+    mean, each = RARER_THAN
+    return bool(percentile.mean() >= mean and percentile.min() >= each)
+
+
 @dataclass(frozen=True)
 class _Group:
-    """A node of the recent images' tree: its score, whether each image is nearer to the others than to older ones."""
+    """A node of the recent images' tree: its score, and that of its image of the least one."""
 
     score: float
-    is_close: bool
+    least: float
     rows: NDArray[np.int64]
 
 
@@ -154,11 +179,11 @@ class _Search:
         values: NDArray[np.float32],
         recent: NDArray[np.bool_],
         clusters: NDArray[np.int64],
-        rarity: NDArray[np.float64],
+        percentile: NDArray[np.float64],
         generator: np.random.Generator,
         false_alarms: float,
     ) -> None:
-        self._values, self._recent, self._clusters, self._rarity = values, recent, clusters, rarity
+        self._values, self._recent, self._clusters, self._percentile = values, recent, clusters, percentile
         self._generator = generator
         self._beyond = float(-np.log(-np.log1p(-false_alarms)) - _gumbel(0.5))
         squares = np.einsum("nd,nd->n", values, values)
@@ -173,16 +198,19 @@ class _Search:
             inside, older = np.flatnonzero(recent), np.flatnonzero(~recent)
             if len(older) < FEWEST_OLDER or len(inside) < MIN_BIRTH:
                 return
-            known = np.sort(self._rarity[older])
-            self._percentile = np.searchsorted(known, self._rarity) / len(known)
-            groups = [one for one in self._groups(inside, older) if one.is_close]
+            groups = self._groups(inside, older)
             if not groups:
                 return
             best = max(groups, key=lambda one: one.score)
             usual, scale = self._by_chance(np.setdiff1d(np.arange(len(recent)), best.rows), len(inside))
             limit = usual + self._beyond * scale
             new = [
-                one for one in groups if one.score >= limit and np.isin(best.rows, one.rows).all() and self._apart(one)
+                one
+                for one in groups
+                if one.score >= limit
+                and one.least > max(usual + scale, 0)
+                and np.isin(best.rows, one.rows).all()
+                and self._apart(one)
             ]
             if not new:
                 return
@@ -209,9 +237,9 @@ class _Search:
             to_own[other] += between.sum(axis=0)
             both = np.concatenate([one, other])
             members.append(both)
-            if size >= MIN_BIRTH and self._percentile[inside[both]].mean() >= RARER_THAN:
+            if size >= MIN_BIRTH and rarer_than_ordinary(self._percentile[inside[both]]):
                 ratios = np.log(nearest[both] / np.maximum(to_own[both] / (size - 1), _TINY))
-                found.append(_Group(float(ratios.mean()), bool(ratios.min() > 0), inside[both]))
+                found.append(_Group(float(ratios.mean()), float(ratios.min()), inside[both]))
         return found
 
     def _by_chance(self, pool: NDArray[np.int64], n_recent: int) -> tuple[float, float]:

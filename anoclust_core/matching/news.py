@@ -13,9 +13,9 @@ from anoclust_core.arrays import checked_array
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.matching.keeping import APART, FEWEST, separation
-from anoclust_core.matching.newcomers import RARER_THAN
+from anoclust_core.matching.newcomers import RARER_THAN, percentiles
 
-BY_CHANCE: Final = 0.001
+BY_CHANCE: Final = 0.05
 """Chance that all images of a cluster came as late as they did, below which it is of a new kind."""
 
 _NEIGHBOURS: Final = 3
@@ -28,6 +28,7 @@ def news_of(
     born: Sequence[str],
     *,
     nights: Sequence[date],
+    is_ordinary: NDArray[np.bool_],
     rarity: NDArray[np.floating[Any]],
 ) -> tuple[str, ...]:
     r"""Give the born clusters that are to be told as new: they are rare, and lie apart or came late.
@@ -38,8 +39,8 @@ def news_of(
 
     .. math:: (N_\text{since} / N)^n < \text{BY\_CHANCE}
 
-    Anything else is a piece of a kind that was known, cut in another way; so is a cluster whose images are, on average,
-    not rarer than ``RARER_THAN`` of the others.
+    Anything else is a piece of a kind that was known, cut in another way. So is a cluster whose images are not rarer
+    than ordinary ones, on average: see ``anoclust_core.matching.newcomers.RARER_THAN``.
 
     Parameters
     ----------
@@ -49,32 +50,31 @@ def news_of(
         Cluster of every image.
     born
         Clusters that are asked about.
-    nights, rarity
-        Night of every image, and rarity of its rarest patch.
+    nights, is_ordinary, rarity
+        Night of every image, whether its cluster was one of ordinary parts until now, and rarity of its rarest patch.
 
     Raises
     ------
     ArrayContractError
-        If there is not one cluster, night and rarity for every descriptor.
+        If there is not one of everything for every descriptor.
     """
     values = checked_descriptors(descriptors, min_rows=1)
     rare = checked_array("rarity", rarity, "(n_images,)").astype(np.float64)
-    if not len(ids) == len(nights) == len(rare) == len(values):
+    ordinary = checked_array("is_ordinary", is_ordinary, "(n_images,)").astype(np.bool_)
+    lengths = [len(ids), len(nights), len(ordinary), len(rare)]
+    if set(lengths) != {len(values)}:
         raise ArrayContractError(
-            f"expected a cluster, a night and a rarity for each of {len(values)} descriptors, found {len(ids)}, "
-            f"{len(nights)} and {len(rare)}"
+            f"expected a cluster, a night, whether it is ordinary and a rarity for each of {len(values)} descriptors, "
+            f"found {lengths}"
         )
     names, when = np.array(ids, dtype=object), np.array([night.toordinal() for night in nights])
+    percentile = percentiles(rare, ordinary)
     return tuple(
         one
         for one in born
-        if _is_rare(names == one, rare) and (_came_late(names == one, when) or _is_apart(values, names, one))
+        if percentile[names == one].mean() >= RARER_THAN[0]
+        and (_came_late(names == one, when) or _is_apart(values, names, one))
     )
-
-
-def _is_rare(own: NDArray[np.bool_], rarity: NDArray[np.float64]) -> bool:
-    others = np.sort(rarity[~own])
-    return not len(others) or bool(np.searchsorted(others, rarity[own]).mean() >= RARER_THAN * len(others))
 
 
 def _came_late(own: NDArray[np.bool_], when: NDArray[np.int64]) -> bool:

@@ -22,6 +22,7 @@ from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.records import Reference
 from tasks.night.notify import Gone, cluster_notice, gone_notice
 from tasks.night.place import UNTRACKED, Place
+from tasks.night.severity import ordinary_images
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import SnapshotFact, Standing, assignment_facts
@@ -101,7 +102,9 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
         pin(place.layout, place.category, snapshot)
 
         came = {fact.content: fact.night for fact in usable}
-        rarity = arrays.read(parts.weights, "rarity")
+        rarity = arrays.read(parts.weights, "rarity").max(axis=1)
+        highest = dict(zip(contents, rarity.tolist(), strict=True))
+        called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
         choosing = pooled if measured.choosing is None else measured.choosing
 
         def matched(found: Standing) -> Adopted:
@@ -109,8 +112,14 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             match, ids = _matched(found, contents, labels, choosing)
             # where there were no clusters before, everything is new and nothing is told
             born = match.clusters("born") if found.identities else ()
+            ordinary = ordinary_images(found.partition, highest, called)
             news = news_of(
-                choosing, ids, born, nights=[came[content] for content in contents], rarity=rarity.max(axis=1)
+                choosing,
+                ids,
+                born,
+                nights=[came[content] for content in contents],
+                is_ordinary=np.array([content in ordinary for content in contents]),
+                rarity=rarity,
             )
             distances, confidence = memberships(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
             catalog.record_snapshot(

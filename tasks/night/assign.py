@@ -21,6 +21,7 @@ from tasks.night.births import Described, born_of
 from tasks.night.describe import NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
+from tasks.night.severity import ordinary_images
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
@@ -102,6 +103,8 @@ def assign_images(
     level = _level(NearestSlabs(Path(nearest.uri)), fresh, snapshot)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         lately = recent_images(catalog, place.category, place.night)
+        called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
+        highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
 
         def assigned_to(found: Standing) -> Assigned:
             """Assign to the clusters as they stand, and record it where they still do."""
@@ -128,6 +131,7 @@ def assign_images(
                 now,
                 prototypes,
                 recent={content for content in (*fresh, *lately.contents) if not is_settled(content)},
+                ordinary=ordinary_images(now, highest, called),
                 unknown={content for content in contents if now[content] is None and not is_settled(content)},
                 seed=place.run.config.seed,
             )

@@ -76,6 +76,7 @@ def born_of(
     prototypes: Prototypes,
     *,
     recent: Set[str],
+    ordinary: Set[str],
     unknown: Set[str],
     seed: int,
 ) -> list[Born]:
@@ -91,6 +92,8 @@ def born_of(
         Clusters.
     recent
         Images of the last nights, without those of clusters that are new themselves.
+    ordinary
+        Images in clusters of ordinary parts.
     unknown
         Images in no cluster.
     seed
@@ -101,6 +104,7 @@ def born_of(
         described.choosing,
         is_recent=np.array([content in recent for content in described.contents]),
         clusters=np.array([names.get(where.get(content) or "", -1) for content in described.contents]),
+        is_ordinary=np.array([content in ordinary for content in described.contents]),
         rarity=described.rarity,
         generator=generator(seed, "newcomers"),
     )

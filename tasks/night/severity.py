@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,22 @@ class Severity:
         return self.levels[cluster] - float(np.median(usual)) if usual and cluster in self.levels else None
 
 
+def ordinary_images(
+    where: Mapping[str, str | None], highest: Mapping[str, float], names: Mapping[str, str | None]
+) -> frozenset[str]:
+    """Images in clusters of ordinary parts, by content.
+
+    Parameters
+    ----------
+    where, highest
+        Cluster of every image, and its rarest patch.
+    names
+        Names that people gave to clusters.
+    """
+    found = _severity(where, highest, names)
+    return frozenset(content for content, cluster in where.items() if cluster in found.ordinary)
+
+
 def cluster_severity(place: Place, catalog: Catalog, weights: str | None) -> Severity:
     """Severity of every living cluster, by images of the last clustering and of tonight.
 
@@ -48,14 +64,24 @@ def cluster_severity(place: Place, catalog: Catalog, weights: str | None) -> Sev
         Folder of the rarity of tonight's images, or None.
     """
     highest = _highest_rarity(place, catalog, weights)
-    living = {one.cluster: one for one in catalog.clusters(place.category) if one.state in {"provisional", "confirmed"}}
+    names = {
+        one.cluster: one.name for one in catalog.clusters(place.category) if one.state in {"provisional", "confirmed"}
+    }
+    where = {fact.content: fact.cluster for fact in catalog.assignments(place.category) if fact.cluster in names}
+    return _severity(where, highest, names)
+
+
+def _severity(
+    where: Mapping[str, str | None], highest: Mapping[str, float], names: Mapping[str, str | None]
+) -> Severity:
     values: dict[str, list[float]] = defaultdict(list)
-    for fact in catalog.assignments(place.category):
-        if fact.cluster in living and fact.content in highest:
-            values[fact.cluster].append(highest[fact.content])
+    for content, cluster in where.items():
+        if cluster is not None and content in highest:
+            values[cluster].append(highest[content])
     levels = {name: float(np.median(found)) for name, found in values.items()}
-    sizes = {name: one.n_images for name, one in living.items()}
-    return Severity(levels, ordinary_clusters(levels, sizes, {name: one.name for name, one in living.items()}))
+    sizes = Counter(cluster for cluster in where.values() if cluster is not None)
+    named = {name: names.get(name) for name in sizes}
+    return Severity(levels, ordinary_clusters(levels, sizes, named))
 
 
 def _highest_rarity(place: Place, catalog: Catalog, weights: str | None) -> dict[str, float]:

@@ -34,6 +34,7 @@ def found_in(
         values,
         is_recent=recent,
         clusters=labels if clusters is None else clusters,
+        is_ordinary=labels == 0,
         rarity=np.linalg.norm(values, axis=1) if rarity is None else rarity,
         generator=np.random.default_rng(seed),
         false_alarms=false_alarms,

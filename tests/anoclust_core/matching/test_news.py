@@ -19,7 +19,8 @@ def told(
 ) -> tuple[str, ...]:
     """What is told of some clusters, those born as rare as is asked, the others of rarity 1."""
     rare = np.where(np.isin(ids, born), rarity, 1.0)
-    return news_of(values, ids, born, nights=nights(numbers), rarity=rare)
+    ordinary = np.array(ids) == "c1"
+    return news_of(values, ids, born, nights=nights(numbers), is_ordinary=ordinary, rarity=rare)
 
 
 def nights(numbers: list[int]) -> list[date]:
@@ -72,5 +73,12 @@ def test_two_images_are_no_kind(one_kind: NDArray[np.float64]) -> None:
 
 def test_every_image_has_a_cluster_and_a_night(one_kind: NDArray[np.float64]) -> None:
     """Lists of another length are refused."""
-    with pytest.raises(ArrayContractError, match="found 59, 60 and 60"):
-        news_of(one_kind, ["c1"] * 59, ["c1"], nights=nights([0] * 60), rarity=np.ones(60))
+    with pytest.raises(ArrayContractError, match=r"found \[59, 60, 60, 60\]"):
+        news_of(
+            one_kind,
+            ["c1"] * 59,
+            ["c1"],
+            nights=nights([0] * 60),
+            is_ordinary=np.ones(60, dtype=bool),
+            rarity=np.ones(60),
+        )

@@ -20,7 +20,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, prefect_db
     """Make three nights of two kinds, and two with one image of a third kind each, for tests to copy."""
     config = night_config(checkpoint, recluster_every="none", **{"night.recluster_unknown": 1.0})
     stream = Stream(tmp_path_factory.mktemp("begun"), config)
-    stream.deliver(0, TWO * 3)
+    stream.deliver(0, TWO * 6)
     stream.night(0)
     for number, more in ((1, ()), (2, (NEW,)), (3, (NEW,))):
         stream.deliver(number, TWO + more)
