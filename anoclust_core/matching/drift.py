@@ -108,9 +108,10 @@ def night_variations(counts: Mapping[str, Sequence[int]], totals: Sequence[int])
     ArrayContractError
         If a count is negative or larger than its total, or a history is longer than ``totals``.
     """
+    totals = checked_sequence("totals", totals, (int, np.integer))
     squares, sizes = {}, {}
     for name, history in counts.items():
-        values, nights = _checked_counts(history, _last(totals, len(history)))
+        values, nights = _checked_counts(history, totals)
         seen = nights > 0
         values, nights = values[seen], nights[seen]
         pooled = (values[1:] + values[:-1]) / (nights[1:] + nights[:-1])
@@ -182,10 +183,11 @@ def grown_shares(
         raise ConfigError(f"expected a rate of false alarms below 0.5 and a share, found {false_alarms} and {usual}")
     if not all(0 <= variations.get(name, -1) < 1 for name in counts):
         raise ConfigError(f"expected a variation from 0 to below 1 for every cluster, found {dict(variations)}")
+    totals = checked_sequence("totals", totals, (int, np.integer))
     found: dict[str, DriftSignal] = {}
     asked: dict[str, list[_Window]] = {}
     for name, history in counts.items():
-        values, nights = _checked_counts(history, _last(totals, len(history)))
+        values, nights = _checked_counts(history, totals)
         found[name] = DriftSignal(float(values[-1]) if len(values) else 0.0, None, False, 0)
         seen = nights > 0
         if len(nights) and seen[-1]:
@@ -348,13 +350,10 @@ def _shared_quantile(windows: Sequence[_Window], false_alarms: float) -> float:
     return float(levels[low - 1]) if low else 0.0
 
 
-def _last(totals: Sequence[int], n_nights: int) -> Sequence[int]:
-    return list(totals)[max(len(totals) - n_nights, 0) :]
-
-
 def _checked_counts(counts: Sequence[int], totals: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     values = checked_sequence("counts", counts, (int, np.integer))
     nights = checked_sequence("totals", totals, (int, np.integer))
+    nights = nights[max(len(nights) - len(values), 0) :]
     if len(values) != len(nights) or any(not 0 <= one <= all_ for one, all_ in zip(values, nights, strict=True)):
         raise ArrayContractError(
             f"expected one count between 0 and the total for every night, found {list(values)} of {list(nights)}"

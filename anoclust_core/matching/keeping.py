@@ -21,6 +21,13 @@ APART: Final = 3.0
 """Separation from which on two groups are two. The halves of one population, cut by Ward's criterion, have 1.5 to 2.8
 on average over 5 to 500 dimensions and 12 to 500 images; different kinds of the demo have 3.5 to 10."""
 
+STILL_APART: Final = 2.0
+"""Separation down to which a known cluster stays. Less than what a new one needs: what has been told is not taken back
+because a few images more have come between."""
+
+NEIGHBOURS: Final = 3
+"""Nearest clusters that a group may be a piece of."""
+
 FEWEST: Final = 3
 """Images below which nothing can be said about a group's spread."""
 
@@ -67,6 +74,30 @@ def separation(own: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
     return gap / float(within)
 
 
+def is_apart(own: NDArray[np.floating[Any]], clusters: Mapping[str, NDArray[np.floating[Any]]]) -> bool:
+    """Whether some images lie ``APART`` from each of the clusters that are nearest to them, ``NEIGHBOURS``.
+
+    Parameters
+    ----------
+    own
+        Shape ``(n_images, dim)``; of fewer than ``FEWEST`` nothing can be said, so that they do not.
+    clusters
+        By identity the descriptors of its images, likewise; those of a single image are left out.
+
+    Raises
+    ------
+    ArrayContractError
+        As `separation`.
+    """
+    rows = checked_descriptors(own, min_rows=1)
+    if len(rows) < FEWEST:
+        return False
+    others = {name: checked_descriptors(values) for name, values in clusters.items() if len(values) > 1}
+    far = {name: float(np.linalg.norm(values.mean(axis=0) - rows.mean(axis=0))) for name, values in others.items()}
+    nearest = sorted(far, key=lambda name: (far[name], id_order(name)))[:NEIGHBOURS]
+    return all(separation(rows, others[name]) >= APART for name in nearest)
+
+
 def keep_apart(
     descriptors: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], lost: Mapping[str, Sequence[int]]
 ) -> tuple[NDArray[np.int64], dict[str, float]]:
@@ -87,7 +118,7 @@ def keep_apart(
         Shape ``(n_images,)``, int64, from 0 without gaps: new labels come after the others.
     separations
         Of every lost cluster the smallest separation from a cluster that its images went to; 0 where it has fewer than
-        ``FEWEST`` images. Those of at least ``APART`` have a label of their own.
+        ``FEWEST`` images. Those of at least ``STILL_APART`` have a label of their own.
 
     Raises
     ------
@@ -102,7 +133,7 @@ def keep_apart(
     for name in sorted(lost, key=id_order):
         rows = np.array(sorted(lost[name]), dtype=np.int64)
         separations[name] = _from_all(values, found, rows) if len(rows) >= FEWEST else 0.0
-        if separations[name] >= APART:
+        if separations[name] >= STILL_APART:
             found[rows] = found.max() + 1
     _, renumbered = np.unique(found, return_inverse=True)
     return renumbered.astype(np.int64), separations

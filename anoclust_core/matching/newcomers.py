@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
-from anoclust_core.arrays import checked_array
+from anoclust_core.arrays import TRUTHS, checked_array
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.matching.births import MIN_BIRTH
@@ -27,9 +27,11 @@ NEW_ALARMS: Final = 0.02
 FEWEST_OLDER: Final = 10
 """Older images below which nothing can be called new."""
 
-RARER_THAN: Final = (0.8, 0.5)
-"""Part of the ordinary images that a new kind is rarer than: on average, and each of its images. Near copies of good
-parts are no new kind."""
+RARER_THAN: Final = 0.8
+"""Part of the ordinary images that a new kind is rarer than, on average: near copies of good parts are no new kind."""
+
+EACH: Final = 1 / 3
+"""Part of its group's score that each image has at least: two images that are alike and a third one are no group."""
 
 MOST_OLDER: Final = 1500
 MOST_RECENT: Final = 600
@@ -80,11 +82,11 @@ def find_newcomers(
     .. math:: s(G) = \frac{1}{|G|} \sum_{x \in G} \log \frac{o(x)}{d(x, G)}
 
     The largest :math:`s` is compared with what it is by chance: which images are recent is shuffled, the group itself
-    left out, and the quartiles of the largest :math:`s` give its Gumbel distribution. Only groups count that are
-    `rarer_than_ordinary`. Beyond the quantile of ``false_alarms``, a group is new if every image by itself has a score
-    beyond the mode and scale of that distribution, and if the group lies ``APART`` from what is left of every cluster
-    that its images are in, by `anoclust_core.matching.keeping.separation`. The largest such group that holds the best
-    one is taken; then its images count as older, and the next is looked for.
+    left out, and the quartiles of the largest :math:`s` give its Gumbel distribution. Only groups count that are rarer
+    than ``RARER_THAN`` of the ordinary images, on average. Beyond the quantile of ``false_alarms``, a group is new if
+    each of its images has its part in the score, ``EACH``, and the group lies ``APART`` from what is left of every
+    cluster that its images are in, by `anoclust_core.matching.keeping.separation`. The largest such group that holds
+    the best one is taken; then its images count as older, and the next is looked for.
 
     Parameters
     ----------
@@ -124,9 +126,12 @@ def find_newcomers(
     rare = checked_array("rarity", rarity, "(n_images,)").astype(np.float64)
     recent = checked_array("is_recent", is_recent, "(n_images,)").astype(np.bool_)
     ordinary = checked_array("is_ordinary", is_ordinary, "(n_images,)").astype(np.bool_)
-    for what, found in (("is_recent", recent), ("clusters", of), ("is_ordinary", ordinary), ("rarity", rare)):
-        if found.shape != (len(values),) or not np.isfinite(found).all():
-            raise ArrayContractError(f"expected {what} finite and one for each of {len(values)} descriptors")
+    lengths = [len(one) for one in (values, of, rare, recent, ordinary)]
+    if len(set(lengths)) > 1 or not np.isfinite(rare).all():
+        raise ArrayContractError(
+            f"expected clusters, finite rarity, is_recent and is_ordinary for each of {len(values)} descriptors, "
+            f"found {lengths[1:]} values"
+        )
     chosen = np.sort(
         np.concatenate(
             [
@@ -148,18 +153,24 @@ def percentiles(rarity: NDArray[np.floating[Any]], is_ordinary: NDArray[np.bool_
     Parameters
     ----------
     rarity, is_ordinary
-        Shape ``(n_images,)``.
+        Shape ``(n_images,)``, finite.
+
+    Raises
+    ------
+    ArrayContractError
+        If the shapes do not fit, or a rarity is not finite.
     """
-    known = np.sort(np.asarray(rarity)[np.asarray(is_ordinary)])
+    values = checked_array("rarity", rarity, "(n_images,)").astype(np.float64)
+    ordinary = checked_array("is_ordinary", is_ordinary, "(n_images,)", kinds=TRUTHS)
+    if len(values) != len(ordinary) or not np.isfinite(values).all():
+        raise ArrayContractError(
+            f"expected one finite rarity for each of {len(ordinary)} truths, found {len(values)}, "
+            f"{int(np.isfinite(values).sum())} of them finite"
+        )
+    known = np.sort(values[ordinary])
     if len(known) < FEWEST_OLDER:
-        return np.ones(len(rarity))
-    return np.asarray(np.searchsorted(known, rarity) / len(known), dtype=np.float64)
-
-
-def rarer_than_ordinary(percentile: NDArray[np.float64]) -> bool:
-    """Whether images with these `percentiles` are a kind that is rarer than ordinary parts, ``RARER_THAN``."""
-    mean, each = RARER_THAN
-    return bool(percentile.mean() >= mean and percentile.min() >= each)
+        return np.ones(len(values))
+    return np.asarray(np.searchsorted(known, values) / len(known), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -208,7 +219,7 @@ class _Search:
                 one
                 for one in groups
                 if one.score >= limit
-                and one.least > max(usual + scale, 0)
+                and one.least >= EACH * one.score
                 and np.isin(best.rows, one.rows).all()
                 and self._apart(one)
             ]
@@ -237,7 +248,7 @@ class _Search:
             to_own[other] += between.sum(axis=0)
             both = np.concatenate([one, other])
             members.append(both)
-            if size >= MIN_BIRTH and rarer_than_ordinary(self._percentile[inside[both]]):
+            if size >= MIN_BIRTH and self._percentile[inside[both]].mean() >= RARER_THAN:
                 ratios = np.log(nearest[both] / np.maximum(to_own[both] / (size - 1), _TINY))
                 found.append(_Group(float(ratios.mean()), float(ratios.min()), inside[both]))
         return found

@@ -9,17 +9,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import checked_array
+from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.matching.keeping import APART, FEWEST, separation
+from anoclust_core.matching.keeping import is_apart
 from anoclust_core.matching.newcomers import RARER_THAN, percentiles
 
 BY_CHANCE: Final = 0.05
 """Chance that all images of a cluster came as late as they did, below which it is of a new kind."""
-
-_NEIGHBOURS: Final = 3
-"""Nearest clusters that a cluster may be a piece of."""
 
 
 def news_of(
@@ -33,9 +30,8 @@ def news_of(
 ) -> tuple[str, ...]:
     r"""Give the born clusters that are to be told as new: they are rare, and lie apart or came late.
 
-    A cluster lies apart if its separation from each of its nearest clusters is at least ``APART``, see
-    `anoclust_core.matching.keeping.separation`: it was there, but hidden. It came late if chance would hardly have put
-    all of its n images into the nights since its first one,
+    A cluster that lies apart, by `anoclust_core.matching.keeping.is_apart`, was there, but hidden. It came late if
+    chance would hardly have put all of its n images into the nights since its first one,
 
     .. math:: (N_\text{since} / N)^n < \text{BY\_CHANCE}
 
@@ -56,12 +52,16 @@ def news_of(
     Raises
     ------
     ArrayContractError
-        If there is not one of everything for every descriptor.
+        If there is not one of everything for every descriptor, or a cluster has no image.
     """
     values = checked_descriptors(descriptors, min_rows=1)
     rare = checked_array("rarity", rarity, "(n_images,)").astype(np.float64)
     ordinary = checked_array("is_ordinary", is_ordinary, "(n_images,)").astype(np.bool_)
+    ids, born = checked_sequence("ids", ids, (str,)), checked_sequence("born", born, (str,))
+    nights = checked_sequence("nights", nights, (date,))
     lengths = [len(ids), len(nights), len(ordinary), len(rare)]
+    if not set(born) <= set(ids):
+        raise ArrayContractError(f"expected clusters that have images, found {', '.join(sorted(set(born) - set(ids)))}")
     if set(lengths) != {len(values)}:
         raise ArrayContractError(
             f"expected a cluster, a night, whether it is ordinary and a rarity for each of {len(values)} descriptors, "
@@ -69,24 +69,15 @@ def news_of(
         )
     names, when = np.array(ids, dtype=object), np.array([night.toordinal() for night in nights])
     percentile = percentiles(rare, ordinary)
+    clusters = {name: values[names == name] for name in set(ids)}
     return tuple(
         one
         for one in born
-        if percentile[names == one].mean() >= RARER_THAN[0]
-        and (_came_late(names == one, when) or _is_apart(values, names, one))
+        if percentile[names == one].mean() >= RARER_THAN
+        and (_came_late(names == one, when) or is_apart(clusters[one], {**clusters, one: values[:0]}))
     )
 
 
 def _came_late(own: NDArray[np.bool_], when: NDArray[np.int64]) -> bool:
     since = float((when >= when[own].min()).mean())
     return bool(int(own.sum()) * np.log(since) < np.log(BY_CHANCE))
-
-
-def _is_apart(values: NDArray[np.float64], names: NDArray[Any], one: str) -> bool:
-    own = values[names == one]
-    if len(own) < FEWEST:
-        return False
-    others = {name: values[names == name] for name in sorted(set(names.tolist()) - {one})}
-    far = {name: float(np.linalg.norm(rows.mean(axis=0) - own.mean(axis=0))) for name, rows in others.items()}
-    nearest = sorted(far, key=lambda name: (far[name], name))[:_NEIGHBOURS]
-    return all(separation(own, others[name]) >= APART for name in nearest if len(others[name]) > 1)

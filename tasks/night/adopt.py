@@ -104,7 +104,6 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
         came = {fact.content: fact.night for fact in usable}
         rarity = arrays.read(parts.weights, "rarity").max(axis=1)
         highest = dict(zip(contents, rarity.tolist(), strict=True))
-        called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
         choosing = pooled if measured.choosing is None else measured.choosing
 
         def matched(found: Standing) -> Adopted:
@@ -112,6 +111,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             match, ids = _matched(found, contents, labels, choosing)
             # where there were no clusters before, everything is new and nothing is told
             born = match.clusters("born") if found.identities else ()
+            called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
             ordinary = ordinary_images(found.partition, highest, called)
             news = news_of(
                 choosing,

@@ -102,12 +102,12 @@ def assign_images(
     at_fresh = [row_of[content] for content in fresh]
     level = _level(NearestSlabs(Path(nearest.uri)), fresh, snapshot)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
-        lately = recent_images(catalog, place.category, place.night)
-        called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
         highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
 
         def assigned_to(found: Standing) -> Assigned:
             """Assign to the clusters as they stand, and record it where they still do."""
+            lately = recent_images(catalog, place.category, place.night)
+            called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
             where = {content: None if of in found.retired else of for content, of in found.assigned.items()}
             prototypes = _prototypes(described, of_snapshot, where, found, height=snapshot.merge_height)
             choices = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.matching.births import NOT_BORN, births
 from anoclust_core.matching.identities import id_order
+from anoclust_core.matching.keeping import is_apart
 from anoclust_core.matching.newcomers import find_newcomers
 from anoclust_core.matching.prototypes import Prototypes
 from anoclust_core.seeding import generator
@@ -117,5 +119,19 @@ def born_of(
     ]
     left = sorted(unknown - {content for one in born for content in one.contents})
     labels = births(described.descriptors[described.rows(left)], prototypes)
-    groups = range(int(labels.max(initial=NOT_BORN)) + 1)
-    return born + [Born(tuple(left[at] for at in np.flatnonzero(labels == group).tolist())) for group in groups]
+    for group in range(int(labels.max(initial=NOT_BORN)) + 1):
+        contents = tuple(left[at] for at in np.flatnonzero(labels == group).tolist())
+        if _is_apart(described, where, contents):
+            born.append(Born(contents))
+    return born
+
+
+def _is_apart(described: Described, where: Mapping[str, str | None], contents: Sequence[str]) -> bool:
+    """Whether images lie apart from each of the clusters that are nearest to them."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for row, content in enumerate(described.contents):
+        cluster = where.get(content)
+        if cluster is not None:
+            members[cluster].append(row)
+    clusters = {name: described.choosing[rows] for name, rows in members.items()}
+    return is_apart(described.choosing[described.rows(contents)], clusters)

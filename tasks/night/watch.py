@@ -29,7 +29,7 @@ GROWTH_ALARMS: Final = 0.05
 ORDINARY_ALARMS: Final = 0.002
 UNKNOWN_ALARMS: Final = 0.004
 RARITY_ALARMS: Final = 0.004
-CAMERA_ALARMS: Final = 0.004
+CAMERA_ALARMS: Final = 0.008
 """Rates of false alarms of a category and night, at most: of all its clusters together, of its clusters of ordinary
 parts, of the unknown, of rarity, of the camera. More good parts are hardly ever a reason to look at anything."""
 
@@ -40,7 +40,7 @@ USUAL_SHARES: Final = (0.02, 0.5)
 """Share of a usual cluster, at least and at most, where a cluster has no history; that of the unknown is the least."""
 
 MISSED_AFTER: Final = 3
-"""Nights in a row with images after which a night without any is missed, but on days of the week without any."""
+"""Nights in a row with images after which a night without any is missed, while no week is known."""
 
 REST_NIGHTS: Final = 5
 NEWS_AGAIN: Final = 1.5
@@ -189,7 +189,7 @@ def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSi
 def _camera(night: date, counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
     """Signals of the pictures as such, and of how many came."""
     nights = [night.counters for night in past]
-    rate = CAMERA_ALARMS / (len(LOOKS) + 1)
+    rate = CAMERA_ALARMS / 2 / len(LOOKS)
     found = {}
     for what, two_sided in LOOKS.items():
         if what in counters:
@@ -200,7 +200,9 @@ def _camera(night: date, counters: Mapping[str, float], past: Sequence[NightFact
     new = [of["new"] for of in (*nights, counters) if of.get("new")]
     if counters.get("new"):
         fewer = (-np.log(new)).tolist()
-        found["images"] = level_shift(fewer, error=1 / np.sqrt(new[-1]), false_alarms=rate, two_sided=False)
+        found["images"] = level_shift(
+            fewer, error=1 / np.sqrt(new[-1]), false_alarms=CAMERA_ALARMS / 2, two_sided=False
+        )
     elif _is_missed(night, {one.night: one.counters.get("new", 0) for one in past}):
         usual = float(np.mean(np.log(new)))
         found["images"] = DriftSignal(usual, 0.0, True, len(new), -usual)
@@ -208,11 +210,16 @@ def _camera(night: date, counters: Mapping[str, float], past: Sequence[NightFact
 
 
 def _is_missed(night: date, came: Mapping[date, float]) -> bool:
-    """Whether images are missed on a night without any: they came on the nights before, and on this day of the week."""
-    before = [came.get(night - timedelta(days=back), 0) > 0 for back in range(1, MISSED_AFTER + 1)]
+    """Whether images are missed on a night without any: they came on this day of each of the last two weeks.
+
+    In the first week, where they came on each of the last ``MISSED_AFTER`` nights.
+    """
+    first = min(came, default=night)
     weeks = [night - timedelta(days=back) for back in (7, 14)]
-    known = [day for day in weeks if min(came, default=night) <= day]
-    return all(before) and (not known or any(came.get(day, 0) > 0 for day in known))
+    known = [day for day in weeks if first <= day] or [
+        night - timedelta(days=back) for back in range(1, MISSED_AFTER + 1)
+    ]
+    return all(came.get(day, 0) > 0 for day in known)
 
 
 def _told(place: Place, watched: Watched, before: Sequence[NoticeFact]) -> list[NoticeFact]:

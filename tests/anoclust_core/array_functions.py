@@ -293,6 +293,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "seed": 0,
     },
     "matching.keeping.separation": {"own": DESCRIPTORS, "others": DESCRIPTORS},
+    "matching.keeping.is_apart": {"own": DESCRIPTORS, "clusters": {"c1": DESCRIPTORS}},
     "matching.keeping.keep_apart": {
         "descriptors": DESCRIPTORS,
         "labels": np.zeros(len(DESCRIPTORS), np.int64),
@@ -307,7 +308,6 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "generator": np.random.default_rng(0),
     },
     "matching.newcomers.percentiles": {"rarity": np.arange(18.0), "is_ordinary": np.ones(18, dtype=bool)},
-    "matching.newcomers.rarer_than_ordinary": {"percentile": np.arange(1.0, 4.0)},
     "matching.news.news_of": {
         "descriptors": DESCRIPTORS,
         "ids": IDS,

@@ -93,6 +93,7 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
     keys = {"group": "new", "weigh": "w"}
     if request.param == "re-clustering":
         kept = {"descriptors": pooled, "linkage": ward(pooled), "labels": np.array(list(everything.values()))}
+        kept["rarity"] = np.zeros((len(everything), 4))
         monkeypatch.setattr(adopt.runs, "read_summary", lambda _: {"tau": 0.1})
         monkeypatch.setattr(adopt, "load_manifest", lambda _: DatasetManifest("board", _images(everything)))
         monkeypatch.setattr(adopt, "pin", lambda *_: None)
@@ -122,7 +123,8 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
 
     monkeypatch.setattr(assign, "describe_new", described)
     monkeypatch.setattr(assign, "read_measured", lambda *_: Measured(_descriptors(OLD), 0.5))
-    monkeypatch.setattr(assign, "_keep_arrays", lambda *_: "")
+    monkeypatch.setattr(assign, "_keep_arrays", lambda *_, **__: "")
+    monkeypatch.setattr(assign.arrays, "read", lambda *_: np.zeros((len(OLD), 4)))
     snapshot = Snapshot("old", FIRST, "s", "r", keys, "m", Reference("cluster", 4), 0.1, 0.5, len(OLD), "sohn")
 
     def take_up(layout: StoreLayout) -> object:
