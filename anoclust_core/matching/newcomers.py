@@ -21,7 +21,7 @@ from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.matching.births import MIN_BIRTH
 from anoclust_core.matching.keeping import APART, separation
 
-NEW_ALARMS: Final = 0.02
+NEW_ALARMS: Final = 0.01
 """Chance that a night's best group is this good by chance alone, before it is asked whether it is rare and apart."""
 
 FEWEST_OLDER: Final = 10

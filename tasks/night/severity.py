@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,9 +79,7 @@ def _severity(
         if cluster is not None and content in highest:
             values[cluster].append(highest[content])
     levels = {name: float(np.median(found)) for name, found in values.items()}
-    sizes = Counter(cluster for cluster in where.values() if cluster is not None)
-    named = {name: names.get(name) for name in sizes}
-    return Severity(levels, ordinary_clusters(levels, sizes, named))
+    return Severity(levels, ordinary_clusters(values, {name: names.get(name) for name in values}))
 
 
 def _highest_rarity(place: Place, catalog: Catalog, weights: str | None) -> dict[str, float]:
