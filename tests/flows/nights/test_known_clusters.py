@@ -56,7 +56,7 @@ def test_one_that_goes_is_told_and_can_be_brought_back(told: Stream, monkeypatch
     scratches = identity_of(told.partition(), "scratch")
     with told.catalog() as catalog:
         catalog.rename(CATEGORY, scratches, "groove", who="kim")
-    monkeypatch.setattr("anoclust_core.matching.keeping.APART", 1e9)
+    monkeypatch.setattr("anoclust_core.matching.keeping.STILL_APART", 1e9)
     told.deliver(2, TWO[:2])
     told.night(2, recluster=True)
     ((night, payload),) = told.told("anoclust.cluster.merged") + told.told("anoclust.cluster.gone")
