@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,13 +11,13 @@ import numpy as np
 from prefect import task
 
 from anoclust_core.keys import content_key
-from anoclust_core.matching.assigning import Assignments, assign, memberships
+from anoclust_core.matching.assigning import Assignments, assign
 from anoclust_core.matching.drift import median_and_error
 from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
 from anoclust_core.records import DatasetManifest, NearestDistances
 from tasks.compute.rarity_pooling import rarity_of_contents
-from tasks.night.births import Described, born_of
+from tasks.night.births import Described, born_of, members_of_born
 from tasks.night.describe import NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
@@ -119,35 +119,26 @@ def assign_images(
             now = {content: where.get(content) for content in described.contents}
             now |= {content: fact.cluster for content, fact in placed.items()}
 
-            def is_settled(content: str) -> bool:
-                """Whether an image is in a cluster that is new and known to be, or in one that is gone."""
-                cluster = now.get(content) or found.assigned.get(content)
-                return cluster is not None and (
-                    cluster in found.retired or owner_of(cluster, found.merged_into) in lately.clusters
-                )
-
+            settled_in = {*found.retired, *found.lasting, *lately.clusters}
+            open_ones = {
+                content
+                for content in (*fresh, *lately.contents, *contents)
+                if owner_of(now.get(content) or found.assigned.get(content) or "", found.merged_into) not in settled_in
+            }
             born = born_of(
                 described,
                 now,
                 prototypes,
-                recent={content for content in (*fresh, *lately.contents) if not is_settled(content)},
+                recent=open_ones & {*fresh, *lately.contents},
                 ordinary=ordinary_images(now, highest, called),
-                unknown={content for content in contents if now[content] is None and not is_settled(content)},
+                unknown={content for content in open_ones & {*contents} if now[content] is None},
                 seed=place.run.config.seed,
             )
             names = fresh_ids(found.identities, len(born))
-            evidence: dict[str, dict[str, object]] = {}
-            for name, group in zip(names, born, strict=True):
-                rows = [row_of[content] for content in group.contents]
-                grown = extended(prototypes, descriptors[rows], [name] * len(rows))
-                distances, confidence = memberships(descriptors[rows], [name] * len(rows), grown)
-                placed |= {
-                    fact.content: fact
-                    for fact in assignment_facts(group.contents, [name] * len(rows), distances, confidence)
-                }
-                evidence[name] = group.evidence(snapshot.key)
-            waiting = [content for content in contents if content in fresh or now[content] is None]
-            kept = _keep_arrays(place, snapshot, contents, new, of=waiting) if fresh else None
+            evidence = {name: group.evidence(snapshot.key) for name, group in zip(names, born, strict=True)}
+            placed |= members_of_born(dict(zip(names, born, strict=True)), described, prototypes)
+            drawn = {*fresh, *(content for content in contents if now[content] is None)}
+            kept = _keep_arrays(place, snapshot, contents, new, of=drawn) if fresh else None
             assigned = Assigned(
                 n_new=len(fresh),
                 n_assigned=sum(placed[content].cluster is not None for content in fresh),
@@ -215,12 +206,12 @@ def _by_content(
 
 
 def _keep_arrays(
-    place: Place, snapshot: Snapshot, contents: Sequence[str], new: NewDescriptors, *, of: Sequence[str]
+    place: Place, snapshot: Snapshot, contents: Sequence[str], new: NewDescriptors, *, of: Set[str]
 ) -> str:
     """Keep what the report draws of some images; gives the folder."""
-    key = content_key("assign", {"snapshot": snapshot.key, "contents": list(of)})
+    rows = [at for at, content in enumerate(contents) if content in of]
+    key = content_key("assign", {"snapshot": snapshot.key, "contents": [contents[at] for at in rows]})
     folder = place.layout.folder("weights", place.category, key)
-    rows = [at for at, content in enumerate(contents) if content in set(of)]
     stored = {
         "rarity": new.rarity[rows].astype(np.float32),
         "weights": new.weights[rows].astype(np.float32),

@@ -10,12 +10,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.matching.assigning import memberships
 from anoclust_core.matching.births import NOT_BORN, births
 from anoclust_core.matching.identities import id_order
 from anoclust_core.matching.keeping import is_apart
 from anoclust_core.matching.newcomers import find_newcomers
-from anoclust_core.matching.prototypes import Prototypes
+from anoclust_core.matching.prototypes import Prototypes, extended
 from anoclust_core.seeding import generator
+from tasks.stores.catalog.facts import AssignmentFact, assignment_facts
 
 _EVIDENCE: Final = 24
 """Images of a new cluster that its evidence names."""
@@ -124,6 +126,18 @@ def born_of(
         if _is_apart(described, where, contents):
             born.append(Born(contents))
     return born
+
+
+def members_of_born(
+    born: Mapping[str, Born], described: Described, prototypes: Prototypes
+) -> dict[str, AssignmentFact]:
+    """Where the images of new clusters are, by content, with their distance to the cluster and the confidence in it."""
+    found: dict[str, AssignmentFact] = {}
+    for name, group in born.items():
+        own, ids = described.descriptors[described.rows(group.contents)], [name] * len(group.contents)
+        distances, confidence = memberships(own, ids, extended(prototypes, own, ids))
+        found |= {fact.content: fact for fact in assignment_facts(group.contents, ids, distances, confidence)}
+    return found
 
 
 def _is_apart(described: Described, where: Mapping[str, str | None], contents: Sequence[str]) -> bool:
