@@ -1,7 +1,7 @@
 """Growth and shifts told from chance, from the second night on, with a stated rate of false alarms.
 
 Two things are looked for: a jump of one night, and slow change that only several nights together show. Both are asked
-over the same ``WINDOWS``; what the last nights bring is compared with the nights before them.
+over the windows of ``GAINS``; what the last nights bring is compared with the nights before them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from scipy.stats import betabinom, t
 from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.errors import ArrayContractError, ConfigError
 
-WINDOWS: Final = (1, 4, 8)
-"""Last nights that are taken together, each against at least as many before; a window of one looks for jumps."""
-
 GAINS: Final = MappingProxyType({1: 1.0, 4: 0.25, 8: 0.25})
-"""Parts of a chance that growth within each window may have. Most is for jumps, which must be told the same night: over
-several nights, slow growth is far beyond chance soon."""
+"""Last nights that are taken together, each against at least as many before, and parts of a chance that a change within
+each may have. Most is for one night, for jumps, which must be told at once; over several nights, slow change is far
+beyond chance soon."""
 
 FEWEST: Final = 3
 LEAST_GROWTH: Final = 1.5
@@ -243,14 +241,15 @@ def level_shift(levels: Sequence[float], *, error: float, false_alarms: float, t
     if not 0 < false_alarms < 0.5 or not error >= 0:
         raise ConfigError(f"expected a rate of false alarms below 0.5 and an error of at least 0, found {false_alarms}")
     signals = []
-    for window in WINDOWS:
+    for window in GAINS:
         past, last = values[: len(values) - window], values[len(values) - window :]
         if len(past) < max(3, window) or len(values) < window:
             continue
         freedom = len(past) - 1 + PRIOR_NIGHTS
         squares = float(((past - past.mean()) ** 2).sum()) + PRIOR_NIGHTS * (PRIOR_ERRORS * error) ** 2
         spread = np.sqrt(squares / freedom * (1 / window + 1 / len(past)))
-        quantile = float(t.isf(false_alarms / len(WINDOWS) / (2 if two_sided else 1), freedom))
+        part = GAINS[window] / sum(GAINS.values()) / (2 if two_sided else 1)
+        quantile = float(t.isf(false_alarms * part, freedom))
         shift, limit = float(last.mean() - past.mean()), float(quantile * spread)
         alarm = limit > 0 and (abs(shift) if two_sided else shift) > limit
         signals.append(DriftSignal(shift, limit, bool(alarm), len(past), float(past.mean()), window))

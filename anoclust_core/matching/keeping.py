@@ -74,8 +74,10 @@ def separation(own: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]
     return gap / float(within)
 
 
-def is_apart(own: NDArray[np.floating[Any]], clusters: Mapping[str, NDArray[np.floating[Any]]]) -> bool:
-    """Whether some images lie ``APART`` from each of the clusters that are nearest to them, ``NEIGHBOURS``.
+def is_apart(
+    own: NDArray[np.floating[Any]], clusters: Mapping[str, NDArray[np.floating[Any]]], *, by: float = APART
+) -> bool:
+    """Whether some images lie apart from each of the clusters that are nearest to them, ``NEIGHBOURS``.
 
     Parameters
     ----------
@@ -83,6 +85,8 @@ def is_apart(own: NDArray[np.floating[Any]], clusters: Mapping[str, NDArray[np.f
         Shape ``(n_images, dim)``; of fewer than ``FEWEST`` nothing can be said, so that they do not.
     clusters
         By identity the descriptors of its images, likewise; those of a single image are left out.
+    by
+        Separation that they have at least.
 
     Raises
     ------
@@ -95,7 +99,7 @@ def is_apart(own: NDArray[np.floating[Any]], clusters: Mapping[str, NDArray[np.f
     others = {name: checked_descriptors(values) for name, values in clusters.items() if len(values) > 1}
     far = {name: float(np.linalg.norm(values.mean(axis=0) - rows.mean(axis=0))) for name, values in others.items()}
     nearest = sorted(far, key=lambda name: (far[name], id_order(name)))[:NEIGHBOURS]
-    return all(separation(rows, others[name]) >= APART for name in nearest)
+    return all(separation(rows, others[name]) >= by for name in nearest)
 
 
 def keep_apart(

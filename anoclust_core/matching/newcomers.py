@@ -24,7 +24,7 @@ from anoclust_core.matching.keeping import APART, separation
 NEW_ALARMS: Final = 0.01
 """Chance that a night's best group is this good by chance alone, before it is asked whether it is rare and apart."""
 
-FEWEST_OLDER: Final = 10
+FEWEST_OLDER: Final = 30
 """Older images below which nothing can be called new."""
 
 RARER_THAN: Final = 0.8

@@ -15,6 +15,10 @@ from anoclust_core.errors import ArrayContractError
 from anoclust_core.matching.keeping import is_apart
 from anoclust_core.matching.newcomers import RARER_THAN, percentiles
 
+FAR_APART: Final = 5.0
+"""Separation from which on a kind that was there all the time is told: three images of a new kind on made streams have
+4.9 to 11, while one kind may have pieces of 3 to 4."""
+
 BY_CHANCE: Final = 0.05
 """Chance that all images of a cluster came as late as they did, below which it is of a new kind."""
 
@@ -30,8 +34,8 @@ def news_of(
 ) -> tuple[str, ...]:
     r"""Give the born clusters that are to be told as new: they are rare, and lie apart or came late.
 
-    A cluster that lies apart, by `anoclust_core.matching.keeping.is_apart`, was there, but hidden. It came late if
-    chance would hardly have put all of its n images into the nights since its first one,
+    A cluster that lies ``FAR_APART``, by `anoclust_core.matching.keeping.is_apart`, was there, but hidden. It came
+    late if chance would hardly have put all of its n images into the nights since its first one,
 
     .. math:: (N_\text{since} / N)^n < \text{BY\_CHANCE}
 
@@ -74,7 +78,7 @@ def news_of(
         one
         for one in born
         if percentile[names == one].mean() >= RARER_THAN
-        and (_came_late(names == one, when) or is_apart(clusters[one], {**clusters, one: values[:0]}))
+        and (_came_late(names == one, when) or is_apart(clusters[one], {**clusters, one: values[:0]}, by=FAR_APART))
     )
 
 

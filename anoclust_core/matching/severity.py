@@ -11,18 +11,18 @@ ORDINARY_NAMES: Final = frozenset({"good", "ok", "okay", "normal", "ordinary"})
 """Names, in any case, by which a person says that a cluster holds good parts."""
 
 ORDINARY_SHARE: Final = 0.2
-"""Share of all images that the least rare cluster has at least, if it is ordinary."""
+"""Share of all images that ordinary clusters have at least, together."""
 
 ORDINARY_RARITY: Final = 0.65
-"""Part of the least rare cluster's images that others are rarer than, on average, at most, if they are ordinary too."""
+"""Part of the ordinary images that those of another cluster are rarer than, on average, at most, if it is ordinary."""
 
 
 def ordinary_clusters(rarity: Mapping[str, Sequence[float]], names: Mapping[str, str | None]) -> frozenset[str]:
     """Clusters that hold good parts: those that a person named so, else the large one of little rarity, and its like.
 
-    Without such a name, the cluster of the lowest median is ordinary if it holds ``ORDINARY_SHARE`` of all images, and
-    so is every other whose images are on average not rarer than ``ORDINARY_RARITY`` of that one's. A cluster that a
-    person gave another name is not ordinary.
+    Without such a name, it is the cluster of the lowest median, and one by one every other whose images are on average
+    not rarer than ``ORDINARY_RARITY`` of those found so far; all of them together have to hold ``ORDINARY_SHARE`` of
+    all images. A cluster that a person gave another name is not ordinary.
 
     Parameters
     ----------
@@ -46,9 +46,12 @@ def ordinary_clusters(rarity: Mapping[str, Sequence[float]], names: Mapping[str,
     if len(medians) < 2 or not unnamed:
         return frozenset()
     least = min(unnamed, key=lambda cluster: (medians[cluster], -len(rarity[cluster]), cluster))
-    n_images = sum(len(values) for values in rarity.values())
-    if medians[least] > min(medians.values()) or len(rarity[least]) < ORDINARY_SHARE * n_images:
+    if medians[least] > min(medians.values()):
         return frozenset()
-    usual = np.sort(rarity[least])
-    rarer = {cluster: float(np.searchsorted(usual, rarity[cluster]).mean()) / len(usual) for cluster in unnamed}
-    return frozenset(cluster for cluster in unnamed if cluster == least or rarer[cluster] <= ORDINARY_RARITY)
+    found = {least}
+    for cluster in sorted(unnamed, key=lambda name: (medians[name], name)):
+        usual = np.sort(np.concatenate([rarity[one] for one in sorted(found)]))
+        if np.searchsorted(usual, rarity[cluster]).mean() <= ORDINARY_RARITY * len(usual):
+            found.add(cluster)
+    n_images = sum(len(values) for values in rarity.values())
+    return frozenset(found if sum(len(rarity[one]) for one in found) >= ORDINARY_SHARE * n_images else ())

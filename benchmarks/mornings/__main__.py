@@ -2,6 +2,7 @@
 
     python -m benchmarks.mornings --work FOLDER --seeds 0:20 --jobs 2
     python -m benchmarks.mornings --work FOLDER --seeds 0:20 --report
+    python -m benchmarks.mornings --work FOLDER --seeds 0:20 --report --page docs/results-mornings.md --beside EARLIER
     python -m benchmarks.mornings --work FOLDER --manifest mtd.csv --new-class Fray
 
 Seeds 0 to 19 are for tuning. Seeds 20 to 39 are for reporting only: never look at them while anything is being tuned.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from anoclust_core.synthesis.streams import DEFAULT_NIGHTS
@@ -23,7 +25,7 @@ from benchmarks.mornings import records
 from benchmarks.mornings.jobs import NEW_FROM, Job, live_job
 from benchmarks.mornings.records import Record
 from benchmarks.mornings.scoring import score
-from benchmarks.mornings.tables import details, table
+from benchmarks.mornings.tables import details, page, table
 
 DEALT_NIGHTS = 30
 
@@ -44,6 +46,8 @@ def main() -> None:
     parser.add_argument("--with-prefect", action="store_true", help="under a Prefect server: the same, but slower")
     parser.add_argument("--report", action="store_true", help="only print, from the records that are there")
     parser.add_argument("--details", action="store_true", help="print everything that went wrong, too")
+    parser.add_argument("--page", type=Path, help="write the table as a page, with everything that went wrong")
+    parser.add_argument("--beside", type=Path, help="work folder of an earlier version, whose table the page has too")
     asked = parser.parse_args()
     if bool(asked.manifest) != bool(asked.new_class):
         parser.error("--manifest and --new-class go together")
@@ -58,11 +62,18 @@ def main() -> None:
     if not found:
         raise SystemExit(f"no record in {asked.work}; run this without --report first")
     scores = [score(record) for record in found]
+    wrong = [line for record, one in zip(found, scores, strict=True) for line in details(record, one)]
     if asked.details:
-        for record, one in zip(found, scores, strict=True):
-            print(*details(record, one), sep="\n")
-        print()
+        print(*wrong, "", sep="\n")
     print(*table(found, scores), sep="\n")
+    if asked.page:
+        before: list[str] = []
+        if asked.beside:
+            same = [replace(job, work=asked.beside.absolute()) for job in jobs]
+            earlier = list(_records(same, at_a_time=1, only_read=True))
+            before = list(table(earlier, [score(record) for record in earlier])) if earlier else []
+        lines = page(asked.seeds, list(table(found, scores)), before, wrong)
+        asked.page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _records(jobs: list[Job], *, at_a_time: int, only_read: bool) -> Iterator[Record]:

@@ -53,6 +53,36 @@ def table(records: Sequence[Record], scores: Sequence[Score]) -> Iterator[str]:
     yield f"seconds a night: {statistics.median(seconds):.1f} (median), {statistics.mean(seconds):.1f} (mean)"
 
 
+def page(seeds: str, now: Sequence[str], before: Sequence[str], wrong: Sequence[str]) -> Iterator[str]:
+    """Lines of a page: the table, that of another version beside it, and everything that went wrong.
+
+    Parameters
+    ----------
+    seeds
+        Of the streams, as they were asked for.
+    now, before
+        Tables of this version and of another one; the latter may be empty.
+    wrong
+        Lines of `details`.
+    """
+    yield "# Mornings"
+    yield ""
+    yield f"Streams of nights whose truth is known, seeds {seeds}: what should have been told, and what was. Made by"
+    yield "`python -m benchmarks.mornings --page`. What counts as in time, and what explains an alarm:"
+    yield "`benchmarks/mornings/explaining.py`. Seeds 0 to 19 are for tuning; 20 to 39 are kept for the last report."
+    yield ""
+    yield from now
+    if before:
+        yield ""
+        yield "## An earlier version, same streams"
+        yield ""
+        yield from before
+    yield ""
+    yield "## Everything that went wrong"
+    yield ""
+    yield from (f"- {line}" for line in wrong)
+
+
 def details(record: Record, score: Score) -> Iterator[str]:
     """What went wrong in one stream, a line each."""
     for truth in score.missed():

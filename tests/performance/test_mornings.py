@@ -13,7 +13,7 @@ from anoclust_core.synthesis.streams import Truth, TruthKind
 from benchmarks.mornings import records
 from benchmarks.mornings.records import File, Night, Record, Told
 from benchmarks.mornings.scoring import DRIFT, GROWING, NEW, Score, score
-from benchmarks.mornings.tables import details, table
+from benchmarks.mornings.tables import details, page, table
 
 Events = Mapping[int, Sequence[tuple[str, Mapping[str, Any]]]]
 
@@ -305,6 +305,13 @@ def test_a_cluster_that_stays_is_not_swallowed() -> None:
     assert is_clean(score(lived([BEGINS], {13: [new("c3")]}, delivered=SCRATCHES, clusters=BORN)))
 
 
+def test_a_cluster_whose_classes_change_is_not_swallowed_by_itself() -> None:
+    """Holes that are put to the scratches' cluster, until they are most of it, take nothing away."""
+    mixed = {20: {"scratch": "c3", "hole": "c3"}}
+    found = score(lived([BEGINS], {13: [new("c3")]}, delivered=SCRATCHES, clusters={**BORN, **mixed}))
+    assert found.swallowed == []
+
+
 def record_with_scores(record: Record) -> Record:
     names = ("scratch", "scratch_auto", "nights", "agreement")
     return Record(record.name, record.truths, record.nights, dict.fromkeys(names, 0.8))
@@ -320,6 +327,14 @@ def test_the_table_has_shares_and_delays() -> None:
     assert "2 streams, 60 category nights" in printed
     assert "swallowed clusters: 0" in printed
     assert list(details(other, found[1])) == ["made: new scratch of night 12, to tell until 14: told on night 17"]
+
+
+def test_the_page_has_both_versions_and_what_went_wrong() -> None:
+    """A page says which seeds, and has the table, that of the version before, and every fault."""
+    printed = list(page("0:2", ["now"], ["before"], ["000: something"]))
+    assert any("seeds 0:2" in line for line in printed)
+    assert printed.index("now") < printed.index("before") < printed.index("- 000: something")
+    assert "## An earlier version, same streams" not in list(page("0:2", ["now"], [], []))
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
