@@ -14,7 +14,7 @@ from anoclust_core.matching.assigning import memberships
 from anoclust_core.matching.births import NOT_BORN, births
 from anoclust_core.matching.identities import id_order
 from anoclust_core.matching.keeping import is_apart
-from anoclust_core.matching.newcomers import find_newcomers
+from anoclust_core.matching.newcomers import FEWEST_OLDER, find_newcomers
 from anoclust_core.matching.prototypes import Prototypes, extended
 from anoclust_core.seeding import generator
 from tasks.stores.catalog.facts import AssignmentFact, assignment_facts
@@ -104,9 +104,10 @@ def born_of(
         Of the run.
     """
     names = {name: at for at, name in enumerate(sorted({one for one in where.values() if one}, key=id_order))}
+    is_recent = np.array([content in recent for content in described.contents])
     found = find_newcomers(
         described.choosing,
-        is_recent=np.array([content in recent for content in described.contents]),
+        is_recent=is_recent,
         clusters=np.array([names.get(where.get(content) or "", -1) for content in described.contents]),
         is_ordinary=np.array([content in ordinary for content in described.contents]),
         rarity=described.rarity,
@@ -119,11 +120,12 @@ def born_of(
         )
         for one in found
     ]
+    has_no_past = int((~is_recent).sum()) < FEWEST_OLDER  # so few images do not tell how far apart kinds lie
     left = sorted(unknown - {content for one in born for content in one.contents})
     labels = births(described.descriptors[described.rows(left)], prototypes)
     for group in range(int(labels.max(initial=NOT_BORN)) + 1):
         contents = tuple(left[at] for at in np.flatnonzero(labels == group).tolist())
-        if _is_apart(described, where, contents):
+        if has_no_past or _is_apart(described, where, contents):
             born.append(Born(contents))
     return born
 

@@ -171,7 +171,7 @@ def test_a_jump_of_a_level_is_found_at_once() -> None:
 def test_slow_wear_is_found_over_several_nights() -> None:
     """A level that creeps is told once the last nights together lie above those before."""
     draws = np.random.default_rng(0)
-    levels = [*draws.normal(0.5, 0.02, 12), *draws.normal(0.5, 0.02, 8) + np.linspace(0.02, 0.07, 8)]
+    levels = [*draws.normal(0.5, 0.02, 12), *draws.normal(0.5, 0.02, 8) + np.linspace(0.02, 0.04, 8)]
     found = [level_shift(levels[:count], error=0.02, false_alarms=RATE) for count in range(4, 21)]
     first = next(signal for signal in found if signal.alarm)
     assert first.over > 1
