@@ -113,10 +113,11 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
             camera=_camera(place.night, counters, past),
             counters=counters,
         )
+        came = max((one.night for one in past if one.counters.get("new")), default=date.min)
         began = tonight.began if tonight else place.began
         catalog.conclude_night(
             NightFact(place.category, place.night, "done", key, began, datetime.now(UTC), counters),
-            tell=_told(place, watched, catalog.notices(place.category)),
+            tell=_told(place, watched, catalog.notices(place.category), came=came),
         )
     return watched
 
@@ -222,8 +223,11 @@ def _is_missed(night: date, came: Mapping[date, float]) -> bool:
     return all(came.get(day, 0) > 0 for day in known)
 
 
-def _told(place: Place, watched: Watched, before: Sequence[NoticeFact]) -> list[NoticeFact]:
-    """What is told; the same thing within ``REST_NIGHTS`` is no news, unless it is half as much again."""
+def _told(place: Place, watched: Watched, before: Sequence[NoticeFact], *, came: date) -> list[NoticeFact]:
+    """What is told; the same thing within ``REST_NIGHTS`` is no news, unless it is half as much again.
+
+    ``came`` is the last night before with an image: a night without any is news if it is the first one after that.
+    """
     told = [
         _notice(place, f"growing {name} {place.night}", GROWING, watched.growth[name], {"cluster": name})
         for name in watched.growing
@@ -236,11 +240,13 @@ def _told(place: Place, watched: Watched, before: Sequence[NoticeFact]) -> list[
         for what, signal in watched.camera.items()
         if signal.alarm
     ]
-    return [one for one in told if not _is_old(one, before)]
+    return [one for one in told if not _is_old(one, before, came)]
 
 
-def _is_old(notice: NoticeFact, before: Sequence[NoticeFact]) -> bool:
+def _is_old(notice: NoticeFact, before: Sequence[NoticeFact], came: date) -> bool:
     since = notice.night - timedelta(days=REST_NIGHTS)
+    if notice.payload["limit"] == 0:  # no image at all: what was told of nights with some is another thing
+        since = max(since, came + timedelta(days=1))
     about = ("cluster", "what")
     same = [
         one.payload
