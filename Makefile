@@ -40,7 +40,7 @@ DRAWS := --hypothesis-profile ci
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
-	$(BIN)/pytest $(DRAWS) $(SIDE_BY_SIDE) -m "not long"
+	$(BIN)/pytest $(DRAWS) $(SIDE_BY_SIDE) -m "not long" --durations 40 --durations-min 5
 
 test-fast: $(INSTALLED)
 	$(BIN)/pytest $(DRAWS) $(SIDE_BY_SIDE) tests/anoclust_core tests/structure -m "not slow"

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from anoclust_core.embedding.precision import Precision
+from anoclust_core.embedding.resizing import Resize
 from anoclust_core.matching.night_dates import zone_of
 from anoclust_core.setting import (
     Address,
@@ -19,11 +20,14 @@ from anoclust_core.setting import (
     Device,
     Layers,
     Names,
+    Range,
     Seconds,
     Share,
     Side,
     Size,
     Tau,
+    Tiles,
+    TileSize,
     TimeOfDay,
     Weights,
     Zone,
@@ -76,33 +80,42 @@ class DataConfig(_Section):
         "auto",
         "Known normal images to measure rarity against. `auto` uses split train, label good, if there is one; `none` "
         "ignores split train and runs blind; or name a folder of normal images.",
-        commands=("run", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark"),
         takes="auto, none or a folder of normal images",
         path_unless=("auto", "none"),
     )
     splits: Literal["test", "all"] = setting(
         "test",
         "`test` clusters split test, if there are splits; `all` clusters every image.",
-        commands=("run", "nightly"),
+        commands=("run", "check", "nightly"),
+    )
+    # in keys through what it comes to for the kinds of samples that a category has
+    range: Range = setting(
+        "auto",
+        "Which values are black and white in pictures of more than 8 bits. `auto` takes them from a category's first "
+        "images and keeps them; `full` is all values that the samples can have, such as 0 to 65,535; or `LOW:HIGH`. "
+        "Another range embeds all images again.",
+        commands=("run", "check", "nightly"),
+        takes="auto, full or LOW:HIGH such as 0:4095",
     )
     settle_seconds: Seconds = setting(
         2.0,
         "Files changed less than this many seconds ago may still be being written; they wait for the next run. If too "
         "few other files remain, the command waits for them once.",
-        commands=("run", "nightly"),
+        commands=("run", "check", "nightly"),
         takes="a number of seconds from 0",
     )
     max_bad_share: Share = setting(
         0.3,
         "Fail the run when more than this share of the files is unusable, from 0 to 1.",
-        commands=("run", "nightly"),
+        commands=("run", "check", "nightly"),
         takes="a share from 0 to 1",
     )
     trust_times: bool = setting(
         True,
         "`true`: a file whose size and times have not changed since an earlier run counts as unchanged. `false`: read "
         "every file again, for a file system without reliable times.",
-        commands=("run", "nightly"),
+        commands=("run", "check", "nightly"),
     )
 
 
@@ -115,13 +128,13 @@ class EmbedConfig(_Section):
         DEFAULT_BACKBONE,
         "Feature extractor: `efficientnet_lite2` is installed with Anoclust; the papers use `wide_resnet50_2`; or any "
         "timm model that gives feature maps. timm downloads what is not cached.",
-        commands=("run", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark"),
         takes="the name of a timm model",
     )
     checkpoint: str | None = setting(
         None,
         "File with weights for the backbone (.safetensors, or .pth with tensors only); `none` uses the backbone's own.",
-        commands=("run", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark"),
         takes="none or a file with weights",
         nothing="none",
         path_unless=("none",),
@@ -130,38 +143,83 @@ class EmbedConfig(_Section):
         None,
         "Feature levels, numbered as in timm, joined on the finest grid (`2,3`); `auto` is the backbone's usual "
         "choice.",
-        commands=("run", "benchmark"),
+        commands=("run", "check", "benchmark"),
         takes="auto or numbers of feature levels separated by commas (2,3)",
         nothing="auto",
     )
     image_size: Side | None = setting(
         None,
         "Resize every image to a square of this many pixels a side; `auto` is 256, or 512 for recipe `blind`.",
-        commands=("run", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark"),
         takes="auto or a whole number of pixels from 32 to 4096",
         nothing="auto",
+    )
+    resize: Resize = setting(
+        "squash",
+        "How a picture that is no square becomes one: `squash` changes its proportions; `pad` keeps them, and mirrors "
+        "the picture into what is missing; `crop` keeps them, and takes the square in the middle: what lies outside is "
+        "not seen. Another way embeds all images again.",
+        commands=("run", "check", "nightly", "benchmark"),
+    )
+    tiles: Tiles | None = setting(
+        None,
+        "For large frames with small defects: cut every frame into `ROWSxCOLUMNS` tiles and embed each as a picture of "
+        "its own; `none` takes the frame as one picture. Embedding takes as many times as long as there are tiles, "
+        "comparing images up to the square of that.",
+        commands=("run", "check", "nightly", "benchmark"),
+        takes="none or ROWSxCOLUMNS such as 2x3",
+        nothing="none",
+    )
+    tile_size: TileSize | None = setting(
+        None,
+        "Instead of `tiles`: cut frames into tiles of about this many pixels of the frame. The largest frame that a "
+        "category has the first time decides how many there are, the same for all its frames from then on.",
+        commands=("run", "check", "nightly", "benchmark"),
+        takes="none or a whole number of pixels from 32",
+        nothing="none",
+    )
+    overlap: Annotated[int, Field(ge=0)] = setting(
+        0,
+        "Pixels of the frame that neighbouring tiles share at least, up to half a tile, so that a defect on their "
+        "border is seen whole; of the patches there, each comes from the tile whose centre is nearest. Needs `tiles` "
+        "or `tile_size`.",
+        commands=("run", "check", "nightly", "benchmark"),
+        takes="a whole number of pixels from 0",
     )
     # not part of any key; of the pairwise stage and of recipe blind too
     device: Device = setting(
         "auto",
         "Where networks run and images are compared: `cpu`, `cuda` or `cuda:INDEX`; `auto` uses a GPU if there is one; "
         "every Dask worker uses its own.",
-        commands=("run", "nightly", "benchmark", "backfill"),
+        commands=("run", "check", "nightly", "benchmark", "backfill"),
         takes="auto, cpu, cuda or cuda:INDEX",
     )
     precision: Precision = setting(
         "float32",
         "Number format of the network: `float32`; or `bf16`, which is faster if the GPU or CPU has it built in. Its "
         "features differ, so every image is embedded again.",
-        commands=("run", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark"),
     )
     # not part of any key: features are equal within rounding; in bf16 that is 4 %, so do not change it within a store
     engine: Literal["auto", "torch", "openvino"] = setting(
         "auto",
         "Library that runs the network on a CPU: `torch`; `openvino`, faster once the network is converted; `auto` "
         "picks `openvino` if that pays off. The features are the same; a GPU always uses `torch`.",
-        commands=("run", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark"),
     )
+
+    @property
+    def rows_and_columns(self) -> tuple[int, int] | None:
+        """Rows and columns of tiles that are asked for, or None."""
+        if self.tiles is None:
+            return None
+        rows, _, columns = self.tiles.partition("x")
+        return int(rows), int(columns)
+
+    @property
+    def has_tiles(self) -> bool:
+        """Whether frames are cut into tiles."""
+        return self.tiles is not None or self.tile_size is not None
 
 
 class PairConfig(_Section):
@@ -174,22 +232,38 @@ class PairConfig(_Section):
         None,
         "Measure rarity against this many images, drawn at random (equation 7); `auto` takes all images if their "
         "distances fit `pair.store_budget`.",
-        commands=("run", "nightly"),
+        commands=("run", "check", "nightly"),
         takes="auto or a whole number from 1",
         nothing="auto",
     )
     store_budget: Size = setting(
         DEFAULT_STORE_BUDGET,
         "Largest size on disk of a run's nearest distances, as in `2GiB`.",
-        commands=("run", "benchmark"),
+        commands=("run", "check", "benchmark"),
         takes="a size such as 2GiB",
+    )
+    aligned: bool | None = setting(
+        None,
+        "For a fixed camera: `true` compares a patch only with patches near its own place in other images, `false` "
+        "with all of them. `auto` is `true` where frames are cut into tiles, and those that a category has the first "
+        "time are measured to lie on each other.",
+        commands=("run", "check", "nightly", "benchmark"),
+        takes="auto, true or false",
+        nothing="auto",
+    )
+    window: Annotated[int, Field(ge=0, le=64)] = setting(
+        2,
+        "How far from its own place a patch is looked for where images are aligned: so many patches up, down, left and "
+        "right. Of a frame of 4,000 pixels in 16 columns of tiles, a patch is 16 pixels.",
+        commands=("run", "check", "nightly", "benchmark"),
+        takes="a whole number of patches from 0 to 64",
     )
     # not part of any key
     dask: Address | None = setting(
         None,
         "Address of a Dask scheduler (`tcp://host:8786`) whose workers can read and write the store; `none` computes "
         "in this process.",
-        commands=("run", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark"),
         takes="none or an address such as tcp://host:8786",
         nothing="none",
     )
@@ -206,7 +280,7 @@ class WeighConfig(_Section):
         "How patches are weighted: by `rarity`; `uniform`, all the same; or `maps:FOLDER`, by anomaly maps of any "
         "detector, larger where more anomalous, as `FOLDER/CATEGORY/IMAGE.npy` (or .tiff, grey .png). With maps, no "
         "images are compared.",
-        commands=("run",),
+        commands=("run", "check"),
         takes="rarity, uniform or maps:FOLDER",
         path_after="maps:",
     )
@@ -214,7 +288,7 @@ class WeighConfig(_Section):
         "0.3sd",
         "Temperature of the weights: a small one looks only at the rarest patch, a large one at all patches alike. A "
         "number in embedding units (`0.02`) or in standard deviations of the rarity (`0.3sd`).",
-        commands=("run", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark"),
         takes="a positive number in embedding units (0.02) or in standard deviations of the rarity (0.3sd)",
     )
 
@@ -233,38 +307,38 @@ class BlindConfig(_Section):
         "program",
         "Recipe `blind`: `program` follows the authors' published program, `paper` their text, which trains eight "
         "times as long.",
-        commands=("run", "benchmark"),
+        commands=("run", "check", "benchmark"),
     )
     vae: bool = setting(
         True,
         "Recipe `blind`: look for anomalies in what a VAE cannot reconstruct (`true`), or in the features themselves, "
         "without training (`false`).",
-        commands=("run",),
+        commands=("run", "check"),
     )
     contrastive: bool = setting(
         True,
         "Recipe `blind`: train a head that separates the kinds of anomalies (`true`), or pool the features as they "
         "are (`false`).",
-        commands=("run",),
+        commands=("run", "check"),
     )
     threshold: Literal["robust", "otsu", "kmeans-quantile"] = setting(
         "robust",
         "Recipe `blind`: how to decide which cells are anomalous: `robust` or `otsu` without labels; "
         "`kmeans-quantile` as published, which needs the number of classes.",
-        commands=("run", "benchmark"),
+        commands=("run", "check", "benchmark"),
     )
     # not in the paper, whose border hides the edges instead
     flat_field: bool = setting(
         True,
         "Recipe `blind`: subtract from the maps what is usual at each place over all images (`true`), or leave them as "
         "published (`false`).",
-        commands=("run", "benchmark"),
+        commands=("run", "check", "benchmark"),
     )
     border: Border = setting(
         0.0,
         "Recipe `blind`: part of each side to ignore, from 0 to 0.5. The published program ignores 0.078, and so "
         "misses every defect at an edge.",
-        commands=("run", "benchmark"),
+        commands=("run", "check", "benchmark"),
         takes="a part from 0 to below 0.5",
     )
 
@@ -288,20 +362,20 @@ class GroupConfig(_Section):
         "Distance between images: `weighted_average` of their patches, or a Hausdorff distance of the paper's appendix "
         "C (`max_min_max` is the classical one, `mean_min_max` the modified one; `mean_mean`, `max_min_mean`, "
         "`min_min`, `mean_min_mean`).",
-        commands=("run",),
+        commands=("run", "check"),
     )
     # Ward over a Hausdorff distance is the Lance-Williams recurrence on it
     linkage: Literal["ward", "average", "complete", "single"] = setting(
         "ward",
         "How clusters are merged: `ward`, `average`, `complete` or `single`.",
-        commands=("run",),
+        commands=("run", "check"),
     )
     n_clusters: Clusters | None = setting(
         None,
         "Number of clusters. `auto`: the number of classes if every image has a label (the papers' protocol), "
         "otherwise what the merge tree suggests. `LOW:HIGH` keeps the suggestion between two numbers, as in `3:8`, "
         "and asks no labels.",
-        commands=("run", "nightly"),
+        commands=("run", "check", "nightly"),
         takes="auto, a whole number from 1, or LOW:HIGH such as 3:8",
         nothing="auto",
     )
@@ -390,19 +464,19 @@ class RunConfig(_Section):
         "Method: `auto` describes the rare patches of each image at two feature levels and finds the number of "
         "clusters; `sohn` and `blind` are published: `sohn` compares the patches of all images, `blind` makes an "
         "anomaly map from each image alone and trains a contrastive head.",
-        commands=("run", "nightly"),
+        commands=("run", "check", "nightly"),
     )
     seed: Annotated[int, Field(ge=0)] = setting(
         0,
         "Seed of every random draw, such as which images form the reference.",
-        commands=("run", "benchmark"),
+        commands=("run", "check", "benchmark"),
         takes="a whole number from 0",
     )
     # not part of any key
     memory: Size | None = setting(
         None,
         "Memory that one stage may use, as in `8GiB`; `auto` is 80 % of what is free when the run starts.",
-        commands=("run", "nightly", "benchmark", "backfill"),
+        commands=("run", "check", "nightly", "benchmark", "backfill"),
         takes="auto or a size such as 8GiB",
         nothing="auto",
     )
@@ -410,7 +484,7 @@ class RunConfig(_Section):
     wait_seconds: Seconds = setting(
         0.0,
         "Wait this long if another run of the same category is going on; 0 does not wait.",
-        commands=("run", "nightly", "backfill", "store gc", "store rebuild-catalog"),
+        commands=("run", "check", "nightly", "backfill", "store gc", "store rebuild-catalog"),
         takes="a number of seconds from 0",
     )
     data: DataConfig = DataConfig()

@@ -25,6 +25,9 @@ WARD_VALUES: Final = 1 << 22
 CACHED_BYTES: Final = 256 << 20
 """Bags that were read and will be needed again by other blocks."""
 
+_SMALLER: Final = "lower --image-size or the number of --tiles"
+"""What makes bags smaller."""
+
 _MIB: Final = 1 << 20
 _FIXED: Final = 64 * _MIB
 """What a stage takes however little there is to do: arenas of the allocator, an engine that starts."""
@@ -85,6 +88,7 @@ def embed_plan(
     threads: int,
     segment_images: int,
     largest_pixels: Sequence[int],
+    n_tiles: int = 1,
 ) -> MemoryPlan:
     """Predict the peak of embedding.
 
@@ -99,13 +103,17 @@ def embed_plan(
     images_at_once
         Images that networks compute at the same time.
     batch, threads
-        Images a batch, and batches side by side.
+        Pictures that the network is given at once, and such batches side by side; of frames in tiles, a picture is one
+        tile, and a batch has no more frames than there are tiles in it.
     segment_images
         Images that are held until they are written.
     largest_pixels
         Pixels of the largest images, as many as there are threads.
+    n_tiles
+        Pictures that the network sees of one image.
     """
     bag = n_patches * dim * 4
+    frames = max(1, batch // n_tiles)
     prepared = 3 * image_size**2 * 4
     return MemoryPlan(
         stage="embed",
@@ -114,15 +122,23 @@ def embed_plan(
             "its activations": 2 * images_at_once * activation_bytes,
             "decoding the largest images": DECODE_BYTES_PER_PIXEL * sum(largest_pixels),
             "prepared images": 3 * threads * batch * prepared,
-            "finished embeddings": bag * (2 * segment_images + 4 * (2 * threads + 2) * batch),
+            "finished embeddings": bag * (2 * segment_images + 4 * (2 * threads + 2) * frames),
             "the rest": _FIXED,
         },
-        knob="lower --image-size or choose a smaller --backbone",
+        knob=f"{_SMALLER} or choose a smaller --backbone",
     )
 
 
 def pair_plan(
-    *, block_bytes: int, side: int, n_patches: int, dim: int, threads: int, n_images: int, n_pairs: int
+    *,
+    block_bytes: int,
+    side: int,
+    n_patches: int,
+    dim: int,
+    threads: int,
+    n_images: int,
+    n_pairs: int,
+    is_aligned: bool = False,
 ) -> MemoryPlan:
     """Predict the peak of the pairwise stage in this process.
 
@@ -140,6 +156,8 @@ def pair_plan(
         Distinct images on both sides.
     n_pairs
         Pairs of the run, computed or not.
+    is_aligned
+        Whether patches are compared within a window: nothing is compiled for that.
     """
     group = side * n_patches * dim * 4
     n_blocks = -(-n_pairs // side**2) + 1
@@ -149,10 +167,10 @@ def pair_plan(
             "blocks of image pairs": threads * (block_bytes + 6 * group),
             "embeddings kept in memory": min(CACHED_BYTES + group, n_images * n_patches * dim * 4) if threads else 0,
             "the list of pairs": 6 * n_pairs + 24_000 * n_blocks,
-            "compiling": _COMPILING if threads else 0,
+            "compiling": _COMPILING if threads and not is_aligned else 0,
             "the rest": _FIXED,
         },
-        knob="lower --image-size, choose a deeper layer with --layers or a smaller --reference",
+        knob=f"{_SMALLER}, choose a deeper layer with --layers or a smaller --reference",
     )
 
 
@@ -181,7 +199,7 @@ def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: i
             "descriptors": 16 * n_images * dim,
             "the rest": _FIXED,
         },
-        knob="lower --image-size or --reference",
+        knob=f"{_SMALLER} or --reference",
     )
 
 
@@ -217,7 +235,7 @@ def whiten_plan(
         **fixed,
     }
     parts = max(reading, describing, key=lambda one: sum(one.values()))
-    return MemoryPlan(stage="whiten", parts=parts, knob="lower --image-size or --reference")
+    return MemoryPlan(stage="whiten", parts=parts, knob=f"{_SMALLER} or --reference")
 
 
 def localize_plan(*, n_contents: int, n_patches: int, dim: int, batch: int, threads: int, at_once: int) -> MemoryPlan:
@@ -316,7 +334,7 @@ def report_plan(
     n_drawn
         Images drawn at most.
     thumbnail_bytes
-        Of one drawn picture, in the page.
+        Of one drawn picture, in the page, its zoom included.
     largest_pixels
         Pixels of the largest image.
     """
@@ -354,7 +372,7 @@ def benchmark_plan(*, n_images: int, n_normals: int, n_patches: int, dim: int, i
             "ground truth and maps": 24 * n_images * image_size**2,
             "the rest": _FIXED,
         },
-        knob="benchmark fewer images or a lower --image-size",
+        knob=f"benchmark fewer images, or {_SMALLER}",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from anoclust_core.embedding.deep_images import Decoding, DeepRange
 from anoclust_core.embedding.precision import Precision
+from anoclust_core.embedding.resizing import Box, Resize, seen_box
 from anoclust_core.keys import KEY_LENGTH
 
 GOOD: Final = "good"
@@ -278,6 +279,36 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Window:
+    """Which patches of an aligned image a patch is compared with: those around its own place.
+
+    Attributes
+    ----------
+    grid
+        ``(height, width)`` of the patch grid of the whole frame.
+    cells
+        Places up, down, left and right that are compared too, at least 0.
+    """
+
+    grid: tuple[int, int]
+    cells: int
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Cells up and down, and to the left and right: no more than the grid has."""
+        height, width = self.grid
+        return min(self.cells, height - 1), min(self.cells, width - 1)
+
+    @property
+    def n_compared(self) -> int:
+        """Pairs of patches that two images are compared by: fewer at the edges."""
+        along = [
+            length * (2 * cells + 1) - cells * (cells + 1) for length, cells in zip(self.grid, self.reach, strict=True)
+        ]
+        return along[0] * along[1]
+
+
+@dataclass(frozen=True)
 class EmbeddingSpec:
     """Everything that decides the numbers in a bag of patch embeddings.
 
@@ -297,7 +328,7 @@ class EmbeddingSpec:
     patch_pooling
         Side of the average-pooling window over the feature map, in cells; stride 1.
     grid
-        ``(height, width)`` of the patch grid; ``n_patches`` is their product.
+        ``(height, width)`` of the patch grid of the whole frame; ``n_patches`` is their product.
     dim
         Length of one patch embedding.
     unit_norm
@@ -309,6 +340,16 @@ class EmbeddingSpec:
     deeper
         A second feature level of the same network, embedded in the same pass and kept by itself; recipe ``auto`` has
         one. No part of this spec's identity: it does not change these embeddings.
+    tiles
+        ``(rows, columns)`` of the tiles that every frame is cut into, each squashed to ``image_size``; None takes the
+        frame as one picture.
+    overlap
+        Pixels of the network's picture that neighbouring tiles share: whole cells of the patch grid.
+    resize
+        How a frame, or a tile of it, becomes a square of ``image_size``, see `anoclust_core.embedding.resizing`.
+    aligned_within
+        Cells each way that a patch is compared with in other images; None compares it with all of their patches. No
+        part of this spec's identity: it changes distances, not embeddings.
     """
 
     backbone: str
@@ -326,14 +367,21 @@ class EmbeddingSpec:
     precision: Precision = "float32"
     decoding: Decoding | None = None
     deeper: EmbeddingSpec | None = None
+    tiles: tuple[int, int] | None = None
+    overlap: int = 0
+    resize: Resize = "squash"
+    aligned_within: int | None = None
 
     @property
     def identity(self) -> dict[str, object]:
         """Everything that enters a key; what came later only where it is not as it always was, so that keys stay."""
-        as_always = {"unit_norm": True, "precision": "float32", "decoding": None}
+        as_always = {"unit_norm": True, "precision": "float32", "overlap": 0, "resize": "squash"}
+        as_always |= dict.fromkeys(("decoding", "tiles"))
         missing = object()
         alone = asdict(replace(self, deeper=None))
-        del alone["deeper"]
+        del alone["deeper"], alone["aligned_within"]
+        if self.decoding is not None:
+            alone["decoding"] = self.decoding.identity
         return {name: value for name, value in alone.items() if value != as_always.get(name, missing)}
 
     @property
@@ -343,12 +391,61 @@ class EmbeddingSpec:
 
     @property
     def network_identity(self) -> dict[str, object]:
-        """Identity of the network that embeds all levels in one pass."""
-        return {**self.identity, **({"deeper": self.deeper.identity} if self.deeper else {})}
+        """Identity of the network that embeds all levels in one pass; it sees a square, whatever that was made from."""
+        one = self.untiled.resized_by("squash")
+        return {**one.identity, **({"deeper": one.deeper.identity} if one.deeper else {})}
 
     def decoded_by(self, decoding: Decoding | None) -> EmbeddingSpec:
         """Spec of images that are decoded another way, on all levels."""
         return replace(self, decoding=decoding, deeper=self.deeper.decoded_by(decoding) if self.deeper else None)
+
+    def resized_by(self, resize: Resize) -> EmbeddingSpec:
+        """Spec of images that become squares another way, on all levels."""
+        return replace(self, resize=resize, deeper=self.deeper.resized_by(resize) if self.deeper else None)
+
+    def seen_box(self, shape: tuple[int, int]) -> Box:
+        """Part of a frame of a height and width that the network sees, see `resizing.seen_box`."""
+        return seen_box(shape, resize=self.resize, tiles=self.tiles)
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of pictures that the network sees of one frame."""
+        return self.tiles[0] * self.tiles[1] if self.tiles else 1
+
+    @property
+    def tile_grid(self) -> tuple[int, int]:
+        """``(height, width)`` of the patch grid of one tile."""
+        side, rows, columns = self.image_size, *(self.tiles or (1, 1))
+        height, width = (side * many - self.overlap * (many - 1) for many in (rows, columns))
+        return self.grid[0] * side // height, self.grid[1] * side // width
+
+    @property
+    def untiled(self) -> EmbeddingSpec:
+        """Spec of one tile taken as a picture of its own, on all levels."""
+        deeper = self.deeper.untiled if self.deeper else None
+        return replace(self, grid=self.tile_grid, tiles=None, overlap=0, deeper=deeper)
+
+    def in_tiles(self, tiles: tuple[int, int], overlap: int = 0) -> EmbeddingSpec:
+        """Spec of frames that are cut into tiles, on all levels; ``self`` is that of one tile.
+
+        Parameters
+        ----------
+        tiles
+            Rows and columns.
+        overlap
+            Pixels of the network's picture that neighbours share: whole cells on every level.
+        """
+        height, width = (
+            many * cells - (many - 1) * overlap * cells // self.image_size
+            for many, cells in zip(tiles, self.grid, strict=True)
+        )
+        deeper = self.deeper.in_tiles(tiles, overlap) if self.deeper else None
+        return replace(self, grid=(height, width), tiles=tiles, overlap=overlap, deeper=deeper)
+
+    @property
+    def window(self) -> Window | None:
+        """Where a patch is looked for in other images; None compares it with all of their patches."""
+        return None if self.aligned_within is None else Window(self.grid, self.aligned_within)
 
     @property
     def deep(self) -> tuple[DeepRange, ...]:

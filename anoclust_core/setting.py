@@ -6,17 +6,19 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, Field
 from pydantic.fields import FieldInfo
 
+from anoclust_core.embedding.deep_images import parse_range
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.night_dates import zone_of
 
 Command = Literal[
     "every",
     "run",
+    "check",
     "nightly",
     "backfill",
     "status",
@@ -27,6 +29,15 @@ Command = Literal[
     "store rebuild-catalog",
 ]
 """A command that has flags for settings; ``every`` stands for all that have any."""
+
+
+MAX_TILES: Final = 128
+"""Tiles of a frame where every patch is compared with every other one: that takes the square of their number, 16,384
+times as long as without tiles."""
+
+MAX_ALIGNED_TILES: Final = 512
+"""Tiles of a frame where patches are compared near their own place only. A pair of such frames still fits a block task
+of `anoclust_core.pairwise.tiling`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class Setting:
     is_secret
         The value may hold a password.
     is_switch, is_size
-        The value is true or false; it is a number of bytes.
+        The value may be true or false; it is a number of bytes.
     """
 
     name: str
@@ -151,7 +162,7 @@ def _settings_of(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
             words=tuple(extra["words"]),
             path_after=extra["path_after"],
             is_secret=extra["is_secret"],
-            is_switch=kind is bool,
+            is_switch=bool in _parts(kind),
             is_size=ByteSize in _parts(kind),
         )
 
@@ -296,6 +307,29 @@ def _read_clusters(value: object) -> object:
     return f"{int(found[1])}:{int(found[2])}" if found[2] else int(found[1])
 
 
+def _valid_range(text: str) -> str:
+    """Check the text and write it in one way, so that 0:4095 and 0.0:4095.0 are one setting."""
+    if text in ("auto", "full"):
+        return text
+    try:
+        return ":".join(repr(value).removesuffix(".0") for value in parse_range(text))
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_tiles(value: object) -> object:
+    """Read ``2x3``; one way to write it, so that 02x3 is the same run."""
+    found = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", str(value))
+    if not found or not (int(found[1]) and int(found[2])):
+        raise ValueError("takes none or ROWSxCOLUMNS, whole numbers from 1, such as 2x3")
+    if int(found[1]) * int(found[2]) > MAX_ALIGNED_TILES:
+        raise ValueError(
+            f"asks for {int(found[1]) * int(found[2]):,} tiles; the limit is {MAX_TILES}, and {MAX_ALIGNED_TILES} for "
+            "frames of a fixed camera (--aligned); take fewer tiles"
+        )
+    return f"{int(found[1])}x{int(found[2])}"
+
+
 def _split_commas(value: object) -> object:
     """Read ``path:%Y-%m-%d,exif`` as two texts."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -317,6 +351,8 @@ def _valid_time(text: str) -> str:
 
 Count = Annotated[int, Field(ge=1)]
 Clusters = Annotated[int | str, BeforeValidator(_read_clusters)]
+Range = Annotated[str, AfterValidator(_valid_range)]
+Tiles = Annotated[str, BeforeValidator(_read_tiles)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = Annotated[ByteSize, Field(gt=0)]
@@ -324,6 +360,7 @@ Tau = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_valid_tau
 Weights = Annotated[str, AfterValidator(_valid_weights)]
 Device = Annotated[str, AfterValidator(_valid_device)]
 Side = Annotated[int, Field(ge=32, le=4096)]
+TileSize = Annotated[int, Field(ge=32)]
 Border = Annotated[float, Field(ge=0, lt=0.5)]
 Layers = Annotated[tuple[int, ...], Field(min_length=1), BeforeValidator(_split_layers)]
 Address = Annotated[str, AfterValidator(_without_password)]

@@ -25,6 +25,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+import tasks.compute.embedding as embedding
 import tasks.stages.embed as embed_stage
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.backbones import FeatureExtractor, build_extractor, describe
@@ -194,9 +195,9 @@ def _overlaps(stage: Callable[[], object]) -> dict[str, float]:
     """Share of the seconds spent decoding, and writing, during which another thread computed."""
     spent: dict[str, list[tuple[int, float, float]]] = {"decode": [], "compute": [], "write": []}
     with ExitStack() as stack:
-        stack.enter_context(_noted(spent["decode"], embed_stage, "_read_any"))
-        stack.enter_context(_noted(spent["decode"], embed_stage, "prepare_image"))
-        stack.enter_context(_noted(spent["compute"], embed_stage, "embed_images"))
+        stack.enter_context(_noted(spent["decode"], embedding, "_read_any"))
+        stack.enter_context(_noted(spent["decode"], embedding, "prepare_image"))
+        stack.enter_context(_noted(spent["compute"], embedding, "embed_images"))
         stack.enter_context(_noted(spent["write"], EmbeddingSegments, "append"))
         stage()
     return {

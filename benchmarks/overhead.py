@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,10 +27,8 @@ from typing import Any
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from prefect.logging import disable_run_logger
 from threadpoolctl import threadpool_limits
 
-import tasks.stages.embed as embed_stage
 from anoclust_core.bags import descriptors, normalize_patches
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.config import RunConfig
@@ -42,6 +40,7 @@ from benchmarks.figures import Figure
 from benchmarks.stages import PLENTY
 from flows.run import run_data
 from tasks.compute.dask_jobs import CORES
+from tasks.compute.embedding import choose_limits, choose_network, embed_batches, with_copies
 from tasks.datasets.demo import write_demo
 from tasks.images.listing import list_datasets
 from tasks.networks.backbone_spec import embedding_spec
@@ -142,20 +141,14 @@ def _bare(manifest: DatasetManifest, config: RunConfig, store: Path) -> NDArray[
 
 
 def _embedded(manifest: DatasetManifest, config: RunConfig, spec: Any, store: Path) -> NDArray[np.float32]:
-    """Bags of all images, by the stage's own threads, and kept in memory."""
-    kept: list[NDArray[np.float32]] = []
-
-    class InMemory:
-        def add_unreadable(self, *_: object) -> None:
-            pass
-
-        def append(self, _: Sequence[str], bags: NDArray[np.float16], **__: object) -> None:
-            kept.append(normalize_patches(bags))  # half precision: as they are read again
-
-    contents = embed_stage._with_copies(list(dict.fromkeys(image.sha256 for image in manifest.images)), manifest.images)
-    with disable_run_logger():
-        embed_stage._embed_new(contents, InMemory(), spec, store.with_suffix(".onnx"), config, PLENTY, lambda *_: None)
-    return np.concatenate(kept)
+    """Bags of all images, by the stage's own threads, and kept in memory in half precision: as they are read again."""
+    contents = with_copies(list(dict.fromkeys(image.sha256 for image in manifest.images)), manifest.images)
+    network = choose_network(
+        config.embed, spec, store.with_suffix(".onnx"), "cpu", n_images=len(contents), memory_budget=PLENTY
+    )
+    limits = choose_limits(network, spec, "cpu", n_images=len(contents), memory_budget=PLENTY)
+    batches = embed_batches(contents, network.extractor, spec, "cpu", limits)
+    return np.concatenate([normalize_patches(batch.bags[0]) for batch in batches if batch.hashes])
 
 
 def _starts(data: Path, stores: Path, runs: int, environment: Mapping[str, str]) -> list[float]:

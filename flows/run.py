@@ -140,7 +140,7 @@ def _run_category(
     """Folder of the run of these images, and whether it had to be made; no other run of the category goes on."""
     check_enough(manifest, max_bad_share=config.data.max_bad_share)
     with suppress(DamagedError):  # met again below, where it may be repaired
-        decided = decided_spec(layout, manifest, spec)
+        decided = decided_spec(layout, manifest, spec, config)
         finished = finished_run(manifest, layout, config, decided) if decided else None
         if finished is not None:
             _name_latest(layout, manifest.category, finished)

@@ -16,6 +16,7 @@ from anoclust_core.benchmark.resampling import SUBSET_SHARE
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.clustering.knee import CERTAIN_FROM, split_index, suggest_by_knee
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree, suggest_n_clusters
+from anoclust_core.clustering.neighbours import follow_neighbours, shared_neighbours
 from anoclust_core.clustering.smoothing import smoothed
 from anoclust_core.evaluation.partitions import adjusted_rand_index, normalized_mutual_information
 from anoclust_core.evaluation.protocols import Protocol, n_classes
@@ -42,7 +43,7 @@ Described = Callable[[NDArray[np.int64]], NDArray[np.floating[Any]]]
 
 
 def numbers_of_clusters(category: CategoryArrays, setting: str, *, protocol: Protocol, seed: int) -> list[Measurement]:
-    """Compare the knee of recipe auto's trees with the largest step and with constants; see `measure_numbers`.
+    """Compare recipe auto's own cut of its trees with the largest step and with constants; see `measure_numbers`.
 
     None where the category has no normals and the setting needs them.
     """
@@ -76,10 +77,10 @@ def measure_numbers(
     -------
     rows
         The first of all images, then one for every number of classes kept, 2 to all; with all kept, a draw leaves out a
-        tenth of the images. Scores are means over the draws: ``n_true``, ``knee`` and ``ratio`` are numbers of
-        clusters, ``error_knee`` and ``error_ratio`` their absolute errors, ``twos`` the share of draws in which the
-        knee is 2; ``nmi_true``, ``nmi_knee``, ``nmi_ratio``, ``ari_true``, ``ari_knee``, ``ari_ratio`` the scores at
-        these cuts, and ``ari_5`` and the like those of constants, ``error_5`` their errors.
+        tenth of the images. Scores are means over the draws: ``n_true``, ``auto`` and ``ratio`` are numbers of
+        clusters, ``error_auto`` and ``error_ratio`` their absolute errors, ``twos`` the share of draws in which
+        ``auto`` is 2; ``nmi_true``, ``nmi_auto``, ``nmi_ratio``, ``ari_true``, ``ari_auto``, ``ari_ratio`` the scores
+        at these cuts, and ``ari_5`` and the like those of constants, ``error_5`` their errors.
     """
     labels = checked_sequence("labels", labels, LABELS)
     rows = []
@@ -113,23 +114,22 @@ def _of_tree(
 ) -> dict[str, float]:
     tree = linkage_tree(descriptors, method="ward")
     n_true = n_classes(protocol, labels)
-    numbers = {
-        "true": n_true,
-        "knee": suggest_by_knee(tree).n_clusters,
-        "ratio": suggest_n_clusters(tree).n_clusters,
-    }
-    by_name = {str(number): number for number in CONSTANTS}
+    at_knee = cut_tree(tree, n_clusters=suggest_by_knee(tree).n_clusters)
+    own = follow_neighbours(tree, at_knee, shared_neighbours(descriptors))
+    ratio = suggest_n_clusters(tree).n_clusters
+    cuts = {"true": n_true, "ratio": ratio} | {str(number): number for number in CONSTANTS}
+    clusters = {name: cut_tree(tree, n_clusters=min(number, len(labels))) for name, number in cuts.items()}
+    numbers = cuts | {"auto": int(own.max()) + 1}
     found: dict[str, float] = {
-        "n_true": n_true, "knee": numbers["knee"], "ratio": numbers["ratio"],
-        "twos": numbers["knee"] == 2 < n_true,
+        "n_true": n_true, "auto": numbers["auto"], "ratio": ratio, "twos": numbers["auto"] == 2 < n_true,
     }  # fmt: skip
     scored = [at for at, label in enumerate(labels) if protocol.scores_label(label)]
     names = [str(labels[at]) for at in scored]
-    for name, number in (numbers | by_name).items():
-        clusters = cut_tree(tree, n_clusters=min(number, len(labels)))[scored].tolist()
-        found |= {f"error_{name}": abs(number - n_true), f"ari_{name}": adjusted_rand_index(names, clusters)}
-        if name not in by_name:
-            found[f"nmi_{name}"] = normalized_mutual_information(names, clusters)
+    for name, of_images in (clusters | {"auto": own}).items():
+        given = of_images[scored].tolist()
+        found |= {f"error_{name}": abs(numbers[name] - n_true), f"ari_{name}": adjusted_rand_index(names, given)}
+        if name in ("true", "auto", "ratio"):
+            found[f"nmi_{name}"] = normalized_mutual_information(names, given)
     return found
 
 

@@ -41,7 +41,7 @@ def ablation_table(results: Results, setting: Setting) -> Table:
 
 
 def numbers_table(results: Results, setting: Setting) -> Table:
-    """Number of clusters without labels: the knee beside the largest step and the best constant."""
+    """Number of clusters without labels: recipe auto's cut beside the largest step and the best constant."""
     measured = [
         (category, row) for category, found in results.items() for name in NUMBERS for row in found.get(name, ())
     ]
@@ -60,8 +60,8 @@ def numbers_rows(measured: Sequence[tuple[str, Measurement]], described: str) ->
         if means:
             rows.append(_numbers_row("mean", "", what, means))
     header = (
-        "category", "rarity against", "classes kept", "knee", "mean error", "of the largest step", "of always 5",
-        "NMI less that at the classes", "ARI at the classes", "at the knee", "at the largest step",
+        "category", "rarity against", "classes kept", "auto", "mean error", "of the largest step", "of always 5",
+        "NMI less that at the classes", "ARI at the classes", "by auto", "at the largest step",
         "at the best constant", "says 2 of 3 or more",
     )  # fmt: skip
     return Table(
@@ -85,13 +85,13 @@ def _numbers_row(category: str, setting: str, kept: str, found: Sequence[Mapping
         category,
         setting,
         kept,
-        f"{mean['knee']:.1f}",
-        f"{mean['error_knee']:.2f}",
+        f"{mean['auto']:.1f}",
+        f"{mean['error_auto']:.2f}",
         f"{mean['error_ratio']:.2f}",
         f"{mean['error_5']:.2f}",
-        f"{mean['nmi_knee'] - mean['nmi_true']:+.3f}",
+        f"{mean['nmi_auto'] - mean['nmi_true']:+.3f}",
         f"{mean['ari_true']:.3f}",
-        f"{mean['ari_knee']:.3f}",
+        f"{mean['ari_auto']:.3f}",
         f"{mean['ari_ratio']:.3f}",
         f"{mean[f'ari_{constant}']:.3f} ({constant})",
         f"{100 * mean['twos']:.0f} %",

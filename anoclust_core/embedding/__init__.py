@@ -1,1 +1,1 @@
-"""Networks that turn images into bags of patch embeddings: backbones, their conversion for OpenVINO, extraction."""
+"""Networks that turn images into bags of patches: backbones, conversion, extraction; and what pictures are like."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,21 +15,15 @@ from anoclust_core.arrays import checked_array
 from anoclust_core.bags import normalize_patches
 from anoclust_core.embedding.backbones import FeatureExtractor
 from anoclust_core.embedding.precision import Precision
+from anoclust_core.embedding.resizing import RESAMPLING
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.records import EmbeddingSpec
-
-_RESAMPLING: Final = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "lanczos": Image.Resampling.LANCZOS,
-    "nearest": Image.Resampling.NEAREST,
-}
 
 
 def prepare_image(
     pixels: NDArray[np.uint8], spec: EmbeddingSpec, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Resize an image to the backbone's square and normalise it as in the backbone's training.
+    """Squash an image to the backbone's square and normalise it as in the backbone's training.
 
     Parameters
     ----------
@@ -59,7 +53,7 @@ def prepare_image(
         if out.shape != (3, *size):
             raise ArrayContractError(f"expected out of shape {(3, *size)}, found {out.shape}")
     source = pixels[..., 0] if _is_grey(pixels) else pixels  # one channel for three: most cameras on a line are grey
-    square = np.asarray(Image.fromarray(source).resize(size, _RESAMPLING[spec.interpolation]))
+    square = np.asarray(Image.fromarray(source).resize(size, RESAMPLING[spec.interpolation]))
     mean, std = np.array(spec.mean, np.float32)[:, None, None], np.array(spec.std, np.float32)[:, None, None]
     planes = np.ascontiguousarray(np.atleast_3d(square).transpose(2, 0, 1))  # bytes: a quarter of what moves as float32
     into = np.empty((3, *size), np.float32) if out is None else out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,11 @@ from scipy.spatial.distance import cdist
 from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.errors import ArrayContractError
+from anoclust_core.matching.confidence import confidence
 from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.prototypes import Prototypes, check_dim
+
+_TINY: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Assignments:
         Shape ``(n_images,)``, float64 >= 0, in descriptor units: the height at which Ward's tree would merge the image
         with its cluster, or with the nearest one where it is unknown.
     confidence
-        Shape ``(n_images,)``, float64 in [0, 1]: see `assign`.
+        Shape ``(n_images,)``, float64 in [0, 1]: of a cluster, how often such an image stays in it when everything is
+        re-clustered, see `anoclust_core.matching.confidence`; of an unknown image, see `assign`.
     """
 
     ids: tuple[str | None, ...]
@@ -40,24 +44,48 @@ class Assignments:
     confidence: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The nearest cluster of each image, whatever its radius, and the confidence in it, shape ``(n_images,)``."""
+
+    ids: tuple[str, ...]
+    confidence: NDArray[np.float64]
+
+
+def choose(
+    descriptors: NDArray[np.floating[Any]], prototypes: Prototypes, *, merged_into: Mapping[str, str] | None = None
+) -> Choice:
+    """Find the nearest cluster of each image.
+
+    Parameters
+    ----------
+    descriptors, prototypes, merged_into
+        As for `assign`.
+
+    Raises
+    ------
+    ArrayContractError, ConfigError
+        As `assign`.
+    """
+    heights = _heights(_rows(descriptors, prototypes), prototypes)
+    nearest = heights.argmin(axis=1)
+    margins = _margins(heights, nearest, _owners(prototypes, merged_into))
+    return Choice(tuple(prototypes.ids[at] for at in nearest.tolist()), confidence(margins, slope=prototypes.slope))
+
+
 def assign(
     descriptors: NDArray[np.floating[Any]],
     prototypes: Prototypes,
     *,
     merged_into: Mapping[str, str] | None = None,
-    choices: Sequence[str] | None = None,
+    choice: Choice | None = None,
 ) -> Assignments:
     r"""Give each new image to the nearest cluster among those whose radius it lies in.
 
     The distance is Ward's height :math:`h`, see `anoclust_core.matching.prototypes`. An image outside of every radius
-    is unknown. The confidence in a cluster :math:`k` is the smaller of two numbers,
-
-    .. math::
-        \text{fit} = \frac{r_k - h_k}{r_k - m_k}, \qquad \text{margin} = 1 - \frac{h_k^2}{h_\text{rival}^2}
-
-    each kept in [0, 1]: the image is no farther than a typical member (1) or just within the radius (0), and no other
-    cluster is anywhere near (1) or one is as near (0). The confidence that an image is unknown is :math:`1 - r^2 / h^2`
-    for the nearest cluster: 0 at its radius, towards 1 far away.
+    is unknown. The confidence in a cluster is `anoclust_core.matching.confidence.confidence` of its margin
+    :math:`\log(h_\text{rival} / h)`. The confidence that an image is unknown is :math:`1 - r^2 / h^2` for the nearest
+    cluster: 0 at its radius, towards 1 far away.
 
     Every image is looked at by itself: any batch gives the same result to the last bit.
 
@@ -69,7 +97,7 @@ def assign(
         The snapshot's clusters.
     merged_into
         Clusters that a person merged into another one: parts of one cluster are no rivals of each other.
-    choices
+    choice
         Cluster of each image, chosen by other descriptors: it takes the image if that lies in its radius, or else the
         image is unknown. By default the nearest one whose radius holds it.
 
@@ -81,20 +109,21 @@ def assign(
     ConfigError
         If the merges lead back to where they began.
     """
-    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
-    values = checked_descriptors(descriptors, min_rows=0) if len(descriptors) else np.zeros((0, descriptors.shape[-1]))
-    check_dim(values, prototypes)
-    owners = np.array([owner_of(name, merged_into or {}) for name in prototypes.ids])
+    values = _rows(descriptors, prototypes)
+    owners = _owners(prototypes, merged_into)
     heights = _heights(values, prototypes)
     nearest = heights.argmin(axis=1)
     holds = heights <= prototypes.radii
-    if choices is not None:
-        nearest = _positions(choices, prototypes, len(values))
+    if choice is not None:
+        nearest = _positions(choice.ids, prototypes, len(values))
         holds &= np.arange(len(prototypes.ids)) == nearest[:, None]
     known: NDArray[np.bool_] = np.asarray(holds.any(axis=1))
     chosen = np.where(known, np.where(holds, heights, np.inf).argmin(axis=1), nearest)
     distances = heights[np.arange(len(values)), chosen]
-    beyond = 1 - np.square(_share(prototypes.radii[chosen], distances))
+    beyond = 1 - np.square(np.minimum(prototypes.radii[chosen] / np.maximum(distances, _TINY), 1.0))
+    sure = (
+        confidence(_margins(heights, chosen, owners), slope=prototypes.slope) if choice is None else choice.confidence
+    )
     return Assignments(
         ids=tuple(
             prototypes.ids[at] if is_known else None
@@ -102,14 +131,14 @@ def assign(
         ),
         nearest=tuple(prototypes.ids[at] for at in nearest.tolist()),
         distances=distances,
-        confidence=np.where(known, _confidence(heights, chosen, owners, prototypes), beyond),
+        confidence=np.where(known, sure, beyond),
     )
 
 
-def memberships(
+def member_distances(
     descriptors: NDArray[np.floating[Any]], ids: Sequence[str], prototypes: Prototypes
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance of each image to the cluster that it is in, and the confidence in that, as in `assign`.
+) -> NDArray[np.float64]:
+    """Distance of each image to the cluster that it is in, as in `Assignments`.
 
     Parameters
     ----------
@@ -122,7 +151,7 @@ def memberships(
 
     Returns
     -------
-    distances, confidence
+    distances
         Shape ``(n_images,)``, float64.
 
     Raises
@@ -130,13 +159,56 @@ def memberships(
     ArrayContractError
         If ``descriptors`` is not two-dimensional or not finite, or of another length than the prototypes.
     """
+    heights, chosen = _of_members(descriptors, ids, prototypes)
+    return np.asarray(heights[np.arange(len(heights)), chosen], dtype=np.float64)
+
+
+def member_confidence(
+    descriptors: NDArray[np.floating[Any]], ids: Sequence[str], prototypes: Prototypes
+) -> NDArray[np.float64]:
+    """Confidence of each image in the cluster that it is in, by the margin it has when it is taken out of that.
+
+    Parameters
+    ----------
+    descriptors, ids, prototypes
+        As for `member_distances`; descriptors that clusters are chosen by.
+
+    Returns
+    -------
+    confidence
+        Shape ``(n_images,)``, float64; of a cluster of one, 0.5: nothing is known of it.
+
+    Raises
+    ------
+    ArrayContractError
+        As `member_distances`.
+    """
+    heights, chosen = _of_members(descriptors, ids, prototypes)
+    rows, sizes = np.arange(len(heights)), prototypes.sizes[chosen]
+    heights[rows, chosen] *= np.sqrt((sizes + 1) / np.maximum(sizes - 1, 1))  # to the mean of the others
+    sure = confidence(_margins(heights, chosen, np.array(prototypes.ids)), slope=prototypes.slope)
+    return np.asarray(np.where(sizes > 1, sure, 0.5), dtype=np.float64)
+
+
+def _of_members(
+    descriptors: NDArray[np.floating[Any]], ids: Sequence[str], prototypes: Prototypes
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     ids = checked_sequence("ids", ids, (str,))
     values = checked_descriptors(descriptors, min_rows=1)
     check_dim(values, prototypes)
-    heights = _heights(values, prototypes)
-    chosen = _positions(ids, prototypes, len(values))
-    owners = np.array(prototypes.ids)
-    return heights[np.arange(len(values)), chosen], _confidence(heights, chosen, owners, prototypes)
+    return _heights(values, prototypes), _positions(ids, prototypes, len(values))
+
+
+def _rows(descriptors: NDArray[np.floating[Any]], prototypes: Prototypes) -> NDArray[np.float64]:
+    descriptors = checked_array("descriptors", descriptors, "(n_images, dim)")
+    values = checked_descriptors(descriptors, min_rows=0) if len(descriptors) else np.zeros((0, descriptors.shape[-1]))
+    check_dim(values, prototypes)
+    return values
+
+
+def _owners(prototypes: Prototypes, merged_into: Mapping[str, str] | None) -> NDArray[np.str_]:
+    """Cluster that each prototype is part of."""
+    return np.array([owner_of(name, merged_into or {}) for name in prototypes.ids])
 
 
 def _positions(ids: Sequence[str], prototypes: Prototypes, n_images: int) -> NDArray[np.int64]:
@@ -157,17 +229,8 @@ def _heights(values: NDArray[np.float64], prototypes: Prototypes) -> NDArray[np.
     return np.asarray(cdist(values, prototypes.means) * factors, dtype=np.float64)
 
 
-def _confidence(
-    heights: NDArray[np.float64], chosen: NDArray[np.int64], owners: NDArray[np.str_], prototypes: Prototypes
-) -> NDArray[np.float64]:
-    distances = heights[np.arange(len(heights)), chosen]
-    radii, typical = prototypes.radii[chosen], prototypes.typical[chosen]
+def _margins(heights: NDArray[np.float64], chosen: NDArray[np.int64], owners: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Logarithm of how many times farther the nearest other cluster is; infinite where there is no other."""
+    own = heights[np.arange(len(heights)), chosen]
     rivals = np.where(owners[chosen][:, None] == owners, np.inf, heights).min(axis=1, initial=np.inf)
-    fit = _share(radii - distances, radii - typical)
-    return np.asarray(np.minimum(fit, 1 - np.square(_share(distances, rivals))), dtype=np.float64)
-
-
-def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Part of the whole in [0, 1]; 1 where there is no whole and the part is not negative."""
-    divided = np.divide(part, whole, out=np.where(part >= 0, 1.0, 0.0), where=whole > 0)
-    return np.clip(divided, 0.0, 1.0)
+    return np.asarray(np.log(np.maximum(rivals, _TINY)) - np.log(np.maximum(own, _TINY)), dtype=np.float64)

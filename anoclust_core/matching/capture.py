@@ -20,6 +20,9 @@ from anoclust_core.matching.drift import median_and_error
 SMALL_SIDE: Final = 16
 """Side of the pictures, in pixels, by which likeness is told."""
 
+_MIDDLE: Final = 128.0
+"""Grey level that a night's pictures are brought to, on average, before they are compared with each other."""
+
 _LEAST: Final = 1e-3
 """Likeness that counts as none: a thousandth of a grey level."""
 
@@ -73,8 +76,9 @@ def look_of_night(
     -------
     figures
         ``brightness`` and ``sharpness``, medians, each with its standard error under ``brightness_error`` and so on;
-        from two pictures on ``difference`` and ``difference_error``: natural logarithm of the distance, in grey levels,
-        from a picture to the one most like it.
+        from two pictures on ``difference`` and ``difference_error``: natural logarithm of the distance, in grey levels
+        of pictures as bright as `_MIDDLE` on average, from a picture to the one most like it: less light is no
+        likeness.
 
     Raises
     ------
@@ -94,6 +98,7 @@ def look_of_night(
                 f"expected {name} of shape (n_images,), one for each of {len(copies)} pictures, found {values.shape}"
             )
     if len(copies) > 1:
+        copies = copies * (_MIDDLE / max(float(copies.mean()), 1.0))
         squares = np.einsum("nd,nd->n", copies, copies)
         distances = np.maximum(squares[:, None] + squares - 2 * copies @ copies.T, 0) / copies.shape[1]
         np.fill_diagonal(distances, np.inf)

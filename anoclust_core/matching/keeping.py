@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
 
 from anoclust_core.arrays import checked_array
 from anoclust_core.clustering.checks import checked_descriptors
@@ -30,6 +31,13 @@ NEIGHBOURS: Final = 3
 
 FEWEST: Final = 3
 """Images below which nothing can be said about a group's spread."""
+
+TOGETHER: Final = 2 / 3
+OWN_PART: Final = 1 / 3
+"""Part of a lost cluster's images that have to be in a branch that takes its place, and least part of these in it."""
+
+_MOST_BESIDE: Final = 1000
+"""Images of a cluster that the branches are looked for among at most: the nearest to the lost cluster's mean."""
 
 
 def separation(own: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> float:
@@ -107,6 +115,11 @@ def keep_apart(
 ) -> tuple[NDArray[np.int64], dict[str, float]]:
     """Give lost clusters a label of their own again where they lie apart from every cluster that has their images.
 
+    Where they do not, others of their kind may be beside them: a few images that were in other clusters before. So the
+    branches of the cluster's tree (Ward) are asked as well that hold ``TOGETHER`` of the lost cluster's images, and are
+    made up of them by ``OWN_PART`` at least. The one that lies furthest apart takes the place of the lost cluster if it
+    lies ``APART``.
+
     Parameters
     ----------
     descriptors
@@ -121,8 +134,9 @@ def keep_apart(
     labels
         Shape ``(n_images,)``, int64, from 0 without gaps: new labels come after the others.
     separations
-        Of every lost cluster the smallest separation from a cluster that its images went to; 0 where it has fewer than
-        ``FEWEST`` images. Those of at least ``STILL_APART`` have a label of their own.
+        Of every lost cluster the smallest separation from a cluster that its images went to, or that of the branch that
+        takes its place; 0 where it has fewer than ``FEWEST`` images. Those of at least ``STILL_APART`` have a label of
+        their own.
 
     Raises
     ------
@@ -137,6 +151,10 @@ def keep_apart(
     for name in sorted(lost, key=id_order):
         rows = np.array(sorted(lost[name]), dtype=np.int64)
         separations[name] = _from_all(values, found, rows) if len(rows) >= FEWEST else 0.0
+        if len(rows) >= FEWEST and separations[name] < STILL_APART:
+            branch, by = _furthest_branch(values, found, rows)
+            if by >= APART:
+                rows, separations[name] = branch, by
         if separations[name] >= STILL_APART:
             found[rows] = found.max() + 1
     _, renumbered = np.unique(found, return_inverse=True)
@@ -149,6 +167,35 @@ def _from_all(values: NDArray[np.float64], labels: NDArray[np.int64], rows: NDAr
     inside[rows] = True
     left = [values[(labels == label) & ~inside] for label in np.unique(labels[rows])]
     return min((separation(values[rows], rest) for rest in left if len(rest) > 1), default=float(np.inf))
+
+
+def _furthest_branch(
+    values: NDArray[np.float64], labels: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], float]:
+    """Branch around some rows that lies furthest apart from the rest of their cluster, and by how much; 0 for none."""
+    homes, counts = np.unique(labels[rows], return_counts=True)
+    inside = labels == homes[counts.argmax()]
+    own = np.zeros(len(values), np.bool_)
+    own[rows] = True
+    among = np.flatnonzero(inside)
+    far = np.linalg.norm(values[among] - values[rows].mean(axis=0), axis=1)
+    among = among[np.argsort(far, kind="stable")[:_MOST_BESIDE]]
+    best, best_by = rows, 0.0
+    if len(among) < 2 * FEWEST:
+        return best, best_by
+    members: list[NDArray[np.int64]] = [among[[at]] for at in range(len(among))]
+    for first, second in linkage(values[among], "ward")[:, :2].astype(int).tolist():
+        branch = np.concatenate([members[first], members[second]])
+        members.append(branch)
+        n_own = int(own[branch].sum())
+        if n_own < TOGETHER * len(rows) or n_own < OWN_PART * len(branch):
+            continue
+        outside = inside.copy()
+        outside[branch] = False
+        by = separation(values[branch], values[outside]) if outside.sum() > 1 else 0.0
+        if by > best_by:
+            best, best_by = branch, by
+    return best, best_by
 
 
 def _places(own: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

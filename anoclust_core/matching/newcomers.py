@@ -37,7 +37,7 @@ MOST_OLDER: Final = 1500
 MOST_RECENT: Final = 600
 """Images that are compared at most: of more, so many of every cluster are drawn, small clusters whole."""
 
-_SHUFFLES: Final = 40
+_SHUFFLES: Final = 120
 _AT_A_TIME: Final = 3
 """New kinds of one night at most."""
 
@@ -213,16 +213,15 @@ class _Search:
             if not groups:
                 return
             best = max(groups, key=lambda one: one.score)
-            usual, scale = self._by_chance(np.setdiff1d(np.arange(len(recent)), best.rows), len(inside))
-            limit = usual + self._beyond * scale
-            new = [
+            likely = [
                 one
                 for one in groups
-                if one.score >= limit
-                and one.least >= EACH * one.score
-                and np.isin(best.rows, one.rows).all()
-                and self._apart(one)
+                if one.least >= EACH * one.score > 0 and np.isin(best.rows, one.rows).all() and self._apart(one)
             ]
+            if not likely:
+                return  # before the shuffles, which take nearly all of the time
+            usual, scale = self._by_chance(np.setdiff1d(np.arange(len(recent)), best.rows), len(inside))
+            new = [one for one in likely if one.score >= usual + self._beyond * scale]
             if not new:
                 return
             taken = max(new, key=lambda one: len(one.rows))

@@ -34,8 +34,9 @@ def news_of(
 ) -> tuple[str, ...]:
     r"""Give the born clusters that are to be told as new: they are rare, and lie apart or came late.
 
-    A cluster that lies ``FAR_APART``, by `anoclust_core.matching.keeping.is_apart`, was there, but hidden. It came
-    late if chance would hardly have put all of its n images into the nights since its first one,
+    A cluster whose images were mostly in ordinary clusters until now, and that lies ``FAR_APART``, by
+    `anoclust_core.matching.keeping.is_apart`, was there, but hidden. It came late if chance would hardly have put all
+    of its n images into the nights since its first one,
 
     .. math:: (N_\text{since} / N)^n < \text{BY\_CHANCE}
 
@@ -78,7 +79,13 @@ def news_of(
         one
         for one in born
         if percentile[names == one].mean() >= RARER_THAN
-        and (_came_late(names == one, when) or is_apart(clusters[one], {**clusters, one: values[:0]}, by=FAR_APART))
+        and (
+            _came_late(names == one, when)
+            or (
+                ordinary[names == one].mean() > 0.5
+                and is_apart(clusters[one], {**clusters, one: values[:0]}, by=FAR_APART)
+            )
+        )
     )
 
 

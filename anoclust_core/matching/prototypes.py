@@ -17,7 +17,7 @@ much as the factor takes back. So small clusters can borrow from large ones how 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +29,7 @@ from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.checks import check_cut, checked_descriptors
 from anoclust_core.clustering.order import by_content
 from anoclust_core.errors import ArrayContractError, ConfigError
+from anoclust_core.matching.confidence import UNFITTED, fit_slope
 from anoclust_core.matching.identities import id_order
 
 BORROWED_MEMBERS: Final = 4
@@ -46,6 +47,9 @@ MAX_DEVIATIONS: Final = 5.0
 """Where a snapshot has hardly more images than clusters nothing says how far a member may be."""
 
 
+_TINY: Final = 1e-12
+
+
 @dataclass(frozen=True)
 class Prototypes:
     """Clusters that new images are assigned to.
@@ -58,26 +62,27 @@ class Prototypes:
         Shape ``(n_clusters, dim)``, float64: mean descriptors.
     sizes
         Shape ``(n_clusters,)``, int64, at least 1: members that the mean is of.
-    typical
-        Shape ``(n_clusters,)``, float64 >= 0: mean height of a member, in descriptor units.
     radii
-        Shape ``(n_clusters,)``, float64, at least ``typical``: beyond it an image is too far.
+        Shape ``(n_clusters,)``, float64 >= 0, in descriptor units: beyond it an image is too far.
     merge_height
         Highest merge that the snapshot's cut kept.
     lone
         Typical height and standard deviation of a cluster that has no spread of its own: those of the whole snapshot.
     deviations
-        Standard deviations from ``typical`` to ``radii``.
+        Standard deviations from the mean height of a member to the radius.
+    slope
+        Log odds that the nearest cluster is the right one, per unit of the margin, as the snapshot's members have it:
+        see `anoclust_core.matching.confidence.fit_slope`.
     """
 
     ids: tuple[str, ...]
     means: NDArray[np.float64]
     sizes: NDArray[np.int64]
-    typical: NDArray[np.float64]
     radii: NDArray[np.float64]
     merge_height: float
     lone: tuple[float, float]
     deviations: float
+    slope: float = UNFITTED
 
     @property
     def lone_radius(self) -> float:
@@ -151,7 +156,8 @@ def fit_prototypes(descriptors: NDArray[np.floating[Any]], ids: Sequence[str], *
         deviations = min(MAX_DEVIATIONS, float(t.isf(norm.sf(RADIUS_DEVIATIONS), freedom)))
     else:
         lone, deviations = (merge_height, 0.0), MAX_DEVIATIONS
-    return _prototypes(groups, merge_height, lone, deviations)
+    fitted = _prototypes(groups, merge_height, lone, deviations)
+    return replace(fitted, slope=fit_slope(_own_margins(groups, heights, fitted)))
 
 
 def extended(prototypes: Prototypes, descriptors: NDArray[np.floating[Any]], ids: Sequence[str]) -> Prototypes:
@@ -184,11 +190,11 @@ def extended(prototypes: Prototypes, descriptors: NDArray[np.floating[Any]], ids
         ids=tuple(ids_of_both[at] for at in order),
         means=np.concatenate([part.means for part in both])[order],
         sizes=np.concatenate([part.sizes for part in both])[order],
-        typical=np.concatenate([part.typical for part in both])[order],
         radii=np.concatenate([part.radii for part in both])[order],
         merge_height=prototypes.merge_height,
         lone=prototypes.lone,
         deviations=prototypes.deviations,
+        slope=prototypes.slope,
     )
 
 
@@ -245,23 +251,34 @@ def _own_heights(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(2 * n / (n - 1)) * np.linalg.norm(rows - rows.mean(axis=0), axis=1))
 
 
+def _own_margins(
+    groups: dict[str, NDArray[np.float64]], heights: dict[str, NDArray[np.float64]], fitted: Prototypes
+) -> NDArray[np.float64]:
+    """Margin of every member that was taken out of its cluster; none of a cluster of one."""
+    factors = np.sqrt(2 * fitted.sizes / (fitted.sizes + 1))
+    margins = []
+    for at, (name, rows) in enumerate(groups.items()):
+        if len(heights[name]) and len(groups) > 1:
+            others = np.delete(cdist(rows, fitted.means) * factors, at, axis=1).min(axis=1)
+            margins.append(np.log(np.maximum(others, _TINY)) - np.log(np.maximum(heights[name], _TINY)))
+    return np.concatenate(margins) if margins else np.empty(0)
+
+
 def _prototypes(
     groups: dict[str, NDArray[np.float64]], height: float, lone: tuple[float, float], deviations: float
 ) -> Prototypes:
-    typical, radii = [], []
+    radii = []
     for rows in groups.values():
         own = _own_heights(rows)
         mass = len(own) + BORROWED_MEMBERS
         mean = (own.sum() + BORROWED_MEMBERS * lone[0]) / mass
         squares = ((own - own.mean()) ** 2).sum() if len(own) else 0.0
         deviation = np.sqrt((squares + BORROWED_MEMBERS * lone[1] ** 2) / (max(len(own) - 1, 0) + BORROWED_MEMBERS))
-        typical.append(mean)
         radii.append(mean + deviations * deviation)
     return Prototypes(
         ids=tuple(groups),
         means=np.stack([rows.mean(axis=0) for rows in groups.values()]),
         sizes=np.array([len(rows) for rows in groups.values()], dtype=np.int64),
-        typical=np.array(typical, dtype=np.float64),
         radii=np.array(radii, dtype=np.float64),
         merge_height=height,
         lone=lone,

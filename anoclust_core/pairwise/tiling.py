@@ -15,6 +15,7 @@ from anoclust_core.errors import ResourceError
 from anoclust_core.memory import readable_bytes
 from anoclust_core.pairwise.cpu import DOUBLE_PRODUCT_VALUES
 from anoclust_core.pairwise.kernels import integers, single_precision
+from anoclust_core.records import Window
 
 BLOCK_BUDGET_BYTES: Final = 256 << 20
 """Memory of one block task: two groups of bags and their distances in both directions."""
@@ -42,30 +43,34 @@ class Rectangle:
     columns: tuple[int, ...]
 
 
-def block_images(n_patches: int, dim: int) -> int:
+def block_images(n_patches: int, dim: int, *, window: Window | None = None) -> int:
     """Number of images per side in one block task.
 
     Predicted bytes of a ``b x b`` block: two groups of bags, the same packed for the kernel that takes most, and the
     distances of both directions in single precision; candidates of one pair, another one with a part of its product in
-    double precision, and a mask.
+    double precision, and a mask. Where patches are compared within a window only, nothing but the budget bounds the
+    images: with few of them reading takes longer than comparing.
 
     Raises
     ------
     ResourceError
         If not even one image pair fits into the budget.
     """
-    largest = min(MAX_SLAB_IMAGES, max(1, MAX_BLOCK_PATCHES // n_patches))
+    largest = MAX_SLAB_IMAGES if window else min(MAX_SLAB_IMAGES, max(1, MAX_BLOCK_PATCHES // n_patches))
     for side in range(largest, 0, -1):
-        if block_bytes(side, n_patches, dim) <= BLOCK_BUDGET_BYTES:
+        if block_bytes(side, n_patches, dim, window=window) <= BLOCK_BUDGET_BYTES:
             return side
-    need = block_bytes(1, n_patches, dim)
+    need = block_bytes(1, n_patches, dim, window=window)
     raise ResourceError(
         f"one pair of images with {n_patches} patches of length {dim} needs {readable_bytes(need)}, a block task may "
-        f"use {readable_bytes(BLOCK_BUDGET_BYTES)}; lower --image-size or choose a deeper layer with --layers"
+        f"use {readable_bytes(BLOCK_BUDGET_BYTES)}; lower --image-size or the number of --tiles, or choose a "
+        "deeper layer with --layers"
     )
 
 
-def adapted_block_images(n_pairs: int, n_patches: int, dim: int, *, n_workers: int) -> int:
+def adapted_block_images(
+    n_pairs: int, n_patches: int, dim: int, *, n_workers: int, window: Window | None = None
+) -> int:
     """Number of images per side in one block task for so many image pairs: smaller where each worker has little to do.
 
     Raises
@@ -73,22 +78,38 @@ def adapted_block_images(n_pairs: int, n_patches: int, dim: int, *, n_workers: i
     ResourceError
         If not even one image pair fits into the budget.
     """
-    side = block_images(n_patches, dim)
-    flop = 2 * n_patches**2 * dim
+    side = block_images(n_patches, dim, window=window)
+    flop = 2 * dim * (window.n_compared if window else n_patches**2)
     wanted = BLOCKS_A_WORKER * n_workers
     while side > 1 and n_pairs < wanted * side**2 and (side // 2) ** 2 * flop >= MIN_BLOCK_FLOP:
         side //= 2
     return side
 
 
-def block_bytes(side: int, n_patches: int, dim: int) -> int:
+def block_bytes(side: int, n_patches: int, dim: int, *, window: Window | None = None) -> int:
     """Predicted peak of a block task of ``side`` by ``side`` image pairs, see `block_images`."""
+    if window:
+        return _aligned_block_bytes(side, n_patches, dim, window)
     single = 2 * side * n_patches * dim + 2 * side**2 * n_patches
     group = side, n_patches, dim
     packed = 2 * max(integers.packed_bytes(*group), single_precision.packed_bytes(*group))
     double = 2 * n_patches * dim + 2 * min(n_patches**2, DOUBLE_PRODUCT_VALUES)
     is_close = side**2 * n_patches
     return 4 * single + packed + integers.pair_bytes(n_patches) + 8 * double + is_close
+
+
+def _aligned_block_bytes(side: int, n_patches: int, dim: int, window: Window) -> int:
+    """The same where patches are compared within a window: bags are packed row by row of the grid.
+
+    Two groups of bags; the distances of both directions by place and then by image; packed rows of a window and one
+    more; products of one row with another, and as much while their square roots are summed. Where close patches are
+    multiplied again in double precision, the row, its windows and their squares, and the products.
+    """
+    down, across = window.reach
+    in_row = window.grid[1] + 2 * across
+    packed, products = side * in_row * (dim + 1), side**2 * in_row * (2 * across + 1)
+    single = 2 * side * n_patches * dim + 6 * side**2 * n_patches + (2 * down + 3) * packed + 3 * products
+    return 4 * single + 8 * (2 * (2 * across + 2) * packed + 2 * products)
 
 
 def blocks(indices: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:

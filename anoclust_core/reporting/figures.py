@@ -61,26 +61,38 @@ _RC_LOCK = threading.Lock()
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def rarity_scale(maps: Iterable[FloatArray]) -> tuple[float, float]:
+def rarity_scale(maps: Iterable[FloatArray], *, n_tiles: int = 1) -> tuple[float, float]:
     """Find the ends of the colour scale that all pictures of a run share.
 
     Parameters
     ----------
     maps
         Rarity grids of any shapes, in embedding units. Non-finite patches are left out.
+    n_tiles
+        Tiles of a frame. With more of them as many patches of a frame are red as of one picture: the part that was
+        always red would hide a small defect among the others.
 
     Returns
     -------
     vmin, vmax
-        Median and 99.5th percentile of all patches, ``vmin < vmax`` always; ``(0, 1)`` without a finite patch.
+        Median and 99.5th percentile of all patches, of frames in tiles a higher one; ``vmin < vmax`` always; ``(0, 1)``
+        without a finite patch.
     """
     grids = (checked_array("a map", grid, "(..., width)") for grid in checked_iterable("maps", maps))
     patches = np.concatenate([np.empty(0), *(np.ravel(grid) for grid in grids)])
     patches = patches[np.isfinite(patches)]
     if not patches.size:
         return 0.0, 1.0
-    vmin, vmax = np.percentile(patches, (50.0, 99.5)).tolist()
+    vmin, vmax = np.percentile(patches, (50.0, 100.0 - 0.5 / n_tiles)).tolist()
+    if vmax <= vmin:  # maps that are the same nearly everywhere
+        vmax = float(patches.max())
     return vmin, max(vmax, math.nextafter(vmin, math.inf))
+
+
+def shared_scale(pictures: Mapping[str, Picture]) -> tuple[float, float]:
+    """Ends of the colour scale that all pictures of a page share."""
+    n_tiles = max((picture.n_tiles for picture in pictures.values()), default=1)
+    return rarity_scale((picture.rarity for picture in pictures.values()), n_tiles=n_tiles)
 
 
 def rarity_overlay_png(rarity: FloatArray, *, vmin: float, vmax: float) -> bytes:
@@ -129,12 +141,12 @@ def dendrogram_svg(linkage: ArrayLike, n_clusters: int, *, clusters: Sequence[in
     linkage
         Shape ``(n_images - 1, 4)``, SciPy's layout, finite.
     n_clusters
-        Where the dashed cut line goes.
+        Number of the clusters. A dashed line shows the height that the tree is cut at, where one height gives them.
     clusters
         Cluster of each leaf, ``n_images`` numbers from 0. A branch whose images are all in one cluster has its colour.
     max_feet
-        Longest row of feet; a foot stands for all images below it. At least ``n_clusters`` feet are drawn (up to 120),
-        or else the cut could not be seen.
+        Longest row of feet; a foot stands for all images below it. More are drawn (up to 120) where a foot would hold
+        several clusters, or else the cut could not be seen.
 
     Returns
     -------
@@ -154,8 +166,10 @@ def dendrogram_svg(linkage: ArrayLike, n_clusters: int, *, clusters: Sequence[in
             f"linkage must be finite, of shape ({len(clusters) - 1}, 4) for {len(clusters)} leaves and hold a merge; "
             f"found shape {tree.shape}"
         )
-    feet = min(len(clusters), max(max_feet, min(n_clusters, MAX_TREE_FEET)))
     owner = _node_clusters(tree, clusters)
+    undone = [at for at, of_merge in enumerate(owner[len(clusters) :]) if of_merge < 0]
+    lowest = min(undone, default=len(tree))
+    feet = min(len(clusters), max(max_feet, min(len(clusters) - lowest, MAX_TREE_FEET)))
     layout = hierarchy.dendrogram(
         tree,
         p=feet,
@@ -168,7 +182,8 @@ def dendrogram_svg(linkage: ArrayLike, n_clusters: int, *, clusters: Sequence[in
     forks = [list(zip(*fork, strict=True)) for fork in zip(layout["icoord"], layout["dcoord"], strict=True)]
     axes.add_collection(LineCollection(forks, colors=layout["color_list"], linewidths=1.6))
     cut = _cut_height(tree[:, 2], n_clusters)
-    axes.axhline(cut, color=_INK, linewidth=1.0, linestyle=(0, (5, 4)))
+    if lowest == len(tree) - len(undone):
+        axes.axhline(cut, color=_INK, linewidth=1.0, linestyle=(0, (5, 4)))
     axes.set_xlim(0.0, _SCIPY_FOOT_STEP * feet)
     axes.set_ylim(0.0, 1.05 * max(tree[:, 2].max(), cut) or 1.0)
     axes.set_ylabel("merge distance")
@@ -257,7 +272,7 @@ def montage_jpeg(
         At most ``max_bytes`` bytes.
     """
     clusters = summarise_clusters(report.images)
-    vmin, vmax = rarity_scale(picture.rarity for picture in report.pictures.values())
+    vmin, vmax = shared_scale(report.pictures)
     width = columns * (side + _SHEET_GAP) + _SHEET_GAP
     rows = [
         _sheet_row(cluster, report.pictures, width=width, columns=columns, side=side, scale=(vmin, vmax))

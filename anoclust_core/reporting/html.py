@@ -19,7 +19,7 @@ from PIL import Image
 from anoclust_core.errors import ConfigError
 from anoclust_core.records import SameReason, SetAside, by_reason
 from anoclust_core.reporting.contingency import contingency, trust_sentence
-from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, rarity_scale
+from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, shared_scale
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
 from anoclust_core.reporting.summary import ClusterSummary, score_bounds, summarise_clusters
 from anoclust_core.setting import flatten
@@ -35,6 +35,14 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} |
 
 
 @dataclass(frozen=True)
+class DrawnZoom:
+    """A zoom on the page: its data URI, and the style that outlines its place in the photograph."""
+
+    photo: Markup
+    place: Markup
+
+
+@dataclass(frozen=True)
 class _Drawn:
     """One picture on the page: data URIs and the size it is drawn at, in CSS pixels."""
 
@@ -43,6 +51,7 @@ class _Drawn:
     heat: Markup
     width: int
     height: int
+    zoom: DrawnZoom | None
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,8 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
     max_drawn_per_cluster
         Most pictures drawn for one cluster, the most typical first. Every image is listed in any case.
     max_picture_bytes
-        Budget for the thumbnails of the page, before base64 adds a third. Where it binds, all clusters are drawn with
-        the same smaller limit; one picture per cluster is always drawn.
+        Budget for the photographs of the page, thumbnails and zooms, before base64 adds a third. Where it binds, all
+        clusters are drawn with the same smaller limit; one picture per cluster is always drawn.
 
     Returns
     -------
@@ -87,7 +96,7 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
             f"found {max_drawn_per_cluster} and {max_picture_bytes}"
         )
     clusters = summarise_clusters(report.images)
-    scale = rarity_scale(picture.rarity for picture in report.pictures.values())
+    scale = shared_scale(report.pictures)
     limit = _drawn_limit(clusters, report.pictures, most=max_drawn_per_cluster, budget=max_picture_bytes)
     bounds = score_bounds([entry.anomaly_score for entry in report.images])
     cards = [
@@ -112,6 +121,7 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
             created=_utc(report.created_at),
             scale=scale,
             legend=_png_uri(rarity_overlay_png(np.linspace(*scale, _LEGEND_STEPS)[None], vmin=scale[0], vmax=scale[1])),
+            zoomed=any(drawn.zoom is not None for card in cards for drawn in card.drawn),
             labelled=any(entry.label is not None for entry in report.images),
             contingency=contingency(report.images, [cluster.number for cluster in clusters]),
             trust=trust_sentence(report.scores, report.trivial),
@@ -188,8 +198,8 @@ def _with_picture(cluster: ClusterSummary, pictures: Mapping[str, Picture]) -> l
 
 
 def _drawn_limit(clusters: Sequence[ClusterSummary], pictures: Mapping[str, Picture], *, most: int, budget: int) -> int:
-    """Largest number of pictures per cluster, up to ``most``, that keeps all thumbnails within the budget."""
-    sizes = [[len(pictures[entry.sha256].thumbnail) for entry in _with_picture(c, pictures)] for c in clusters]
+    """Largest number of pictures per cluster, up to ``most``, that keeps all photographs within the budget."""
+    sizes = [[pictures[entry.sha256].n_bytes for entry in _with_picture(c, pictures)] for c in clusters]
     for limit in range(most, 1, -1):
         if sum(sum(cluster[:limit]) for cluster in sizes) <= budget:
             return limit
@@ -206,7 +216,17 @@ def _draw(entry: ImageEntry, picture: Picture, scale: tuple[float, float]) -> _D
         heat=_png_uri(rarity_overlay_png(picture.rarity, vmin=scale[0], vmax=scale[1])),
         width=width,
         height=height,
+        zoom=draw_zoom(picture),
     )
+
+
+def draw_zoom(picture: Picture) -> DrawnZoom | None:
+    """Zoom of a picture as a page shows it; None where it has none."""
+    if picture.zoom is None:
+        return None
+    names = ("left", "top", "width", "height")
+    style = ";".join(f"{name}:{100 * part:.2f}%" for name, part in zip(names, picture.zoom.box, strict=True))
+    return DrawnZoom(data_uri("image/jpeg", picture.zoom.picture), Markup(style))  # noqa: S704 - numbers only
 
 
 def _png_uri(png: bytes) -> Markup:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from anoclust_core.reporting.agenda import agenda, first_line
-from anoclust_core.reporting.figures import rarity_overlay_png, rarity_scale, to_svg
-from anoclust_core.reporting.html import data_uri, environment, read_style
+from anoclust_core.reporting.figures import rarity_overlay_png, shared_scale, to_svg
+from anoclust_core.reporting.html import DrawnZoom, data_uri, draw_zoom, environment, read_style
 from anoclust_core.reporting.night_record import UNKNOWN, NightImage, NightReport
 from anoclust_core.reporting.record import Picture
 from anoclust_core.reporting.summary import cluster_colour
@@ -37,6 +37,7 @@ class _Tile:
     heat: Markup | None
     width: int
     height: int
+    zoom: DrawnZoom | None = None
 
 
 def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
@@ -51,7 +52,7 @@ def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
     max_drawn
         Most pictures of a cluster; every image is listed in any case.
     """
-    scale = rarity_scale(picture.rarity for picture in report.pictures.values())
+    scale = shared_scale(report.pictures)
     tiles = {
         cluster.cluster: [
             _tile(image, report.pictures, scale) for image in (cluster.images or cluster.earlier)[:max_drawn]
@@ -148,4 +149,4 @@ def _tile(image: NightImage, pictures: Mapping[str, Picture], scale: tuple[float
     heat = None
     if picture.rarity.size:
         heat = data_uri("image/png", rarity_overlay_png(picture.rarity, vmin=scale[0], vmax=scale[1]))
-    return _Tile(image, data_uri("image/jpeg", picture.thumbnail), heat, width, height)
+    return _Tile(image, data_uri("image/jpeg", picture.thumbnail), heat, width, height, draw_zoom(picture))

@@ -42,6 +42,22 @@ class ImageEntry:
 
 
 @dataclass(frozen=True)
+class Zoom:
+    """The place of highest heat in a large frame, at the frame's own resolution.
+
+    Attributes
+    ----------
+    picture
+        JPEG bytes of that part of the frame.
+    box
+        Where it lies: left, top, width and height as parts of the frame's sides, from 0 to 1.
+    """
+
+    picture: bytes
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
 class Picture:
     """What is drawn for one image.
 
@@ -51,11 +67,22 @@ class Picture:
         JPEG bytes of the whole image, made small; the aspect ratio is the image's own.
     rarity
         Shape ``(grid_height, grid_width)``, float; the image was squashed to a square before it was cut into this grid,
-        so the grid is stretched over the whole thumbnail.
+        so the grid is stretched over the whole thumbnail; of a frame in tiles, the grid is that of all of them.
+    zoom
+        Of a frame in tiles, whose defects are too small for the thumbnail; None for other images.
+    n_tiles
+        Tiles that the image was cut into.
     """
 
     thumbnail: bytes
     rarity: NDArray[np.floating[Any]]
+    zoom: Zoom | None = None
+    n_tiles: int = 1
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the photographs."""
+        return len(self.thumbnail) + (len(self.zoom.picture) if self.zoom else 0)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,13 @@
     viewer.style.setProperty("--ratio", ratio);
     for (const image of viewer.querySelectorAll(".photo")) image.src = photo.src;
     viewer.querySelector(".heat").src = heat.src;
+    const [zoom, place] = [tile.querySelector(".zoom"), tile.querySelector(".place")];
+    const [largeZoom, largePlace] = [viewer.querySelector(".zoom"), viewer.querySelector(".place")];
+    largeZoom.hidden = largePlace.hidden = !zoom;
+    if (zoom) {
+      largeZoom.src = zoom.src;
+      largePlace.style.cssText = place.style.cssText;
+    }
     byId("viewer-title").textContent = tile.dataset.path;
     const facts = viewer.querySelector("dl");
     facts.replaceChildren();

@@ -12,6 +12,7 @@ from math import ceil
 from typing import Final, Literal
 
 import numpy as np
+from scipy.stats import poisson
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.seeding import generator
@@ -79,6 +80,9 @@ _PLATEAU: Final = 15
 
 _FEWEST_TO_TELL: Final = 3
 """Images that a class needs before it can be told."""
+
+_CHANCE: Final = 1e-4
+"""Chance that a class has as many images as in its surge on a usual night."""
 
 _HALF: Final = 0.45
 
@@ -315,7 +319,7 @@ def plan_stream(seed: int, *, n_nights: int = DEFAULT_NIGHTS) -> Stream:
         surface,
         other_surface,
         draft.is_mostly_good,
-        {label: round(float(rng.uniform(0.35, 0.65)) + (0.25 if label in _THIN else 0), 3) for label in draft.rates},
+        {label: round(float(rng.uniform(0.5, 0.8)) + (0.2 if label in _THIN else 0), 3) for label in draft.rates},
         tuple(images),
         tuple(sorted(truths, key=lambda truth: (truth.begins, truth.kind, truth.label or ""))),
     )
@@ -361,7 +365,11 @@ def _appear(draft: _Draft, label: str) -> None:
 
 
 def _surge(draft: _Draft) -> None:
-    """Give a class that has been there for a week several times its usual images in one night."""
+    """Give a class that has been there for a week several times its usual images in one night.
+
+    They are so many that chance alone makes them in fewer than one of ``1 / _CHANCE`` nights: else chance makes surges
+    as well, which nobody can tell from these.
+    """
     labels = [label for label in sorted(draft.rates) if label not in draft.settled]
     night = draft.free(8, draft.n_nights - 1)
     old = [label for label in labels if night is not None and draft.begun[label] + WEEK <= night]
@@ -369,7 +377,7 @@ def _surge(draft: _Draft) -> None:
         return
     label = str(draft.rng.choice(old))
     usual = float(draft.rates[label][night])
-    draft.counts[night, label] = max(7, round(usual * draft.rng.uniform(3.5, 5.0)))
+    draft.counts[night, label] = max(round(usual * draft.rng.uniform(3.5, 5.0)), int(poisson.isf(_CHANCE, usual)) + 1)
     draft.truths.append(Truth("surge", label, night, night, night))
 
 

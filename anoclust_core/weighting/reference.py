@@ -98,7 +98,8 @@ def choose_reference(images: DatasetManifest, *, size: int | None, budget: int, 
             f"the nearest distances of {n_images:,} images of {images.category} to {wanted:,} others take "
             f"{readable_bytes(wanted * bytes_each)}, --store-budget is {readable_bytes(budget)}; "
             + (f"lower --reference to {fitting} or " if fitting >= smallest else "")
-            + f"raise --store-budget to {-(-wanted * bytes_each // (1 << 20))}MiB"
+            + f"raise --store-budget to {-(-wanted * bytes_each // (1 << 20))}MiB; with a smaller --image-size or "
+            "fewer --tiles there are fewer distances"
         )
     return Reference(role) if wanted == n_all else Reference(role, wanted, seed)
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.mornings --work FOLDER --seeds 0:20 --jobs 2
     python -m benchmarks.mornings --work FOLDER --seeds 0:20 --report
-    python -m benchmarks.mornings --work FOLDER --seeds 0:20 --report --page docs/results-mornings.md --beside EARLIER
+    python -m benchmarks.mornings --work FOLDER --seeds 60:80 --report --page docs/results-mornings.md --beside EARLIER
     python -m benchmarks.mornings --work FOLDER --manifest mtd.csv --new-class Fray
 
-Seeds 0 to 19 are for tuning. Seeds 20 to 39 are for reporting only: never look at them while anything is being tuned.
+Seeds 0 to 59 are for tuning. Seeds 60 to 79 are for reporting only: never look at them while anything is being tuned.
 
 A stream that was lived through has a record in FOLDER/records, and is not lived through again until that is removed.
 With --report the table is made from records alone. Settings come from `ANOCLUST_*` variables and `anoclust.toml`; made
@@ -24,6 +24,7 @@ from anoclust_core.synthesis.streams import DEFAULT_NIGHTS
 from benchmarks.mornings import records
 from benchmarks.mornings.jobs import NEW_FROM, Job, live_job
 from benchmarks.mornings.records import Record
+from benchmarks.mornings.reliability import judgements, plot_reliability
 from benchmarks.mornings.scoring import score
 from benchmarks.mornings.tables import details, page, table
 
@@ -38,7 +39,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for images, stores and records")
-    parser.add_argument("--seeds", default="0:4", help="FIRST:END or one seed; 0:20 to tune, 20:40 to report")
+    parser.add_argument("--seeds", default="0:4", help="FIRST:END or one seed; 0:20 to tune, 60:80 to report")
     parser.add_argument("--nights", type=int, help=f"of a stream; {DEFAULT_NIGHTS}, of a manifest {DEALT_NIGHTS}")
     parser.add_argument("--jobs", type=int, default=1, help="streams at a time, each in a process of its own")
     parser.add_argument("--manifest", type=Path, help="labelled images to deal out instead; a seed is a shuffle")
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only print, from the records that are there")
     parser.add_argument("--details", action="store_true", help="print everything that went wrong, too")
     parser.add_argument("--page", type=Path, help="write the table as a page, with everything that went wrong")
+    parser.add_argument("--plot", type=Path, help="PNG of how often nights were right about new images")
     parser.add_argument("--beside", type=Path, help="work folder of an earlier version, whose table the page has too")
     asked = parser.parse_args()
     if bool(asked.manifest) != bool(asked.new_class):
@@ -66,6 +68,9 @@ def main() -> None:
     if asked.details:
         print(*wrong, "", sep="\n")
     print(*table(found, scores), sep="\n")
+    if asked.plot:
+        judged = [one for record in found for one in judgements(record)]
+        plot_reliability(judged, asked.plot, title=f"{len(judged):,} new images of {len(found)} streams")
     if asked.page:
         before: list[str] = []
         if asked.beside:

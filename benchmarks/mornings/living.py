@@ -180,7 +180,7 @@ def live(source: Source, work: Path, config: RunConfig) -> Record:
         with Catalog.open(config.night.catalog or store / "catalog.sqlite", store=StoreLayout(store)) as catalog:
             notices = [one for one in catalog.notices(source.category) if one.sent_at and one.notice not in heard]
             recorded = catalog.night(source.category, when)
-            _, born = catalog.night_record(source.category, when)
+            placed, born = catalog.night_record(source.category, when)
             paths = {fact.content: fact.path for fact in catalog.images(source.category)}
             states = {cluster.cluster: cluster.state for cluster in catalog.clusters(source.category)}
         heard |= {one.notice for one in notices}
@@ -196,6 +196,7 @@ def live(source: Source, work: Path, config: RunConfig) -> Record:
                 {name: tuple(paths[content] for content in evidence["images"]) for name, evidence in born.items()},
                 outcome.reclustered,
                 round(seconds, 2),
+                {paths[one.content]: (one.cluster, round(one.confidence, 4)) for one in placed if one.cluster},
             )
         )
         last = now

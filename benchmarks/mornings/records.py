@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +58,8 @@ class Night:
         Why everything was re-clustered, or None.
     seconds
         The night took.
+    assigned
+        Cluster of every new image that the night gave to one, before any re-clustering of it, with the confidence.
     """
 
     number: int
@@ -70,6 +72,7 @@ class Night:
     born: Mapping[str, tuple[str, ...]]
     reclustered: str | None
     seconds: float
+    assigned: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,4 +137,6 @@ def load(path: Path) -> Record | None:
 def _night(found: dict[str, Any]) -> Night:
     files = tuple(File(**{**file, "marks": tuple(file["marks"])}) for file in found["files"])
     born = {cluster: tuple(paths) for cluster, paths in found["born"].items()}
-    return Night(**{**found, "files": files, "born": born, "told": tuple(Told(**told) for told in found["told"])})
+    told = tuple(Told(**told) for told in found["told"])
+    assigned = {path: (str(one), float(sure)) for path, (one, sure) in found.get("assigned", {}).items()}
+    return Night(**{**found, "files": files, "born": born, "told": told, "assigned": assigned})

@@ -155,7 +155,7 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
     n_images = {}
     memory = memory_budget(job.config.memory)
     for category, manifest in job.manifests.items():
-        run = CategoryRun(layout, category, job.config, kept_spec(layout, category, job.spec), memory)
+        run = CategoryRun(layout, category, job.config, kept_spec(layout, category, job.spec, job.config), memory)
         embedded = embed_images(StageRunner(run), manifest)
         side = job.reference.spec.image_size if job.reference else job.spec.image_size
         found = _Category(run, embedded, side)

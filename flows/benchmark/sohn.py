@@ -71,7 +71,7 @@ def measure_pairwise(
     def prepared_with(spec: EmbeddingSpec) -> dict[str, Prepared]:
         found = {}
         for category, manifest in manifests.items():
-            run = CategoryRun(layout, category, job.config, kept_spec(layout, category, spec), memory)
+            run = CategoryRun(layout, category, job.config, kept_spec(layout, category, spec, job.config), memory)
             found[category] = _prepare(run, manifest)
         return found
 
@@ -90,7 +90,8 @@ def draw(request: BenchmarkRequest, prepared: Mapping[str, Prepared], taus: Taus
     for category, found in prepared.items() if pictured else ():
         arrays_of = load_category(found.run, found.stored)
         tau, tau_normals, _ = taus[category]
-        drawn |= draw_pictures(arrays_of, found.images.clustered, pictured, tau=tau, tau_normals=tau_normals)
+        clustered, spec = found.images.clustered, found.run.spec
+        drawn |= draw_pictures(arrays_of, clustered, pictured, tau=tau, tau_normals=tau_normals, spec=spec)
     return drawn
 
 

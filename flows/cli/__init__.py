@@ -22,6 +22,10 @@ __all__ = ["app", "main"]
 COMMANDS: Final = MappingProxyType(
     {
         "run": ("run:run", "Cluster the images of DATA by type of anomaly, one run for each category."),
+        "check": (
+            "check:check",
+            "Look at a sample of DATA: say what is in it, what settings a run would take, and how long it would take.",
+        ),
         "demo": (
             "run:demo",
             "Make images of three surfaces with four types of defect, cluster them, and print where the reports are.",

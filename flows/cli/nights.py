@@ -121,7 +121,7 @@ def backfill(
 
         from flows.nights.backfill import nights_between, run_backfill
         from flows.terminal.progress import StageBars
-        from tasks.images.listing import list_categories
+        from tasks.images.choosing import list_categories
 
         settings = asked.settings()
         nights = nights_between(first, last)

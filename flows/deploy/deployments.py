@@ -15,7 +15,7 @@ from anoclust_core.keys import content_key
 from flows.deploy.files import apply_files
 from flows.deploy.secrets import forget_passwords
 from flows.prefect_server.around import told_where_no_server_answers
-from tasks.images.listing import list_categories
+from tasks.images.choosing import list_categories
 from tasks.services.prefect_server import make_patient
 
 if TYPE_CHECKING:

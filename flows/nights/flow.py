@@ -25,6 +25,7 @@ from tasks.compute.dask_jobs import memory_budget
 from tasks.images.folders import one_line
 from tasks.night.adopt import Adopted, adopt
 from tasks.night.assign import Assigned, assign_images, register_images
+from tasks.night.gather import outside_notes
 from tasks.night.look import look_at
 from tasks.night.notify import notify
 from tasks.night.place import Place
@@ -143,7 +144,7 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             "counters": _counters(place, assigned, adopted.news, given),
             "reclustered": why,
             "changes": adopted.changes,
-            "notes": [_LEFT_OUT.format(n_left_out)] if n_left_out else [],
+            "notes": [*([_LEFT_OUT.format(n_left_out)] if n_left_out else []), *outside_notes(place, given)],
             "told": [],
         }
         telemetry.finished("night", done)  # what cannot be told now is told by the next night
@@ -232,12 +233,16 @@ def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Re
 
 
 def _at_least_known(config: RunConfig, images: DatasetManifest, n_known: int) -> RunConfig:
-    """Settings by which the suggested number of clusters starts from those that people know."""
+    """Settings by which the suggested number of clusters starts from those that people know.
+
+    Recipe auto begins at one height of the tree, but does not stay there: a lower bound would only keep pieces apart.
+    """
     is_suggested = config.group.number is None and (
         config.group.bounds is not None or any(image.label is None for image in images.clustered)
     )
     low, high = config.group.bounds or (1, len(images.clustered))
-    if not is_suggested or n_known <= low:
+    is_free = config.recipe == "auto" and config.group.bounds is None
+    if not is_suggested or is_free or n_known <= low:
         return config
     low = min(n_known, high)
     return config.model_copy(update={"group": config.group.model_copy(update={"n_clusters": f"{low}:{high}"})})

@@ -22,7 +22,8 @@ from flows.nights.request import NightRequest
 from flows.plan import used_images
 from flows.prefect_server.around import importing, with_prefect
 from tasks import telemetry
-from tasks.images.listing import list_datasets, why_none
+from tasks.images.choosing import why_none
+from tasks.images.listing import list_datasets
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NightFact

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from anoclust_core.embedding.deep_images import range_note
+from anoclust_core.embedding.deep_images import outside_note, range_note
 from anoclust_core.evaluation.protocols import protocol_named
 from flows.run import CategoryOutcome
 from flows.terminal.runs import aside_lines
@@ -30,6 +30,8 @@ from tasks.stores import runs
 
 _STAGES: Final = {
     "list": "reading files",
+    "look": "looking at pictures",
+    "trial": "timing the network, images",
     "settle": "files were changed just now; waiting until no more changes come, seconds",
     "wait": "waiting for another run, seconds",
     "embed": "embedding images",
@@ -131,6 +133,8 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
     warning += "".join(f"\n{line}" for line in aside_lines(aside, outcome.notes))
     warning += f"\n  {later:,} files deferred to the next run" if later else ""
     warning += "".join(f"\n  {range_note(deep)}" for deep in runs.deep_ranges(outcome.summary))
+    outside = outside_note(runs.outside_range(outcome.summary), outcome.summary["images"]["clustered"])
+    warning += f"\n  {outside}" if outside else ""
     warning += "".join(f"\n  {repair}" for repair in outcome.repairs)
     report, here = outcome.run / "report.html", Path.cwd()
     shown = report.relative_to(here) if report.is_relative_to(here) else report

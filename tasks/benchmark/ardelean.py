@@ -74,7 +74,7 @@ def measure_maps(
     counts = unique_contents(clustered)[1]
     finished = np.repeat(_finished(maps, run.config.blind), counts, axis=0)
     labels = [image.label for image in clustered]
-    found = localization_scores(finished, labels, ground_truth(clustered, side), protocol=ARDELEAN)
+    found = localization_scores(finished, labels, ground_truth(clustered, side, run.spec), protocol=ARDELEAN)
     return [Measurement(method, "none", "maps", scores=found)]
 
 

@@ -19,7 +19,7 @@ from anoclust_core.benchmark.geometry import CategoryArrays, rarity_of, weighted
 from anoclust_core.benchmark.tables import Setting
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.evaluation.protocols import COMBINED
-from anoclust_core.records import GOOD, ImageRecord
+from anoclust_core.records import GOOD, EmbeddingSpec, ImageRecord
 from anoclust_core.weighting.weights import mask_weights, soft_weights, temperature
 from tasks.benchmark.sohn import rows_of
 from tasks.images.thumbnails import thumbnail
@@ -136,18 +136,26 @@ def publish_benchmark(page: Path) -> None:
 
 
 def draw_pictures(
-    found: CategoryArrays, images: Sequence[ImageRecord], figures: Sequence[str], *, tau: str, tau_normals: str
+    found: CategoryArrays,
+    images: Sequence[ImageRecord],
+    figures: Sequence[str],
+    *,
+    tau: str,
+    tau_normals: str,
+    spec: EmbeddingSpec,
 ) -> dict[str, bytes]:
     """Draw the figures that show images, by file name: weight overlays (3) and cluster sheets (5)."""
     drawn = {}
     if "3" in figures:
-        drawn[f"figure-3-{safe_name(found.name)}.png"] = _overlays(found, images, tau, tau_normals)
+        drawn[f"figure-3-{safe_name(found.name)}.png"] = _overlays(found, images, tau, tau_normals, spec)
     if "5" in figures:
         drawn[f"figure-5-{safe_name(found.name)}.png"] = _sheet(found, images, tau, tau_normals)
     return drawn
 
 
-def _overlays(found: CategoryArrays, images: Sequence[ImageRecord], tau: str, tau_normals: str) -> bytes:
+def _overlays(
+    found: CategoryArrays, images: Sequence[ImageRecord], tau: str, tau_normals: str, spec: EmbeddingSpec
+) -> bytes:
     """One image of every defect: the patch that decides max Hausdorff, blind weights, weights by normals, masks."""
     kinds: dict[str, NDArray[np.floating]] = {}
     farthest = np.take_along_axis(
@@ -167,7 +175,7 @@ def _overlays(found: CategoryArrays, images: Sequence[ImageRecord], tau: str, ta
             chosen.setdefault(image.label, row)
     rows = []
     for label, row in list(chosen.items())[:_OVERLAY_ROWS]:
-        pixels = _pixels(images[row], square=True)
+        pixels = _pixels(images[row], seen_by=spec)
         if pixels is not None:
             maps = {kind: values[row].reshape(found.grid) for kind, values in kinds.items()}
             rows.append((str(label), pixels, maps))
@@ -198,9 +206,9 @@ def _sheet(found: CategoryArrays, images: Sequence[ImageRecord], tau: str, tau_n
     return plots.cluster_sheet(shown)
 
 
-def _pixels(image: ImageRecord, *, square: bool = False) -> NDArray[np.uint8] | None:
+def _pixels(image: ImageRecord, *, seen_by: EmbeddingSpec | None = None) -> NDArray[np.uint8] | None:
     """Small picture of an image; None where it has moved since it was embedded."""
-    picture = thumbnail(Path(image.file), sha256=image.sha256, side=_PICTURE_SIDE, square=square)
+    picture = thumbnail(Path(image.file), sha256=image.sha256, side=_PICTURE_SIDE, seen_by=seen_by)
     return None if picture is None else np.asarray(picture)
 
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from prefect import task
 
 from anoclust_core.benchmark.experiments import EXPERIMENTS, Conditions
 from anoclust_core.benchmark.geometry import CategoryArrays
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.clustering.distances import pair_statistics
+from anoclust_core.embedding.resizing import any_as_seen, as_seen
 from anoclust_core.memory import benchmark_plan
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, NearestDistances, unique_contents
 from anoclust_core.weighting.weights import uniform_weights
 from tasks.compute.level_pooling import levels_of, pool_levels
-from tasks.images.anomaly_maps import laid_like
+from tasks.images.anomaly_maps import frame_shape, laid_like
 from tasks.images.decoding import read_mask
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
@@ -95,7 +95,7 @@ def load_category(run: CategoryRun, stored: StoredCategory) -> CategoryArrays:
         nearest=among,
         to_normals=to_normals,
         statistics=pair_statistics([(0, among)], n_images=len(clustered), mean_distances=means.astype(np.float64)),
-        masks=ground_truth(clustered, spec.image_size),
+        masks=ground_truth(clustered, spec.image_size, spec),
         holistic=arrays.read(Path(stored.holistic), "embeddings")[rows] if stored.holistic else None,
         **(_deeper(spec, stored, images, rows) if stored.deeper else {}),
     )
@@ -117,16 +117,21 @@ def _deeper(
     return {"deeper": levels[1].read(contents)[rows], "deeper_grid": spec.deeper.grid, "normal_means": means}
 
 
-def ground_truth(images: tuple[ImageRecord, ...], side: int) -> NDArray[np.bool_] | None:
-    """Ground truth of every image as the network sees it, squashed to a square; none for a category without masks."""
+def ground_truth(images: tuple[ImageRecord, ...], side: int, spec: EmbeddingSpec) -> NDArray[np.bool_] | None:
+    """Ground truth of every image as the network sees it, in a square of a side; none for a category without masks.
+
+    In tiles the network sees more than such a square shows: there a pixel is marked if any of its area is, so that no
+    small defect is lost.
+    """
     if not any(image.mask for image in images):
         return None
     found = np.zeros((len(images), side, side), np.bool_)
     for row, image in enumerate(images):
         if image.mask:
             marked = laid_like(read_mask(Path(image.mask)), image.file, f"the mask {image.mask}")
-            mask: Image.Image = Image.fromarray(marked)
-            found[row] = np.asarray(mask.resize((side, side), Image.Resampling.NEAREST))
+            shape = frame_shape(image, marked)
+            shown = any_as_seen if spec.tiles else as_seen
+            found[row] = shown(marked, shape, spec.seen_box(shape), (side, side))
     return found
 
 

@@ -10,6 +10,7 @@ from prefect import task
 
 from anoclust_core.embedding.backbones import build_extractor
 from anoclust_core.embedding.extraction import choose_device, embed_holistically, prepare_image
+from anoclust_core.embedding.resizing import square_of
 from anoclust_core.records import ArrayHandle
 from tasks.images.decoding import read_image
 from tasks.networks.checkpoints import load_state_dict
@@ -36,7 +37,11 @@ def holistic(*, run: CategoryRun, key: str, manifest: str, folder: str) -> Array
     for start in range(0, len(contents), BATCH_IMAGES):
         batch = contents[start : start + BATCH_IMAGES]
         pictures = [read_image(Path(image.file), sha256=image.sha256, deep=spec.deep) for image in batch]
-        prepared = [prepare_image(pixels, spec) for pixels in pictures]
+        squares = [
+            square_of(pixels, spec.seen_box(pixels.shape[:2]), side=spec.image_size, interpolation=spec.interpolation)
+            for pixels in pictures
+        ]
+        prepared = [prepare_image(pixels, spec) for pixels in squares]
         found.append(embed_holistically(extractor, np.stack(prepared), device=device))
         progress(start + len(batch), len(contents))
     stored = {"embeddings": np.concatenate(found)}

@@ -11,7 +11,6 @@ from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from anoclust_core.memory import CACHED_BYTES
-from anoclust_core.pairwise import cpu
 from tasks.compute import pair_device
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
@@ -26,29 +25,30 @@ def compute_block(block: Block) -> int:
     n_products
         Matrix products computed.
     """
-    device = pair_device.choose_worker_device(block.device)
+    device, window = pair_device.choose_worker_device(block.device), block.window
     bags = _bags(block.embeddings, block.rows)
     folder, r, c = block.forward
     if block.rows == block.columns:
         if block.with_means:
-            within, means = cpu.nearest_and_mean_distances_within(bags)
+            within, means = pair_device.nearest_and_mean_distances_within(bags, device=device, window=window)
             arrays.write_block(folder, MEANS, (r, c), means)
         else:
-            within = pair_device.nearest_distances_within(bags, device=device)
+            within = pair_device.nearest_distances_within(bags, device=device, window=window)
         arrays.write_block(folder, DISTANCES, (r, c, 0), within)
         return block.n_products
     others = _bags(block.embeddings, block.columns)
     if block.backward is None:
-        arrays.write_block(folder, DISTANCES, (r, c, 0), pair_device.nearest_distances(bags, others, device=device))
+        forward = pair_device.nearest_distances(bags, others, device=device, window=window)
+        arrays.write_block(folder, DISTANCES, (r, c, 0), forward)
         return block.n_products
     back_folder, back_r, back_c = block.backward
     if block.with_means:
-        found = cpu.mutual_nearest_and_mean_distances(bags, others)
+        found = pair_device.mutual_nearest_and_mean_distances(bags, others, device=device, window=window)
         forward, backward = found.forward, found.backward
         arrays.write_block(folder, MEANS, (r, c), found.mean)
         arrays.write_block(back_folder, MEANS, (back_r, back_c), found.mean.T)
     else:
-        forward, backward = pair_device.mutual_nearest_distances(bags, others, device=device)
+        forward, backward = pair_device.mutual_nearest_distances(bags, others, device=device, window=window)
     arrays.write_block(folder, DISTANCES, (r, c, 0), forward)
     arrays.write_block(back_folder, DISTANCES, (back_r, back_c, 0), backward)
     return block.n_products

@@ -16,7 +16,7 @@ import pandas as pd
 
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import GOOD
-from tasks.images.decoding import IMAGE_SUFFIXES
+from tasks.images.decoding import IMAGE_SUFFIXES, REFUSED_SUFFIXES
 from tasks.images.texts import read_given_text
 from tasks.stores.addresses import on_this_machine
 from tasks.stores.files import write_text
@@ -344,7 +344,7 @@ def _frame(
     """Make the table of a manifest; ``extra`` has a row for each of ``rows``."""
     texts = [[str(cell or "") for cell in row] for row in rows]
     if not texts:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES - REFUSED_SUFFIXES))
         raise DatasetError(f"expected images ({suffixes}) in {source}, found none; check the path")
     frame = pd.DataFrame(texts, columns=list(COLUMNS), dtype=str)
     if extra is not None:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.embedding.deep_images import DeepRange
+from anoclust_core.embedding.resizing import Resize, over_frame, seen_box
 from anoclust_core.errors import StoreError
 from anoclust_core.records import ImageRecord
 from anoclust_core.reporting.figures import rarity_overlay_png, rarity_scale
 from tasks.images.anomaly_maps import SCALE, map_names
 from tasks.images.decoding import UnreadableImageError, read_image
+from tasks.images.headers import geometry_of
 from tasks.stores import arrays, runs
 from tasks.stores.files import safe_name, write_bytes, write_json
 from tasks.stores.layout import StoreLayout
@@ -49,7 +51,9 @@ def export_maps(
     """Write the rarity of every clustered image of a run.
 
     For an image ``a/b.png``, ``OUT/<category>/a/b.png.npy`` holds its rarity, float32, on the patch grid
-    ``(height, width)``, in the unit that ``scale.json`` tells; ``a/b.png.png`` shows it over the image, at the image's
+    ``(height, width)``, in the unit that ``scale.json`` tells; where pictures are padded or cropped, on as many patches
+    of that size as cover the image, those that the network does not see with the least value.
+    ``a/b.png.png`` shows it over the image, at the image's
     own size up to 2,048 pixels a side. All pictures of a category share one scale of colours, told in ``scale.json``
     with the names of all files.
 
@@ -77,11 +81,14 @@ def export_maps(
         raise StoreError(f"{parts.manifest} is gone; delete {run} and run again to make its maps") from error
     grid = (int(summary["embedding"]["grid"][0]), int(summary["embedding"]["grid"][1]))
     maps: NDArray[np.float32] = arrays.read(parts.weights, "rarity").reshape(-1, *grid).astype(np.float32)
-    low, high = rarity_scale(maps)
+    rows, columns = summary["embedding"].get("tiles") or (1, 1)
+    resize = summary["embedding"].get("resize", "squash")
+    low, high = rarity_scale(maps, n_tiles=int(rows) * int(columns))
     folder = out / safe_name(str(summary["category"]))
     names = map_names(image.path for image in images)
     lonely = 0
-    for done, (image, rarity) in enumerate(zip(images, maps, strict=True), start=1):
+    for done, (image, seen) in enumerate(zip(images, maps, strict=True), start=1):
+        rarity = _over_frame(seen, image, resize=resize, tiles=(int(rows), int(columns)))
         picture, has_source = _picture(image, _heat(rarity, low, high), runs.deep_ranges(summary))
         lonely += not has_source
         target = folder / names[image.path]
@@ -101,6 +108,17 @@ def export_maps(
     }
     write_json(folder / SCALE, scale)
     return ExportedMaps(folder, len(images), lonely)
+
+
+def _over_frame(
+    seen: NDArray[np.float32], image: ImageRecord, *, resize: Resize, tiles: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Rarity over the whole image; where its file is gone, over what the network saw of it."""
+    geometry = geometry_of(Path(image.file))
+    if geometry is None:
+        return seen
+    shape = geometry.upright
+    return over_frame(seen, shape, seen_box(shape, resize=resize, tiles=tiles))
 
 
 def _unit(summary: Mapping[str, Any]) -> str:

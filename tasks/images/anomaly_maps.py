@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.embedding.deep_images import turned
+from anoclust_core.embedding.resizing import as_seen
 from anoclust_core.errors import DatasetError
 from anoclust_core.keys import KEY_LENGTH
-from anoclust_core.records import DatasetManifest, ImageRecord
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord
 from tasks.images.folders import is_there
 from tasks.images.headers import geometry_of
 from tasks.stores.files import MAX_NAME, safe_name, sha256_file
 
 MAP_ENDINGS: Final = (".npy", ".tiff", ".tif", ".png")
 """What a map may be, in the order in which they are looked for: a NumPy array, or a picture of one channel."""
+
+_FINE: Final = 8
+"""Values of a map along each side of a patch, at least, once it is cut as its picture is."""
 
 SCALE: Final = "scale.json"
 """Beside exported maps: their files' names and scale of colours."""
@@ -165,6 +169,39 @@ def read_map(folder: str, image: ImageRecord, files: Mapping[str, Path]) -> NDAr
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
         raise DatasetError(f"the map {file} holds values that are not finite numbers ({values.dtype})")
     return laid_like(np.asarray(values), image.file, f"the map {file}", is_upright=_is_exported(folder, file))
+
+
+def frame_shape(image: ImageRecord, values: NDArray[Any]) -> tuple[int, int]:
+    """Height and width of an image as it is seen; where its file is gone, those of a map or mask of it."""
+    geometry = geometry_of(Path(image.file))
+    return geometry.upright if geometry is not None else (values.shape[0], values.shape[1])
+
+
+def seen_map(values: NDArray[Any], image: ImageRecord, spec: EmbeddingSpec) -> NDArray[Any]:
+    """Part of an image's map that the network sees; what it sees beyond the image has the map's least value.
+
+    Parameters
+    ----------
+    values
+        From `read_map`.
+    image
+        The image.
+    spec
+        How it is resized.
+
+    Returns
+    -------
+    values
+        Shape ``(height, width)``, the map itself where pictures are squashed; else at least eight values a patch each
+        way, so that its borders lie where they belong.
+    """
+    if spec.resize == "squash":
+        return values
+    shape = frame_shape(image, values)
+    top, bottom, left, right = box = spec.seen_box(shape)
+    height = max(round(values.shape[0] * (bottom - top) / shape[0]), _FINE * spec.grid[0])
+    width = max(round(values.shape[1] * (right - left) / shape[1]), _FINE * spec.grid[1])
+    return as_seen(values, shape, box, (height, width), fill=values.min())
 
 
 def laid_like(values: NDArray[Any], picture: str, what: str, *, is_upright: bool = False) -> NDArray[Any]:

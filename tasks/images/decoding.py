@@ -9,6 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -17,15 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from anoclust_core.embedding.deep_images import DeepRange, choose_range, to_bytes
+from anoclust_core.embedding.deep_images import DeepRange, Outside, choose_range, outside_range, to_bytes
 from anoclust_core.errors import DatasetError
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from tasks.images.reasons import damage, too_large, what_it_is
-from tasks.images.samples import Samples, is_deep_png, is_tiff, png_samples, special_tiff, tiff_samples
+from tasks.images.samples import (
+    Samples,
+    check_plain_channels,
+    is_deep_png,
+    is_tiff,
+    png_samples,
+    special_tiff,
+    tiff_samples,
+)
 from tasks.images.tiffs import TiffHeader, TiffKindError, check_kind, read_header
 
-IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
 """File endings that are taken for images, in lower case."""
+
+REFUSED_SUFFIXES: Final = frozenset({".dcm"})
+"""Those of them whose files are never read: DICOM is refused with what to do, and not passed over."""
 
 FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """Formats that are decoded; the content decides, not the ending."""
@@ -65,6 +77,14 @@ class UnreadNowError(UnreadableImageError):
     """A file that could not be read this time; its content is not to blame, so the next run tries again."""
 
 
+@dataclass(frozen=True)
+class DecodedPicture:
+    """A picture, and for a deep one how far its values lie outside of the category's range."""
+
+    pixels: NDArray[np.uint8]
+    outside: Outside | None = None
+
+
 def read_image(
     path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS, deep: Sequence[DeepRange] = ()
 ) -> NDArray[np.uint8]:
@@ -90,6 +110,14 @@ def read_image(
         If the image cannot be used; `UnreadNowError` if the file could not be read or changed since it was listed.
     """
     return decode_image(read_bytes(path, sha256=sha256), max_pixels=max_pixels, deep=deep)
+
+
+def read_picture(path: Path, *, sha256: str, max_pixels: int, deep: Sequence[DeepRange]) -> DecodedPicture:
+    """Read one image file, and hold its values against the range; parameters and errors as those of `read_image`."""
+    pixels, found, used = _shown_picture(read_bytes(path, sha256=sha256), max_pixels, deep)
+    if not isinstance(found, Samples) or used not in deep or used is None:
+        return DecodedPicture(pixels)
+    return DecodedPicture(pixels, outside_range(found.values, used))
 
 
 def read_bytes(path: Path, *, sha256: str) -> bytes:
@@ -130,6 +158,13 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: Sequence[De
     UnreadableImageError
         If the bytes are no image, or one that cannot be clustered.
     """
+    return _shown_picture(data, max_pixels, deep)[0]
+
+
+def _shown_picture(
+    data: bytes, max_pixels: int, deep: Sequence[DeepRange]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | Samples, DeepRange | None]:
+    """RGB, what it was made from, and the range that was used for it."""
     found = _decoded(data, max_pixels)
     used = None
     if isinstance(found, Samples):
@@ -141,7 +176,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: Sequence[De
         pixels = found
     if _is_one_value(pixels):
         raise UnreadableImageError(_one_value(pixels, used))
-    return pixels
+    return pixels, found, used
 
 
 def decode_samples(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
@@ -171,7 +206,7 @@ def _decoded(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
     except UnidentifiedImageError as error:
         raise UnreadableImageError(what_it_is(data)) from error
     except TiffKindError as error:
-        raise UnreadableImageError(f"has {error}, which cannot be read; save it as a plain PNG or TIFF") from error
+        raise UnreadableImageError(f"has {error}, {error.advice}") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(too_large(re.sub(r".*\((\d+) pixels\).*", r"\1", str(error)), MAX_PIXELS)) from error
     except MemoryError as error:
@@ -192,6 +227,8 @@ def _open_and_load(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
     header = special_tiff(data, image) if image.format == "TIFF" else None
     if header is not None:
         return _load_tiff(data, header, max_pixels)
+    if image.format == "TIFF":
+        check_plain_channels(data, image)
     if is_deep_png(data):
         _check_memory(*image.size, max_pixels, 4 * len(image.getbands()) + DEEP_BYTES_PER_PIXEL)
         return png_samples(data, image)

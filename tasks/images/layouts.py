@@ -8,7 +8,7 @@ from typing import Final
 
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import GOOD
-from tasks.images.decoding import IMAGE_SUFFIXES
+from tasks.images.decoding import IMAGE_SUFFIXES, REFUSED_SUFFIXES
 from tasks.images.folders import Walk, is_folder, is_there, may_be_file, one_line, printable
 
 TEST: Final = "test"
@@ -71,7 +71,7 @@ def read_folder(walk: Walk, data: Path, *, may_be_empty: bool) -> list[Candidate
         walk.ignored.update(f"{printable(path.suffix.lower())} that is a broken link or no file" for path in named)
         found = [candidate for folder in folders for candidate in _read_category(walk, folder)]
     if not found and not may_be_empty:
-        endings = " ".join(sorted(IMAGE_SUFFIXES))
+        endings = " ".join(sorted(IMAGE_SUFFIXES - REFUSED_SUFFIXES))
         raise DatasetError(
             f"no image in {data}; expected files ending in {endings}, in the folder or one folder per category"
         )

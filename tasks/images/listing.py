@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from anoclust_core.config import RunConfig
-from anoclust_core.errors import ConfigError, DatasetError
-from anoclust_core.records import GOOD, DatasetManifest, ImageRecord, Role, SetAside, by_reason
+from anoclust_core.errors import DatasetError
+from anoclust_core.records import DatasetManifest, ImageRecord, Role, SetAside, by_reason
+from tasks.images.choosing import Chosen, choose_images
 from tasks.images.file_check import MAY_BE_WRITTEN, Examined, examine
-from tasks.images.folders import Walk, is_folder, is_there, one_line, printable
+from tasks.images.folders import one_line, printable
 from tasks.images.known_hashes import KnownHashes
-from tasks.images.layouts import TEST, TRAIN, Candidate, read_flat, read_folder
-from tasks.images.manifest_rows import read_manifest
-from tasks.stores.addresses import on_this_machine
+from tasks.images.layouts import TEST, Candidate
+from tasks.images.shrinking import shrinking_note
 from tasks.telemetry import Listener
 
 _HASHING_THREADS: Final = 4
@@ -35,7 +33,7 @@ _CLOCK_STEP: Final = 0.1
 
 
 @dataclass(frozen=True)
-class _Listed:
+class Listed:
     """A category, and in how many seconds its files that are too young have settled."""
 
     manifest: DatasetManifest
@@ -89,43 +87,23 @@ def list_datasets(
     ConfigError
         If a category is unknown or settings contradict each other.
     """
-    if config.data.splits == "all" and config.data.normals == "none":
-        raise ConfigError("--splits all clusters the train split, but --normals none leaves it out; use one of the two")
-    data = on_this_machine(data, "DATA")
-    ignored: Counter[str] = Counter()
-    root = _root(data)
-    any_split = config.data.splits == "all"
-    found, told = _candidates(data, exclude, ignored, may_be_empty=bool(known), any_split=any_split)
-    by_category: dict[str, list[Candidate]] = {}
-    for candidate in found:
-        by_category.setdefault(candidate.category, []).append(candidate)
-    unknown = sorted(set(categories) - set(by_category) - set(known))
-    if unknown:
-        close = get_close_matches(unknown[0], by_category, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigError(f"no category {', '.join(unknown)} in {data}; found {', '.join(sorted(by_category))}{hint}")
-    wanted = sorted(by_category.keys() & set(categories or by_category))
-    chosen = {name: _choose(by_category[name], config, root) for name in wanted}
+    chosen = choose_images(data, config, categories=categories, exclude=exclude, known=known)
     remembered = known_hashes if config.data.trust_times else None
     listed = {}
-    n_files, hashed = sum(len(kept) for kept, _ in chosen.values()), 0
+    n_files, hashed = sum(len(one.files) for one in chosen.values()), 0
 
-    def look_at(name: str, done: int) -> _Listed:
-        kept, notes = chosen[name]
-        known = KnownHashes(remembered(name) if remembered else None)
-        look = partial(_look, settle_seconds=config.data.settle_seconds, known_hashes=known)
+    def look_at(name: str, done: int) -> Listed:
         report = (lambda n: listener("", "list", done + n, n_files)) if listener else (lambda _: None)
-        found = _hash(name, kept, [*told, *notes, *_ignored_notes(ignored)], look, report)
-        known.save()
-        return found
+        hashes = remembered(name) if remembered else None
+        return read_files(name, chosen[name], config, known_hashes=hashes, progress=report)
 
-    for name, (kept, _) in chosen.items():
+    for name, one in chosen.items():
         listed[name] = look_at(name, hashed)
-        hashed += len(kept)
+        hashed += len(one.files)
     late = [name for name, one in listed.items() if waits and one.settles_in > 0 and waits(one.manifest)]
     if late:
         _wait(max(listed[name].settles_in for name in late), config.data.settle_seconds, listener)
-        listed |= {name: look_at(name, n_files - len(chosen[name][0])) for name in late}
+        listed |= {name: look_at(name, n_files - len(chosen[name].files)) for name in late}
     return [one.manifest for one in listed.values()]
 
 
@@ -139,109 +117,49 @@ def _wait(seconds: float, settle_seconds: float, listener: Listener | None) -> N
         time.sleep(min(left, 1))
 
 
-def list_categories(data: Path, *, exclude: Path | None = None) -> list[str]:
-    """Names of the categories of a data set; no image is read.
-
-    Raises
-    ------
-    DatasetError
-        If there is no image, or the manifest is broken.
-    """
-    found, _ = _candidates(on_this_machine(data, "DATA"), exclude, Counter())
-    return sorted({candidate.category for candidate in found})
-
-
-def why_none(data: Path, category: str) -> str:
-    """Say where images of a category were looked for, where there is none.
-
-    Examples
-    --------
-    >>> why_none(Path("inbox"), "board")
-    'there is no folder board in inbox'
-    """
-    if is_there(data):
-        return f"{data} has no row of {category}"
-    if is_folder(data / category):
-        return f"the folder {data / category} has no image to cluster"
-    return (
-        f"{data} has no image to cluster"
-        if data.absolute().name == category
-        else f"there is no folder {category} in {data}"
-    )
-
-
-def _root(data: Path) -> Path:
-    return Path(os.path.realpath(data.parent if is_there(data) else data))
-
-
-def _candidates(
-    data: Path,
-    exclude: Path | None,
-    ignored: Counter[str],
+def read_files(
+    category: str,
+    chosen: Chosen,
+    config: RunConfig,
     *,
-    may_be_empty: bool = False,
-    any_split: bool = False,
-) -> tuple[list[Candidate], list[str]]:
-    """Every image file there is, and what is to be told of how they were found."""
-    if is_there(data):
-        return read_manifest(data, any_split=any_split)
-    return read_folder(Walk((_root(data),), exclude, ignored), data, may_be_empty=may_be_empty), []
+    known_hashes: Path | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Listed:
+    """Look at every file once for its content hash; set aside what cannot be read and what may still be written.
 
-
-def _ignored_notes(ignored: Counter[str]) -> list[str]:
-    if not ignored:
-        return []
-    kinds = ", ".join(f"{count} of {ending}" for ending, count in sorted(ignored.items()))
-    return [f"Files with other endings than those of images were ignored: {kinds}."]
-
-
-def _choose(found: list[Candidate], config: RunConfig, root: Path) -> tuple[list[tuple[Candidate, Role]], list[str]]:
-    """Give every candidate its role; what is left out is told in a note."""
-    chosen: list[tuple[Candidate, Role]] = []
-    left_out: Counter[str] = Counter()
-    has_splits = any(candidate.split for candidate in found)
-    for candidate in found:
-        is_broken_row = bool(candidate.refused and candidate.line and candidate.split is None)
-        if config.data.splits == "all" or not has_splits or is_broken_row or candidate.split == TEST:
-            chosen.append((candidate, "cluster"))
-        elif candidate.split == TRAIN and config.data.normals == "auto" and candidate.label in (None, GOOD):
-            chosen.append((candidate, "normal"))
-        else:
-            left_out[f"split {candidate.split or 'unknown'}, label {candidate.label or 'unknown'}"] += 1
-    if config.data.normals not in ("auto", "none"):
-        normals = _read_normals(Path(config.data.normals), found[0].category, root)
-        chosen += [(candidate, "normal") for candidate in normals]
-    return chosen, [f"{count} images left out: {what}." for what, count in sorted(left_out.items())]
-
-
-def _read_normals(folder: Path, category: str, data: Path) -> list[Candidate]:
-    """Candidates of a folder of normals; links in it may lead into the data."""
-    if not is_folder(folder):
-        raise ConfigError(f"--normals takes auto, none or a folder of normal images; there is no folder {folder}")
-    real = Path(os.path.realpath(folder))
-    found = read_flat(Walk((real, data), None, Counter()), real, category)
-    if not found:
-        raise DatasetError(f"no normal image in {folder}")
-    return [replace(candidate, label=GOOD, path=str(folder / candidate.path)) for candidate in found]
+    Parameters
+    ----------
+    category, chosen
+        From `choose_images`.
+    config
+        As `list_datasets` takes it.
+    known_hashes
+        File that the hashes are remembered in; none where nothing is.
+    progress
+        Hears how many files have been looked at.
+    """
+    known = KnownHashes(known_hashes)
+    look = partial(_look, settle_seconds=config.data.settle_seconds, known_hashes=known)
+    found = _hash(category, chosen, look, progress)
+    known.save()
+    shrunk = shrinking_note(found.manifest.images, config)
+    if shrunk is None:
+        return found
+    return replace(found, manifest=replace(found.manifest, notes=(*found.manifest.notes, shrunk)))
 
 
 def _hash(
-    category: str,
-    chosen: list[tuple[Candidate, Role]],
-    notes: list[str],
-    look: Callable[[Candidate], Examined],
-    progress: Callable[[int], None],
-) -> _Listed:
-    """Look at every file once for its content hash; set aside what cannot be read and what may still be written."""
+    category: str, chosen: Chosen, look: Callable[[Candidate], Examined], progress: Callable[[int], None]
+) -> Listed:
     images: list[ImageRecord] = []
     quarantine: list[SetAside] = []
     deferred: list[SetAside] = []
     settles_in = 0.0
     special: dict[str, str] = {}
-    parts = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
+    parts = [chosen.files[start : start + _AT_ONCE] for start in range(0, len(chosen.files), _AT_ONCE)]
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
         looks = chain.from_iterable(pool.map(lambda part: [look(candidate) for candidate, _ in part], parts))
-        for n, ((candidate, role), found) in enumerate(zip(chosen, looks, strict=True), start=1):
+        for n, ((candidate, role), found) in enumerate(zip(chosen.files, looks, strict=True), start=1):
             if found.bad:
                 quarantine.append(SetAside(printable(candidate.path), found.bad, candidate.line))
             elif found.later:
@@ -255,12 +173,12 @@ def _hash(
         category=category,
         images=tuple(sorted(images, key=lambda image: image.path)),
         quarantine=tuple(sorted(quarantine, key=lambda entry: entry.path)),
-        notes=(*notes, *_shared_contents(images), *_many_alike(quarantine)),
-        n_normals_given=sum(role == "normal" for _, role in chosen),
+        notes=(*chosen.notes, *_shared_contents(images), *_many_alike(quarantine)),
+        n_normals_given=sum(role == "normal" for _, role in chosen.files),
         deferred=tuple(sorted(deferred, key=lambda entry: entry.path)),
         special=special,
     )
-    return _Listed(manifest, settles_in)
+    return Listed(manifest, settles_in)
 
 
 def is_enough(manifest: DatasetManifest, *, max_bad_share: float) -> bool:

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.embedding.deep_images import turned
-from tasks.images.tiffs import TiffHeader, read_header, read_samples
+from tasks.images.tiffs import TiffHeader, TiffKindError, check_unnamed_channel, read_header, read_samples
 
 ORIENTATION: Final = 0x0112
 """EXIF tag: which way the camera was held."""
+
+_EXTRA_SAMPLES: Final = 338
+"""TIFF tag: what the channels behind the colours are; 0 is not said."""
 
 PNG_SAMPLES: Final = "uint16"
 """Kind of samples of a deep PNG."""
@@ -80,19 +83,40 @@ def special_tiff(file: Path | bytes, image: Image.Image | None) -> TiffHeader | 
     """
     if image is not None:
         tags = getattr(image, "tag_v2", {})
-        is_plain = max(_numbers(tags.get(258, 1))) <= 8 and set(_numbers(tags.get(339, 1))) <= {1, 4}
-        if is_plain and not (tags.get(262) == 3 and max(_numbers(tags.get(320, 256)), default=256) < 256):
+        is_plain = max(_numbers_of(image, 258, 1)) <= 8 and set(_numbers_of(image, 339, 1)) <= {1, 4}
+        if is_plain and not (tags.get(262) == 3 and max(_numbers_of(image, 320, 256), default=256) < 256):
             return None
     return read_header(file.read_bytes() if isinstance(file, Path) else file)
 
 
-def _numbers(value: Any) -> tuple[int, ...]:
+def _numbers_of(image: Image.Image, tag: int, *default: int) -> tuple[int, ...]:
+    """Numbers that a tag of a TIFF has, as Pillow has read it; ``default`` where it has none."""
+    value = getattr(image, "tag_v2", {}).get(tag, default)
     return tuple(value) if isinstance(value, tuple) else (value,)
+
+
+def check_plain_channels(data: bytes, image: Image.Image) -> None:
+    """Refuse a TIFF of 8 bits with a further channel that holds a picture of its own, which Pillow leaves out.
+
+    Raises
+    ------
+    TiffKindError
+        If so.
+    """
+    if 0 not in _numbers_of(image, _EXTRA_SAMPLES) or image.mode not in ("L", "LA", "RGB", "RGBA"):
+        return
+    header = read_header(data)
+    try:
+        samples = read_samples(data, header)
+    except TiffKindError:
+        return  # packed as JPEG for example: only Pillow can unpack it
+    check_unnamed_channel(samples, header)
 
 
 def tiff_samples(data: bytes, header: TiffHeader) -> Samples:
     """Samples of a TIFF that `special_tiff` has found; raises what `read_samples` does."""
     stored = turned(read_samples(data, header), header.orientation)
+    check_unnamed_channel(stored, header)
     if header.photometric == 3:
         assert header.colormap is not None  # noqa: S101 - for the type checker
         # LibTIFF takes a map without any larger entry for one of bytes, as careless programs write it

@@ -5,18 +5,32 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.embedding.deep_images import DeepRange
+from anoclust_core.embedding.resizing import over_frame, square_of
+from anoclust_core.records import EmbeddingSpec
+from anoclust_core.reporting.record import Picture, Zoom
 from tasks.images.decoding import UnreadableImageError, read_image
+
+ZOOM_SIDE: Final = 320
+"""Longest side of a zoom in pixels: a larger part of a frame is shrunk to it."""
+
+ZOOM_PATCHES: Final = 5
+"""Patches along a side of a zoom: the rarest, and two on either side."""
+
+ZOOM_LEAST: Final = 96
+"""Shortest side of a zoom in pixels: less shows no surroundings."""
 
 _JPEG_QUALITY: Final = 80
 
 
 def thumbnail(
-    file: Path, *, sha256: str, side: int, deep: Sequence[DeepRange] = (), square: bool = False
+    file: Path, *, sha256: str, side: int, deep: Sequence[DeepRange] = (), seen_by: EmbeddingSpec | None = None
 ) -> Image.Image | None:
     """Small picture of an image; None where its file has moved or changed since it was listed.
 
@@ -26,24 +40,64 @@ def thumbnail(
         As `read_image` takes them.
     side
         Longest side of the picture, in pixels.
-    square
-        Stretch it to a square.
+    seen_by
+        How it is resized, to show the square that the network sees; None shows the picture.
     """
     try:
-        picture = Image.fromarray(read_image(file, sha256=sha256, deep=deep))
+        pixels = read_image(file, sha256=sha256, deep=deep)
     except UnreadableImageError:
         return None
-    if square:
-        return picture.resize((side, side))
+    if seen_by is not None:
+        box = seen_by.seen_box((pixels.shape[0], pixels.shape[1]))
+        seen = square_of(pixels, box, side=seen_by.image_size, interpolation=seen_by.interpolation)
+        return Image.fromarray(seen).resize((side, side))
+    picture = Image.fromarray(pixels)
     picture.thumbnail((side, side))
     return picture
 
 
-def thumbnail_jpeg(file: Path, *, sha256: str, side: int, deep: Sequence[DeepRange] = ()) -> bytes | None:
-    """Bytes of a JPEG of `thumbnail`, or None."""
-    picture = thumbnail(file, sha256=sha256, side=side, deep=deep)
-    if picture is None:
+def picture_of(
+    file: Path, *, sha256: str, side: int, spec: EmbeddingSpec, rarity: NDArray[np.floating[Any]]
+) -> Picture | None:
+    """What a report shows of an image; None where its file has moved or changed since it was listed.
+
+    Parameters
+    ----------
+    file, sha256
+        As `read_image` takes them.
+    side
+        Longest side of the thumbnail, in pixels.
+    spec
+        How the image is decoded and resized, and whether it is a frame in tiles: then there is a zoom.
+    rarity
+        Shape of the spec's grid; empty where it is not known. What the report shows covers the whole picture.
+    """
+    try:
+        picture = Image.fromarray(read_image(file, sha256=sha256, deep=spec.deep))
+    except UnreadableImageError:
         return None
+    if rarity.size:
+        rarity = over_frame(rarity, (picture.height, picture.width), spec.seen_box((picture.height, picture.width)))
+    zoom = _zoom(picture, rarity) if spec.tiles and rarity.size else None
+    picture.thumbnail((side, side))
+    return Picture(_jpeg(picture), rarity, zoom, spec.n_tiles)
+
+
+def _zoom(picture: Image.Image, rarity: NDArray[np.floating[Any]]) -> Zoom:
+    """The place of the rarest patch, with two patches around it, at the picture's own resolution."""
+    row, column = np.unravel_index(int(np.nan_to_num(rarity, nan=-np.inf).argmax()), rarity.shape)
+    height, width = picture.height / rarity.shape[0], picture.width / rarity.shape[1]  # of one patch
+    side = max(ZOOM_LEAST, round(ZOOM_PATCHES * max(height, width)))
+    across, down = min(side, picture.width), min(side, picture.height)
+    left = min(max(round((int(column) + 0.5) * width - across / 2), 0), picture.width - across)
+    top = min(max(round((int(row) + 0.5) * height - down / 2), 0), picture.height - down)
+    part = picture.crop((left, top, left + across, top + down))
+    part.thumbnail((ZOOM_SIDE, ZOOM_SIDE))
+    box = (left / picture.width, top / picture.height, across / picture.width, down / picture.height)
+    return Zoom(_jpeg(part), box)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=_JPEG_QUALITY)
     return jpeg.getvalue()

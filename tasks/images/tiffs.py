@@ -33,6 +33,8 @@ _COLOURS: Final = {
     **dict.fromkeys((32803, 34892), "raw camera"),
 }
 
+_WHICH_CHANNELS: Final = "so nobody can know which to show; save one channel as grey, or three as RGB"
+
 _KINDS: Final = {"u": "uint", "i": "int", "f": "float"}
 
 _UNPACKED_BYTES: Final = 64 << 20
@@ -43,7 +45,11 @@ _UNPACK_ROWS_BYTES: Final = 1 << 20
 
 
 class TiffKindError(Exception):
-    """A TIFF of a kind that cannot be read; the message continues "has ..." in words for a person."""
+    """A TIFF of a kind that cannot be read, in words for a person: the message continues "has ...", advice follows."""
+
+    def __init__(self, message: str, advice: str = "which cannot be read; save it as a plain PNG or TIFF") -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,11 @@ class TiffHeader:
     def is_deep(self) -> bool:
         """Whether samples are anything but whole numbers of up to 8 bits."""
         return self.bits > 8 or self.kind != "u"
+
+    @property
+    def colours(self) -> int:
+        """Channels of the picture itself: three of colours, else one."""
+        return 3 if self.photometric == 2 else 1
 
     @property
     def samples(self) -> str:
@@ -152,9 +163,29 @@ def check_kind(header: TiffHeader) -> None:
         raise TiffKindError(f"{named} colours of {header.bits} bits a sample")
     if header.photometric == 3 and (header.colormap is None or header.bits > 8 or header.channels != 1):
         raise TiffKindError("a palette of another kind than 256 colours")
-    colours = 3 if header.photometric == 2 else 1
-    if header.channels not in (colours, colours + 1):
-        raise TiffKindError(f"{header.channels} channels, which are not said to be colours")
+    if header.channels not in (header.colours, header.colours + 1):
+        raise TiffKindError(f"{header.channels} channels, which are not said to be colours", _WHICH_CHANNELS)
+
+
+def check_unnamed_channel(samples: NDArray[Any], header: TiffHeader) -> None:
+    """Refuse a further channel that is neither a colour nor transparency, and holds a picture of its own.
+
+    Parameters
+    ----------
+    samples
+        From `read_samples`.
+    header
+        Of the file.
+
+    Raises
+    ------
+    TiffKindError
+        If so. A channel of one value shows nothing, and is left out.
+    """
+    further = samples[:, :, header.colours :]
+    if header.alpha == "none" and further.size and bool((further != further[0, 0]).any()):
+        what = f"{header.channels} channels, the last of which is said to be neither a colour nor transparency"
+        raise TiffKindError(what, _WHICH_CHANNELS)
 
 
 def _one(page: Any, tag: str, default: int, differ: str) -> int:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from anoclust_core.config import RunConfig
+from anoclust_core.embedding.tiles import check_tiles, tiled_spec
 from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from anoclust_core.records import EmbeddingSpec
@@ -21,11 +22,19 @@ from tasks.stores.upkeep.recover import clear_place
 def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     """Resolve a run's backbone, from its card or, the first time, from timm.
 
+    Tiles that depend on a category's frames are not known yet: `flows.decoding` adds them.
+
     Raises
     ------
     ConfigError
-        If timm does not know the backbone, or layers, size or checkpoint do not fit.
+        If timm does not know the backbone, layers, size or checkpoint do not fit, or the recipe takes no tiles.
     """
+    check_tiles(config)  # also where a category's or a table's own recipe has taken the place of the one asked for
+    return tiled_spec(_backbone_card(store, config).resized_by(config.embed.resize), config.embed, None)
+
+
+def _backbone_card(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
+    """Spec of whole pictures."""
     checkpoint = checkpoint_identity(config.embed.backbone, config.embed.checkpoint)
     asked = {
         "backbone": config.embed.backbone,

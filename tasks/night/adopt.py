@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from prefect import task
 
 from anoclust_core.errors import StoreError
-from anoclust_core.matching.assigning import memberships
+from anoclust_core.matching.assigning import member_confidence, member_distances
 from anoclust_core.matching.identities import id_order, owner_of
 from anoclust_core.matching.keeping import keep_apart
 from anoclust_core.matching.news import news_of
@@ -121,7 +121,8 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
                 is_ordinary=np.array([content in ordinary for content in contents]),
                 rarity=rarity,
             )
-            distances, confidence = memberships(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
+            distances = member_distances(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
+            confidence = member_confidence(choosing, ids, fit_prototypes(choosing, ids, merge_height=height))
             catalog.record_snapshot(
                 SnapshotFact(
                     category=place.category,

@@ -11,7 +11,7 @@ import numpy as np
 from prefect import task
 
 from anoclust_core.keys import content_key
-from anoclust_core.matching.assigning import Assignments, assign
+from anoclust_core.matching.assigning import Assignments, assign, choose
 from anoclust_core.matching.drift import median_and_error
 from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
@@ -110,33 +110,39 @@ def assign_images(
             called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
             where = {content: None if of in found.retired else of for content, of in found.assigned.items()}
             prototypes = _prototypes(described, of_snapshot, where, found, height=snapshot.merge_height)
-            choices = None
+            by_choice, choice = prototypes, None
             if measured.choosing is not None:
                 by_choice = _prototypes(replace(described, descriptors=choosing), of_snapshot, where, found, height=0.0)
-                choices = assign(choosing[at_fresh], by_choice).nearest
-            best = assign(descriptors[at_fresh], prototypes, merged_into=found.merged_into, choices=choices)
+                choice = choose(choosing[at_fresh], by_choice, merged_into=found.merged_into)
+            best = assign(descriptors[at_fresh], prototypes, merged_into=found.merged_into, choice=choice)
             placed = _by_content(fresh, best.ids, best)
             now = {content: where.get(content) for content in described.contents}
             now |= {content: fact.cluster for content, fact in placed.items()}
 
-            settled_in = {*found.retired, *found.lasting, *lately.clusters}
+            settled_in = {*found.retired, *found.lasting}
+            owners = {
+                content: owner_of(now.get(content) or found.assigned.get(content) or "", found.merged_into)
+                for content in (*fresh, *lately.nights, *contents)
+            }
+            sure = {fact.content: fact.confidence for fact in catalog.assignments(place.category, list(lately.nights))}
+            sure |= {content: fact.confidence for content, fact in placed.items()}
             open_ones = {
                 content
-                for content in (*fresh, *lately.contents, *contents)
-                if owner_of(now.get(content) or found.assigned.get(content) or "", found.merged_into) not in settled_in
+                for content, owner in owners.items()
+                if owner not in settled_in and not lately.is_settled(content, owner, sure.get(content, 0.0))
             }
             born = born_of(
                 described,
                 now,
                 prototypes,
-                recent=open_ones & {*fresh, *lately.contents},
+                recent=open_ones & {*fresh, *lately.nights},
                 ordinary=ordinary_images(now, highest, called),
                 unknown={content for content in open_ones & {*contents} if now[content] is None},
                 seed=place.run.config.seed,
             )
             names = fresh_ids(found.identities, len(born))
             evidence = {name: group.evidence(snapshot.key) for name, group in zip(names, born, strict=True)}
-            placed |= members_of_born(dict(zip(names, born, strict=True)), described, prototypes)
+            placed |= members_of_born(dict(zip(names, born, strict=True)), described, prototypes, by_choice)
             drawn = {*fresh, *(content for content in contents if now[content] is None)}
             kept = _keep_arrays(place, snapshot, contents, new, of=drawn) if fresh else None
             assigned = Assigned(

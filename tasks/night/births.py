@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.matching.assigning import memberships
+from anoclust_core.matching.assigning import member_confidence, member_distances
 from anoclust_core.matching.births import NOT_BORN, births
 from anoclust_core.matching.identities import id_order
 from anoclust_core.matching.keeping import is_apart
@@ -131,13 +131,18 @@ def born_of(
 
 
 def members_of_born(
-    born: Mapping[str, Born], described: Described, prototypes: Prototypes
+    born: Mapping[str, Born], described: Described, prototypes: Prototypes, by_choice: Prototypes
 ) -> dict[str, AssignmentFact]:
-    """Where the images of new clusters are, by content, with their distance to the cluster and the confidence in it."""
+    """Where the images of new clusters are, by content, with their distance to the cluster and the confidence in it.
+
+    The first prototypes are of the descriptors, the second of those that clusters are chosen by.
+    """
     found: dict[str, AssignmentFact] = {}
     for name, group in born.items():
-        own, ids = described.descriptors[described.rows(group.contents)], [name] * len(group.contents)
-        distances, confidence = memberships(own, ids, extended(prototypes, own, ids))
+        rows, ids = described.rows(group.contents), [name] * len(group.contents)
+        own, choosing = described.descriptors[rows], described.choosing[rows]
+        distances = member_distances(own, ids, extended(prototypes, own, ids))
+        confidence = member_confidence(choosing, ids, extended(by_choice, choosing, ids))
         found |= {fact.content: fact for fact in assignment_facts(group.contents, ids, distances, confidence)}
     return found
 

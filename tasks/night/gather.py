@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.embedding.deep_images import range_note
+from anoclust_core.embedding.deep_images import outside_note, range_note
 from anoclust_core.matching.drift import DriftSignal
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.reporting.night_record import (
@@ -25,7 +25,7 @@ from anoclust_core.reporting.night_record import (
 )
 from anoclust_core.reporting.record import Picture
 from tasks import telemetry
-from tasks.images.thumbnails import thumbnail_jpeg
+from tasks.images.thumbnails import picture_of
 from tasks.night.notify import GONE, MERGED
 from tasks.night.place import Place
 from tasks.night.severity import Severity, cluster_severity
@@ -34,6 +34,8 @@ from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, NightCount
 from tasks.stores.catalog.standing import NEW
+from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.stage_keys import embedding_keys
 
 DRAWN: Final = 12
 """Pictures of a cluster."""
@@ -94,7 +96,12 @@ def night_record(
         changes=changes,
         quarantine=sorted((fact.path, str(fact.quarantined)) for fact in bad),
         deferred=[(entry.path, entry.told) for entry in given.deferred],
-        notes=[*given.notes, *map(range_note, place.run.spec.deep), *telemetry.current().notes],
+        notes=[
+            *given.notes,
+            *map(range_note, place.run.spec.deep),
+            *outside_notes(place, given),
+            *telemetry.current().notes,
+        ],
         camera=[
             (what, _of_camera(what, signal, watched.counters))
             for what, signal in watched.camera.items()
@@ -102,6 +109,14 @@ def night_record(
         ],
         gone=gone,
     )
+
+
+def outside_notes(place: Place, given: DatasetManifest) -> list[str]:
+    """How far the night's deep images lie outside of their range, where that is to be told."""
+    key = embedding_keys(given, place.run.spec).embedding
+    outside = EmbeddingSegments(place.layout.folder("embeddings", place.category, key)).outside(given.clustered)
+    told = outside_note(outside, len(given.clustered))
+    return [told] if told else []
 
 
 def _shown(
@@ -216,7 +231,8 @@ def _beside(
     """
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         members_of: dict[str, list[AssignmentFact]] = defaultdict(list)
-        for fact in catalog.assignments(place.category):
+        now = {fact.content: fact for fact in catalog.assignments(place.category)}
+        for fact in now.values():
             if fact.cluster is not None:
                 members_of[fact.cluster].append(fact)
         for facts in members_of.values():
@@ -226,7 +242,9 @@ def _beside(
             for one in shown
             if (one.is_new or one.counts.alarm) and not one.images
         }
-        of_lost = {one.cluster.cluster: list(one.contents[:DRAWN]) for one in lost}
+        of_lost = {
+            one.cluster.cluster: [now[content] for content in one.contents if content in now][:DRAWN] for one in lost
+        }
         of_into = {
             one.cluster.cluster: [fact for fact in members_of[one.into] if fact.content not in set(one.contents)][
                 :DRAWN
@@ -234,8 +252,7 @@ def _beside(
             for one in lost
             if one.into is not None
         }
-        wanted = {fact.content for facts in (*chosen.values(), *of_into.values()) for fact in facts}
-        wanted |= {content for contents in of_lost.values() for content in contents}
+        wanted = {fact.content for facts in (*chosen.values(), *of_into.values(), *of_lost.values()) for fact in facts}
         images = catalog.known_images(place.category, sorted(wanted))
 
     def shown_of(facts: Iterable[AssignmentFact]) -> list[NightImage]:
@@ -260,11 +277,7 @@ def _beside(
             one.cluster.name,
             one.into,
             one.undo,
-            [
-                NightImage(images[content].path, content, one.into, 0.0, 0.0)
-                for content in of_lost[one.cluster.cluster]
-                if content in images
-            ],
+            shown_of(of_lost[one.cluster.cluster]),
             shown_of(of_into.get(one.cluster.cluster, ())),
         )
         for one in lost
@@ -289,9 +302,8 @@ def _pictures(
     found = {}
     for image in images:
         file = Path(facts[image.sha256].file or "")
-        jpeg = thumbnail_jpeg(file, sha256=image.sha256, side=THUMBNAIL_SIDE, deep=spec.deep)
-        if jpeg is None:
-            continue
         grid = rarity[image.sha256].reshape(spec.grid) if image.sha256 in rarity else np.empty((0, 0), np.float32)
-        found[image.sha256] = Picture(jpeg, grid)
+        picture = picture_of(file, sha256=image.sha256, side=THUMBNAIL_SIDE, spec=spec, rarity=grid)
+        if picture is not None:
+            found[image.sha256] = picture
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from prefect import task
 
-from anoclust_core.matching.drift import DriftSignal, grown_shares, level_shift, night_variations
+from anoclust_core.matching.drift import DriftSignal, level_shift
+from anoclust_core.matching.growth import grown_counts, night_variations
 from anoclust_core.matching.identities import id_order
 from tasks.night.notify import CAMERA, DRIFT, GROWING
 from tasks.night.place import UNTRACKED, Place
@@ -25,11 +26,11 @@ from tasks.stores.nights.folders import NIGHT_COUNTERS
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
 
-GROWTH_ALARMS: Final = 0.05
+GROWTH_ALARMS: Final = 0.03
 ORDINARY_ALARMS: Final = 0.002
 UNKNOWN_ALARMS: Final = 0.004
 RARITY_ALARMS: Final = 0.004
-CAMERA_ALARMS: Final = 0.008
+CAMERA_ALARMS: Final = 0.004
 """Rates of false alarms of a category and night, at most: of all its clusters together, of its clusters of ordinary
 parts, of the unknown, of rarity, of the camera. More good parts are hardly ever a reason to look at anything."""
 
@@ -38,6 +39,9 @@ LOOKS: Final = MappingProxyType({"brightness": True, "sharpness": True, "differe
 
 USUAL_SHARES: Final = (0.02, 0.5)
 """Share of a usual cluster, at least and at most, where a cluster has no history; that of the unknown is the least."""
+
+MOST_OF_A_NIGHT: Final = 2.0
+"""Times the usual images that a night counts as at most: a first delivery of months says nothing about the others."""
 
 MISSED_AFTER: Final = 3
 """Nights in a row with images after which a night without any is missed, while no week is known."""
@@ -106,18 +110,19 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
         }
         if measured.get("reclustered"):
             counters |= _placed(catalog, place, int(counters.get("new", 0)))
+        before = catalog.notices(place.category)
         watched = Watched(
-            growth=_growth(counts, place.night, born, cluster_severity(place, catalog, weights).ordinary),
+            growth=growth_signals(counts, place.night, born, cluster_severity(place, catalog, weights).ordinary),
             unknown=_unknown(counters, past),
             rarity=_rarity(counters, past),
-            camera=_camera(place.night, counters, past),
+            camera=_looks(counters, past) | _fewer(place.night, counters, past, before),
             counters=counters,
         )
         came = max((one.night for one in past if one.counters.get("new")), default=date.min)
         began = tonight.began if tonight else place.began
         catalog.conclude_night(
             NightFact(place.category, place.night, "done", key, began, datetime.now(UTC), counters),
-            tell=_told(place, watched, catalog.notices(place.category), came=came),
+            tell=_told(place, watched, before, came=came),
         )
     return watched
 
@@ -130,7 +135,7 @@ def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
     return {"assigned": n_new - n_unknown, "unknown": n_unknown}
 
 
-def _growth(
+def growth_signals(
     counts: Sequence[NightCount], night: date, born: Mapping[str, date], ordinary: Set[str]
 ) -> dict[str, DriftSignal]:
     """Signal of every cluster with an image tonight but the new ones; its history begins with its first image."""
@@ -152,7 +157,7 @@ def _growth(
     variations = night_variations({name: history[:-1] for name, history in own.items()}, everything[:-1])
     found: dict[str, DriftSignal] = {}
     for is_ordinary, rate in ((False, GROWTH_ALARMS), (True, ORDINARY_ALARMS)):
-        found |= grown_shares(
+        found |= grown_counts(
             {name: own[name] for name in tested if (name in ordinary) == is_ordinary},
             everything,
             usual=usual,
@@ -168,7 +173,7 @@ def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftS
         return None
     nights = [night.counters for night in past if "rarity" in night.counters]
     unknown, new = ([int(of.get(what, 0)) for of in (*nights, counters)] for what in ("unknown", "new"))
-    return grown_shares(
+    return grown_counts(
         {"unknown": unknown},
         new,
         usual=USUAL_SHARES[0],
@@ -187,8 +192,8 @@ def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSi
     )
 
 
-def _camera(night: date, counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
-    """Signals of the pictures as such, and of how many came."""
+def _looks(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
+    """Signals of the pictures as such."""
     nights = [night.counters for night in past]
     rate = CAMERA_ALARMS / 2 / len(LOOKS)
     found = {}
@@ -198,16 +203,32 @@ def _camera(night: date, counters: Mapping[str, float], past: Sequence[NightFact
             levels = [sign * of[what] for of in (*nights, counters) if what in of]
             error = counters[f"{what}_error"]
             found[what] = level_shift(levels, error=error, false_alarms=rate, two_sided=two_sided)
-    new = [of["new"] for of in (*nights, counters) if of.get("new")]
-    if counters.get("new"):
-        fewer = (-np.log(new)).tolist()
-        found["images"] = level_shift(
-            fewer, error=1 / np.sqrt(new[-1]), false_alarms=CAMERA_ALARMS / 2, two_sided=False
-        )
-    elif _is_missed(night, {one.night: one.counters.get("new", 0) for one in past}):
-        usual = float(np.mean(np.log(new)))
-        found["images"] = DriftSignal(usual, 0.0, True, len(new), -usual)
     return found
+
+
+def _fewer(
+    night: date, counters: Mapping[str, float], past: Sequence[NightFact], before: Sequence[NoticeFact]
+) -> dict[str, DriftSignal]:
+    """Signal of how many images came. Nights of which it was told that few came say nothing about what is usual."""
+    faults = {one.night for one in before if one.event == CAMERA and one.payload.get("what") == "images"}
+    came = {one.night: one.counters.get("new", 0) for one in past}
+    usual = [count for one, count in came.items() if count and one not in faults]
+    usual = usual or [count for count in came.values() if count]
+    tonight = counters.get("new", 0)
+    if tonight:
+        middle = float(np.median([*usual, tonight]))
+        history = np.minimum(usual, MOST_OF_A_NIGHT * middle)
+        fewer = (-np.log([*history, tonight])).tolist()
+        error = 1 / np.sqrt(middle)
+        signal = level_shift(fewer, error=error, false_alarms=CAMERA_ALARMS / 2, two_sided=False)
+        if len(usual):
+            signal = replace(signal, expected=-float(np.log(np.median(usual))))
+    elif _is_missed(night, came):
+        expected = float(np.log(np.median(usual)))
+        signal = DriftSignal(expected, 0.0, True, len(usual), -expected)
+    else:
+        return {}
+    return {"images": signal}
 
 
 def _is_missed(night: date, came: Mapping[date, float]) -> bool:
@@ -240,10 +261,14 @@ def _told(place: Place, watched: Watched, before: Sequence[NoticeFact], *, came:
         for what, signal in watched.camera.items()
         if signal.alarm
     ]
-    return [one for one in told if not _is_old(one, before, came)]
+    return [one for one in told if not is_old(one, before, came)]
 
 
-def _is_old(notice: NoticeFact, before: Sequence[NoticeFact], came: date) -> bool:
+def is_old(notice: NoticeFact, before: Sequence[NoticeFact], came: date) -> bool:
+    """Whether something was told before, and not so much more has come of it that it is news again.
+
+    ``came`` is the last night before with an image.
+    """
     since = notice.night - timedelta(days=REST_NIGHTS)
     if notice.payload["limit"] == 0:  # no image at all: what was told of nights with some is another thing
         since = max(since, came + timedelta(days=1))

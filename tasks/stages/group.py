@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -19,8 +20,9 @@ from anoclust_core.clustering.linkage import (
     linkage_tree,
     suggest_n_clusters,
 )
-from anoclust_core.config import RunConfig
-from anoclust_core.memory import group_plan
+from anoclust_core.clustering.neighbours import follow_neighbours, shared_neighbours
+from anoclust_core.config import GroupConfig, RunConfig
+from anoclust_core.memory import MemoryPlan, group_plan
 from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree, NearestDistances, unique_contents
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
@@ -44,20 +46,18 @@ def group(
     """Build the tree, keep it whole, and cut it into the wanted or the suggested number of clusters."""
     config = run.config.group
     n_images, dim = weights.arrays.shapes["descriptors"]
-    group_plan(
-        n_images=n_images,
-        dim=dim,
-        n_patches=weights.arrays.shapes["weights"][1],
-        has_matrix=config.linkage not in LINEAR_MEMORY,
-        has_distances=among is not None,
-    ).check(run.memory_budget)
+    grouping_memory(config, n_images=n_images, dim=dim, n_patches=weights.arrays.shapes["weights"][1]).check(
+        run.memory_budget
+    )
+    descriptors = None
     if among is None:
-        linkage = linkage_tree(arrays.read(Path(weights.arrays.uri), "descriptors"), method=config.linkage)
+        descriptors = arrays.read(Path(weights.arrays.uri), "descriptors")
+        linkage = linkage_tree(descriptors, method=config.linkage)
     else:
         variant = cast("HausdorffVariant", config.distance)
         linkage = linkage_from_distances(_hausdorff(manifest, among, variant), method=config.linkage)
-    suggestion = _suggested(linkage, run.config)
-    labels = cut_tree(linkage, n_clusters=n_clusters or suggestion.n_clusters)
+    suggestion, suggested = _suggested(linkage, run.config, descriptors, manifest)
+    labels = cut_tree(linkage, n_clusters=n_clusters) if n_clusters else suggested
     arrays.write_arrays(Path(folder), {"linkage": linkage, "labels": labels}, {})
     return ClusterTree(
         arrays=ArrayHandle(uri=folder, key=key, shapes={"linkage": linkage.shape, "labels": labels.shape}),
@@ -68,14 +68,38 @@ def group(
     )
 
 
-def _suggested(linkage: NDArray[np.float64], config: RunConfig) -> NClustersSuggestion:
-    """Number of clusters by the recipe's rule, within the bounds that were asked for."""
+def grouping_memory(config: GroupConfig, *, n_images: int, dim: int, n_patches: int) -> MemoryPlan:
+    """Predict the peak of the stage for so many images with descriptors of a length."""
+    return group_plan(
+        n_images=n_images,
+        dim=dim,
+        n_patches=n_patches,
+        has_matrix=config.linkage not in LINEAR_MEMORY,
+        has_distances=config.distance != "weighted_average",
+    )
+
+
+def _suggested(
+    linkage: NDArray[np.float64], config: RunConfig, descriptors: NDArray[np.float32] | None, manifest: str
+) -> tuple[NClustersSuggestion, NDArray[np.int64]]:
+    """Number of clusters by the recipe's rule, within the bounds that were asked for, and the cluster of each image."""
     lowest, highest = config.group.bounds or (1, None)
     if highest is not None:
         highest = min(highest, len(linkage) + 1)
-    if config.recipe == "auto":
-        return suggest_by_knee(linkage, lowest=lowest, highest=highest)
-    return suggest_n_clusters(linkage, lowest=lowest, highest=highest)
+    if config.recipe != "auto":
+        found = suggest_n_clusters(linkage, lowest=lowest, highest=highest)
+        return found, cut_tree(linkage, n_clusters=found.n_clusters)
+    found = suggest_by_knee(linkage, lowest=lowest, highest=highest)
+    labels = cut_tree(linkage, n_clusters=found.n_clusters)
+    if descriptors is None:
+        return found, labels
+    _, counts = unique_contents(load_manifest(Path(manifest)).clustered)
+    links = shared_neighbours(descriptors, rows=np.cumsum(counts) - np.array(counts))
+    followed = follow_neighbours(linkage, labels, links, lowest=lowest, highest=highest)
+    if np.array_equal(followed, labels):
+        return found, labels
+    why = f"{found.criterion} ({found.n_clusters}), then clusters joined and split by the images' neighbours"
+    return replace(found, n_clusters=int(followed.max()) + 1, criterion=why), followed
 
 
 def _hausdorff(manifest: str, among: NearestDistances, variant: HausdorffVariant) -> NDArray[np.float64]:

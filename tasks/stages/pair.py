@@ -42,12 +42,16 @@ def pair(
     pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
     n_missing = slabs.count_missing(pairs)
     n_workers = count_workers(dask) if n_missing else 1
-    side = tiling.adapted_block_images(n_missing, spec.n_patches, spec.dim, n_workers=n_workers)
-    threads = CORES if dask is None else 0
-    while side > 1 and _predict(side, spec, n_images, n_reference, threads).total > run.memory_budget:
-        side //= 2
-    _predict(side, spec, n_images, n_reference, threads).check(run.memory_budget)
-    plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side, device=run.config.embed.device)
+    side, memory = plan_blocks(
+        spec,
+        (n_images, n_reference),
+        n_missing=n_missing,
+        n_workers=n_workers,
+        is_here=dask is None,
+        memory_budget=run.memory_budget,
+    )
+    memory.check(run.memory_budget)
+    plan = slabs.plan(pairs, Path(embeddings), spec.n_patches, side, device=run.config.embed.device, window=spec.window)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
         progress = Progress("pair", run.category)
@@ -65,13 +69,47 @@ def pair(
     return NearestDistances(uri=folder, key=key, reference=reference, shape=(n_images, n_reference, spec.n_patches))
 
 
+def plan_blocks(
+    spec: EmbeddingSpec,
+    sizes: tuple[int, int],
+    *,
+    n_missing: int,
+    n_workers: int,
+    is_here: bool,
+    memory_budget: int,
+) -> tuple[int, MemoryPlan]:
+    """Images per side of a block, as many as fit into the memory, and what they need there.
+
+    Parameters
+    ----------
+    spec
+        Of the bags.
+    sizes
+        Distinct images on both sides.
+    n_missing
+        Pairs to compute.
+    n_workers
+        Blocks that are computed at a time.
+    is_here
+        Whether this process computes them.
+    memory_budget
+        Bytes that may be used.
+    """
+    side = tiling.adapted_block_images(n_missing, spec.n_patches, spec.dim, n_workers=n_workers, window=spec.window)
+    threads = CORES if is_here else 0
+    while side > 1 and _predict(side, spec, *sizes, threads).total > memory_budget:
+        side //= 2
+    return side, _predict(side, spec, *sizes, threads)
+
+
 def _predict(side: int, spec: EmbeddingSpec, n_images: int, n_reference: int, threads: int) -> MemoryPlan:
     return pair_plan(
-        block_bytes=tiling.block_bytes(side, spec.n_patches, spec.dim),
+        block_bytes=tiling.block_bytes(side, spec.n_patches, spec.dim, window=spec.window),
         side=side,
         n_patches=spec.n_patches,
         dim=spec.dim,
         threads=threads,
         n_images=n_images + n_reference,
         n_pairs=n_images * n_reference,
+        is_aligned=spec.window is not None,
     )

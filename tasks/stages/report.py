@@ -20,22 +20,25 @@ from prefect.artifacts import create_image_artifact, create_link_artifact, creat
 from anoclust_core.clustering.knee import CERTAIN_FROM, FEWEST_TO_SPLIT
 from anoclust_core.clustering.labels import distances_to_cluster_means
 from anoclust_core.config import RunConfig
-from anoclust_core.embedding.deep_images import range_note
+from anoclust_core.embedding.deep_images import Outside, outside_note, range_note
+from anoclust_core.embedding.fixed_camera import Steadiness, aligned_note
 from anoclust_core.evaluation.partitions import Scores
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import Evaluation
-from anoclust_core.memory import report_plan
+from anoclust_core.memory import MemoryPlan, report_plan
 from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord, Reference
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
 from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
 from anoclust_core.weighting.reference import reference_contents, reference_note
 from tasks import telemetry
-from tasks.images.thumbnails import thumbnail_jpeg
+from tasks.images.category_frames import read_frames
+from tasks.images.thumbnails import ZOOM_SIDE, picture_of
 from tasks.services.prefect_server import complete_anyway
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress, artifact_key
 from tasks.stores import arrays, runs
+from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
 from tasks.stores.manifests import load_manifest
 from tasks.stores.written_tables import csv_of_frame, with_given
@@ -80,7 +83,9 @@ class _Shown:
     keys: Mapping[str, str]
     localization: Mapping[str, float] | None
     structure: Mapping[str, float | bool | None] | None
+    steadiness: Steadiness | None
     manifest_path: str
+    outside: Mapping[str, Outside]
 
 
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
@@ -99,14 +104,7 @@ def report(
     layout, category, spec = run.layout, run.category, run.spec
     settled = load_manifest(Path(manifest))
     n_images, dim = weights.arrays.shapes["descriptors"]
-    report_plan(
-        n_images=n_images,
-        n_patches=spec.n_patches,
-        dim=dim,
-        n_drawn=min(n_images, tree.n_clusters * DRAWN_PER_CLUSTER),
-        thumbnail_bytes=3 * THUMBNAIL_SIDE**2,
-        largest_pixels=0,
-    ).check(run.memory_budget)
+    reporting_memory(spec, n_images=n_images, dim=dim, n_clusters=tree.n_clusters).check(run.memory_budget)
     shown = _Shown(
         category=category,
         run_id=runs.new_run_id(layout.runs(category), key),
@@ -126,7 +124,9 @@ def report(
         keys=keys,
         localization=_localization(run.config, weights),
         structure=_structure(run.config, weights),
+        steadiness=read_frames(layout.frame(category)).steadiness,
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
+        outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.clustered),
     )
     entries = _entries(shown)
     record = _record(shown, entries, _pictures(shown, entries, Progress("report", category)))
@@ -146,6 +146,18 @@ def report(
     with complete_anyway(f"{category}: the run"):
         _publish_artifacts(folder, record, sheet)
     return str(folder)
+
+
+def reporting_memory(spec: EmbeddingSpec, *, n_images: int, dim: int, n_clusters: int) -> MemoryPlan:
+    """Predict the peak of the stage for so many images with descriptors of a length, in so many clusters."""
+    return report_plan(
+        n_images=n_images,
+        n_patches=spec.n_patches,
+        dim=dim,
+        n_drawn=min(n_images, n_clusters * DRAWN_PER_CLUSTER),
+        thumbnail_bytes=3 * (THUMBNAIL_SIDE**2 + (ZOOM_SIDE**2 if spec.tiles else 0)),
+        largest_pixels=0,
+    )
 
 
 def _entries(shown: _Shown) -> list[ImageEntry]:
@@ -173,10 +185,16 @@ def _pictures(shown: _Shown, entries: Sequence[ImageEntry], progress: Progress) 
     pictures = {}
     for done, at in enumerate(drawn, start=1):
         image = shown.images[at]
-        jpeg = thumbnail_jpeg(Path(image.file), sha256=image.sha256, side=THUMBNAIL_SIDE, deep=shown.spec.deep)
-        if jpeg is None:
+        picture = picture_of(
+            Path(image.file),
+            sha256=image.sha256,
+            side=THUMBNAIL_SIDE,
+            spec=shown.spec,
+            rarity=shown.rarity[at].reshape(shown.spec.grid),
+        )
+        if picture is None:
             continue  # moved since it was embedded: listed without a picture
-        pictures[image.sha256] = Picture(jpeg, shown.rarity[at].reshape(shown.spec.grid))
+        pictures[image.sha256] = picture
         progress(done, len(drawn))
     return pictures
 
@@ -282,6 +300,7 @@ def _summary(shown: _Shown) -> dict[str, Any]:
         "quarantine": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.quarantine],
         "deferred": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.deferred],
         "duplicates": [list(paths) for paths in shown.manifest.duplicates],
+        "outside_range": {path: asdict(one) for path, one in sorted(shown.outside.items())},
         "notes": _notes(shown),
     }
 
@@ -317,6 +336,8 @@ def _notes(shown: _Shown) -> list[str]:
         *shown.manifest.notes,
         *(reference_note(shown.reference, shown.manifest) if shown.reference else []),
         *map(range_note, shown.spec.deep),
+        *([told] if (told := outside_note(shown.outside, len(shown.images))) else []),
+        *_alignment_notes(shown),
         *_structure_notes(shown.structure),
         *_method_notes(shown.config, shown.localization),
         *telemetry.current().notes,
@@ -347,6 +368,14 @@ def _structure(config: RunConfig, weights: BagWeights) -> dict[str, float | bool
         return None
     index = (arrays.describe(Path(weights.arrays.uri)) or {}).get("split_index")
     return {"index": index, "is_certain": index is not None and index >= CERTAIN_FROM}
+
+
+def _alignment_notes(shown: _Shown) -> list[str]:
+    """What patches were compared with, where that is a question."""
+    if shown.reference is None:
+        return []
+    note = aligned_note(shown.spec, shown.config.pair, shown.steadiness)
+    return [note] if note else []
 
 
 def _structure_notes(structure: Mapping[str, float | bool | None] | None) -> list[str]:

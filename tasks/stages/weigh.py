@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from prefect import task
 
 from anoclust_core.config import WeighConfig
-from anoclust_core.memory import weigh_plan
+from anoclust_core.memory import MemoryPlan, weigh_plan
 from anoclust_core.records import (
     ArrayHandle,
     BagWeights,
@@ -21,7 +21,7 @@ from anoclust_core.records import (
 from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.weights import map_scores, temperature
 from tasks.compute.rarity_pooling import BAGS_AT_ONCE, pooled, rarity_of_contents, weights_of
-from tasks.images.anomaly_maps import maps_of, read_map
+from tasks.images.anomaly_maps import maps_of, read_map, seen_map
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
 from tasks.stores import arrays
@@ -44,13 +44,11 @@ def weigh(
     config, spec = run.config.weigh, run.spec
     images = load_manifest(Path(manifest))
     hashes = [image.sha256 for image in images.clustered]
-    weigh_plan(
+    weighing_memory(
+        spec,
         n_images=len(hashes),
         n_contents=len(set(hashes)),
         n_reference=nearest.shape[1] if nearest else 0,
-        n_patches=spec.n_patches,
-        dim=spec.dim,
-        bags=BAGS_AT_ONCE,
     ).check(run.memory_budget)
     rarity = _rarity(images, nearest) if nearest else given_scores(images, config, spec)
     tau = temperature(config.tau, rarity)
@@ -64,6 +62,18 @@ def weigh(
     arrays.write_arrays(Path(folder), stored, {"tau": tau})
     shapes = {name: values.shape for name, values in stored.items()}
     return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau)
+
+
+def weighing_memory(spec: EmbeddingSpec, *, n_images: int, n_contents: int, n_reference: int) -> MemoryPlan:
+    """Predict the peak of the stage for so many images, and distinct ones, measured against so many."""
+    return weigh_plan(
+        n_images=n_images,
+        n_contents=n_contents,
+        n_reference=n_reference,
+        n_patches=spec.n_patches,
+        dim=spec.dim,
+        bags=BAGS_AT_ONCE,
+    )
 
 
 def _rarity(images: DatasetManifest, nearest: NearestDistances) -> NDArray[np.float64]:
@@ -85,4 +95,5 @@ def given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingSp
     """
     folder = str(config.maps)
     found = maps_of(folder, images)
-    return np.concatenate([map_scores([read_map(folder, image, found)], spec.grid) for image in images.clustered])
+    maps = (seen_map(read_map(folder, image, found), image, spec) for image in images.clustered)
+    return np.concatenate([map_scores([values], spec.grid) for values in maps])

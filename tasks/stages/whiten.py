@@ -12,8 +12,15 @@ from threadpoolctl import threadpool_limits
 
 from anoclust_core.clustering.knee import split_index
 from anoclust_core.clustering.smoothing import smoothed
-from anoclust_core.memory import whiten_plan
-from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, NearestDistances, unique_contents
+from anoclust_core.memory import MemoryPlan, whiten_plan
+from anoclust_core.records import (
+    ArrayHandle,
+    BagWeights,
+    DatasetManifest,
+    EmbeddingSpec,
+    NearestDistances,
+    unique_contents,
+)
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.auto import (
     AUTO,
@@ -59,13 +66,11 @@ def whiten(
     spec = run.spec
     images = load_manifest(Path(manifest))
     contents, counts = unique_contents(images.clustered)
-    whiten_plan(
+    whitening_memory(
+        spec,
         n_contents=len(contents),
         n_reference=nearest.shape[1] if nearest else 0,
-        n_patches=spec.n_patches,
-        n_scores=N_SCORES if nearest is not None and nearest.reference.role == "normal" else 1,
-        dims=[level.dim for level in spec.levels],
-        bags=BAGS_AT_ONCE,
+        has_normals=nearest is not None and nearest.reference.role == "normal",
     ).check(run.memory_budget)
     levels = levels_of(spec, LevelSegments.of(*embeddings).levels, AUTO.n_levels)
     if nearest is None:
@@ -111,6 +116,18 @@ def whiten(
     arrays.write_arrays(Path(folder), stored, {"tau": scoring.taus[0], "split_index": index})
     shapes = {name: values.shape for name, values in stored.items()}
     return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=scoring.taus[0])
+
+
+def whitening_memory(spec: EmbeddingSpec, *, n_contents: int, n_reference: int, has_normals: bool) -> MemoryPlan:
+    """Predict the peak of the stage for so many distinct images, measured against so many."""
+    return whiten_plan(
+        n_contents=n_contents,
+        n_reference=n_reference,
+        n_patches=spec.n_patches,
+        n_scores=N_SCORES if has_normals else 1,
+        dims=[level.dim for level in spec.levels],
+        bags=BAGS_AT_ONCE,
+    )
 
 
 def _fitted(

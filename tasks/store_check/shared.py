@@ -1,4 +1,4 @@
-"""Check what belongs to no category: backbones, remembered hashes, notes about locks, what killed runs left there."""
+"""Check what belongs to no category: backbones, remembered hashes, sizes of frames, locks, what killed runs left."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from anoclust_core.errors import DamagedError
+from tasks.images.category_frames import read_frames
 from tasks.images.known_hashes import read_known_hashes
 from tasks.networks.backbone_spec import read_card
 from tasks.store_check.findings import COLLECTED, Fault, Finding, finding, told
@@ -37,6 +38,11 @@ def check_backbones(layout: StoreLayout) -> list[Finding]:
 def check_known_hashes(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:
     """Read what is remembered of files; ``categories`` are names of folders."""
     return _unreadable(layout, _of(layout.root / "digests", categories), read_known_hashes, _MADE_AGAIN)
+
+
+def check_frames(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:
+    """Read what is kept of frames that are cut into tiles; ``categories`` are names of folders."""
+    return _unreadable(layout, _of(layout.root / "frames", categories), read_frames, _MADE_AGAIN)
 
 
 def check_locks(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:

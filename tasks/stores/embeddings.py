@@ -10,15 +10,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.bags import normalize_patches
+from anoclust_core.embedding.deep_images import Outside
 from anoclust_core.errors import StoreError
 from anoclust_core.keys import content_key
 from anoclust_core.records import EmbeddingSpec, ImageRecord
@@ -26,13 +28,16 @@ from tasks.stores import arrays
 from tasks.stores.files import read_checked, with_digest, write_json
 
 CHUNK_IMAGES: Final = 16
-"""Images in one chunk, the unit of reading."""
+"""Images in one chunk, the unit of reading, or fewer where bags are large."""
 
 SEGMENT_BYTES: Final = 32 << 20
 """Size that a segment aims at: what a killed run has to embed again, and what is held in memory until written."""
 
 STORED_DTYPE: Final = "float16"
 """Half precision at rest: scores do not move (docs/decisions/0004-half-precision-at-rest.md)."""
+
+NOTHING_OUTSIDE: Final[Mapping[str, Outside]] = MappingProxyType({})
+"""No deep image lies outside of its range."""
 
 _LOST: Final = "its file can no longer be decoded, and this recipe needs another feature level of it"
 
@@ -42,8 +47,13 @@ _UNREADABLE: Final = "unreadable.json"
 
 def segment_images(n_patches: int, dim: int) -> int:
     """Number of images that a segment holds: whole chunks, at least one."""
-    chunk_bytes = CHUNK_IMAGES * n_patches * dim * np.dtype(STORED_DTYPE).itemsize
-    return CHUNK_IMAGES * max(1, SEGMENT_BYTES // chunk_bytes)
+    chunk = _chunk_images(n_patches, dim)
+    return chunk * max(1, SEGMENT_BYTES // (chunk * n_patches * dim * np.dtype(STORED_DTYPE).itemsize))
+
+
+def _chunk_images(n_patches: int, dim: int) -> int:
+    """Images in one chunk: as many as fit a segment, so that frames of many tiles are read one by one."""
+    return max(1, min(CHUNK_IMAGES, SEGMENT_BYTES // (n_patches * dim * np.dtype(STORED_DTYPE).itemsize)))
 
 
 def at_rest(bags: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
@@ -136,7 +146,22 @@ class EmbeddingSegments:
             if isinstance(entry, dict)  # a reason alone, as an earlier version wrote it, is tried again
         }
 
-    def append(self, hashes: Sequence[str], bags: NDArray[np.floating[Any]], *, unit_norm: bool = True) -> None:
+    def outside(self, images: Iterable[ImageRecord]) -> dict[str, Outside]:
+        """By path, how far deep images lie outside of their range, where that is to be told."""
+        wanted = list(images)
+        contents = {image.sha256 for image in wanted}
+        segments = sorted({name for sha256, (name, _) in self.index().items() if sha256 in contents})
+        found = {sha256: one for name in segments for sha256, one in _segment(self.folder / name).outside.items()}
+        return {image.path: found[image.sha256] for image in wanted if image.sha256 in found}
+
+    def append(
+        self,
+        hashes: Sequence[str],
+        bags: NDArray[np.floating[Any]],
+        *,
+        unit_norm: bool = True,
+        outside: Mapping[str, Outside] = NOTHING_OUTSIDE,
+    ) -> None:
         """Write one segment.
 
         Parameters
@@ -147,6 +172,8 @@ class EmbeddingSegments:
             Shape ``(n_images, n_patches, dim)``; what is not `at_rest` yet is brought there.
         unit_norm
             Whether patches have unit norm, and are to be given it again when they are read.
+        outside
+            By content, how far deep images lie outside of their range, where that is to be told.
 
         Raises
         ------
@@ -157,10 +184,16 @@ class EmbeddingSegments:
         segment = self.folder / content_key("segment", {"hashes": list(hashes)})[:16]
         arrays.discard(segment)
         segment.mkdir(parents=True)
-        chunks = (CHUNK_IMAGES, *bags.shape[1:])
+        chunk_images = _chunk_images(*bags.shape[1:])
+        chunks = (chunk_images, *bags.shape[1:])
         arrays.create_array(segment, _BAGS, shape=bags.shape, chunks=chunks, dtype=STORED_DTYPE)
         arrays.write_block(segment, _BAGS, (0, 0, 0), bags)
-        arrays.seal(segment, {"hashes": list(hashes), "unit_norm": unit_norm})
+        small = {"chunk_images": chunk_images} if chunk_images < CHUNK_IMAGES else {}
+        told = {sha256: asdict(outside[sha256]) for sha256 in hashes if sha256 in outside}
+        arrays.seal(
+            segment,
+            {"hashes": list(hashes), "unit_norm": unit_norm, **small, **({"outside": told} if told else {})},
+        )
 
     def read(self, hashes: Sequence[str]) -> NDArray[np.float32]:
         """Bags of some images, in the order asked for.
@@ -232,14 +265,21 @@ class LevelSegments:
             return self.first.still_missing(reasons)
         return {sha256: reasons.get(sha256, _LOST) for sha256 in self.missing(images)}
 
-    def append(self, hashes: Sequence[str], bags: Sequence[NDArray[np.floating[Any]]], spec: EmbeddingSpec) -> None:
+    def append(
+        self,
+        hashes: Sequence[str],
+        bags: Sequence[NDArray[np.floating[Any]]],
+        spec: EmbeddingSpec,
+        *,
+        outside: Mapping[str, Outside] = NOTHING_OUTSIDE,
+    ) -> None:
         """Write one segment a level, with what the level has no bag of yet; ``bags`` are those of ``spec.levels``."""
         for segments, own, level in zip(self.levels, bags, spec.levels, strict=True):
             known = segments.index() if len(self.levels) > 1 else {}
             rows = [at for at, sha256 in enumerate(hashes) if sha256 not in known]
             if rows:
                 kept = own if len(rows) == len(hashes) else own[rows]
-                segments.append([hashes[at] for at in rows], kept, unit_norm=level.unit_norm)
+                segments.append([hashes[at] for at in rows], kept, unit_norm=level.unit_norm, outside=outside)
 
 
 def _times(images: Iterable[ImageRecord]) -> dict[str, set[int]]:
@@ -256,6 +296,8 @@ class _Segment:
 
     hashes: tuple[str, ...]
     unit_norm: bool
+    chunk_images: int
+    outside: Mapping[str, Outside]
 
 
 @lru_cache(maxsize=4096)
@@ -264,17 +306,20 @@ def _segment(segment: Path) -> _Segment:
     description = arrays.describe(segment)
     if description is None:
         raise StoreError(f"segment {segment} vanished while it was read; run again")
-    return _Segment(tuple(description["hashes"]), bool(description.get("unit_norm", True)))
+    chunk_images = int(description.get("chunk_images", CHUNK_IMAGES))
+    outside = {sha256: Outside(**one) for sha256, one in description.get("outside", {}).items()}
+    return _Segment(tuple(description["hashes"]), bool(description.get("unit_norm", True)), chunk_images, outside)
 
 
 def _read_rows(segment: Path, places: list[tuple[int, int]]) -> list[tuple[int, NDArray[Any]]]:
     """Read (target, row) places of a segment, one read for every run of chunks that are needed together."""
     rows = {}
-    needed = sorted({row // CHUNK_IMAGES for _, row in places})
+    chunk = _segment(segment).chunk_images
+    needed = sorted({row // chunk for _, row in places})
     runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
     for run in runs:
-        first = int(run[0]) * CHUNK_IMAGES
-        values = arrays.read(segment, _BAGS, slice(first, (int(run[-1]) + 1) * CHUNK_IMAGES))
+        first = int(run[0]) * chunk
+        values = arrays.read(segment, _BAGS, slice(first, (int(run[-1]) + 1) * chunk))
         rows.update({first + offset: bag for offset, bag in enumerate(values)})
     return [(at, rows[row]) for at, row in places]
 

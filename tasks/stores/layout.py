@@ -24,6 +24,7 @@
       aside/<time>/                                 catalog, journal and nights of before a start over
       digests/<category>.json                       content hashes of files, told by size and times
       decoding/<category>.json                      which values of deep pictures are black and white
+      frames/<category>.json                        size of the largest frame and how frames lie, for tiles
       locks/<category>.lock                         held by the one run of a category that may write
       damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was rebuilt
 """
@@ -65,6 +66,10 @@ class StoreLayout:
     def decoding(self, category: str) -> Path:
         """How the category's pictures are decoded that are not plain ones of 8 bits, a JSON file."""
         return self.root / "decoding" / f"{safe_name(category)}.json"
+
+    def frame(self, category: str) -> Path:
+        """How large the category's frames in tiles are, and how they lie on each other, a JSON file."""
+        return self.root / "frames" / f"{safe_name(category)}.json"
 
     def manifest(self, category: str, key: str) -> Path:
         """Images of a run, a JSON file."""

@@ -20,7 +20,7 @@ from anoclust_core.errors import StoreError
 from anoclust_core.keys import content_key
 from anoclust_core.memory import READ_BYTES
 from anoclust_core.pairwise import tiling
-from anoclust_core.records import DatasetManifest, Reference, unique_contents
+from anoclust_core.records import DatasetManifest, Reference, Window, unique_contents
 from anoclust_core.weighting.reference import reference_contents
 from tasks.stores import arrays
 
@@ -99,7 +99,9 @@ class Block:
         Write the mean distance of each pair beside.
     device
         As `pair_device.choose_worker_device` takes it. Mean distances need the whole product in single precision, and
-        are computed on the processor wherever the block goes.
+        are computed on the processor wherever the block goes, unless there is a window.
+    window
+        Where a patch is looked for in images that are aligned; None compares it with all of their patches.
     """
 
     embeddings: Path
@@ -109,6 +111,7 @@ class Block:
     backward: tuple[Path, int, int] | None
     with_means: bool = False
     device: str = "cpu"
+    window: Window | None = None
 
     @property
     def n_products(self) -> int:
@@ -155,9 +158,18 @@ class NearestSlabs:
         n_mutual = int(np.triu(missing, k=1).sum()) or int(missing.any())
         return n_mutual + int((~self._covered_as_wanted(pairs)).sum())
 
-    def plan(self, pairs: WantedPairs, embeddings: Path, n_patches: int, side: int, *, device: str = "cpu") -> Plan:
+    def plan(
+        self,
+        pairs: WantedPairs,
+        embeddings: Path,
+        n_patches: int,
+        side: int,
+        *,
+        device: str = "cpu",
+        window: Window | None = None,
+    ) -> Plan:
         """Blocks for the pairs that are not there yet."""
-        plan = Plan(self, embeddings, n_patches, side, device=device)
+        plan = Plan(self, embeddings, n_patches, side, device=device, window=window)
         for rectangle in tiling.missing_squares(self._covered_both_ways(pairs)):
             rows, columns = ([pairs.mutual[i] for i in side] for side in (rectangle.rows, rectangle.columns))
             plan.add_mutual(rows, columns, with_means=pairs.with_means)
@@ -243,18 +255,25 @@ class Plan:
         Patches a bag.
     side
         Images per side of a block.
-    device
-        Where blocks are computed, see `Block`.
+    device, window
+        Where blocks are computed, and what is compared, see `Block`.
     """
 
     def __init__(
-        self, store: NearestSlabs, embeddings: Path, n_patches: int, side: int, *, device: str = "cpu"
+        self,
+        store: NearestSlabs,
+        embeddings: Path,
+        n_patches: int,
+        side: int,
+        *,
+        device: str = "cpu",
+        window: Window | None = None,
     ) -> None:
         self.store = store
         self.embeddings = embeddings
         self.n_patches = n_patches
         self.side = side
-        self.device = device
+        self.device, self.window = device, window
         self.blocks: list[Block] = []
         self._slabs: dict[Path, Slab] = {}
         self._open_blocks: Counter[Path] = Counter()
@@ -323,6 +342,7 @@ class Plan:
             backward=(backward.folder, c, r) if backward else None,
             with_means=forward.has_means,
             device=self.device,
+            window=self.window,
         )
         self.blocks.append(block)
         self._open_blocks.update(target[0] for target in (block.forward, block.backward) if target)

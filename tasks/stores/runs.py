@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from anoclust_core.embedding.deep_images import DeepRange
+from anoclust_core.embedding.deep_images import DeepRange, Outside
 from anoclust_core.errors import DamagedError, StoreError
 from tasks.stores.files import (
     new_folder,
@@ -142,6 +142,11 @@ def deep_ranges(summary: Mapping[str, Any]) -> tuple[DeepRange, ...]:
     """Which values were black and white in a run's deep pictures; a run of an earlier version does not say."""
     decoding = summary.get("embedding", {}).get("decoding") or {}
     return tuple(DeepRange(**one) for one in decoding.get("deep", ()))
+
+
+def outside_range(summary: Mapping[str, Any]) -> dict[str, Outside]:
+    """How far a run's deep images lie outside of their range, by path; a run of an earlier version does not say."""
+    return {path: Outside(**one) for path, one in summary.get("outside_range", {}).items()}
 
 
 _KEY: Final = re.compile(r"[0-9a-f]{32}")

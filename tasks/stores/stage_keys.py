@@ -161,7 +161,7 @@ def _group(run: RunInputs, keys: Mapping[str, str]) -> Parts:
         "linkage": config.linkage,
         "n_clusters": run.n_clusters,
         "rule": run.n_clusters_rule,
-        **({"knee": True} if run.config.recipe == "auto" else {}),
+        **({"cut": "knee and neighbours"} if run.config.recipe == "auto" else {}),
         **({"bounds": list(config.bounds)} if config.bounds else {}),
     }
 
@@ -246,10 +246,15 @@ def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingK
     embedding = stage_key("embed", spec=spec.identity)
     return EmbeddingKeys(
         embedding=embedding,
-        distances=stage_key("pair", embedding=embedding),
+        distances=stage_key("pair", embedding=embedding, **_window_part(spec)),
         embed=stage_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
         deeper=stage_key("embed", spec=spec.deeper.identity) if spec.deeper else "",
     )
+
+
+def _window_part(spec: EmbeddingSpec) -> Parts:
+    """What keys say of the window that patches are compared in; nothing where there is none, as it always was."""
+    return {} if spec.aligned_within is None else {"aligned_within": spec.aligned_within}
 
 
 def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
@@ -275,6 +280,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
                 if stage.decides_clusters or (name == "whiten" and config.recipe == "auto")
             },
             **({"deeper": spec.deeper.identity} if spec.deeper else {}),
+            **_window_part(spec),
         },
     )
 

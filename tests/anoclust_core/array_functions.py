@@ -17,6 +17,8 @@ import anoclust_core
 from anoclust_core.benchmark.geometry import CategoryArrays, Geometry
 from anoclust_core.clustering.distances import pair_statistics
 from anoclust_core.clustering.linkage import linkage_tree
+from anoclust_core.clustering.neighbours import shared_neighbours
+from anoclust_core.embedding.alignment import Alignment
 from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.evaluation.protocols import ARDELEAN, SOHN
 from anoclust_core.localization.contrastive import ProjectionHead
@@ -24,7 +26,7 @@ from anoclust_core.localization.relations import draw_cells
 from anoclust_core.localization.vae import FeatureVae, channel_ranges
 from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.pairwise.cpu import nearest_distances_within
-from anoclust_core.records import EmbeddingSpec
+from anoclust_core.records import EmbeddingSpec, Window
 from anoclust_core.weighting.auto import PooledLevel
 from anoclust_core.weighting.whitening import Moments
 
@@ -55,6 +57,7 @@ def _unit(*shape: int) -> Any:
 
 
 BAGS = _unit(4, 4, 3)
+WINDOW = Window((2, 2), 1)
 WEIGHTS = np.full((4, 4), 0.25)
 NEAREST = nearest_distances_within(BAGS)
 RARITY = RANDOM.random((4, 4))
@@ -74,6 +77,7 @@ STACK = RANDOM.random((4, 3, 8, 8)).astype(np.float32)
 OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 CELLS = MASKS.reshape(4, -1)
 SURFACE = RANDOM.integers(0, 255, (200, 200)).astype(np.uint8)
+PICTURES = RANDOM.random((4, 16, 16))
 CATEGORY = CategoryArrays(
     "board", LABELS, BAGS, (2, 2), NEAREST, None, pair_statistics([(0, NEAREST)], n_images=4), masks=MASKS
 )
@@ -107,10 +111,18 @@ CLUSTERED = {"n_clusters": 2, "generator": rng()}
 COUNTS = {"nearest": NEAREST, "counts": np.ones(4, np.int64), "is_reference": np.ones(4, np.bool_)}
 
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "embedding.alignment.align": {"pictures": PICTURES},
+    "embedding.alignment.laid_together": {
+        "pictures": PICTURES,
+        "found": Alignment(0.0, 0.0, np.zeros((4, 2)), np.ones(4, np.bool_)),
+    },
+    "embedding.near_duplicates.near_duplicates": {"pictures": PICTURES},
     "embedding.backbones.largest_difference": {"found": torch.ones(2, 3, 4), "expected": torch.ones(2, 3, 4)},
     "embedding.deep_images.choose_range": {"kind": "uint12", "samples": [RARITY, RARITY]},
+    "embedding.deep_images.outside_range": {"values": RARITY, "deep": DeepRange("float32", 0.0, 1.0, 2)},
     "embedding.deep_images.to_bytes": {"values": RARITY, "deep": DeepRange("float32", 0.0, 1.0, 2)},
     "embedding.deep_images.turned": {"values": RARITY, "orientation": 6},
+    "embedding.deep_images.widened_range": {"kept": DeepRange("uint12", 0.0, 1.0, 2), "samples": [RARITY, RARITY]},
     "bags.normalize_patches": {"bags": BAGS},
     "bags.check_bags": {"bags": BAGS},
     "bags.descriptors": {"bags": BAGS, "weights": WEIGHTS},
@@ -169,6 +181,12 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "clustering.knee.split_index": {"descriptors": RANDOM_MANY, "generator": rng()},
     "clustering.knee.stability": {"descriptors": DESCRIPTORS, "n_clusters": 2, "generator": rng()},
     "clustering.linkage.suggest_n_clusters": {"linkage": TREE},
+    "clustering.neighbours.shared_neighbours": {"descriptors": DESCRIPTORS},
+    "clustering.neighbours.follow_neighbours": {
+        "linkage": TREE,
+        "labels": np.zeros(len(TREE) + 1, np.int64),
+        "links": shared_neighbours(DESCRIPTORS),
+    },
     "clustering.smoothing.smoothed": {"descriptors": DESCRIPTORS, "among": DESCRIPTORS},
     "weighting.auto.scores_against_normals": {"nearest": NEAREST, "counts": np.ones(4, np.int64)},
     "weighting.auto.fit_descriptors": {
@@ -200,6 +218,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "embedding.extraction.prepare_image": {"pixels": np.zeros((9, 9, 3), np.uint8), "spec": SPEC, "out": None},
     "embedding.extraction.embed_images": {"extractor": _images, "images": IMAGES, "device": "cpu"},
     "embedding.extraction.split_levels": {"bags": np.ones((2, 4, 3), np.float32), "spec": SPEC},
+    "embedding.resizing.any_as_seen": {"values": MASKS[2], "shape": (8, 8), "box": (0, 8, 0, 8), "size": (4, 4)},
+    "embedding.resizing.as_seen": {"values": RARITY, "shape": (8, 8), "box": (-4, 12, 0, 8), "size": (4, 4)},
+    "embedding.resizing.over_frame": {"values": RARITY, "shape": (8, 8), "box": (2, 6, 2, 6)},
+    "embedding.resizing.square_of": {
+        "pixels": np.zeros((9, 9, 3), np.uint8),
+        "box": (-3, 12, 0, 9),
+        "side": 8,
+        "interpolation": "bilinear",
+    },
+    "embedding.tiles.stitched": {"bags": np.ones((1, 4, 3), np.float32), "spec": SPEC},
     "embedding.extraction.embed_holistically": {"extractor": None, "images": IMAGES, "device": "cpu"},
     "evaluation.scores.evaluate": {"protocol": SOHN, "labels": LABELS, "clusters": [0, 0, 1, 1]},
     "pairwise.kernels.groups.checked_group": {"bags": BAGS},
@@ -266,10 +294,14 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "localization.vae.channel_ranges": {"features": FEATURES},
     "localization.vae.scale_channels": {"features": FEATURES},
-    "matching.assigning.assign": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES, "choices": IDS},
-    "matching.assigning.memberships": {"descriptors": DESCRIPTORS, "ids": IDS, "prototypes": PROTOTYPES},
+    "matching.assigning.assign": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
+    "matching.assigning.choose": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
+    "matching.assigning.member_confidence": {"descriptors": DESCRIPTORS, "ids": IDS, "prototypes": PROTOTYPES},
+    "matching.assigning.member_distances": {"descriptors": DESCRIPTORS, "ids": IDS, "prototypes": PROTOTYPES},
+    "matching.confidence.confidence": {"margins": np.array([0.1, 0.2]), "slope": 1.0},
+    "matching.confidence.fit_slope": {"margins": np.array([0.1, 0.2, -0.1])},
     "matching.births.births": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
-    "matching.drift.grown_shares": {
+    "matching.growth.grown_counts": {
         "counts": {"c1": [1, 2, 1]},
         "totals": [5, 5, 5],
         "usual": 0.1,
@@ -278,7 +310,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "matching.drift.level_shift": {"levels": [0.1, 0.2, 0.1, 0.3], "error": 0.1, "false_alarms": 0.01},
     "matching.drift.median_and_error": {"values": RARITY[0]},
-    "matching.drift.night_variations": {"counts": {"c1": [1, 2, 1]}, "totals": [5, 5, 5]},
+    "matching.growth.night_variations": {"counts": {"c1": [1, 2, 1]}, "totals": [5, 5, 5]},
+    "matching.growth.volume_variance": {"totals": [5, 6, 5]},
     "matching.capture.look_of": {"pixels": np.arange(60, dtype=np.uint8).reshape(4, 5, 3)},
     "matching.capture.look_of_night": {
         "brightness": np.array([100.0, 110.0]),
@@ -342,6 +375,13 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "pairwise.gpu.mutual_nearest_distances": {"bags": BAGS, "others": BAGS, "device": "cpu"},
     "pairwise.gpu.nearest_distances_within": {"bags": BAGS, "device": "cpu"},
     "pairwise.gpu.nearest_distances": {"bags": BAGS, "references": BAGS, "device": "cpu"},
+    **{
+        f"pairwise.aligned.{name}": {"bags": BAGS, "others": BAGS, "window": WINDOW}
+        for name in ("mutual_nearest_distances", "mutual_nearest_and_mean_distances")
+    },
+    "pairwise.aligned.nearest_distances_within": {"bags": BAGS, "window": WINDOW},
+    "pairwise.aligned.nearest_and_mean_distances_within": {"bags": BAGS, "window": WINDOW},
+    "pairwise.aligned.nearest_distances": {"bags": BAGS, "references": BAGS, "window": WINDOW},
     "weighting.pooling.average_pool": {"bags": BAGS},
     "weighting.pooling.max_pool": {"bags": BAGS},
     "weighting.pooling.gem_pool": {"bags": BAGS},

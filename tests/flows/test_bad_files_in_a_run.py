@@ -168,22 +168,22 @@ def test_file_that_changes_between_listing_and_decoding(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
 ) -> None:
     """A file that changes after it was listed is deferred, not quarantined; the next run takes it as it then is."""
-    from tasks.stages import embed
+    from tasks.compute import embedding
 
     data, store, config = flat_folder(tmp_path / "board", range(6)), tmp_path / "store", tiny_config(checkpoint)
-    honest = embed.read_image
+    honest = embedding.read_image
 
     def change_first(path: Path, **options: Any) -> Any:
         if path.name == "003.png" and path.exists():
             change(path)
         return honest(path, **options)
 
-    monkeypatch.setattr(embed, "read_image", change_first)
+    monkeypatch.setattr(embedding, "read_image", change_first)
     first = run_one(data, store, config)
     assert adds_up(first)
     assert first.summary["quarantine"] == []
     assert [entry["path"] for entry in first.summary["deferred"]] == ["003.png"]
-    monkeypatch.setattr(embed, "read_image", honest)
+    monkeypatch.setattr(embedding, "read_image", honest)
     flat_folder(data, [3])
     second = run_one(data, store, config)
     assert second.is_new
@@ -192,17 +192,17 @@ def test_file_that_changes_between_listing_and_decoding(
 
 def test_another_copy_of_a_file_that_is_gone(tmp_path, checkpoint, monkeypatch):
     """Where one of two identical files is moved away before it is decoded, the other one is read."""
-    from tasks.stages import embed
+    from tasks.compute import embedding
 
     data = flat_folder(tmp_path / "board", range(6))
     (data / "copy.png").write_bytes((data / "003.png").read_bytes())
-    honest = embed.read_image
+    honest = embedding.read_image
 
     def move_first(path: Path, **options: Any) -> Any:
         (data / "003.png").unlink(missing_ok=True)
         return honest(path, **options)
 
-    monkeypatch.setattr(embed, "read_image", move_first)
+    monkeypatch.setattr(embedding, "read_image", move_first)
     outcome = run_one(data, tmp_path / "store", tiny_config(checkpoint))
     assert outcome.summary["images"]["clustered"] == 7
     assert adds_up(outcome)

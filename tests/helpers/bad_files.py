@@ -301,6 +301,9 @@ def _bad() -> Iterator[Specimen]:
     yield bad("bomb", "PNG with 5 MB of packed text", "text-bomb.png",
               png(64, 62, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 5_000_000))))  # fmt: skip
     yield bad("bomb", "a file of 3 GB", "huge.tif", sparse(3_000_000_000))
+    dicom = b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0"
+    yield bad("not an image", "a DICOM file", "x-ray.dcm", dicom)
+    yield bad("not an image", "a DICOM file, named like an image", "x-ray.png", dicom)
     yield bad("several pictures", "animated PNG", "animated.png", frames("PNG"))
     yield bad("several pictures", "animated WebP", "animated.webp", frames("WEBP"))
     yield bad("several pictures", "TIFF with three pages", "pages.tif", frames("TIFF"))

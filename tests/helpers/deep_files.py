@@ -224,6 +224,16 @@ KINDS = (
     Kind("PNG, RGB, turned by EXIF", lambda s, d: png(np.rot90(_rgb(s, d)), extra=_EXIF6), colour_twin, suffix=".png"),
     Kind("TIFF, 12 of 16 bits", lambda s, d: pillow(_of(s, d))),
     Kind("TIFF, big endian", lambda s, d: written(_of(s, d), byteorder=">", photometric="minisblack")),
+    Kind("BigTIFF", lambda s, d: written(_of(s, d), bigtiff=True, photometric="minisblack")),
+    Kind(
+        "TIFF, grey and opaque alpha",
+        lambda s, d: written(np.dstack([_of(s, d), _OPAQUE]), photometric="minisblack", extrasamples=["unassalpha"]),
+    ),
+    Kind(
+        "TIFF, RGB and a channel of one value",
+        lambda s, d: written(np.dstack([_rgb(s, d), _OPAQUE]), photometric="rgb", extrasamples=["unspecified"]),
+        colour_twin,
+    ),
     Kind("TIFF, LZW", lambda s, d: pillow(_of(s, d), compression="tiff_lzw")),
     Kind("TIFF, LZW, predictor", lambda s, d: pillow(_of(s, d), compression="tiff_lzw", tiffinfo={317: 2})),
     Kind(
@@ -320,8 +330,30 @@ REFUSED = {
     "TIFF, Lab of 16 bits": (written(np.dstack([_OF12] * 3), photometric="cielab"), "Lab colours of 16 bits"),
     "TIFF, five channels": (
         written(np.dstack([_OF12] * 5), photometric="minisblack", planarconfig="contig"),
-        "5 channels, which are not said",
+        "5 channels, which are not said to be colours, so nobody can know which to show; save one channel as grey",
     ),
+    "TIFF, two channels": (
+        written(np.dstack([_OF12, _OF12[::-1]]), photometric="minisblack", planarconfig="contig"),
+        "2 channels, the last of which is said to be neither",
+    ),
+    "TIFF, RGB and infrared": (
+        written(np.dstack([_OF12] * 3 + [_OF12[::-1]]), photometric="rgb", extrasamples=["unspecified"]),
+        "4 channels, the last of which is said to be neither",
+    ),
+    "TIFF, RGB and infrared, 8 bits": (
+        written((np.dstack([_OF12] * 3 + [_OF12[::-1]]) >> 4).astype(np.uint8), photometric="rgb", extrasamples=[0]),
+        "4 channels, the last of which is said to be neither",
+    ),
+    "TIFF, palette of 16 bits": (
+        tiff([bytes(2 * 64 * 64)], shape=(64, 64), bits=[16], tags={262: 3, 320: [0, 7] * 98304}),
+        "a palette of another kind",
+    ),
+    "DICOM": (b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0", "but a DICOM file; save its picture as PNG or TIFF of 16"),
+    "JPEG 2000": (
+        b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ",
+        "is not a PNG, JPEG, BMP, TIFF or WebP image but a JPEG 2000 image; save it",
+    ),
+    "PGM of 16 bits": (b"P5\n64 64\n65535\n" + bytes(8192), "but a PGM or PPM image; save it as PNG or TIFF"),
     "TIFF, complex": (written(_OF12.astype(np.complex64), photometric="minisblack"), "complex numbers"),
     "TIFF, 24-bit float": (
         tiff([bytes(64 * 64 * 3)], shape=(64, 64), bits=[24], tags={339: 3}),

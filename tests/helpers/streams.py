@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +54,11 @@ class Stream:
         copy = Stream(root, config)
         copy._rows = [dict(row) for row in self._rows]
         return copy
+
+    def copied(self, root: Path) -> Stream:
+        """A copy of everything, in a folder that is not there yet."""
+        shutil.copytree(self.root, root)
+        return self.at(root, self.config)
 
     def deliver(self, number: int, classes: Sequence[str], *, first: int = 0) -> list[Path]:
         """Write one image of each class, delivered and taken in one night."""
@@ -106,6 +113,12 @@ class Stream:
         """Night and payload of every event of a kind that was sent."""
         with self.catalog() as catalog:
             return [(one.night, one.payload) for one in catalog.notices(CATEGORY) if one.event == event and one.sent_at]
+
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Event and payload of everything that was sent, the first first."""
+        with self.catalog() as catalog:
+            found = sorted((one for one in catalog.notices(CATEGORY) if one.sent_at), key=lambda one: one.night)
+            return [(one.event, dict(one.payload)) for one in found]
 
 
 def classes_of(paths: Iterable[str]) -> list[str]:

@@ -21,7 +21,6 @@ from anoclust_core.config import BlindConfig, EmbedConfig, GroupConfig, RunConfi
 from anoclust_core.embedding.backbones import build_extractor, describe, fold_batch_norms, network_size
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import evaluate
-from anoclust_core.pairwise import tiling
 from anoclust_core.records import (
     ArrayHandle,
     BagWeights,
@@ -33,6 +32,7 @@ from anoclust_core.records import (
 )
 from benchmarks import stages
 from benchmarks.stages import (
+    PLENTY,
     made_up_images,
     made_up_run,
     made_up_spec,
@@ -44,12 +44,14 @@ from benchmarks.stages import (
     write_manifest,
 )
 from tasks.compute.dask_jobs import CORES
+from tasks.compute.embedding import BATCH_IMAGES, CONVERSION_BYTES, THREADS_CONVERTED
 from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted
 from tasks.stages import group as group_stage
 from tasks.stages import weigh as weigh_stage
 from tasks.stages import whiten as whiten_stage
+from tasks.stages.pair import plan_blocks
 from tasks.stores import arrays
 from tasks.stores.embeddings import segment_images
 from tasks.stores.files import sha256_file
@@ -80,9 +82,9 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
         images.append(ImageRecord(file.name, str(file), sha256_file(file), "cluster"))
     manifest = write_manifest(folder, images)
     extractor = build_extractor(spec, load_state_dict(config.embed.backbone, spec.timm_model, None))
-    taken, batch = network_size(fold_batch_norms(extractor, side), side), embed_stage.BATCH_IMAGES["cpu"]
+    taken, batch = network_size(fold_batch_norms(extractor, side), side), BATCH_IMAGES["cpu"]
     is_converted = engine == "openvino"
-    threads = embed_stage.THREADS_CONVERTED if is_converted else CORES
+    threads = THREADS_CONVERTED if is_converted else CORES
     plan = memory.embed_plan(
         n_patches=spec.n_patches,
         dim=sum(level.dim for level in spec.levels),
@@ -99,7 +101,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
     if is_kept:
         converted(folder / "network.onnx", extractor, spec)
     elif is_converted:
-        predicted += embed_stage.CONVERSION_BYTES + 4 * taken.weight_bytes
+        predicted += CONVERSION_BYTES + 4 * taken.weight_bytes
     del extractor
     with without_prefect(), peak_memory() as peak:
         embed_stage.embed.fn(
@@ -126,21 +128,24 @@ def embed_kept(size: int, folder: Path) -> Measured:
 def pair(size: int, folder: Path) -> Measured:
     """All pairs of made-up bags."""
     n_images, grid, dim = ((64, (8, 8), 48), (200, (16, 16), 120), (64, (32, 32), 120), (32, (32, 32), 512))[size]
-    spec = made_up_spec(grid, dim)
+    return _pair(n_images, made_up_spec(grid, dim), folder)
+
+
+def pair_aligned(size: int, folder: Path) -> Measured:
+    """The same within a window."""
+    n_images, grid = ((200, (16, 16)), (48, (64, 64)), (20, (96, 128)), (12, (192, 256)))[size]
+    return _pair(n_images, replace(made_up_spec(grid, 120), aligned_within=2), folder)
+
+
+def _pair(n_images: int, spec: EmbeddingSpec, folder: Path) -> Measured:
     manifest = write_data_set(folder, n_images, spec)
-    side = tiling.adapted_block_images(n_images * (n_images - 1) // 2, spec.n_patches, spec.dim, n_workers=CORES)
-    predicted = memory.pair_plan(
-        block_bytes=tiling.block_bytes(side, spec.n_patches, dim),
-        side=side,
-        n_patches=spec.n_patches,
-        dim=dim,
-        threads=CORES,
-        n_images=2 * n_images,
-        n_pairs=n_images**2,
+    n_missing = n_images * (n_images - 1) // 2
+    _, predicted = plan_blocks(
+        spec, (n_images, n_images), n_missing=n_missing, n_workers=CORES, is_here=True, memory_budget=PLENTY
     )
     with without_prefect(), peak_memory() as peak:
         stages.pair(folder, manifest, spec)
-    return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
+    return Measured(f"{n_images} images, {spec.n_patches} x {spec.dim}", peak[0], predicted.total)
 
 
 def weigh(size: int, folder: Path) -> Measured:
@@ -228,11 +233,12 @@ def group(size: int, folder: Path) -> Measured:
         (12_000, 120, "ward"),
     )[size]
     weights = _weights(folder, n_images, 4, dim)
+    manifest = write_manifest(folder, made_up_images(n_images))
     with without_prefect(), peak_memory() as peak:
         group_stage.group.fn(
             run=made_up_run(folder, made_up_spec((2, 2), dim), RunConfig(group=GroupConfig(linkage=linkage))),
             key="k",
-            manifest="",
+            manifest=str(manifest),
             weights=weights,
             among=None,
             folder=str(folder / "tree"),
@@ -376,6 +382,7 @@ MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "embed, converted": embed_converted,
     "embed, kept": embed_kept,
     "pair": pair,
+    "pair aligned": pair_aligned,
     "weigh": weigh,
     "whiten": whiten,
     "group": group,

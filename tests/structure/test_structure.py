@@ -21,7 +21,7 @@ ROOMS = (
     ("tasks.stores",),
     ("tasks.telemetry", "tasks.services"),
     ("tasks.images", "tasks.networks", "tasks.compute"),
-    ("tasks.export", "tasks.datasets", "tasks.stages", "tasks.store_check"),
+    ("tasks.export", "tasks.datasets", "tasks.stages", "tasks.store_check", "tasks.check"),
     ("tasks.night", "tasks.benchmark"),
     ("flows",),
 )

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from anoclust_core.errors import StoreError
-from anoclust_core.matching.assigning import assign, memberships
+from anoclust_core.matching.assigning import assign, member_confidence, member_distances
 from anoclust_core.matching.identities import fresh_ids, id_order
 from anoclust_core.matching.prototypes import Prototypes, fit_prototypes
 from anoclust_core.records import ImageRecord
@@ -144,7 +144,9 @@ class _Category:
         ids = self._identities_of([int(label) for label in labels], date.fromisoformat(pin["night"]))
         prototypes = fit_prototypes(pooled, ids, merge_height=height)
         if self._session.get(Snapshot, (self._category, pin["key"])) is None:
-            distances, sure = memberships(pooled, ids, prototypes)
+            distances = member_distances(pooled, ids, prototypes)
+            choosing = pooled if measured.choosing is None else measured.choosing
+            sure = member_confidence(choosing, ids, fit_prototypes(choosing, ids, merge_height=height))
             self._put_snapshot(pin, height, len(of_snapshot))
             self._put_assignments(Run(snapshot=pin["key"]), of_snapshot, ids, distances, sure)
         self._put_since(prototypes, since, set(of_snapshot))

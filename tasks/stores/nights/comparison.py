@@ -35,7 +35,7 @@ def compared_with(
         of_snapshot = {image.sha256 for image in was.clustered}
         old = {where[content] for content in of_snapshot & where.keys()} - {None}
         aside = of_snapshot | {image.sha256 for image in given.clustered}
-        lately = recent_images(opened, given.category, night).contents
+        lately = set(recent_images(opened, given.category, night).nights)
         others = [
             content
             for content, cluster in where.items()

@@ -39,7 +39,8 @@ def _leftovers(store: StoreLayout, category: str) -> Iterator[Path]:
         yield from (path for path in inventory.array_folders(store, kind, name) if not arrays.is_complete(path))
     yield from inventory.temporary(store, name)
     # hashes are remembered without the lock: whoever is writing them now misses the file and does without
-    for path in (store.lock(category).with_suffix(".json"), store.known_hashes(category), store.decoding(category)):
+    of_category = (store.known_hashes(category), store.decoding(category), store.frame(category))
+    for path in (store.lock(category).with_suffix(".json"), *of_category):
         yield from path.parent.glob(f".{glob.escape(path.name)}.*.partial")
     long_ago = time.time() - SHARED_SECONDS
     yield from (path for path in inventory.shared_strays(store) if inventory.newest_change(path) < long_ago)

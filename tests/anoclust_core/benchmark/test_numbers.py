@@ -27,11 +27,11 @@ def rows() -> list[Measurement]:
 
 
 def test_kinds_that_lie_apart_are_counted(rows: list[Measurement]) -> None:
-    """With every number of classes kept, the knee is that number and the cut is the classes."""
+    """With every number of classes kept, recipe auto finds that number and its cut is the classes."""
     assert [(row.method, row.scores["n_draws"]) for row in rows] == [("all", 1), ("2", 20), ("3", 20), ("4", 20)]
     for row in rows[2:]:
-        assert row.scores["knee"] == row.scores["n_true"] == int(row.method)
-        assert (row.scores["error_knee"], row.scores["ari_knee"], row.scores["twos"]) == (0, 1, 0)
+        assert row.scores["auto"] == row.scores["n_true"] == int(row.method)
+        assert (row.scores["error_auto"], row.scores["ari_auto"], row.scores["twos"]) == (0, 1, 0)
 
 
 def test_a_constant_is_scored_as_it_is(rows: list[Measurement]) -> None:

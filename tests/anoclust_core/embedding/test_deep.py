@@ -3,8 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anoclust_core.embedding.deep_images import ENOUGH_IMAGES, DeepRange, choose_range, range_note, to_bytes, turned
-from anoclust_core.errors import ArrayContractError
+from anoclust_core.embedding.deep_images import (
+    ENOUGH_IMAGES,
+    DeepRange,
+    Outside,
+    asked_range,
+    choose_range,
+    outside_note,
+    outside_range,
+    parse_range,
+    range_note,
+    to_bytes,
+    turned,
+    widened_range,
+)
+from anoclust_core.errors import ArrayContractError, ConfigError
 
 
 def noise(seed: int, *, mean: float, sd: float, spot: float = 0.0) -> np.ndarray:
@@ -93,12 +106,77 @@ def test_constant_and_empty_samples():
 def test_note_tells_the_range_and_how_well_it_is_founded():
     """The sentence names black, white and the number of images, and says where these are few."""
     assert "(uint16): 0 is black and 4,095 white" in range_note(DeepRange("uint16", 0.0, 4095.0, ENOUGH_IMAGES))
-    assert "20 or more" not in range_note(DeepRange("uint16", 0.0, 4095.0, ENOUGH_IMAGES))
+    assert "may be widened" not in range_note(DeepRange("uint16", 0.0, 4095.0, ENOUGH_IMAGES))
     assert "taken from 3 of them" in range_note(DeepRange("uint16", -0.12345, 0.5, 3))
     assert "-0.1235 is black" in range_note(DeepRange("uint16", -0.12345, 0.5, 3))
-    assert "from 1 of them and kept for the category; 20 or more would make it sure." in range_note(
-        DeepRange("uint16", 0.0, 1.0, 1)
+    few = range_note(DeepRange("uint16", 0.0, 1.0, 1))
+    assert "from 1 of them; it may be widened until 50 have been seen, and is kept from then on." in few
+    assert "may be widened" not in range_note(DeepRange("uint16", 0.0, 1.0, 1, n_seen=ENOUGH_IMAGES))
+    assert range_note(DeepRange("uint16", 10.0, 200.0, 0)).endswith(
+        "10 is black and 200 white, as asked for with --range."
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "expected"),
+    [
+        ("uint16", "full", (0, 65535, 0)),
+        ("uint14", "full", (0, 16383, 0)),
+        ("int16", "full", (-32768, 32767, 0)),
+        ("float32", "-0.5:1.5", (-0.5, 1.5, 0)),
+        ("uint16", "auto", (0, 4095, 12)),
+        ("uint16", "0:4095", (0, 4095, 12)),
+    ],
+)
+def test_range_that_is_asked_for(kind, asked, expected):
+    """`full` is all values of the kind of samples, `LOW:HIGH` as given; what it is already changes nothing."""
+    found = asked_range(DeepRange(kind, 0.0, 4095.0, 12), asked)
+    assert (found.low, found.high, found.n_images) == expected
+    assert found.is_frozen == (asked != "auto")
+
+
+@pytest.mark.parametrize("text", ["", "5", "9:1", "1:1", "0:nan", "0:inf", "a:b", "1:2:3", "0..9"])
+def test_what_is_no_range_is_refused(text):
+    """A range has two finite numbers in their order; floating-point pictures have no full range."""
+    with pytest.raises(ConfigError, match="LOW less than HIGH; found"):
+        parse_range(text)
+    with pytest.raises(ConfigError, match="no largest value; give --range LOW:HIGH"):
+        asked_range(DeepRange("float32", 0.0, 1.0, 3), "full")
+
+
+def test_range_of_few_images_is_widened_where_more_do_not_fit():
+    """New images inside leave the range as it is; brighter ones widen it, and it never becomes narrower."""
+    dark = [noise(seed, mean=300, sd=8) for seed in range(5)]
+    kept = choose_range("uint16", dark)
+    assert widened_range(kept, [*dark, noise(6, mean=310, sd=8)]) is kept
+    bright = noise(8, mean=2500, sd=60)
+    wider = widened_range(kept, [*dark, bright])
+    assert (wider.low, wider.high, wider.n_images) == (0, 4095, 6)
+    assert outside_range(bright, kept).share == 1
+    assert outside_range(bright, wider).share == 0
+    stretched = DeepRange("uint16", 8000.0, 9000.0, 5)
+    found = widened_range(stretched, [bright])
+    assert (found.low, found.high) == (0, 9000)
+
+
+def test_share_outside_counts_pixels_not_values():
+    """A pixel is outside if one of its channels is; the values at both ends are inside."""
+    values = np.full((10, 10, 3), 500, np.uint16)
+    values[0, :, 1] = 70
+    values[1, :5] = 4001
+    found = outside_range(values, DeepRange("uint16", 100.0, 4000.0, 60))
+    assert found.share == pytest.approx(0.15)
+    assert outside_range(np.array([[100, 4000]], np.uint16), DeepRange("uint16", 100.0, 4000.0, 60)).share == 0
+    assert (found.low, found.high) == (70, 4001)
+
+
+def test_images_outside_are_told_in_numbers():
+    """The note has their number, the largest share and where it is, and the values that a new range would have."""
+    note = outside_note({"a.tif": Outside(0.2, 900.0, 5000.0), "b.tif": Outside(0.6, 1200.0, 7000.0)}, 9)
+    assert note is not None
+    assert "2 of 9 images have more than 1 % of their pixels outside of the range, up to 60 % in b.tif" in note
+    assert "values from 900 to 7,000" in note
+    assert outside_note({}, 9) is None
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -12,7 +12,7 @@ from scipy.cluster import hierarchy
 
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.matching.assigning import assign
+from anoclust_core.matching.assigning import assign, member_distances
 from anoclust_core.matching.births import NOT_BORN, births
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes, heights_between, merge_height
 
@@ -68,13 +68,13 @@ def test_an_image_far_from_all_is_unknown() -> None:
 
 
 def test_between_two_clusters_nobody_is_sure() -> None:
-    """As near to one as to the other is no confidence, unless a person says that the two are one."""
+    """As near to one as to the other is even odds, unless a person says that the two are one."""
     points = np.array([[-1.0], [-0.5], [0.5], [1.0]])
     prototypes = replace(fit_prototypes(points, ["c1", "c1", "c2", "c2"], merge_height=10.0), radii=np.full(2, 2.0))
     middle = np.zeros((1, 1))
     assert assign(middle, prototypes).ids == ("c1",)
-    assert assign(middle, prototypes).confidence[0] == 0
-    assert assign(middle, prototypes, merged_into={"c2": "c1"}).confidence[0] > 0
+    assert assign(middle, prototypes).confidence[0] == 0.5
+    assert assign(middle, prototypes, merged_into={"c2": "c1"}).confidence[0] == 1
 
 
 @quick
@@ -100,7 +100,7 @@ def test_prototypes_do_not_depend_on_the_order(points, seed) -> None:
     again = fit_prototypes(points[order], ids[order].tolist(), merge_height=1.0)
     assert once.ids == again.ids
     assert once.lone == again.lone
-    for name in ("means", "sizes", "typical", "radii"):
+    for name in ("means", "sizes", "radii"):
         assert np.array_equal(getattr(once, name), getattr(again, name))
 
 
@@ -111,7 +111,8 @@ def test_members_are_within_their_radius(seed) -> None:
     points, ids = cloud(seed)
     prototypes = fit_prototypes(points, ids, merge_height=5.0)
     assert sum(a == b for a, b in zip(assign(points, prototypes).ids, ids, strict=True)) >= 33
-    assert (prototypes.radii > prototypes.typical).all()
+    typical = [member_distances(points, ids, prototypes)[np.array(ids) == name].mean() for name in prototypes.ids]
+    assert (prototypes.radii > typical).all()
 
 
 def test_a_cluster_of_one_borrows_from_the_others() -> None:

@@ -46,6 +46,14 @@ def test_a_repeated_picture_is_seen() -> None:
     assert found[0] < found[1] - 1
 
 
+def test_less_light_is_no_likeness() -> None:
+    """Pictures that are darker differ in fewer grey levels, and are no more alike."""
+    pictures = [picture(at) for at in range(6)]
+    dark = [(one * 0.5).astype(np.uint8) for one in pictures]
+    found = [night_of(some)["difference"] for some in (pictures, dark)]
+    assert found[0] == pytest.approx(found[1], abs=0.05)
+
+
 def test_figures_of_a_night() -> None:
     """Every figure has its error; of one picture there is no likeness; flat pictures are fine."""
     found = night_of([picture(at) for at in range(5)])

@@ -75,6 +75,23 @@ def test_a_known_kind_that_was_scattered_stays() -> None:
     assert set(found[40:]).isdisjoint(found[:40])
 
 
+def test_a_known_kind_stays_together_with_others_of_it() -> None:
+    """Half of a kind was known, half of it was elsewhere, and the cut put both beside their neighbours: it stays."""
+    values = np.concatenate([blob(0, 20, seed=0), blob(30, 20, seed=1), blob(42, 14, seed=2)])
+    labels = np.repeat([0, 1], [20, 34])
+    found, separations = keep_apart(values, labels, {"c4": range(40, 47)})
+    assert separations["c4"] > APART
+    np.testing.assert_array_equal(found, np.repeat([0, 1, 2], [20, 20, 14]))
+
+
+def test_a_few_known_images_do_not_claim_another_kind() -> None:
+    """Three images that were taken for a kind of their own, within one of thirty, are no reason to cut it out."""
+    values = np.concatenate([blob(0, 20, seed=0), blob(20, 30, seed=1)])
+    found, separations = keep_apart(values, np.zeros(50, np.int64), {"c4": range(20, 23)})
+    assert not found.any()
+    assert separations["c4"] < APART
+
+
 def test_part_of_a_kind_goes() -> None:
     """Images that are like those beside them have no label of their own, and the reason is given."""
     values = blob(0, 40, seed=0)

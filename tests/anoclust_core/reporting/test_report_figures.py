@@ -59,6 +59,21 @@ def test_the_feet_of_the_tree_stand_for_all_images() -> None:
     assert sum(int(count) for count in re.findall(r">(\d+)</text>", feet[1])) == 200
 
 
+def test_clusters_of_several_heights_are_all_seen() -> None:
+    """A small cluster deep in the tree has feet of its own, and no line says that one height gives the clusters."""
+    rng = np.random.default_rng(0)
+    far = rng.normal(size=(300, 3)) * 5
+    near = np.concatenate([rng.normal(size=(20, 3)) * 0.01 + 40, rng.normal(size=(20, 3)) * 0.01 + 40.5])
+    linkage = hierarchy.linkage(np.concatenate([far, near]), "ward")
+    several = [0] * 300 + [1] * 20 + [2] * 20
+    svg = dendrogram_svg(linkage, 3, clusters=several)
+    assert all(re.search(rf">{number}</text>", svg) for number in range(3))
+    by_height = (hierarchy.fcluster(linkage, 3, "maxclust") - 1).tolist()
+    assert by_height != several
+    assert "stroke-dasharray" not in svg
+    assert "stroke-dasharray" in dendrogram_svg(linkage, 3, clusters=by_height)
+
+
 def test_a_chain_of_merges_is_drawn() -> None:
     """A tree that adds one image at a time, hundreds deep, does not exhaust the stack."""
     n = 1500

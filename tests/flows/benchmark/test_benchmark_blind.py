@@ -220,11 +220,12 @@ def test_stopped_benchmark_goes_on(data, checkpoint, tmp_path):
     assert work["train_head"] == 2
 
 
-def test_variant_and_threshold_are_told(made, data, checkpoint, tmp_path):
+def test_variant_and_threshold_are_told(checkpoint, tmp_path):
     """The settings of recipe blind decide the rows, and stand in the notes."""
+    data = mvtec_category(tmp_path / "data" / "nut", {"test/good": 3, "test/hole": 3})
     config = tiny_config(checkpoint, variant="paper", threshold="otsu", border=0.125, tau="0.002", flat_field=False)
     request = replace(EVERYTHING, tables=("ardelean-3",), figures=())
-    page = run_benchmark([data], tmp_path / "store", config, request, tmp_path / "out")
+    page = run_benchmark([data.parent], tmp_path / "store", config, request, tmp_path / "out")
     text = page.read_text()
     assert "variant `paper`" in text
     assert "tau 0.002, threshold `otsu`, no flat field, border 0.125" in text

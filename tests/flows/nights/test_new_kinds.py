@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from helpers.streams import CATEGORY, TWO, Stream, day, night_config
 
-from tasks.stores.nights.recent import RECENT_NIGHTS, recent_images
+from tasks.stores.nights.recent import RECENT_NIGHTS, SURE, recent_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
 
@@ -31,8 +30,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, prefect_db
 @pytest.fixture
 def stream(begun: Stream, tmp_path: Path) -> Stream:
     """Copy them."""
-    shutil.copytree(begun.root, tmp_path / "stream")
-    return begun.at(tmp_path / "stream", begun.config)
+    return begun.copied(tmp_path / "stream")
 
 
 def of_new_kind(stream: Stream) -> list[str]:
@@ -63,6 +61,26 @@ def test_it_is_told_once(stream: Stream) -> None:
     assert set(of_new_kind(stream)) == {told[1]["cluster"]}
 
 
+def test_what_a_new_cluster_was_told_of_is_settled(stream: Stream) -> None:
+    """So is what surely belongs there; other images of it may be of another new kind, and are looked at again."""
+    stream.deliver(4, (*TWO, NEW))
+    stream.night(4)
+    cluster = str(stream.told()[0][1]["cluster"])
+    stream.deliver(5, (*TWO, NEW))
+    stream.night(5)
+    with stream.catalog() as catalog:
+        lately = recent_images(catalog, CATEGORY, day(5))
+        paths = {image.content: image.path for image in catalog.images(CATEGORY)}
+    members = [content for content, path in paths.items() if f"-{NEW}" in path]
+    assert {lately.nights[content] for content in members if lately.is_settled(content, cluster, 0.5)} == {
+        day(2),
+        day(3),
+        day(4),
+    }
+    assert all(lately.is_settled(content, cluster, SURE) for content in members)
+    assert not any(lately.is_settled(content, "c1", 1.0) for content in members)
+
+
 def test_what_a_person_retired_is_not_told_again(stream: Stream) -> None:
     """Its images are no reason to tell the same kind the night after."""
     stream.deliver(4, (*TWO, NEW))
@@ -80,12 +98,12 @@ def test_the_last_nights_are_those_with_images(stream: Stream) -> None:
     with stream.catalog() as catalog:
         everything = {image.content: image.night for image in catalog.images(CATEGORY)}
         lately = recent_images(catalog, CATEGORY, day(3))
-        assert {everything[content] for content in lately.contents} == {day(1), day(2), day(3)}
-        assert {everything[content] for content in recent_images(catalog, CATEGORY, day(2)).contents} == {
+        assert {everything[content] for content in lately.nights} == {day(1), day(2), day(3)}
+        assert {everything[content] for content in recent_images(catalog, CATEGORY, day(2)).nights} == {
             day(1),
             day(2),
         }
         later = recent_images(catalog, CATEGORY, day(RECENT_NIGHTS))
-        assert {everything[content] for content in later.contents} == {day(1), day(2), day(3)}
-        assert recent_images(catalog, CATEGORY, day(0)).contents == frozenset()
-        assert lately.clusters == frozenset()
+        assert {everything[content] for content in later.nights} == {day(1), day(2), day(3)}
+        assert recent_images(catalog, CATEGORY, day(0)).nights == {}
+        assert lately.told == {}

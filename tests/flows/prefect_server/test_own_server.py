@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import psutil
@@ -139,9 +140,12 @@ def test_no_proxy_comes_between_a_program_and_its_server():
         assert read_line(process).split() == ["200"]
 
 
-def test_it_answers_nobody_but_its_program():
-    """Another program of this machine reads nothing and changes nothing; the program's own clients do."""
-    with program(STARTED + CLIENT) as process:
+def test_it_answers_nobody_but_its_program(tmp_path: Path):
+    """Another program of this machine reads nothing and changes nothing; the program's own clients do.
+
+    Its home is its own: other tests leave flow runs in the one they share.
+    """
+    with program(STARTED + CLIENT, PREFECT_HOME=str(tmp_path)) as process:
         pid, url = int(read_line(process)), read_line(process).strip()
         assert read_line(process) == "known\n"
         for path in ("flow_runs/filter", "deployments/filter", "block_documents/filter", "logs/filter"):

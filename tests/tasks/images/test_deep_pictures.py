@@ -10,10 +10,10 @@ import pytest
 from helpers.deep_files import KINDS, REFUSED, Kind, bmp4, grey_tiff, pillow, png, written
 from PIL import Image
 
-from anoclust_core.embedding.deep_images import Decoding, DeepRange, choose_range
+from anoclust_core.embedding.deep_images import ENOUGH_IMAGES, Decoding, DeepRange, choose_range
 from anoclust_core.errors import StoreError
 from anoclust_core.records import ImageRecord
-from tasks.images.category_decoding import read_decoding, sampled_range, write_decoding
+from tasks.images.category_decoding import KeptDecoding, read_decoding, read_kept, sampled_range, write_kept
 from tasks.images.decoding import (
     DEEP_BYTES_PER_PIXEL,
     UnreadableImageError,
@@ -46,6 +46,31 @@ def test_every_kind_looks_like_its_twin_of_8_bits(kind, tmp_path):
         assert pixels.shape == (*twin.shape[:2], 3)
         found = np.abs(pixels - (twin if twin.ndim == 3 else twin[:, :, None])).max()
         assert found <= kind.tolerance
+
+
+def test_one_frozen_range_shows_every_container_like_its_twin(tmp_path):
+    """A range of 50 pictures that is kept shows 12 bits alike in 25 kinds of files and more; others have a reason."""
+    images = []
+    for seed in range(ENOUGH_IMAGES):
+        path = tmp_path / f"{seed}.png"
+        path.write_bytes(data := KINDS[0].write(seed, seed % 2 == 1))
+        images.append(ImageRecord(path.name, str(path), hashlib.sha256(data).hexdigest(), "cluster"))
+    deep = sampled_range("uint16", images, max_pixels=10**6)
+    assert deep is not None
+    assert deep.is_frozen
+    write_kept(tmp_path / "kept.json", KeptDecoding(Decoding(1, (deep,))))
+    kept = read_decoding(tmp_path / "kept.json")
+    assert kept is not None
+    alike = set()
+    for kind in KINDS:
+        data, twin = kind.write(99, True), kind.twin(99, spot=True)
+        (tmp_path / "one").write_bytes(data)
+        if look_at(tmp_path / "one") in ("uint16", MENDED) and decode_samples(data).max() < 4096:
+            shown = decode_image(data, deep=kept.deep)
+            assert np.abs(shown.astype(int) - (twin if twin.ndim == 3 else twin[:, :, None])).max() <= kind.tolerance
+            alike.add(kind.name)
+    assert len(alike) >= 25
+    assert len({kind.name for kind in KINDS} | REFUSED.keys()) >= 75
 
 
 @pytest.mark.parametrize(("data", "reason"), REFUSED.values(), ids=REFUSED.keys())
@@ -153,8 +178,11 @@ def test_kept_decoding_is_read_back_and_damage_is_told(tmp_path):
     path = tmp_path / "decoding" / "part.json"
     assert read_decoding(path) is None
     kept = Decoding(1, (DeepRange("float32", -0.25, 1.5, 7), DeepRange("uint16", 0.0, 4095.0, 20)))
-    write_decoding(path, kept)
+    write_kept(path, KeptDecoding(kept))
     assert read_decoding(path) == kept
+    seen = KeptDecoding(Decoding(1, (DeepRange("uint16", 0.0, 4095.0, 20, n_seen=2),)), {"uint16": ("a", "b")})
+    write_kept(tmp_path / "few.json", seen)
+    assert read_kept(tmp_path / "few.json") == seen
     path.write_text(path.read_text().replace("1.5", "2.5"))
     with pytest.raises(StoreError, match=r"damaged: its checksum does not match.*backup; or delete it"):
         read_decoding(path)

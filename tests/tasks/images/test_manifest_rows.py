@@ -14,7 +14,8 @@ from helpers.builders import config_of, flat_folder, save_image, surface
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import DatasetManifest
-from tasks.images.listing import list_categories, list_datasets
+from tasks.images.choosing import list_categories
+from tasks.images.listing import list_datasets
 
 SIX = [f"teil/{number:03d}.png" for number in range(6)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from tasks.night.notify import CAMERA
-from tasks.night.watch import REST_NIGHTS, _is_old
+from tasks.night.watch import REST_NIGHTS, is_old
 from tasks.stores.catalog.facts import NoticeFact
 
 FIRST = date(2026, 11, 1)
@@ -24,17 +24,17 @@ def about_images(number: int, *, limit: float, value: float = 3.0) -> NoticeFact
 def test_what_was_told_rests() -> None:
     """Few images are told once in some nights."""
     before = [about_images(10, limit=0.5)]
-    assert _is_old(about_images(12, limit=0.5), before, day(11))
-    assert not _is_old(about_images(11 + REST_NIGHTS, limit=0.5), before, day(11))
-    assert not _is_old(about_images(12, limit=0.5, value=6.0), before, day(11))
+    assert is_old(about_images(12, limit=0.5), before, day(11))
+    assert not is_old(about_images(11 + REST_NIGHTS, limit=0.5), before, day(11))
+    assert not is_old(about_images(12, limit=0.5, value=6.0), before, day(11))
 
 
 def test_a_night_without_images_is_news_after_one_with_some() -> None:
     """Neither a night of few images before, nor an earlier silent one, makes it old news."""
-    assert not _is_old(about_images(11, limit=0), [about_images(10, limit=0.5)], day(10))
-    assert not _is_old(about_images(12, limit=0), [about_images(10, limit=0)], day(11))
+    assert not is_old(about_images(11, limit=0), [about_images(10, limit=0.5)], day(10))
+    assert not is_old(about_images(12, limit=0), [about_images(10, limit=0)], day(11))
 
 
 def test_a_silence_that_lasts_rests() -> None:
     """The second silent night in a row is no news."""
-    assert _is_old(about_images(11, limit=0), [about_images(10, limit=0)], day(9))
+    assert is_old(about_images(11, limit=0), [about_images(10, limit=0)], day(9))

@@ -10,7 +10,7 @@ from helpers.builders import digest, unit_bags
 
 from anoclust_core.errors import StoreError
 from anoclust_core.records import ImageRecord
-from tasks.stores import embeddings
+from tasks.stores import arrays, embeddings
 from tasks.stores.arrays import MARKER
 from tasks.stores.embeddings import CHUNK_IMAGES, EmbeddingSegments, segment_images
 
@@ -175,9 +175,23 @@ def test_damaged_seal_is_an_error(store):
         EmbeddingSegments(store.folder).index()
 
 
-@pytest.mark.parametrize(("n_patches", "dim"), [(1, 1), (64, 48), (256, 120), (1024, 1024), (4096, 4096)])
+@pytest.mark.parametrize(("n_patches", "dim"), [(1, 1), (64, 48), (256, 120), (1024, 1024)])
 def test_segments_hold_whole_chunks(n_patches, dim):
     """A segment is a whole number of chunks, at least one, so that two segments never share a chunk."""
     size = segment_images(n_patches, dim)
     assert size >= CHUNK_IMAGES
     assert size % CHUNK_IMAGES == 0
+
+
+def test_bags_of_many_tiles_are_written_and_read_one_by_one(tmp_path):
+    """16 bags of 32 MiB each would be half a gigabyte in one chunk; a segment holds one, and is read like any other."""
+    assert segment_images(4096, 4096) == 1
+    assert segment_images(128 * 256, 120) == 4
+    bags = np.random.default_rng(0).random((4, 2, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embeddings, "SEGMENT_BYTES", 2 * 2 * 3 * 2)
+        store = EmbeddingSegments(tmp_path)
+        store.append(HASHES[:4], bags, unit_norm=False)
+    (segment,) = tmp_path.iterdir()
+    assert arrays.read(segment, "bags").shape == (4, 2, 3)
+    np.testing.assert_allclose(store.read([HASHES[3], HASHES[0]]), bags[[3, 0]], atol=HALF_PRECISION)

@@ -10,7 +10,8 @@ from helpers.builders import flat_folder
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
 from flows.settings import resolve
-from tasks.images.listing import list_categories, list_datasets
+from tasks.images.choosing import list_categories
+from tasks.images.listing import list_datasets
 from tasks.stores.addresses import on_this_machine
 
 ADDRESSES = {

@@ -12,13 +12,16 @@ from helpers.builders import tiny_config
 from helpers.deep_files import KINDS, grey_twin, pillow
 from helpers.running import assignments, run_one, work
 
+from anoclust_core.embedding.deep_images import ENOUGH_IMAGES
 from anoclust_core.errors import StoreError
 from flows.decoding import decided_spec, settled_spec
 from flows.nights.run import run_nights
 from tasks.images.category_decoding import read_decoding
+from tasks.images.decoding import decode_samples
 from tasks.images.listing import list_datasets
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.store_check.store import check_store
+from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.upkeep import inventory
@@ -87,11 +90,24 @@ def test_first_deep_pictures_of_a_category_leave_its_plain_ones_alone(tmp_path, 
     mixed = run_one(data, store, config)
     assert mixed.work == work(images_embedded=4, pair_products=4 * 4 + 6)
     assert partition(mixed) == SPLIT
-    kept = read_decoding(StoreLayout(store).decoding("part"))
-    (data / "99.tif").write_bytes(pillow((np.random.default_rng(0).random((64, 64)) * 60000).astype(np.uint16)))
+    (data / "98.tif").write_bytes(of_kind("TIFF, 12 of 16 bits").write(98, False))
     more = run_one(data, store, config)
     assert more.work == work(images_embedded=1, pair_products=N)
-    assert read_decoding(StoreLayout(store).decoding("part")) == kept
+    (kept,) = deep_ranges(store)
+    assert (kept.low, kept.high, kept.n_images, kept.n_seen) == (0, 4095, 4, 5)
+    (data / "99.tif").write_bytes(pillow((np.random.default_rng(0).random((64, 64)) * 60000).astype(np.uint16)))
+    wider = run_one(data, store, config)
+    assert wider.work == work(images_embedded=6, pair_products=4 * 6 + 15)
+    (kept,) = deep_ranges(store)
+    assert (kept.low, kept.high, kept.n_images, kept.n_seen) == (0, 65535, 6, 6)
+    assert any("do not fit the range from 0 to 4,095" in note for note in wider.summary["notes"])
+    assert not run_one(data, store, config).is_new
+
+
+def deep_ranges(store: Path):
+    kept = read_decoding(StoreLayout(store).decoding("part"))
+    assert kept is not None
+    return kept.deep
 
 
 @pytest.mark.slow
@@ -103,14 +119,82 @@ def test_nights_go_on_with_the_kept_range(tmp_path, checkpoint):
     fill(tmp_path / "data" / "part", name)
     (first,) = run_nights(tmp_path / "data", store, config)
     assert (first.error, first.reclustered) == (None, "the first time")
-    kept = read_decoding(StoreLayout(store).decoding("part"))
     fill(tmp_path / "data" / "part", name, range(N, N + 3))
     (second,) = run_nights(tmp_path / "data", store, config)
     assert (second.error, second.reclustered) == (None, None)
     assert (second.counters["assigned"], second.work["images_embedded"]) == (3, 3)
-    assert read_decoding(StoreLayout(store).decoding("part")) == kept
+    (kept,) = deep_ranges(store)
+    assert (kept.low, kept.high, kept.n_images, kept.n_seen) == (0, 4095, N, N + 3)
     assert second.report is not None
     assert "0 is black and 4,095 white" in second.report.read_text()
+
+
+def exposed(folder: Path, seeds: range, times: float) -> None:
+    """Pictures of 12 bits in 16, exposed so many times as long."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        values = decode_samples(of_kind("TIFF, 12 of 16 bits").write(seed, seed % 2 == 1))
+        (folder / f"{seed:03d}.tif").write_bytes(pillow(np.rint(values * times).astype(np.uint16)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_db")
+def test_exposure_that_drifts_is_told_and_its_images_are_assigned(tmp_path, checkpoint):
+    """A frozen range stays: what lies outside is told in numbers and assigned. Another range re-clusters everything."""
+    config = tiny_config(checkpoint, n_clusters=2, normals="none")
+    data, store = tmp_path / "data", tmp_path / "store"
+    exposed(data / "part", range(ENOUGH_IMAGES), 1.0)
+    (first,) = run_nights(data, store, config)
+    assert first.error is None
+    assert not any("outside" in note for note in first.notes)
+    (frozen,) = deep_ranges(store)
+    assert (frozen.low, frozen.high, frozen.is_frozen) == (0, 4095, True)
+
+    exposed(data / "part", range(100, 106), 1.4)
+    (second,) = run_nights(data, store, config)
+    assert (second.error, second.reclustered, second.counters["quarantined"]) == (None, None, 0)
+    assert (second.counters["new"], second.work["images_embedded"]) == (6, 6)
+    assert second.counters["assigned"] == 6
+    told = "3 of 6 images have more than 1 % of their pixels outside of the range, up to 5 % in "
+    assert any(told in note for note in second.notes)
+    assert second.report is not None
+    assert told in second.report.read_text()
+    assert deep_ranges(store) == (frozen,)
+
+    names = cluster_names(store)
+    on_purpose = tiny_config(checkpoint, n_clusters=2, normals="none", range="0:8191")
+    (third,) = run_nights(data, store, on_purpose)
+    assert (third.error, third.reclustered) == (None, "backbone, recipe or settings were changed")
+    assert third.work["images_embedded"] == ENOUGH_IMAGES + 6
+    assert cluster_names(store) == names
+    assert "8,191 white, as asked for with --range" in third.report.read_text()
+    (fourth,) = run_nights(data, store, on_purpose)
+    assert not fourth.is_new
+    assert deep_ranges(store) == (frozen,)
+
+
+def cluster_names(store: Path) -> set[str]:
+    layout = StoreLayout(store)
+    with Catalog.open(layout.catalog, store=layout) as catalog:
+        return {one.cluster for one in catalog.clusters("part") if one.state != "retired"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_db")
+def test_range_that_is_asked_for_embeds_deep_pictures_only(tmp_path, checkpoint):
+    """`full` and `LOW:HIGH` show other pictures, so these are embedded again; plain ones beside them are not."""
+    config = tiny_config(checkpoint, n_clusters=2, normals="none")
+    store, data = tmp_path / "store", fill(tmp_path / "part", None, range(4))
+    run_one(data, store, config)
+    fill(data, "TIFF, 12 of 16 bits", range(4, N))
+    run_one(data, store, config)
+    for asked, high in (("full", 65535.0), ("0:8191", 8191.0)):
+        other = run_one(data, store, tiny_config(checkpoint, n_clusters=2, normals="none", range=asked))
+        assert other.work["images_embedded"] == 4
+        assert other.summary["embedding"]["decoding"]["deep"][0]["high"] == high
+    same = run_one(data, store, tiny_config(checkpoint, n_clusters=2, normals="none", range="0:4095"))
+    assert not same.is_new
+    assert not run_one(data, store, config).is_new
 
 
 def store_with_wrong_embeddings(tmp_path: Path, checkpoint: Path):
@@ -135,9 +219,9 @@ def store_with_wrong_embeddings(tmp_path: Path, checkpoint: Path):
 def test_embeddings_of_an_earlier_version_are_taken_for_plain_pictures_only(tmp_path, checkpoint):
     """What was made of deep pictures before their range was known is not taken for right; all else is kept."""
     config, layout, listed, spec, keys_of = store_with_wrong_embeddings(tmp_path, checkpoint)
-    assert decided_spec(layout, listed, spec) is None
+    assert decided_spec(layout, listed, spec, config) is None
     now = settled_spec(layout, listed, spec, config)
-    assert decided_spec(layout, listed, spec) == now
+    assert decided_spec(layout, listed, spec, config) == now
     segments = EmbeddingSegments(layout.folder("embeddings", "part", keys_of(listed, now).embedding))
     assert sorted(segments.missing(listed.images)) == sorted(listed.special)
     plain = replace(listed, images=listed.images[:4], special={})
@@ -156,7 +240,7 @@ def test_check_size_and_damage_know_the_kept_range(tmp_path, checkpoint):
     path.write_text(whole.replace("4095.0", "4096.0"))
     assert [finding.path for finding in check_store(layout).damage] == ["decoding/part.json"]
     with pytest.raises(StoreError, match="Restore it from a backup"):
-        decided_spec(layout, listed, spec)
+        decided_spec(layout, listed, spec, config)
     path.unlink()
     run = layout.runs("part") / "20260101T000000Z-0123456789ab"
     run.mkdir(parents=True)

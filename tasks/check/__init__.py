@@ -1,0 +1,1 @@
+"""A look at images before their first run: what the pictures are like, and what a run would take."""

@@ -1,0 +1,110 @@
+"""What a category's frames are like, once tiles depend on it: kept with the store, the same for every run after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anoclust_core.embedding.deep_images import DeepRange
+from anoclust_core.embedding.fixed_camera import Steadiness
+from anoclust_core.records import ImageRecord
+from tasks.images.decoding import UnreadableImageError, decode_image, read_bytes
+from tasks.images.headers import geometry_of
+from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
+
+SMALL_SIDE: Final = 128
+"""Side in pixels of the small grey pictures that are laid on each other."""
+
+MEASURED: Final = 24
+"""Pictures that are laid on each other to tell whether the camera is fixed, spread over all."""
+
+FEWEST: Final = 4
+"""Pictures from which on that is asked; `anoclust_core.embedding.alignment` takes no fewer."""
+
+
+@dataclass(frozen=True)
+class CategoryFrames:
+    """What is kept of a category's frames.
+
+    Attributes
+    ----------
+    size
+        Height and width in pixels of the largest frame there was the first time; None where no tiles depend on it.
+    steadiness
+        How frames lie on each other; None where it was not asked or could not be measured yet.
+    """
+
+    size: tuple[int, int] | None = None
+    steadiness: Steadiness | None = None
+
+
+def read_frames(path: Path) -> CategoryFrames:
+    """Read what a category keeps; nothing where there is no file.
+
+    Raises
+    ------
+    DamagedError
+        If the file is not what was written.
+    """
+    try:
+        kept = read_checked(path)
+    except FileNotFoundError:
+        return CategoryFrames()
+    with told_as_damage(path):
+        size = (int(kept["height"]), int(kept["width"])) if "height" in kept else None
+        return CategoryFrames(size, _steadiness(kept["alignment"]) if "alignment" in kept else None)
+
+
+def _steadiness(kept: dict[str, Any]) -> Steadiness:
+    down, across = kept["spread"]
+    return Steadiness(str(kept["verdict"]), float(kept["agreeing"]), (float(down), float(across)))
+
+
+def write_frames(path: Path, frames: CategoryFrames) -> None:
+    """Keep what holds for a category from now on."""
+    found: dict[str, Any] = {}
+    if frames.size is not None:
+        found |= {"height": frames.size[0], "width": frames.size[1]}
+    if frames.steadiness is not None:
+        one = frames.steadiness
+        found["alignment"] = {"verdict": one.verdict, "agreeing": one.agreeing, "spread": list(one.spread)}
+    write_json(path, with_digest(found))
+
+
+def largest_frame(images: Iterable[ImageRecord]) -> tuple[int, int] | None:
+    """Height and width of the largest picture as it is seen, from the headers; None where none can be read."""
+    shapes = [found.upright for image in images if (found := geometry_of(Path(image.file))) is not None]
+    return max(shapes, key=lambda shape: (shape[0] * shape[1], shape), default=None)
+
+
+def measured_steadiness(
+    images: Iterable[ImageRecord], *, deep: Sequence[DeepRange], max_pixels: int
+) -> Steadiness | None:
+    """Lay some of a category's pictures on each other; None where too few can be decoded."""
+    from anoclust_core.embedding.alignment import align  # SciPy, which a run that finds nothing to do never needs
+
+    distinct = list({image.sha256: image for image in images}.values())
+    some = np.unique(np.linspace(0, len(distinct) - 1, min(MEASURED, len(distinct))).astype(int)).tolist()
+    small = []
+    for at in some:
+        try:
+            data = read_bytes(Path(distinct[at].file), sha256=distinct[at].sha256)
+            small.append(small_grey(decode_image(data, max_pixels=max_pixels, deep=deep)))
+        except UnreadableImageError:
+            continue
+    if len(small) < FEWEST:
+        return None
+    return Steadiness.of(align(np.stack(small)), (SMALL_SIDE, SMALL_SIDE))
+
+
+def small_grey(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey levels ``(SMALL_SIDE, SMALL_SIDE)`` of a decoded picture: each the mean of what it covers."""
+    grey = pixels.mean(axis=2) if pixels.strides[2] else pixels[:, :, 0].astype(np.float64)
+    small = Image.fromarray(grey.astype(np.float32)).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float64)
