@@ -171,19 +171,19 @@ def test_file_that_changes_between_listing_and_decoding(
     from tasks.compute import embedding
 
     data, store, config = flat_folder(tmp_path / "board", range(6)), tmp_path / "store", tiny_config(checkpoint)
-    honest = embedding.read_image
+    honest = embedding.read_picture
 
     def change_first(path: Path, **options: Any) -> Any:
         if path.name == "003.png" and path.exists():
             change(path)
         return honest(path, **options)
 
-    monkeypatch.setattr(embedding, "read_image", change_first)
+    monkeypatch.setattr(embedding, "read_picture", change_first)
     first = run_one(data, store, config)
     assert adds_up(first)
     assert first.summary["quarantine"] == []
     assert [entry["path"] for entry in first.summary["deferred"]] == ["003.png"]
-    monkeypatch.setattr(embedding, "read_image", honest)
+    monkeypatch.setattr(embedding, "read_picture", honest)
     flat_folder(data, [3])
     second = run_one(data, store, config)
     assert second.is_new
@@ -196,13 +196,13 @@ def test_another_copy_of_a_file_that_is_gone(tmp_path, checkpoint, monkeypatch):
 
     data = flat_folder(tmp_path / "board", range(6))
     (data / "copy.png").write_bytes((data / "003.png").read_bytes())
-    honest = embedding.read_image
+    honest = embedding.read_picture
 
     def move_first(path: Path, **options: Any) -> Any:
         (data / "003.png").unlink(missing_ok=True)
         return honest(path, **options)
 
-    monkeypatch.setattr(embedding, "read_image", move_first)
+    monkeypatch.setattr(embedding, "read_picture", move_first)
     outcome = run_one(data, tmp_path / "store", tiny_config(checkpoint))
     assert outcome.summary["images"]["clustered"] == 7
     assert adds_up(outcome)
@@ -272,7 +272,7 @@ def test_normals_that_are_being_written(tmp_path, checkpoint, monkeypatch):
 
 def test_line_of_a_run_of_an_earlier_version():
     """A run whose summary counts no deferred files is still shown."""
-    old = CategoryOutcome("nut", run=Path("runs/nut/1"), summary={"images": {"quarantined": 2}})
+    old = CategoryOutcome("nut", run=Path("runs/nut/1"), summary={"images": {"clustered": 6, "quarantined": 2}})
     line = progress.outcome_lines(old)
     assert "2 files could not be used" in line
     assert "deferred" not in line

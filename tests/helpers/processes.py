@@ -188,7 +188,7 @@ def _prepared(command: Command) -> Iterator[None]:
         EventsWorker.set_client_override(NullEventsClient)
         patch.setattr(embeddings, "CHUNK_IMAGES", 4)
         patch.setattr(embeddings, "SEGMENT_BYTES", 1)
-        patch.setattr(tiling, "block_images", lambda *_: 4)
+        patch.setattr(tiling, "block_images", lambda *_, **__: 4)
         patch.setattr(tiling, "MAX_SLAB_IMAGES", 8)
         for figure in ("dendrogram_svg", "descriptor_map_svg"):
             patch.setattr(report, figure, lambda *_, **__: "<svg/>")

@@ -372,7 +372,7 @@ def report(size: int, folder: Path) -> Measured:
             weights=weights,
             tree=tree,
             evaluation=evaluate(protocol_named("sohn"), [None] * n_images, labels.tolist()),
-            keys={},
+            keys={"embedding": "k"},
         )
     return Measured(f"{n_images} images, {n_clusters} clusters", peak[0], predicted.total)
 
