@@ -9,8 +9,19 @@ Every image is described by its rare patches, at several levels and temperatures
 
 with weights :math:`\alpha` as in [SOHN23] eq. (5), whitenings :math:`z_l` of all patches and :math:`z'_l` of the mean
 patches of the normals (of all patches without normals), and the residual :math:`s`, which takes away part of what is
-usual in the image itself. All that is learnt from the images is in a `Scoring` and a `DescriptorModel`, so that images
-that come later are described without moving those that were.
+usual in the image itself. With a fixed camera, patches are what they have beyond their place's usual patch
+(`anoclust_core.weighting.places`), and rare ones keep their lengths:
+
+.. math:: x_i = \Big[ \tfrac{1}{\ell_l}\; W_l^\top \sum_m \big(\alpha^{i,t}_m - \tfrac{1}{M}\big)\,
+          \hat z^{i,l}_m \Big]_{l,\,t}
+
+with the root mean square length :math:`\ell_l` of a level over all images. Where nothing is rare the sum is short and
+points anywhere: as a direction it would set images without a defect apart. The mean patch tells of the light alone; it
+has no part of its own and is taken away whole. Nor are such descriptors smoothed: a kind of few images would be
+averaged with others.
+
+All that is learnt from the images is in a `Scoring`, a `DescriptorModel` and, with a fixed camera, `Places`, so that
+images that come later are described without moving those that were.
 """
 
 from __future__ import annotations
@@ -77,6 +88,8 @@ class Switches:
         As ``WHOLE_SHARE`` and ``WHOLE_SHARE_NORMALS``.
     smooths
         Whether descriptors are averaged with their neighbours.
+    keeps_lengths
+        Whether pooled patches keep their lengths; else they are scaled to unit norm.
     residuals, residuals_normals
         Residuals to choose from, blind and with normals.
     """
@@ -91,9 +104,20 @@ class Switches:
     smooths: bool = True
     residuals: tuple[float, ...] = RESIDUALS
     residuals_normals: tuple[float, ...] = RESIDUALS_NORMALS
+    keeps_lengths: bool = False
 
 
 AUTO: Final = Switches()
+
+FIXED_CAMERA: Final = Switches(
+    whole_share=0,
+    whole_share_normals=0,
+    smooths=False,
+    residuals=(1.0,),
+    residuals_normals=(1.0,),
+    keeps_lengths=True,
+)
+"""Of frames whose patches are compared near their own place only, without what is usual there."""
 
 
 def scores_against_normals(nearest: Nearest, counts: Counts, *, share: float = SHARE) -> NDArray[np.float64]:
@@ -231,12 +255,15 @@ class DescriptorModel:
         Part s of an image's own mean that is taken from its rare patches.
     whole_share
         Part g of a descriptor's squared length that the mean patches have.
+    lengths
+        Of each level, where rare patches keep theirs: they are divided by it. None scales them to unit norm.
     """
 
     patches: tuple[Whitening, ...]
     images: tuple[Whitening, ...]
     residual: float
     whole_share: float = WHOLE_SHARE
+    lengths: tuple[float, ...] | None = None
 
     def descriptors(self, levels: Sequence[PooledLevel]) -> NDArray[np.float32]:
         """Descriptors of images, before smoothing.
@@ -249,7 +276,8 @@ class DescriptorModel:
         Returns
         -------
         descriptors
-            Shape ``(n_images, (n_taus + 1) * sum of dims)``, float32, of unit norm but where a part has no direction.
+            Shape ``(n_images, (n_taus + 1) * sum of dims)``, float32, of unit norm but where a part has no direction;
+            without a part for mean patches ``n_taus * sum of dims``. Where lengths are kept, of unit norm on average.
 
         Raises
         ------
@@ -265,11 +293,13 @@ class DescriptorModel:
 
     def _of_rows(self, levels: Sequence[PooledLevel], rows: slice) -> NDArray[np.float32]:
         parts = []
-        for level, patches, images in zip(levels, self.patches, self.images, strict=True):
+        lengths = self.lengths or (None,) * len(levels)
+        for level, patches, images, own in zip(levels, self.patches, self.images, lengths, strict=True):
             whole = level.whole[rows]
             rare = level.rare[rows] - self.residual * (whole - patches.mean)[:, None]
             length = np.sqrt((1 - self.whole_share) / (len(levels) * rare.shape[1]))
-            parts.append((patches.directions(rare) * length).reshape(len(rare), -1))
+            vectors = patches.directions(rare) if own is None else patches.whitened(rare) / own
+            parts.append((vectors * length).reshape(len(rare), -1))
             if self.whole_share:
                 parts.append(images.directions(whole) * np.sqrt(self.whole_share / len(levels)))
         return np.concatenate(parts, axis=1).astype(np.float32)
@@ -286,7 +316,8 @@ class DescriptorModel:
     def details(self) -> dict[str, Any]:
         """JSON values beside `arrays`."""
         dims = [len(one.mean) for one in self.patches]
-        return {"dims": dims, "residual": self.residual, "whole_share": self.whole_share}
+        lengths = {} if self.lengths is None else {"lengths": list(self.lengths)}
+        return {"dims": dims, "residual": self.residual, "whole_share": self.whole_share, **lengths}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.float64]], details: Mapping[str, Any]) -> DescriptorModel:
@@ -306,7 +337,9 @@ class DescriptorModel:
             found.append(Whitening(arrays["means"][mean : mean + dim], square))
             mean, matrix = mean + dim, matrix + dim * dim
         half = len(found) // 2
-        return cls(tuple(found[:half]), tuple(found[half:]), float(details["residual"]), float(details["whole_share"]))
+        lengths = tuple(float(length) for length in details["lengths"]) if "lengths" in details else None
+        shares = float(details["residual"]), float(details["whole_share"])
+        return cls(tuple(found[:half]), tuple(found[half:]), *shares, lengths)
 
 
 @dataclass(frozen=True)
@@ -360,7 +393,10 @@ def fit_descriptors(
     state = generator.bit_generator.state
     tried, judged = [], []
     for residual in switches.residuals_normals if normals else switches.residuals:
-        model = DescriptorModel(whitenings, of_images, residual, whole_share)
+        lengths = None
+        if switches.keeps_lengths:
+            lengths = tuple(_length(level, seen, residual) for level, seen in zip(levels, whitenings, strict=True))
+        model = DescriptorModel(whitenings, of_images, residual, whole_share, lengths)
         tried.append(FittedDescriptors(model.descriptors(levels), levels[0].plain, model))
     if len(tried) > 1 and len(tried[0].unsmoothed) > 2:
         for one in tried:
@@ -368,6 +404,12 @@ def fit_descriptors(
             judged.append(stability(one.unsmoothed, n_clusters=n_clusters, generator=generator))
     best = int(np.argmax(judged)) if judged else 0
     return replace(tried[best], stability=tuple(judged))
+
+
+def _length(level: PooledLevel, seen: Whitening, residual: float) -> float:
+    """Root mean square length of whitened rare patches over images and temperatures; 1 where all are the mean."""
+    vectors = seen.whitened(level.rare - residual * (level.whole - seen.mean)[:, None])
+    return float(np.sqrt(np.square(vectors).sum(axis=2).mean())) or 1.0
 
 
 def _whitening(seen: Moments, switches: Switches) -> Whitening:

@@ -54,10 +54,31 @@ class Whitening:
         ArrayContractError
             If the last axis is not ``dim``.
         """
+        return unit_directions(self.whitened(vectors))
+
+    def whitened(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Whiten vectors and leave their lengths: about 1 a dimension where a vector is like any other.
+
+        Parameters
+        ----------
+        vectors
+            Shape ``(..., dim)``.
+
+        Returns
+        -------
+        whitened
+            Same shape, float64.
+
+        Raises
+        ------
+        ArrayContractError
+            If the last axis is not ``dim``.
+        """
         vectors = checked_array("vectors", vectors, "(..., dim)")
         if vectors.shape[-1] != len(self.mean):
             raise ArrayContractError(f"expected vectors of {len(self.mean)} values, found shape {vectors.shape}")
-        return unit_directions((vectors - self.mean) @ self.matrix)
+        found: NDArray[np.float64] = (vectors - self.mean) @ self.matrix
+        return found
 
 
 class Moments:

@@ -39,8 +39,8 @@ THREADS_CONVERTED: Final = 2 * CORES
 cores, those wait for decoding, and a tenth of the time is lost."""
 
 CONVERTED_FROM: Final = 256
-"""New images from which a network is converted for OpenVINO, which takes 5 s of one core; once it is converted, any
-number is computed there. Fewer are done by torch before it would be."""
+"""New pictures, as the network sees them, from which it is converted for OpenVINO, which takes 5 s of one core; once it
+is converted, any number is computed there. Fewer are done by torch before it would be."""
 
 CONVERSION_BYTES: Final = 300 << 20
 """What converting takes beside copies of the weights, most of it the exporter's code."""
@@ -103,7 +103,8 @@ def choose_network(
     failed = ""
     built = build_extractor(spec, load_state_dict(asked.backbone, spec.timm_model, asked.checkpoint))
     conversion = CONVERSION_BYTES + 4 * sum(values.nbytes for values in built.parameters())
-    if may_convert(asked, device) and converts(asked, n_images=n_images, has_memory=memory_budget > 4 * conversion):
+    n_pictures, has_memory = n_images * spec.n_tiles, memory_budget > 4 * conversion
+    if may_convert(asked, device) and converts(asked, n_pictures=n_pictures, has_memory=has_memory):
         try:
             new = converted(file, built, spec)
         except ConversionError as error:
@@ -120,14 +121,14 @@ def may_convert(asked: EmbedConfig, device: str) -> bool:
     return device == "cpu" and asked.engine != "torch" and (asked.precision != "bf16" or has_native_bf16(device))
 
 
-def converts(asked: EmbedConfig, *, n_images: int, has_memory: bool) -> bool:
+def converts(asked: EmbedConfig, *, n_pictures: int, has_memory: bool) -> bool:
     """Whether a network that OpenVINO may compute, and that is not kept yet, is converted: where that pays.
 
-    In bfloat16 it is however few images there are: there, two engines agree to three digits and no more.
+    In bfloat16 it is however few pictures there are: there, two engines agree to three digits and no more.
     """
     if asked.precision == "bf16" or asked.engine == "openvino":
         return True
-    return has_memory and n_images >= CONVERTED_FROM
+    return has_memory and n_pictures >= CONVERTED_FROM
 
 
 @dataclass(frozen=True)

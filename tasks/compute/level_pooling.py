@@ -13,6 +13,7 @@ from anoclust_core.config import WeighConfig
 from anoclust_core.records import EmbeddingSpec
 from anoclust_core.weighting.auto import PooledLevel, Scoring, Switches, scores_against_normals
 from anoclust_core.weighting.levels import spread_weights
+from anoclust_core.weighting.places import Places
 from anoclust_core.weighting.rarity import trimmed_rarity
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
@@ -22,6 +23,9 @@ from tasks.stores.nearest import NearestSlabs
 
 MOST_FOR_MOMENTS: Final = 2000
 """Images whose patches a whitening is learnt from: of more, evenly spaced ones are taken."""
+
+_VALUES_AT_ONCE: Final = 1 << 24
+"""Values of the bags that are pooled at a time, 400 MiB with all that is made of them."""
 
 
 def scores_of_contents(
@@ -75,10 +79,37 @@ class Pooled:
     moments: list[Moments] = field(default_factory=list)
 
 
+def bags_at_once(spec: EmbeddingSpec) -> int:
+    """Bags that are pooled at a time: of frames in many tiles only a few."""
+    values = spec.n_patches * max(level.dim for level in spec.levels)
+    return max(1, min(BAGS_AT_ONCE, _VALUES_AT_ONCE // values))
+
+
 def levels_of(spec: EmbeddingSpec, folders: Sequence[EmbeddingSegments], n_levels: int) -> list[Level]:
     """Levels of a spec, the first ones, with the folders that they lie in."""
     pairs = zip(spec.levels, folders, strict=False)
     return [Level(of_level, segments, spec.grid) for of_level, segments in pairs][:n_levels]
+
+
+def usual_patches(
+    levels: Sequence[Level], contents: Sequence[str], counts: Sequence[int]
+) -> tuple[NDArray[np.float32], ...]:
+    """Mean patch of each place over images, level by level: ``Places.patches``.
+
+    Parameters
+    ----------
+    levels
+        From `levels_of`.
+    contents, counts
+        Content hashes, and how many images have each.
+    """
+    usual = []
+    for level in levels:
+        total = np.zeros((level.spec.n_patches, level.spec.dim))
+        for sha256, count in zip(contents, counts, strict=True):
+            total += count * level.segments.read([sha256])[0]
+        usual.append((total / sum(counts)).astype(np.float32))
+    return tuple(usual)
 
 
 def pool_levels(
@@ -87,6 +118,7 @@ def pool_levels(
     weights: NDArray[np.float64],
     *,
     counts: Sequence[int] | None = None,
+    places: Places | None = None,
 ) -> Pooled:
     """Pool the bags of distinct contents on every level, a few at a time.
 
@@ -100,15 +132,20 @@ def pool_levels(
         Shape ``(n_contents, n_taus, n_patches)`` on the grid of the first level.
     counts
         Images that have each content: their patches are counted for the whitening; None counts none.
+    places
+        What is usual at every place, of frames of a fixed camera: it is taken from each patch first.
     """
     taken = np.zeros(len(contents), np.bool_)
     taken[np.linspace(0, len(contents) - 1, min(len(contents), MOST_FOR_MOMENTS)).astype(int)] = counts is not None
     pooled, moments = [], []
-    for level in levels:
+    for at_level, level in enumerate(levels):
         rare, whole, seen = [], [], Moments(level.spec.dim)
-        for start in range(0, len(contents), BAGS_AT_ONCE):
-            rows = slice(start, start + BAGS_AT_ONCE)
+        step = bags_at_once(level.spec)
+        for start in range(0, len(contents), step):
+            rows = slice(start, start + step)
             bags = level.segments.read(contents[rows])
+            if places is not None:
+                bags -= places.patches[at_level]
             spread = spread_weights(weights[rows], level.weights_grid, level.spec.grid)
             rare.append(np.matmul(spread, bags.astype(np.float64)))
             whole.append(bags.mean(axis=1, dtype=np.float64))

@@ -63,9 +63,11 @@ def describe_new(
         rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
         weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau)
         return NewDescriptors(rarity, weights, pooled(levels.first, contents, weights))
-    model, scoring = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
+    model, scoring, places = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
     scores = scores_of_contents(slabs, contents, against.contents, against.counts, role=against.role, switches=AUTO)
+    if places is not None:
+        scores -= places.scores
     rarity = scoring.summed(scores)
     weights = weights_of_scores(place.run.config.weigh, scoring, rarity)
-    found = pool_levels(levels_of(place.run.spec, levels.levels, AUTO.n_levels), contents, weights)
+    found = pool_levels(levels_of(place.run.spec, levels.levels, AUTO.n_levels), contents, weights, places=places)
     return NewDescriptors(rarity, weights.mean(axis=1), found.levels[0].plain, model.descriptors(found.levels))

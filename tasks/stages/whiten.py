@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +25,30 @@ from anoclust_core.records import (
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.auto import (
     AUTO,
+    FIXED_CAMERA,
     N_SCORES,
     DescriptorModel,
     FittedDescriptors,
     Scoring,
+    Switches,
     fit_descriptors,
     fit_scoring,
     scoring_details,
     scoring_from,
 )
+from anoclust_core.weighting.places import Places, usual_scores
 from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
-from tasks.compute.level_pooling import Level, levels_of, pool_levels, scores_of_contents, weights_of_scores
-from tasks.compute.rarity_pooling import BAGS_AT_ONCE
+from tasks.compute.level_pooling import (
+    Level,
+    bags_at_once,
+    levels_of,
+    pool_levels,
+    scores_of_contents,
+    usual_patches,
+    weights_of_scores,
+)
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
 from tasks.stages.weigh import given_scores
@@ -45,6 +56,10 @@ from tasks.stores import arrays
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
+
+_USUAL_SCORES: Final = "usual_scores"
+_USUAL_PATCHES: Final = ("usual_patches", "usual_deeper")
+"""Arrays of a model of frames of a fixed camera: `Places`, the patches level by level."""
 
 
 @task(name="whiten", **STAGE)
@@ -73,6 +88,7 @@ def whiten(
         has_normals=nearest is not None and nearest.reference.role == "normal",
     ).check(run.memory_budget)
     levels = levels_of(spec, LevelSegments.of(*embeddings).levels, AUTO.n_levels)
+    places = None
     if nearest is None:
         scores = given_scores(images, run.config.weigh, spec)[_first_rows(counts)][..., None]
     else:
@@ -85,6 +101,11 @@ def whiten(
             role=nearest.reference.role,
             switches=AUTO,
         )
+        if spec.aligned_within is not None:
+            usual = usual_scores(np.repeat(scores, counts, axis=0))
+            places = Places(usual, usual_patches(levels, contents, counts))
+            scores -= usual
+    switches = AUTO if places is None else FIXED_CAMERA
     scoring = fit_scoring(np.repeat(scores, counts, axis=0), tau=run.config.weigh.tau)
     rarity = scoring.summed(scores)
     del scores
@@ -96,6 +117,8 @@ def whiten(
         has_normals=nearest is not None and nearest.reference.role == "normal",
         n_clusters=n_clusters,
         seed=run.config.seed,
+        places=places,
+        switches=switches,
     )
     arrays.write_arrays(
         Path(model),
@@ -103,13 +126,14 @@ def whiten(
             **found.model.arrays,
             "plain": np.repeat(found.plain, counts, axis=0),
             "unsmoothed": np.repeat(found.unsmoothed, counts, axis=0),
+            **_place_arrays(places),
         },
         {**found.model.details, "scoring": scoring_details(scoring), "stability": list(found.stability)},
     )
     stored = {
         "rarity": np.repeat(rarity, counts, axis=0).astype(np.float32),
         "weights": np.repeat(weights.mean(axis=1), counts, axis=0).astype(np.float32),
-        "descriptors": np.repeat(smoothed(found.unsmoothed), counts, axis=0),
+        "descriptors": np.repeat(smoothed(found.unsmoothed) if switches.smooths else found.unsmoothed, counts, axis=0),
     }
     with threadpool_limits(1):
         index = split_index(found.unsmoothed, generator=generator(run.config.seed, "split"))
@@ -126,7 +150,7 @@ def whitening_memory(spec: EmbeddingSpec, *, n_contents: int, n_reference: int, 
         n_patches=spec.n_patches,
         n_scores=N_SCORES if has_normals else 1,
         dims=[level.dim for level in spec.levels],
-        bags=BAGS_AT_ONCE,
+        bags=bags_at_once(spec),
     )
 
 
@@ -138,16 +162,18 @@ def _fitted(
     has_normals: bool,
     n_clusters: int | None,
     seed: int,
+    places: Places | None,
+    switches: Switches,
 ) -> FittedDescriptors:
     """Pool the distinct contents of the images, learn from them and, with normals, from those, and describe them."""
     contents, counts = unique_contents(images.clustered)
-    pooled = pool_levels(levels, contents, weights, counts=counts)
+    pooled = pool_levels(levels, contents, weights, counts=counts, places=places)
     normals = None
     if has_normals:
         known, times = unique_contents(images.normals)
         uniform = uniform_weights(len(known), weights.shape[2])[:, None]
         normals = []
-        for level in pool_levels(levels, known, uniform).levels:
+        for level in pool_levels(levels, known, uniform, places=places).levels:
             seen = Moments(level.whole.shape[1])
             for vector, count in zip(level.whole, times, strict=True):
                 seen.add(vector[None], times=count)
@@ -159,11 +185,19 @@ def _fitted(
             normals=normals,
             n_clusters=n_clusters,
             generator=generator(seed, "stability"),
+            switches=switches,
         )
 
 
-def read_model(folder: Path) -> tuple[DescriptorModel, Scoring]:
-    """Model and scoring, as stage `whiten` has written them.
+def _place_arrays(places: Places | None) -> dict[str, NDArray[np.float32]]:
+    """What is usual at the places of aligned frames, as arrays at rest; none of other images."""
+    if places is None:
+        return {}
+    return {_USUAL_SCORES: places.scores, **dict(zip(_USUAL_PATCHES, places.patches, strict=False))}
+
+
+def read_model(folder: Path) -> tuple[DescriptorModel, Scoring, Places | None]:
+    """Model, scoring and, of frames of a fixed camera, what is usual at their places, as stage `whiten` wrote them.
 
     Raises
     ------
@@ -173,7 +207,11 @@ def read_model(folder: Path) -> tuple[DescriptorModel, Scoring]:
     details = arrays.describe(folder) or {}
     kept = {name: arrays.read(folder, name) for name in ("means", "matrices")}
     model = DescriptorModel.from_arrays(kept, details)
-    return model, scoring_from(details["scoring"])
+    places = None
+    if "lengths" in details:
+        patches = tuple(arrays.read(folder, name) for name in _USUAL_PATCHES[: len(model.patches)])
+        places = Places(arrays.read(folder, _USUAL_SCORES), patches)
+    return model, scoring_from(details["scoring"]), places
 
 
 def _first_rows(counts: Sequence[int]) -> NDArray[np.int64]:

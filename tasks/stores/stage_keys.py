@@ -53,12 +53,15 @@ class EmbeddingKeys:
         Key of the embeddings of these very images.
     deeper
         Key of the deeper level's embedding spec, as ``embedding``; empty where there is none.
+    aligned
+        Whether patches are compared near their own place only.
     """
 
     embedding: str
     distances: str
     embed: str
     deeper: str = ""
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ class RunInputs:
 
 Parts = dict[str, object]
 """JSON values that a key is made of, by name."""
+
+_PLACES: Final[Parts] = {"places": 1}
+"""What keys say where recipe auto takes away what is usual at each place, with the version of that."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,8 @@ def _whiten(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
     if run.config.recipe != "auto":
         return None
     own = {"deeper": run.images.deeper, "n_clusters": run.n_clusters, "seed": run.config.seed}
-    return {**_weights_parts(run, keys), **own}
+    places = _PLACES if run.images.aligned and run.reference else {}
+    return {**_weights_parts(run, keys), **own, **places}
 
 
 def _weights_parts(run: RunInputs, keys: Mapping[str, str]) -> Parts:
@@ -249,6 +256,7 @@ def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingK
         distances=stage_key("pair", embedding=embedding, **_window_part(spec)),
         embed=stage_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
         deeper=stage_key("embed", spec=spec.deeper.identity) if spec.deeper else "",
+        aligned=spec.aligned_within is not None,
     )
 
 
@@ -281,6 +289,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             },
             **({"deeper": spec.deeper.identity} if spec.deeper else {}),
             **_window_part(spec),
+            **(_PLACES if spec.aligned_within is not None and config.recipe == "auto" else {}),
         },
     )
 

@@ -212,7 +212,7 @@ def test_a_network_that_cannot_be_converted_runs_in_torch(
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "n_images", "has_memory", "expected"),
+    ("asked", "device", "n_pictures", "has_memory", "expected"),
     [
         ({}, "cpu", embedding.CONVERTED_FROM, True, True),
         ({}, "cpu", embedding.CONVERTED_FROM - 1, True, False),
@@ -223,11 +223,11 @@ def test_a_network_that_cannot_be_converted_runs_in_torch(
     ],
 )
 def test_when_a_network_is_converted(
-    asked: dict[str, Any], device: str, n_images: int, has_memory: bool, expected: bool
+    asked: dict[str, Any], device: str, n_pictures: int, has_memory: bool, expected: bool
 ) -> None:
-    """On a CPU, in float32, for many images, unless memory is short or torch asked for."""
+    """On a CPU, in float32, for many pictures, unless memory is short or torch asked for."""
     config = EmbedConfig.model_validate(asked)
-    wanted = embedding.converts(config, n_images=n_images, has_memory=has_memory)
+    wanted = embedding.converts(config, n_pictures=n_pictures, has_memory=has_memory)
     assert (embedding.may_convert(config, device) and wanted) is expected
 
 
@@ -248,8 +248,8 @@ def test_bf16_is_computed_by_one_engine_however_few_images_there_are(
     monkeypatch.setattr(embedding, "has_native_bf16", lambda _: is_native)
     config = EmbedConfig.model_validate({"precision": "bf16", "engine": engine})
     assert embedding.may_convert(config, device) is expected
-    for n_images, has_memory in ((1, False), (10_000, True)):
-        assert embedding.converts(config, n_images=n_images, has_memory=has_memory)
+    for n_pictures, has_memory in ((1, False), (10_000, True)):
+        assert embedding.converts(config, n_pictures=n_pictures, has_memory=has_memory)
 
 
 def test_threads_share_a_converted_network(tiny: FeatureExtractor, model: bytes) -> None:
