@@ -3,7 +3,8 @@
 Frames are made: a textured part with holes and print on a dark background, the same in all of them, moved by up to some
 pixels, with other light and other noise in each. Most have a pit, a scratch or a stain, of one of two sizes. They are
 clustered as one picture each and in tiles, every time in a new store and a process of its own. Then comes a night of
-ten more.
+ten more. In the same store, the good ones are clustered with the defects of each size alone. Beside the seconds stand
+those of the processor: on a busy machine only these say what a quiet one would take, divided by its cores.
 
     python -m benchmarks.frames --work FOLDER
     python -m benchmarks.frames --work FOLDER --frames 20 --shape 1500x2000 --shift 10 --tiles none 4x4
@@ -48,6 +49,9 @@ NIGHT_FRAMES = 10
 
 CATEGORY = "frames"
 NIGHTS = (date(2026, 1, 1), date(2026, 1, 2))
+
+LAYERS = "2,3"
+"""Feature levels: the patches of the first are half as large as usual, 16 pixels of a frame in 6 x 8 tiles."""
 
 QUALITY = 95
 """Of the JPEG files that frames are kept as."""
@@ -175,13 +179,15 @@ def make_frames(folder: Path, camera: Camera, n_frames: int, *, sizes: Sequence[
         Image.fromarray(frame(part, camera, first + at, kind, size)).save(folder / f"{name}.jpg", quality=QUALITY)
 
 
-def manifest_of(out: Path, folders: Sequence[Path]) -> Path:
-    """Write a manifest of the frames in one folder a night."""
+def manifest_of(out: Path, folders: Sequence[Path], *, size: int | None = None) -> Path:
+    """Write a manifest of the frames in one folder a night: all of them, or the good ones and those of a size."""
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["category", "path", "night"])
         for folder, night in zip(folders, NIGHTS, strict=False):
-            writer.writerows([CATEGORY, str(path), night.isoformat()] for path in sorted(folder.iterdir()))
+            names = ("*",) if size is None else ("*_good.jpg", f"*_{size}.jpg")
+            paths = sorted(path for name in names for path in folder.glob(name))
+            writer.writerows([CATEGORY, str(path), night.isoformat()] for path in paths)
     return out
 
 
@@ -193,6 +199,8 @@ class Found:
     ----------
     by_size
         Image AUROC against the good frames, and NMI of the kinds among the defects, of each size.
+    finer
+        NMI of the kinds of each size where the same tree is cut into a cluster for each kind in each size.
     seconds
         By stage, and ``total``.
     note
@@ -200,36 +208,69 @@ class Found:
     """
 
     by_size: dict[int, tuple[float, float]]
+    finer: dict[int, float]
     seconds: dict[str, float]
     note: str
 
 
 def run_frames(data: Path, store: Path, config: RunConfig) -> Found:
     """Cluster frames from `make_frames`, and score what came of it."""
+    from anoclust_core.clustering.linkage import cut_tree
     from flows.run import run_data
+    from tasks.stores import arrays
+    from tasks.stores.layout import StoreLayout
 
     (outcome,) = run_data(data, store, config)
     if outcome.error is not None or outcome.run is None:
         raise SystemExit(str(outcome.error))
     notes = [note for note in outcome.summary["notes"] if note.startswith("Patches are compared")]
-    return Found(scores(outcome.run / "assignments.csv"), dict(outcome.summary["seconds"]), " ".join(notes))
+    assignments = _Assignments.read(outcome.run / "assignments.csv")
+    keys = outcome.summary["keys"]
+    linkage = arrays.read(StoreLayout(store).folder("trees", CATEGORY, keys["group"]), "linkage").astype(np.float64)
+    finer = cut_tree(linkage, n_clusters=1 + len(KINDS) * len(assignments.sizes))
+    return Found(
+        by_size={size: (assignments.auroc(size), assignments.nmi(size)) for size in assignments.sizes},
+        finer={size: assignments.nmi(size, finer) for size in assignments.sizes},
+        seconds=dict(outcome.summary["seconds"]),
+        note=" ".join(notes),
+    )
 
 
-def scores(assignments: Path) -> dict[int, tuple[float, float]]:
-    """Image AUROC and NMI of each size of defects, from a run's table; the truth stands in the names of the files."""
-    with assignments.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    truth = [Path(original(row["path"])).stem.split("_")[1:] for row in rows]
-    score = np.array([float(row["anomaly_score"]) for row in rows])
-    clusters = np.array([int(row["cluster"]) for row in rows])
-    kinds = np.array([words[0] for words in truth])
-    size_of = np.array([int(words[1]) if len(words) > 1 else 0 for words in truth])
-    found = {}
-    for size in sorted({*size_of.tolist()} - {0}):
-        among, bad = (size_of == size) | (size_of == 0), size_of == size
-        auroc = roc_auc_score(bad[among], score[among])
-        found[size] = float(auroc), float(normalized_mutual_info_score(kinds[bad], clusters[bad]))
-    return found
+@dataclass(frozen=True)
+class _Assignments:
+    """A run's table, a row an image in the order of the run's arrays; the truth stands in the names of the files."""
+
+    kinds: NDArray[np.str_]
+    size_of: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    clusters: NDArray[np.int64]
+
+    @classmethod
+    def read(cls, file: Path) -> _Assignments:
+        with file.open(encoding="utf-8", newline="") as opened:
+            rows = sorted(csv.DictReader(opened), key=lambda row: row["sha256"])
+        truth = [Path(original(row["path"])).stem.split("_")[1:] for row in rows]
+        return cls(
+            kinds=np.array([words[0] for words in truth]),
+            size_of=np.array([int(words[1]) if len(words) > 1 else 0 for words in truth]),
+            scores=np.array([float(row["anomaly_score"]) for row in rows]),
+            clusters=np.array([int(row["cluster"]) for row in rows]),
+        )
+
+    @property
+    def sizes(self) -> list[int]:
+        return sorted({*self.size_of.tolist()} - {0})
+
+    def auroc(self, size: int) -> float:
+        """Image AUROC of the defects of a size against the good frames."""
+        among = (self.size_of == size) | (self.size_of == 0)
+        return float(roc_auc_score(self.size_of[among] == size, self.scores[among]))
+
+    def nmi(self, size: int, clusters: NDArray[np.int64] | None = None) -> float:
+        """NMI of the kinds of the defects of a size, by the run's clusters or by others."""
+        bad = self.size_of == size
+        found = self.clusters if clusters is None else clusters
+        return float(normalized_mutual_info_score(self.kinds[bad], found[bad]))
 
 
 def night_after(manifest: Path, store: Path, config: RunConfig) -> float:
@@ -247,21 +288,30 @@ def night_after(manifest: Path, store: Path, config: RunConfig) -> float:
     return seconds
 
 
-def apart(job: Callable[[], Result]) -> tuple[Result, float]:
-    """What a job gives, and the largest memory in GiB of the process of its own that it is done in."""
+@dataclass(frozen=True)
+class Spent:
+    """What a job took, in a process of its own: seconds of the processor, and the largest memory in GiB."""
+
+    processor: float
+    peak: float
+
+
+def apart(job: Callable[[], Result]) -> tuple[Result, Spent]:
+    """What a job gives, and what it took in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_with_peak, job).result()
+        return pool.submit(_measured, job).result()
 
 
-def _with_peak(job: Callable[[], Result]) -> tuple[Result, float]:
-    return job(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+def _measured(job: Callable[[], Result]) -> tuple[Result, Spent]:
+    result, used = job(), resource.getrusage(resource.RUSAGE_SELF)
+    return result, Spent(used.ru_utime + used.ru_stime, used.ru_maxrss / (1 << 20))
 
 
-def settings(tiles: str, aligned: str) -> RunConfig:
+def settings(tiles: str, aligned: str, layers: str = LAYERS) -> RunConfig:
     """Settings of a run: the number of clusters is known, no frame is known to be good."""
     asked = {
         "data.normals": "none", "data.settle_seconds": 0, "group.n_clusters": 1 + len(KINDS), "embed.tiles": tiles,
-        "pair.aligned": aligned, "night.captured": "column:night", "night.day_starts": "00:00",
+        "embed.layers": layers, "pair.aligned": aligned, "night.captured": "column:night", "night.day_starts": "00:00",
         "night.recluster_every": "none",
     }  # fmt: skip
     return RunConfig.model_validate(nest(asked))
@@ -277,6 +327,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs=2, type=int, default=SIZES, help="of the defects, in pixels")
     parser.add_argument("--tiles", nargs="+", default=["none", "6x8"])
     parser.add_argument("--aligned", nargs="+", default=["auto"])
+    parser.add_argument("--layers", default=LAYERS, help="feature levels, or auto")
     parser.add_argument("--no-night", action="store_true")
     asked = parser.parse_args()
     height, _, width = asked.shape.partition("x")
@@ -289,19 +340,30 @@ def main() -> None:
     both = manifest_of(asked.work / "both.csv", folders)
     for tiles in asked.tiles:
         for aligned in asked.aligned:
-            store, config = asked.work / f"store-{tiles}-{aligned}", settings(tiles, aligned)
+            store, config = asked.work / f"store-{tiles}-{aligned}", settings(tiles, aligned, asked.layers)
             shutil.rmtree(store, ignore_errors=True)
-            found, peak = apart(partial(run_frames, today, store, config))
-            print(f"tiles {tiles}, aligned {aligned}: {_told(found, peak)}", flush=True)
+            found, spent = apart(partial(run_frames, today, store, config))
+            print(f"tiles {tiles}, aligned {aligned}: {_told(found, spent)}", flush=True)
             if tiles != "none" and not asked.no_night:
-                seconds, peak = apart(partial(night_after, both, store, config))
-                print(f"  a night of {NIGHT_FRAMES} frames: {seconds:.0f} s, {peak:.1f} GiB", flush=True)
+                seconds, spent = apart(partial(night_after, both, store, config))
+                told = f"{seconds:.0f} s; both nights {spent.processor:.0f} s of the processor, {spent.peak:.1f} GiB"
+                print(f"  a night of {NIGHT_FRAMES} frames: {told}", flush=True)
+            for size in asked.sizes:
+                alone = manifest_of(asked.work / f"{size}.csv", folders[:1], size=size)
+                found, _ = apart(partial(run_frames, alone, store, config))
+                print(f"  the good ones and {_qualities(found)}", flush=True)
 
 
-def _told(found: Found, peak: float) -> str:
-    by_size = "; ".join(f"{size} px: AUROC {auroc:.3f}, NMI {nmi:.2f}" for size, (auroc, nmi) in found.by_size.items())
+def _told(found: Found, spent: Spent) -> str:
     parts = ", ".join(f"{name} {found.seconds[name]:.0f}" for name in ("embed", "pairwise", "whiten", "report"))
-    return f"{by_size}; {found.seconds['total']:.0f} s ({parts}), {peak:.1f} GiB\n  {found.note}"
+    seconds = f"{found.seconds['total']:.0f} s ({parts}), {spent.processor:.0f} s of the processor"
+    finer = ", ".join(f"{size} px {nmi:.2f}" for size, nmi in found.finer.items())
+    n_finer = 1 + len(KINDS) * len(found.finer)
+    return f"{_qualities(found)}; {seconds}, {spent.peak:.1f} GiB\n  NMI in {n_finer} clusters: {finer}\n  {found.note}"
+
+
+def _qualities(found: Found) -> str:
+    return "; ".join(f"{size} px: AUROC {auroc:.3f}, NMI {nmi:.2f}" for size, (auroc, nmi) in found.by_size.items())
 
 
 if __name__ == "__main__":
