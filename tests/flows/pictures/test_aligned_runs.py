@@ -18,10 +18,14 @@ from anoclust_core.errors import ConfigError
 from flows.check import check_data
 from flows.run import CategoryOutcome
 from tasks.images.category_frames import read_frames
+from tasks.night import assign
+from tasks.night.describe import describe_new
+from tasks.night.place import Place
 from tasks.store_check.store import check_store
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
+from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
 from tasks.stores.upkeep import inventory
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
@@ -205,3 +209,30 @@ def test_nights_compare_new_frames_within_the_window(tmp_path, checkpoint):
     assert night.work["pair_products"] == 20
     assert len(list((stream.store / "nearest" / CATEGORY).iterdir())) == 1
     assert night.counters["assigned"] + night.counters["unknown"] == 2
+
+
+def test_later_frames_are_described_by_what_was_usual(tmp_path, checkpoint, monkeypatch):
+    """By recipe auto, a night's way of describing gives the snapshot's own frames what they had in its run."""
+    told = []
+
+    def described(
+        place: Place, snapshot: Snapshot, against: SnapshotReference, contents: list[str], **where: Any
+    ) -> Any:
+        told.append((snapshot.keys, describe_new(place, snapshot, against, against.contents, **where)))
+        return describe_new(place, snapshot, against, contents, **where)
+
+    monkeypatch.setattr(assign, "describe_new", described)
+    config = night_config(checkpoint, recluster_every="none", tiles="2x4", n_clusters=2, recipe="auto")
+    stream = Stream(tmp_path, config)
+    for number, n_images in enumerate((8, 2)):
+        for at in range(n_images):
+            pixels = frame(100 * number + at, has_spot=bool(at % 2))
+            stream.put(stream.data / CATEGORY / str(day(number)) / f"{at:02d}-good.png", pixels, "good")
+        stream.night(number)
+    keys, found = told[-1]
+    layout = StoreLayout(stream.store)
+    model = layout.folder("models", CATEGORY, keys["whiten"])
+    assert arrays.read(model, "usual_scores").shape == (16 * 32, 1)
+    run = arrays.read(layout.folder("weights", CATEGORY, keys["weigh"]), "rarity")
+    np.testing.assert_allclose(found.rarity, run, atol=1e-6)
+    np.testing.assert_allclose(found.choosing, arrays.read(model, "unsmoothed"), atol=1e-5)
