@@ -53,12 +53,15 @@ class EmbeddingKeys:
         Key of the embeddings of these very images.
     deeper
         Key of the deeper level's embedding spec, as ``embedding``; empty where there is none.
+    covers
+        Key of the patches that images are compared with: names a folder of segments too; empty where that are all.
     """
 
     embedding: str
     distances: str
     embed: str
     deeper: str = ""
+    covers: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,8 @@ STAGES: Final = MappingProxyType(
         ),
         # of other images, deep ones for example: in the key of embeddings where a category has some
         "decode": Stage(1),
+        # weighting/covers.py; segments of bags with fewer patches
+        "cover": Stage(1),
         # pairwise/
         "pair": Stage(
             1,
@@ -246,15 +251,18 @@ def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingK
     embedding = stage_key("embed", spec=spec.identity)
     return EmbeddingKeys(
         embedding=embedding,
-        distances=stage_key("pair", embedding=embedding, **_window_part(spec)),
+        distances=stage_key("pair", embedding=embedding, **_comparison_parts(spec)),
         embed=stage_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
         deeper=stage_key("embed", spec=spec.deeper.identity) if spec.deeper else "",
+        covers=stage_key("cover", embedding=embedding, **asdict(spec.cover)) if spec.cover else "",
     )
 
 
-def _window_part(spec: EmbeddingSpec) -> Parts:
-    """What keys say of the window that patches are compared in; nothing where there is none, as it always was."""
-    return {} if spec.aligned_within is None else {"aligned_within": spec.aligned_within}
+def _comparison_parts(spec: EmbeddingSpec) -> Parts:
+    """What keys say of the patches that a patch is compared with; nothing where these are all, as it always was."""
+    window = {} if spec.aligned_within is None else {"aligned_within": spec.aligned_within}
+    cover = {"cover": {**asdict(spec.cover), "version": STAGES["cover"].version}} if spec.cover else {}
+    return {**window, **cover}
 
 
 def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
@@ -280,7 +288,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
                 if stage.decides_clusters or (name == "whiten" and config.recipe == "auto")
             },
             **({"deeper": spec.deeper.identity} if spec.deeper else {}),
-            **_window_part(spec),
+            **_comparison_parts(spec),
         },
     )
 

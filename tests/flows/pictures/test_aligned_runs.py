@@ -166,7 +166,7 @@ def test_frames_that_differ_are_compared_with_all(tmp_path, checkpoint):
     away = run_one(data, tmp_path / "store", tiny_config(checkpoint, tiles="2x4", aligned=False, **config))
     assert away.summary["keys"]["pair"] == outcome.summary["keys"]["pair"]
     with pytest.raises(ConfigError, match=r"192 tiles are too many .* The camera is not fixed"):
-        run_one(data, tmp_path / "store", tiny_config(checkpoint, tiles="12x16", **config))
+        run_one(data, tmp_path / "store", tiny_config(checkpoint, tiles="12x16", reference_patches="all", **config))
     fixed = frames(tmp_path / "fixed", 4)
     many = run_one(fixed, tmp_path / "store", tiny_config(checkpoint, tiles="12x16", image_size=32, window=6, **config))
     assert many.summary["embedding"]["tiles"] == [12, 16]
