@@ -6,12 +6,15 @@ for that, and larger by no more than the cover's radius.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.arrays import checked_array
 from anoclust_core.bags import check_bags
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ArrayContractError
@@ -69,7 +72,7 @@ def greedy_cover(bag: NDArray[np.floating[Any]], size: int, *, rng: np.random.Ge
     ArrayContractError
         If the bag is not two-dimensional or not of unit norm, or has fewer patches than ``size``.
     """
-    patches = check_bags(np.asarray(bag)[None], name="bag")[0]
+    patches = check_bags(checked_array("bag", bag, "(n_patches, dim)")[None], name="bag")[0]
     if not 1 <= size <= len(patches):
         raise ArrayContractError(f"expected a size from 1 to {len(patches)}, the patches of the bag; found {size}")
     places = np.empty(size, np.int64)
@@ -104,9 +107,7 @@ def covered_spec(spec: EmbeddingSpec, config: RunConfig) -> EmbeddingSpec:
     return replace(spec, cover=Cover(size, config.seed))
 
 
-def cover_note(
-    spec: EmbeddingSpec, asked: int | str | None, radii: NDArray[np.floating[Any]] | None = None
-) -> str | None:
+def cover_note(spec: EmbeddingSpec, asked: int | str | None, radii: Sequence[float] = ()) -> str | None:
     """Say how many patches of an image others are compared with; None where nobody asks, and all are.
 
     Parameters
@@ -116,16 +117,16 @@ def cover_note(
     asked
         Value of ``pair.reference_patches``.
     radii
-        Of the images' covers, where they are known.
+        Of the images' covers, as far as they are known.
     """
     if spec.cover is not None:
         which = f"A patch is compared with {spec.cover.size:,} of the {spec.n_patches:,} patches of every other image"
         how = f"chosen so that the others are near to them, with seed {spec.cover.seed} (--reference-patches)"
-        if radii is None or not len(radii):
+        if not radii:
             return f"{which}, {how}."
         return (
-            f"{which}, {how}: distances are up to {np.median(radii):.3f} larger for that in the median image, up to "
-            f"{np.max(radii):.3f} in the worst."
+            f"{which}, {how}: distances are up to {median(radii):.3f} larger for that in the median image, up to "
+            f"{max(radii):.3f} in the worst."
         )
     if not isinstance(asked, int) or asked >= spec.n_patches:
         return None

@@ -66,6 +66,9 @@ PAIR_SHARE: Final = 0.85
 ALIGNED_SHARE: Final = 0.1
 """The same where patches are compared near their own place only: small products, whose least values take as long."""
 
+COVER_PRODUCTS: Final = 10
+"""Choosing the patches of an image that others are compared with takes as long as comparing it with so many others."""
+
 REFERENCE_LOOP_SECONDS: Final = 0.36
 """Processor seconds of the trial's loop there."""
 
@@ -211,7 +214,9 @@ def forecast_seconds(
     """Seconds of the stages of one category, by what takes them; ``read_seconds`` are those of hashing one file."""
     squares = min(work.n_images, SQUARE_IMAGES) ** 2
     share = ALIGNED_SHARE if spec.window else PAIR_SHARE
-    products = work.n_pairs * (2 if spec.cover and not work.has_normals else 1)  # else one gives both ways
+    products = work.n_pairs
+    if spec.cover:  # one product gives one way
+        products = products * (1 if work.has_normals else 2) + COVER_PRODUCTS * work.n_reference
     rest = CATEGORY_SECONDS + IMAGE_SECONDS * work.n_images + SQUARE_SECONDS * squares
     return {
         "reading files": work.n_files * read_seconds,

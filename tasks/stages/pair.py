@@ -26,17 +26,16 @@ def pair(
     run: CategoryRun,
     key: str,
     manifest: str,
-    embeddings: str,
+    embeddings: tuple[str, str],
     folder: str,
-    covers: str,
     reference: Reference,
     with_means: bool = False,
     both_ways: bool = False,
 ) -> NearestDistances:
     """Compute the distances that are missing between the clustered images, or from them to the normals.
 
-    With a cover in the spec, the patches that images are compared with are chosen first, once for each image, and kept
-    in the folder ``covers``; empty where all are compared.
+    ``embeddings`` are the folders of bags and of their covers, empty where patches are compared with all. The patches
+    of a cover are chosen first, once for each image that others are compared with.
 
     Every worker chooses its own device, so that with ``auto`` those with a GPU and those without can work together.
     """
@@ -44,6 +43,7 @@ def pair(
     images = load_manifest(Path(manifest))
     slabs = NearestSlabs(Path(folder))
     n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
+    bags, covers = Path(embeddings[0]), Path(embeddings[1]) if embeddings[1] else None
     pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
     n_missing = slabs.count_missing(pairs)
     n_workers = count_workers(dask) if n_missing else 1
@@ -58,15 +58,15 @@ def pair(
     memory.check(run.memory_budget)
     plan = slabs.plan(
         pairs,
-        Path(embeddings),
+        bags,
         spec.n_patches,
         side,
         device=run.config.embed.device,
         window=spec.window,
-        covers=Path(covers) if covers else None,
+        covers=covers,
     )
     if covers:
-        _cover(plan.columns, run, Path(embeddings), Path(covers), n_workers=n_workers)
+        _cover(plan.columns, run, bags, covers, n_workers=n_workers)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
         progress = Progress("pair", run.category)

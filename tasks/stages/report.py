@@ -88,7 +88,7 @@ class _Shown:
     steadiness: Steadiness | None
     manifest_path: str
     outside: Mapping[str, Outside]
-    radii: NDArray[np.float64]
+    radii: list[float]
 
 
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
@@ -376,12 +376,12 @@ def _structure(config: RunConfig, weights: BagWeights) -> dict[str, float | bool
 
 def _radii(
     layout: StoreLayout, category: str, images: DatasetManifest, reference: Reference | None, keys: Mapping[str, str]
-) -> NDArray[np.float64]:
+) -> list[float]:
     """Of the covers of the reference's images, where they have some."""
     if reference is None or "covers" not in keys:
-        return np.empty(0)
+        return []
     covers = EmbeddingSegments(layout.folder("embeddings", category, keys["covers"]))
-    return np.array(list(covers.radii(reference_contents(reference, images)[0]).values()))
+    return list(covers.radii(reference_contents(reference, images)[0]).values())
 
 
 def _compared_notes(shown: _Shown) -> list[str]:

@@ -198,7 +198,6 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "weighting.auto.fit_scoring": {"scores": RARITY[..., None], "tau": "0.3sd"},
     "weighting.covers.greedy_cover": {"bag": BAGS[0], "size": 2, "rng": np.random.default_rng(0)},
-    "weighting.covers.cover_note": {"spec": SPEC, "asked": 2, "radii": np.array([0.1, 0.2])},
     "weighting.levels.spread_weights": {"weights": WEIGHTS, "fine": (2, 2), "coarse": (1, 1)},
     "weighting.whitening.unit_directions": {"vectors": DESCRIPTORS},
     "clustering.medoids.k_medoids": {"distances": DISTANCES, "n_clusters": 2},

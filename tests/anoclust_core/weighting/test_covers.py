@@ -132,7 +132,7 @@ def test_more_tiles_need_fewer_patches():
 def test_the_note_has_the_numbers():
     """How many of how many patches, and how much larger distances are for that; or why all are compared after all."""
     spec = covered_spec(SPEC, config_of(reference_patches=64))
-    note = cover_note(spec, 64, np.array([0.1, 0.2, 0.5]))
+    note = cover_note(spec, 64, [0.1, 0.2, 0.5])
     assert note is not None
     for words in ("64 of the 256 patches", "up to 0.200 larger", "0.500 in the worst"):
         assert words in note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.upkeep import inventory
+from tasks.stores.upkeep.collect import collect
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
 
@@ -107,6 +109,13 @@ def test_images_that_come_later_give_what_all_at_once_give(bounded, checkpoint, 
     assert grown.work == work(4, N_IMAGES**2 - 25)
     assert distances_of(grown, tmp_path / "store")[0] == distances_of(outcome, store)[0]
     np.testing.assert_array_equal(distances_of(grown, tmp_path / "store")[1], distances_of(outcome, store)[1])
+    layout = StoreLayout(tmp_path / "store")
+    covers = EmbeddingSegments(layout.folder("embeddings", "images", grown.summary["keys"]["covers"]))
+    before = covers.index()
+    collect(layout, timedelta(0))
+    assert covers.index() == before
+    assert run_one(flat_folder(data, [20]), layout.root, config).work == work(1, 2 * N_IMAGES + 1)
+    assert covers.index().keys() > before.keys()
 
 
 def test_the_store_knows_covers(bounded):
