@@ -242,7 +242,7 @@ class PairConfig(_Section):
         None,
         "Compare a patch with so many patches of every other image, at most half of them, chosen so that the others of "
         "that image are near to one of these. `all` compares with all patches; so does `auto` up to 128 tiles, and "
-        "beyond that with 4,096 of each image.",
+        "beyond that with 4,096 of each image, or half.",
         commands=("run", "check", "nightly"),
         takes="auto, all or a whole number from 1",
         nothing="auto",

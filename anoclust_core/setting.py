@@ -36,8 +36,9 @@ MAX_TILES: Final = 128
 times as long as without tiles."""
 
 MOST_TILES: Final = 512
-"""Tiles of a frame where patches are compared near their own place only, or with a cover of other frames' patches. A
-pair of such frames still fits a block task of `anoclust_core.pairwise.tiling`."""
+"""Tiles of a frame where patches are compared near their own place only, or with a part of other frames' patches. A
+pair of aligned frames still fits a block task of `anoclust_core.pairwise.tiling`; a pair of others does up to about 380
+tiles of 256 patches, and what does not is refused there."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def covered_spec(spec: EmbeddingSpec, config: RunConfig) -> EmbeddingSpec:
         What is asked for.
     """
     asked = config.pair.reference_patches
-    size = asked if isinstance(asked, int) else PATCHES_OF_MANY
+    size = asked if isinstance(asked, int) else min(PATCHES_OF_MANY, spec.n_patches // 2)
     takes_all = asked == "all" or (asked is None and spec.n_tiles <= MAX_TILES)
     is_compared = config.recipe != "blind" and config.group.distance == "weighted_average" and spec.window is None
     if takes_all or not is_compared or 2 * size > spec.n_patches:

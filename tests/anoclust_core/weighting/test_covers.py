@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -104,6 +105,7 @@ def test_all_patches_until_the_bound_is_reached():
     assert settled(reference_patches=129) is None
     assert settled(SPEC.in_tiles((8, 16))) is None
     assert settled(SPEC.in_tiles((12, 16))) == Cover(PATCHES_OF_MANY, 0)
+    assert settled(replace(SPEC, grid=(4, 4)).in_tiles((12, 16))) == Cover(1536, 0)
     assert settled(SPEC.in_tiles((12, 16)), reference_patches="all") is None
     assert settled(SPEC.in_tiles((12, 16)), reference_patches=100) == Cover(100, 0)
 
