@@ -20,6 +20,7 @@ from anoclust_core.setting import (
     Device,
     Layers,
     Names,
+    Patches,
     Range,
     Seconds,
     Share,
@@ -234,6 +235,16 @@ class PairConfig(_Section):
         "distances fit `pair.store_budget`.",
         commands=("run", "check", "nightly"),
         takes="auto or a whole number from 1",
+        nothing="auto",
+    )
+    # [SOHN23] eq. (5) over a part of each image's patches
+    reference_patches: Patches | None = setting(
+        None,
+        "Compare a patch with so many patches of every other image, at most half of them, chosen so that the others of "
+        "that image are near to one of these. `all` compares with all patches; so does `auto` up to 128 tiles, and "
+        "beyond that with 4,096 of each image, or half.",
+        commands=("run", "check", "nightly"),
+        takes="auto, all or a whole number from 1",
         nothing="auto",
     )
     store_budget: Size = setting(
@@ -511,11 +522,28 @@ class RunConfig(_Section):
             raise ValueError("recipe blind makes its own anomaly maps; omit --weights, or use recipe sohn")
         if self.recipe == "blind" and self.data.normals not in ("auto", "none"):
             raise ValueError("recipe blind uses no normals; omit --normals, or use recipe sohn")
+        if isinstance(self.pair.reference_patches, int):
+            self._fits_cover()
         if self.recipe != "sohn" and self.group.distance != "weighted_average":
             raise ValueError(
                 f"recipe {self.recipe} clusters images by their descriptors; omit --distance, or use recipe sohn"
             )
         return self
+
+    def _fits_cover(self) -> None:
+        """Refuse a number of patches to compare with where it has no meaning."""
+        if self.recipe == "blind":
+            raise ValueError("recipe blind compares no images; omit --reference-patches, or use another recipe")
+        if self.group.distance != "weighted_average":
+            raise ValueError(
+                f"--distance {self.group.distance} is made of all patches of all images; omit --reference-patches, or "
+                "omit --distance"
+            )
+        if self.pair.aligned:
+            raise ValueError(
+                "with --aligned true a patch is compared with few patches already, those near its own place; omit "
+                "--reference-patches, or give --aligned false"
+            )
 
     @property
     def for_runs(self) -> RunConfig:

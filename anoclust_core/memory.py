@@ -174,6 +174,35 @@ def pair_plan(
     )
 
 
+def cover_plan(
+    *, block_bytes: int, n_patches: int, dim: int, size: int, images_at_once: int, images_kept: int, threads: int
+) -> MemoryPlan:
+    """Predict the peak of choosing the patches of images that others are compared with.
+
+    Parameters
+    ----------
+    block_bytes
+        Of comparing one image with its own chosen patches, see `anoclust_core.pairwise.tiling.block_bytes`.
+    n_patches, dim, size
+        Of the bags, and patches that are chosen.
+    images_at_once, images_kept
+        Images that a thread reads at a time, and whose patches it holds until they are written.
+    threads
+        Images side by side in this process; 0 where other machines choose.
+    """
+    one = n_patches * dim
+    return MemoryPlan(
+        stage="pair",
+        parts={
+            "images whose patches are chosen": threads * (4 * images_at_once * one + 20 * one + block_bytes),
+            "chosen patches": threads * 6 * images_kept * size * dim,
+            "compiling": _COMPILING if threads else 0,
+            "the rest": _FIXED,
+        },
+        knob=f"{_SMALLER}, choose a deeper layer with --layers or a smaller --reference-patches",
+    )
+
+
 def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: int, dim: int, bags: int) -> MemoryPlan:
     """Predict the peak of weighing.
 

@@ -309,6 +309,22 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Cover:
+    """Which patches of an image others are compared with, see `anoclust_core.weighting.covers`.
+
+    Attributes
+    ----------
+    size
+        Patches of each image, at most half of all.
+    seed
+        Of the first patch of each image; the others follow from it.
+    """
+
+    size: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class EmbeddingSpec:
     """Everything that decides the numbers in a bag of patch embeddings.
 
@@ -350,6 +366,9 @@ class EmbeddingSpec:
     aligned_within
         Cells each way that a patch is compared with in other images; None compares it with all of their patches. No
         part of this spec's identity: it changes distances, not embeddings.
+    cover
+        Which patches of an image others are compared with; None compares them with all. No part of this spec's
+        identity either.
     """
 
     backbone: str
@@ -371,6 +390,7 @@ class EmbeddingSpec:
     overlap: int = 0
     resize: Resize = "squash"
     aligned_within: int | None = None
+    cover: Cover | None = None
 
     @property
     def identity(self) -> dict[str, object]:
@@ -379,7 +399,7 @@ class EmbeddingSpec:
         as_always |= dict.fromkeys(("decoding", "tiles"))
         missing = object()
         alone = asdict(replace(self, deeper=None))
-        del alone["deeper"], alone["aligned_within"]
+        del alone["deeper"], alone["aligned_within"], alone["cover"]
         if self.decoding is not None:
             alone["decoding"] = self.decoding.identity
         return {name: value for name, value in alone.items() if value != as_always.get(name, missing)}
@@ -446,6 +466,13 @@ class EmbeddingSpec:
     def window(self) -> Window | None:
         """Where a patch is looked for in other images; None compares it with all of their patches."""
         return None if self.aligned_within is None else Window(self.grid, self.aligned_within)
+
+    @property
+    def n_compared(self) -> int:
+        """Pairs of patches that two images are compared by, one product."""
+        if self.window is not None:
+            return self.window.n_compared
+        return self.n_patches * (self.cover.size if self.cover else self.n_patches)
 
     @property
     def deep(self) -> tuple[DeepRange, ...]:

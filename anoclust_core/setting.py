@@ -35,9 +35,10 @@ MAX_TILES: Final = 128
 """Tiles of a frame where every patch is compared with every other one: that takes the square of their number, 16,384
 times as long as without tiles."""
 
-MAX_ALIGNED_TILES: Final = 512
-"""Tiles of a frame where patches are compared near their own place only. A pair of such frames still fits a block task
-of `anoclust_core.pairwise.tiling`."""
+MOST_TILES: Final = 512
+"""Tiles of a frame where patches are compared near their own place only, or with a part of other frames' patches. A
+pair of aligned frames still fits a block task of `anoclust_core.pairwise.tiling`; a pair of others does up to about 380
+tiles of 256 patches, and what does not is refused there."""
 
 
 @dataclass(frozen=True)
@@ -322,12 +323,19 @@ def _read_tiles(value: object) -> object:
     found = re.fullmatch(r"\s*(\d+)\s*[xX]\s*(\d+)\s*", str(value))
     if not found or not (int(found[1]) and int(found[2])):
         raise ValueError("takes none or ROWSxCOLUMNS, whole numbers from 1, such as 2x3")
-    if int(found[1]) * int(found[2]) > MAX_ALIGNED_TILES:
+    if int(found[1]) * int(found[2]) > MOST_TILES:
         raise ValueError(
-            f"asks for {int(found[1]) * int(found[2]):,} tiles; the limit is {MAX_TILES}, and {MAX_ALIGNED_TILES} for "
-            "frames of a fixed camera (--aligned); take fewer tiles"
+            f"asks for {int(found[1]) * int(found[2]):,} tiles; the limit is {MOST_TILES}; take fewer tiles"
         )
     return f"{int(found[1])}x{int(found[2])}"
+
+
+def _read_patches(value: object) -> object:
+    """Read ``500`` as a number, and ``all`` as it is."""
+    found = re.fullmatch(r"\s*(?:all|(\d+))\s*", str(value))
+    if not found or (found[1] and int(found[1]) < 1):
+        raise ValueError("takes auto, all, or a whole number from 1")
+    return int(found[1]) if found[1] else "all"
 
 
 def _split_commas(value: object) -> object:
@@ -350,6 +358,7 @@ def _valid_time(text: str) -> str:
 
 
 Count = Annotated[int, Field(ge=1)]
+Patches = Annotated[int | str, BeforeValidator(_read_patches)]
 Clusters = Annotated[int | str, BeforeValidator(_read_clusters)]
 Range = Annotated[str, AfterValidator(_valid_range)]
 Tiles = Annotated[str, BeforeValidator(_read_tiles)]

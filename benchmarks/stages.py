@@ -152,7 +152,7 @@ def pair(
         run=made_up_run(folder, spec, config, memory_budget=memory_budget),
         key="k",
         manifest=str(manifest),
-        embeddings=str(folder / "bags"),
+        embeddings=(str(folder / "bags"), str(folder / f"covers of {to}") if spec.cover else ""),
         folder=str(folder / to),
         reference=reference or Reference("cluster"),
     )

@@ -19,6 +19,7 @@ from anoclust_core.errors import AnoclustError, ConfigError
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, SetAside, unique_contents
 from anoclust_core.seeding import generator
+from anoclust_core.weighting.covers import cover_note, covered_spec
 from anoclust_core.weighting.reference import reference_contents, reference_note
 from flows.plan import RunPlan, plan_run, used_images
 from flows.prefect_server.around import importing, prepare_prefect
@@ -269,7 +270,7 @@ class _Checker:
             found = result.seen.alignment if result.seen is not None else None
             steadiness = Steadiness.of(found, (SMALL_SIDE, SMALL_SIDE)) if found is not None else None
         if self._config.recipe != "blind":
-            spec = aligned_spec(spec, self._config.pair, steadiness)
+            spec = covered_spec(aligned_spec(spec, self._config.pair, steadiness), self._config)
         check_number(spec, self._config.pair, steadiness)
         plan = plan_run(whole, self._config, spec)
         work = self._work(whole, plan)
@@ -397,6 +398,9 @@ def _settings(
         yield Taken("normals", "none", "an image is rare where it differs from the other images")
     for note in reference_note(plan.reference, whole) if plan.reference else []:
         yield Taken("reference", f"{plan.reference.size:,}" if plan.reference and plan.reference.size else "", note)
+    covered = cover_note(spec, config.pair.reference_patches) if plan.reference else None
+    if covered:
+        yield Taken("reference patches", f"{spec.cover.size:,}" if spec.cover else "all", covered)
     n_clusters = f"{plan.n_clusters:,}" if plan.n_clusters else config.group.n_clusters or "auto"
     yield Taken("clusters", str(n_clusters), plan.n_clusters_rule)
     n_labelled = sum(image.label is not None for image in whole.clustered)

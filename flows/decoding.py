@@ -14,6 +14,7 @@ from anoclust_core.embedding.fixed_camera import aligned_spec, check_number
 from anoclust_core.embedding.tiles import needs_frame, tiled_spec
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from anoclust_core.weighting.covers import covered_spec
 from tasks import telemetry
 from tasks.images.category_decoding import (
     KeptDecoding,
@@ -55,7 +56,9 @@ def _kept_spec(
     kept = read_frames(layout.frame(category)) if config.embed.has_tiles else CategoryFrames()
     if config.embed.has_tiles:
         decoded = tiled_spec(decoded, config.embed, kept.size if needs_frame(config.embed) else None)
-    return decoded if config.recipe == "blind" else aligned_spec(decoded, config.pair, kept.steadiness)
+    if config.recipe == "blind":
+        return decoded
+    return covered_spec(aligned_spec(decoded, config.pair, kept.steadiness), config)
 
 
 def decided_spec(

@@ -48,8 +48,9 @@ class RunPlan:
     @property
     def told(self) -> dict[str, str]:
         """Keys that a run's summary tells: where other commands find what the run is made of."""
-        deeper = {"deeper": self.images.deeper} if self.images.deeper else {}
-        return {"embedding": self.images.embedding, "distances": self.images.distances, **deeper, **self.keys}
+        beside = {"deeper": self.images.deeper, "covers": self.images.covers}
+        beside = {name: key for name, key in beside.items() if key}
+        return {"embedding": self.images.embedding, "distances": self.images.distances, **beside, **self.keys}
 
 
 def used_images(manifest: DatasetManifest, config: RunConfig) -> DatasetManifest:

@@ -115,7 +115,9 @@ def compare_images(
     both_ways
         Keep the distances from normals to the clustered images too.
     """
-    slabs = NearestSlabs(run_stage.run.layout.folder("nearest", embedded.images.category, distances))
+    layout, category = run_stage.run.layout, embedded.images.category
+    slabs = NearestSlabs(layout.folder("nearest", category, distances))
+    covers = embedding_keys(embedded.images, run_stage.run.spec).covers
     n_pairs = slabs.count_missing(wanted_pairs(embedded.images, reference, with_means=with_means, both_ways=both_ways))
     return run_stage(
         pair,
@@ -123,7 +125,7 @@ def compare_images(
         detail=f"{n_pairs} new image pairs",
         is_complete=n_pairs == 0,
         manifest=embedded.manifest,
-        embeddings=embedded.embeddings,
+        embeddings=(embedded.embeddings, str(layout.folder("embeddings", category, covers)) if covers else ""),
         folder=str(slabs.folder),
         reference=reference,
         with_means=with_means,

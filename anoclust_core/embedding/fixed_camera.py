@@ -88,12 +88,13 @@ def check_number(spec: EmbeddingSpec, asked: PairConfig, found: Steadiness | Non
     ConfigError
         If there are more.
     """
-    if spec.n_tiles <= MAX_TILES or spec.aligned_within is not None:
+    if spec.n_tiles <= MAX_TILES or spec.aligned_within is not None or spec.cover is not None:
         return
     raise ConfigError(
         f"{spec.n_tiles:,} tiles are too many to compare every patch with every patch of other frames: the limit is "
         f"{MAX_TILES}, because that takes the square of their number. {_why_not(spec, asked, found)}. With --aligned "
-        "true, for a fixed camera, patches are compared near their own place only; else take fewer tiles"
+        "true, for a fixed camera, patches are compared near their own place only; with a smaller --reference-patches, "
+        "with a part of each frame's patches; else take fewer tiles"
     )
 
 

@@ -12,7 +12,7 @@ from anoclust_core.config import EmbedConfig, RunConfig
 from anoclust_core.embedding.resizing import Box, seen_box
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.setting import MAX_ALIGNED_TILES, MAX_TILES
+from anoclust_core.setting import MAX_TILES, MOST_TILES
 
 
 def check_tiles(config: RunConfig) -> None:
@@ -39,10 +39,12 @@ def check_tiles(config: RunConfig) -> None:
             f"--resize {asked.resize} cuts frames into squares, whose size follows from --tiles alone; give --tiles "
             f"and omit {flag}, or omit --resize"
         )
-    if config.pair.aligned is False and asked.rows_and_columns and prod(asked.rows_and_columns) > MAX_TILES:
+    compares_all = config.pair.aligned is False and config.pair.reference_patches == "all"
+    if compares_all and asked.rows_and_columns and prod(asked.rows_and_columns) > MAX_TILES:
         raise ConfigError(
-            f"--tiles {asked.tiles} are {prod(asked.rows_and_columns)} tiles; with --aligned false the limit is "
-            f"{MAX_TILES}, because comparing two images takes the square of their number; take fewer tiles"
+            f"--tiles {asked.tiles} are {prod(asked.rows_and_columns)} tiles; with --aligned false and "
+            f"--reference-patches all the limit is {MAX_TILES}, because comparing two images takes the square of their "
+            "number; take fewer tiles, or omit --reference-patches"
         )
     if config.recipe == "blind" and config.pair.aligned:
         raise ConfigError("recipe blind compares no images; omit --aligned, or use another recipe")
@@ -98,12 +100,12 @@ def _tiles_of_size(frame: tuple[int, int], asked: EmbedConfig) -> tuple[int, int
         return rows, columns
 
     size = asked.tile_size or max(frame)
-    if prod(cut(size)) > MAX_ALIGNED_TILES:
+    if prod(cut(size)) > MOST_TILES:
         larger = next(one for one in range(size, max(frame) + 1) if prod(cut(one)) <= MAX_TILES)
         raise ConfigError(
             f"--tile-size {size} cuts frames of {frame[1]:,} x {frame[0]:,} pixels into {prod(cut(size)):,} tiles; the "
-            f"limit is {MAX_TILES}, because comparing two images takes the square of their number, and "
-            f"{MAX_ALIGNED_TILES} for a fixed camera (--aligned); try --tile-size {larger}"
+            f"limit is {MOST_TILES}, and {MAX_TILES} where all patches of two images are compared; try --tile-size "
+            f"{larger}"
         )
     return cut(size)
 

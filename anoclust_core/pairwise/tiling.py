@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import isqrt, prod
 from typing import Final
 
 import numpy as np
@@ -43,8 +44,8 @@ class Rectangle:
     columns: tuple[int, ...]
 
 
-def block_images(n_patches: int, dim: int, *, window: Window | None = None) -> int:
-    """Number of images per side in one block task.
+def block_images(n_patches: int, dim: int, *, window: Window | None = None, n_others: int | None = None) -> int:
+    """Number of images per side in one block task; ``n_others`` patches of the columns' images, or all.
 
     Predicted bytes of a ``b x b`` block: two groups of bags, the same packed for the kernel that takes most, and the
     distances of both directions in single precision; candidates of one pair, another one with a part of its product in
@@ -56,11 +57,12 @@ def block_images(n_patches: int, dim: int, *, window: Window | None = None) -> i
     ResourceError
         If not even one image pair fits into the budget.
     """
-    largest = MAX_SLAB_IMAGES if window else min(MAX_SLAB_IMAGES, max(1, MAX_BLOCK_PATCHES // n_patches))
+    patches = isqrt(n_patches * (n_others or n_patches))
+    largest = MAX_SLAB_IMAGES if window else min(MAX_SLAB_IMAGES, max(1, MAX_BLOCK_PATCHES // patches))
     for side in range(largest, 0, -1):
-        if block_bytes(side, n_patches, dim, window=window) <= BLOCK_BUDGET_BYTES:
+        if block_bytes(side, n_patches, dim, window=window, n_others=n_others) <= BLOCK_BUDGET_BYTES:
             return side
-    need = block_bytes(1, n_patches, dim, window=window)
+    need = block_bytes(1, n_patches, dim, window=window, n_others=n_others)
     raise ResourceError(
         f"one pair of images with {n_patches} patches of length {dim} needs {readable_bytes(need)}, a block task may "
         f"use {readable_bytes(BLOCK_BUDGET_BYTES)}; lower --image-size or the number of --tiles, or choose a "
@@ -69,7 +71,13 @@ def block_images(n_patches: int, dim: int, *, window: Window | None = None) -> i
 
 
 def adapted_block_images(
-    n_pairs: int, n_patches: int, dim: int, *, n_workers: int, window: Window | None = None
+    n_pairs: int,
+    n_patches: int,
+    dim: int,
+    *,
+    n_workers: int,
+    window: Window | None = None,
+    n_others: int | None = None,
 ) -> int:
     """Number of images per side in one block task for so many image pairs: smaller where each worker has little to do.
 
@@ -78,22 +86,26 @@ def adapted_block_images(
     ResourceError
         If not even one image pair fits into the budget.
     """
-    side = block_images(n_patches, dim, window=window)
-    flop = 2 * dim * (window.n_compared if window else n_patches**2)
+    side = block_images(n_patches, dim, window=window, n_others=n_others)
+    flop = 2 * dim * (window.n_compared if window else n_patches * (n_others or n_patches))
     wanted = BLOCKS_A_WORKER * n_workers
     while side > 1 and n_pairs < wanted * side**2 and (side // 2) ** 2 * flop >= MIN_BLOCK_FLOP:
         side //= 2
     return side
 
 
-def block_bytes(side: int, n_patches: int, dim: int, *, window: Window | None = None) -> int:
+def block_bytes(
+    side: int, n_patches: int, dim: int, *, window: Window | None = None, n_others: int | None = None
+) -> int:
     """Predicted peak of a block task of ``side`` by ``side`` image pairs, see `block_images`."""
     if window:
         return _aligned_block_bytes(side, n_patches, dim, window)
-    single = 2 * side * n_patches * dim + 2 * side**2 * n_patches
-    group = side, n_patches, dim
-    packed = 2 * max(integers.packed_bytes(*group), single_precision.packed_bytes(*group))
-    double = 2 * n_patches * dim + 2 * min(n_patches**2, DOUBLE_PRODUCT_VALUES)
+    groups = n_patches, n_others or n_patches
+    single = sum(side * many * dim + side**2 * many for many in groups)
+    packed = sum(
+        max(integers.packed_bytes(side, many, dim), single_precision.packed_bytes(side, many, dim)) for many in groups
+    )
+    double = sum(groups) * dim + 2 * min(prod(groups), DOUBLE_PRODUCT_VALUES)
     is_close = side**2 * n_patches
     return 4 * single + packed + integers.pair_bytes(n_patches) + 8 * double + is_close
 

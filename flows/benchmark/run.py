@@ -80,7 +80,9 @@ def run_benchmark(
     manifests = _kept(listed, config, protocol_named(request.protocol)) if request.experiments else {}
     is_blind = any(request.of_ardelean)
     blind_manifests = _kept([one.blind() for one in listed], config, ARDELEAN) if is_blind else {}
-    config = config.model_copy(update={"recipe": "sohn"})
+    # Hausdorff distances and the mean distance of two images are made of all their patches
+    pair = config.pair.model_copy(update={"reference_patches": "all"})
+    config = config.model_copy(update={"recipe": "sohn", "pair": pair})
     jobs = [_job(layout, config, request.experiments)] if request.experiments else []
     if BACKBONE_FIGURES & set(request.figures):
         compared = tuple(

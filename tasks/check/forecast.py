@@ -66,6 +66,9 @@ PAIR_SHARE: Final = 0.85
 ALIGNED_SHARE: Final = 0.1
 """The same where patches are compared near their own place only: small products, whose least values take as long."""
 
+COVER_PRODUCTS: Final = 10
+"""Choosing the patches of an image that others are compared with takes as long as comparing it with so many others."""
+
 REFERENCE_LOOP_SECONDS: Final = 0.36
 """Processor seconds of the trial's loop there."""
 
@@ -188,7 +191,7 @@ class Work:
     n_reference
         Distinct images that these are measured against; 0 where they are not.
     n_pairs
-        Image pairs that are compared.
+        Image pairs that are compared, both ways unless there are normals.
     has_normals
         Whether they are measured against known normals.
     n_clusters
@@ -210,13 +213,15 @@ def forecast_seconds(
 ) -> dict[str, float]:
     """Seconds of the stages of one category, by what takes them; ``read_seconds`` are those of hashing one file."""
     squares = min(work.n_images, SQUARE_IMAGES) ** 2
-    window = spec.window
-    compared, share = (window.n_compared, ALIGNED_SHARE) if window else (spec.n_patches**2, PAIR_SHARE)
+    share = ALIGNED_SHARE if spec.window else PAIR_SHARE
+    products = work.n_pairs
+    if spec.cover:  # one product gives one way
+        products = products * (1 if work.has_normals else 2) + COVER_PRODUCTS * work.n_reference
     rest = CATEGORY_SECONDS + IMAGE_SECONDS * work.n_images + SQUARE_SECONDS * squares
     return {
         "reading files": work.n_files * read_seconds,
         "embedding": trial.setup_seconds + work.n_embedded * trial.image_seconds,
-        "comparing images": work.n_pairs * 2 * compared * spec.dim / (share * speed.flops),
+        "comparing images": products * 2 * spec.n_compared * spec.dim / (share * speed.flops),
         "describing, clustering, reporting": speed.slowness * (rest + TREE_SECONDS * work.n_images**2),
     }
 

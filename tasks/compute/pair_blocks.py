@@ -28,6 +28,12 @@ def compute_block(block: Block) -> int:
     device, window = pair_device.choose_worker_device(block.device), block.window
     bags = _bags(block.embeddings, block.rows)
     folder, r, c = block.forward
+    if block.covers is not None:
+        forward = pair_device.nearest_distances(bags, _bags(block.covers, block.columns), device=device)
+        is_same = np.array([[row == column for column in block.columns] for row in block.rows], np.bool_)
+        forward[is_same] = 0  # whatever the cover leaves out of an image, it is its own
+        arrays.write_block(folder, DISTANCES, (r, c, 0), forward)
+        return block.n_products
     if block.rows == block.columns:
         if block.with_means:
             within, means = pair_device.nearest_and_mean_distances_within(bags, device=device, window=window)

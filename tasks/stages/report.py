@@ -30,6 +30,7 @@ from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, Embe
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
 from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
+from anoclust_core.weighting.covers import cover_note
 from anoclust_core.weighting.reference import reference_contents, reference_note
 from tasks import telemetry
 from tasks.images.category_frames import read_frames
@@ -40,6 +41,7 @@ from tasks.stages.runner import STAGE, Progress, artifact_key
 from tasks.stores import arrays, runs
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
+from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.written_tables import csv_of_frame, with_given
 
@@ -86,6 +88,7 @@ class _Shown:
     steadiness: Steadiness | None
     manifest_path: str
     outside: Mapping[str, Outside]
+    radii: list[float]
 
 
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
@@ -127,6 +130,7 @@ def report(
         steadiness=read_frames(layout.frame(category)).steadiness,
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
         outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.clustered),
+        radii=_radii(layout, category, settled, reference, keys),
     )
     entries = _entries(shown)
     record = _record(shown, entries, _pictures(shown, entries, Progress("report", category)))
@@ -337,7 +341,7 @@ def _notes(shown: _Shown) -> list[str]:
         *(reference_note(shown.reference, shown.manifest) if shown.reference else []),
         *map(range_note, shown.spec.deep),
         *([told] if (told := outside_note(shown.outside, len(shown.images))) else []),
-        *_alignment_notes(shown),
+        *_compared_notes(shown),
         *_structure_notes(shown.structure),
         *_method_notes(shown.config, shown.localization),
         *telemetry.current().notes,
@@ -370,12 +374,25 @@ def _structure(config: RunConfig, weights: BagWeights) -> dict[str, float | bool
     return {"index": index, "is_certain": index is not None and index >= CERTAIN_FROM}
 
 
-def _alignment_notes(shown: _Shown) -> list[str]:
+def _radii(
+    layout: StoreLayout, category: str, images: DatasetManifest, reference: Reference | None, keys: Mapping[str, str]
+) -> list[float]:
+    """Of the covers of the reference's images, where they have some."""
+    if reference is None or "covers" not in keys:
+        return []
+    covers = EmbeddingSegments(layout.folder("embeddings", category, keys["covers"]))
+    return list(covers.radii(reference_contents(reference, images)[0]).values())
+
+
+def _compared_notes(shown: _Shown) -> list[str]:
     """What patches were compared with, where that is a question."""
     if shown.reference is None:
         return []
-    note = aligned_note(shown.spec, shown.config.pair, shown.steadiness)
-    return [note] if note else []
+    notes = (
+        aligned_note(shown.spec, shown.config.pair, shown.steadiness),
+        cover_note(shown.spec, shown.config.pair.reference_patches, shown.radii),
+    )
+    return [note for note in notes if note]
 
 
 def _structure_notes(structure: Mapping[str, float | bool | None] | None) -> list[str]:

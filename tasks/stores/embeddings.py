@@ -161,6 +161,7 @@ class EmbeddingSegments:
         *,
         unit_norm: bool = True,
         outside: Mapping[str, Outside] = NOTHING_OUTSIDE,
+        radii: Sequence[float] = (),
     ) -> None:
         """Write one segment.
 
@@ -174,6 +175,8 @@ class EmbeddingSegments:
             Whether patches have unit norm, and are to be given it again when they are read.
         outside
             By content, how far deep images lie outside of their range, where that is to be told.
+        radii
+            One a bag, where bags are covers of larger ones: see `anoclust_core.weighting.covers`.
 
         Raises
         ------
@@ -190,10 +193,9 @@ class EmbeddingSegments:
         arrays.write_block(segment, _BAGS, (0, 0, 0), bags)
         small = {"chunk_images": chunk_images} if chunk_images < CHUNK_IMAGES else {}
         told = {sha256: asdict(outside[sha256]) for sha256 in hashes if sha256 in outside}
-        arrays.seal(
-            segment,
-            {"hashes": list(hashes), "unit_norm": unit_norm, **small, **({"outside": told} if told else {})},
-        )
+        beside = {"outside": told, "radii": dict(zip(hashes, radii, strict=False))}
+        known = {name: values for name, values in beside.items() if values}
+        arrays.seal(segment, {"hashes": list(hashes), "unit_norm": unit_norm, **small, **known})
 
     def read(self, hashes: Sequence[str]) -> NDArray[np.float32]:
         """Bags of some images, in the order asked for.
@@ -208,6 +210,20 @@ class EmbeddingSegments:
         StoreError
             If a bag is missing or damaged.
         """
+        bags, has_unit_norm = self._read(hashes)
+        return normalize_patches(bags) if has_unit_norm else bags.astype(np.float32)
+
+    def read_at_rest(self, hashes: Sequence[str]) -> NDArray[Any]:
+        """Bags of some images as they lie in the store, in half precision; otherwise as `read`."""
+        return self._read(hashes)[0]
+
+    def radii(self, hashes: Iterable[str]) -> dict[str, float]:
+        """By content, the radius of the cover that its bag is, of those that are there."""
+        index = self.index()
+        return {sha256: _segment(self.folder / index[sha256][0]).radii[sha256] for sha256 in hashes if sha256 in index}
+
+    def _read(self, hashes: Sequence[str]) -> tuple[NDArray[Any], bool]:
+        """Bags in half precision, and whether their patches have unit norm."""
         index = self.index()
         lost = [sha256 for sha256 in hashes if sha256 not in index]
         if lost:
@@ -224,8 +240,7 @@ class EmbeddingSegments:
                 bags[at] = bag
         if bags is None:
             raise StoreError("no bags were asked for")
-        has_unit_norm = all(_segment(self.folder / name).unit_norm for name in wanted)
-        return normalize_patches(bags) if has_unit_norm else bags.astype(np.float32)
+        return bags, all(_segment(self.folder / name).unit_norm for name in wanted)
 
 
 @dataclass(frozen=True)
@@ -298,6 +313,7 @@ class _Segment:
     unit_norm: bool
     chunk_images: int
     outside: Mapping[str, Outside]
+    radii: Mapping[str, float]
 
 
 @lru_cache(maxsize=4096)
@@ -308,7 +324,8 @@ def _segment(segment: Path) -> _Segment:
         raise StoreError(f"segment {segment} vanished while it was read; run again")
     chunk_images = int(description.get("chunk_images", CHUNK_IMAGES))
     outside = {sha256: Outside(**one) for sha256, one in description.get("outside", {}).items()}
-    return _Segment(tuple(description["hashes"]), bool(description.get("unit_norm", True)), chunk_images, outside)
+    unit_norm, radii = bool(description.get("unit_norm", True)), description.get("radii", {})
+    return _Segment(tuple(description["hashes"]), unit_norm, chunk_images, outside, radii)
 
 
 def _read_rows(segment: Path, places: list[tuple[int, int]]) -> list[tuple[int, NDArray[Any]]]:

@@ -87,8 +87,9 @@ class Block:
 
     Attributes
     ----------
-    embeddings
-        Folder of the embedding segments.
+    embeddings, covers
+        Folders of the embedding segments, and of the patches of them that rows are compared with; None compares them
+        with all.
     rows, columns
         Content hashes; equal where the pairs within one group are meant.
     forward
@@ -112,12 +113,14 @@ class Block:
     with_means: bool = False
     device: str = "cpu"
     window: Window | None = None
+    covers: Path | None = None
 
     @property
     def n_products(self) -> int:
-        """Matrix products that the block takes: one per image pair."""
+        """Matrix products that the block takes: one per image pair; one for each direction where there are covers."""
         n_rows = len(self.rows)
-        return n_rows * (n_rows - 1) // 2 if self.rows == self.columns else n_rows * len(self.columns)
+        is_mutual = self.rows == self.columns and self.covers is None
+        return n_rows * (n_rows - 1) // 2 if is_mutual else n_rows * len(self.columns)
 
 
 class NearestSlabs:
@@ -167,9 +170,10 @@ class NearestSlabs:
         *,
         device: str = "cpu",
         window: Window | None = None,
+        covers: Path | None = None,
     ) -> Plan:
         """Blocks for the pairs that are not there yet."""
-        plan = Plan(self, embeddings, n_patches, side, device=device, window=window)
+        plan = Plan(self, embeddings, n_patches, side, device=device, window=window, covers=covers)
         for rectangle in tiling.missing_squares(self._covered_both_ways(pairs)):
             rows, columns = ([pairs.mutual[i] for i in side] for side in (rectangle.rows, rectangle.columns))
             plan.add_mutual(rows, columns, with_means=pairs.with_means)
@@ -255,7 +259,7 @@ class Plan:
         Patches a bag.
     side
         Images per side of a block.
-    device, window
+    device, window, covers
         Where blocks are computed, and what is compared, see `Block`.
     """
 
@@ -268,12 +272,13 @@ class Plan:
         *,
         device: str = "cpu",
         window: Window | None = None,
+        covers: Path | None = None,
     ) -> None:
         self.store = store
         self.embeddings = embeddings
         self.n_patches = n_patches
         self.side = side
-        self.device, self.window = device, window
+        self.device, self.window, self.covers = device, window, covers
         self.blocks: list[Block] = []
         self._slabs: dict[Path, Slab] = {}
         self._open_blocks: Counter[Path] = Counter()
@@ -283,6 +288,11 @@ class Plan:
         """Matrix products of the whole plan."""
         return sum(block.n_products for block in self.blocks)
 
+    @property
+    def columns(self) -> list[str]:
+        """Contents that others are compared with, each once."""
+        return list(dict.fromkeys(sha256 for block in self.blocks for sha256 in block.columns))
+
     def add_directed(self, rows: list[str], columns: list[str]) -> None:
         """Plan one slab from rows to columns."""
         forward = self._slab(rows, columns)
@@ -290,7 +300,15 @@ class Plan:
             self._block(rows, columns, r, c, forward, None)
 
     def add_mutual(self, rows: list[str], columns: list[str], *, with_means: bool = False) -> None:
-        """Plan the slabs of both directions; one slab holds both where rows and columns are the same images."""
+        """Plan the slabs of both directions; one slab holds both where rows and columns are the same images.
+
+        With covers no product serves both directions.
+        """
+        if self.covers is not None:
+            self.add_directed(rows, columns)
+            if rows != columns:
+                self.add_directed(columns, rows)
+            return
         forward = self._slab(rows, columns, with_means)
         backward = forward if rows == columns else self._slab(columns, rows, with_means)
         for r, c in self._offsets(rows, columns):
@@ -343,6 +361,7 @@ class Plan:
             with_means=forward.has_means,
             device=self.device,
             window=self.window,
+            covers=self.covers,
         )
         self.blocks.append(block)
         self._open_blocks.update(target[0] for target in (block.forward, block.backward) if target)

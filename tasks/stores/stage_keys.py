@@ -55,6 +55,8 @@ class EmbeddingKeys:
         Key of the deeper level's embedding spec, as ``embedding``; empty where there is none.
     aligned
         Whether patches are compared near their own place only.
+    covers
+        Key of the patches that images are compared with: names a folder of segments too; empty where that are all.
     """
 
     embedding: str
@@ -62,6 +64,7 @@ class EmbeddingKeys:
     embed: str
     deeper: str = ""
     aligned: bool = False
+    covers: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,8 @@ STAGES: Final = MappingProxyType(
         ),
         # of other images, deep ones for example: in the key of embeddings where a category has some
         "decode": Stage(1),
+        # weighting/covers.py; segments of bags with fewer patches
+        "cover": Stage(1),
         # pairwise/
         "pair": Stage(
             1,
@@ -253,16 +258,19 @@ def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingK
     embedding = stage_key("embed", spec=spec.identity)
     return EmbeddingKeys(
         embedding=embedding,
-        distances=stage_key("pair", embedding=embedding, **_window_part(spec)),
+        distances=stage_key("pair", embedding=embedding, **_comparison_parts(spec)),
         embed=stage_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
         deeper=stage_key("embed", spec=spec.deeper.identity) if spec.deeper else "",
         aligned=spec.aligned_within is not None,
+        covers=stage_key("cover", embedding=embedding, **asdict(spec.cover)) if spec.cover else "",
     )
 
 
-def _window_part(spec: EmbeddingSpec) -> Parts:
-    """What keys say of the window that patches are compared in; nothing where there is none, as it always was."""
-    return {} if spec.aligned_within is None else {"aligned_within": spec.aligned_within}
+def _comparison_parts(spec: EmbeddingSpec) -> Parts:
+    """What keys say of the patches that a patch is compared with; nothing where these are all, as it always was."""
+    window = {} if spec.aligned_within is None else {"aligned_within": spec.aligned_within}
+    cover = {"cover": {**asdict(spec.cover), "version": STAGES["cover"].version}} if spec.cover else {}
+    return {**window, **cover}
 
 
 def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
@@ -288,7 +296,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
                 if stage.decides_clusters or (name == "whiten" and config.recipe == "auto")
             },
             **({"deeper": spec.deeper.identity} if spec.deeper else {}),
-            **_window_part(spec),
+            **_comparison_parts(spec),
             **(_PLACES if spec.aligned_within is not None and config.recipe == "auto" else {}),
         },
     )

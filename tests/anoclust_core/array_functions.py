@@ -198,6 +198,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "weighting.auto.fit_scoring": {"scores": RARITY[..., None], "tau": "0.3sd"},
     "weighting.places.usual_scores": {"scores": RARITY[..., None]},
+    "weighting.covers.greedy_cover": {"bag": BAGS[0], "size": 2, "rng": np.random.default_rng(0)},
     "weighting.levels.spread_weights": {"weights": WEIGHTS, "fine": (2, 2), "coarse": (1, 1)},
     "weighting.whitening.unit_directions": {"vectors": DESCRIPTORS},
     "clustering.medoids.k_medoids": {"distances": DISTANCES, "n_clusters": 2},

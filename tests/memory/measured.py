@@ -25,6 +25,7 @@ from anoclust_core.records import (
     ArrayHandle,
     BagWeights,
     ClusterTree,
+    Cover,
     EmbeddingSpec,
     ImageRecord,
     NearestDistances,
@@ -51,7 +52,7 @@ from tasks.networks.openvino import converted
 from tasks.stages import group as group_stage
 from tasks.stages import weigh as weigh_stage
 from tasks.stages import whiten as whiten_stage
-from tasks.stages.pair import plan_blocks
+from tasks.stages.pair import covering_memory, plan_blocks
 from tasks.stores import arrays
 from tasks.stores.embeddings import segment_images
 from tasks.stores.files import sha256_file
@@ -137,15 +138,24 @@ def pair_aligned(size: int, folder: Path) -> Measured:
     return _pair(n_images, replace(made_up_spec(grid, 120), aligned_within=2), folder)
 
 
+def pair_covers(size: int, folder: Path) -> Measured:
+    """The same with a part of each image's patches, which is chosen first."""
+    n_images, grid, many = ((200, (16, 16), 32), (64, (32, 32), 256), (24, (64, 64), 512), (12, (96, 128), 2048))[size]
+    return _pair(n_images, replace(made_up_spec(grid, 120), cover=Cover(many, 0)), folder)
+
+
 def _pair(n_images: int, spec: EmbeddingSpec, folder: Path) -> Measured:
     manifest = write_data_set(folder, n_images, spec)
     n_missing = n_images * (n_images - 1) // 2
     _, predicted = plan_blocks(
         spec, (n_images, n_images), n_missing=n_missing, n_workers=CORES, is_here=True, memory_budget=PLENTY
     )
+    total = predicted.total
+    if spec.cover:
+        total = max(total, covering_memory(spec, n_images=n_images, is_here=True).total)
     with without_prefect(), peak_memory() as peak:
         stages.pair(folder, manifest, spec)
-    return Measured(f"{n_images} images, {spec.n_patches} x {spec.dim}", peak[0], predicted.total)
+    return Measured(f"{n_images} images, {spec.n_patches} x {spec.dim}", peak[0], total)
 
 
 def weigh(size: int, folder: Path) -> Measured:
@@ -383,6 +393,7 @@ MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "embed, kept": embed_kept,
     "pair": pair,
     "pair aligned": pair_aligned,
+    "pair covers": pair_covers,
     "weigh": weigh,
     "whiten": whiten,
     "group": group,

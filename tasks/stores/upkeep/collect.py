@@ -30,7 +30,7 @@ LEFTOVERS: Final = "leftovers"
 DAMAGED: Final = "damaged"
 
 
-_GROUPS: Final = ("embedding", "distances", "deeper")
+_GROUPS: Final = ("embedding", "distances", "deeper", "covers")
 """Keys of a run that name groups of segments and slabs."""
 
 

@@ -126,7 +126,10 @@ def test_many_tiles_need_a_fixed_camera() -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"tiles": "12x16", "aligned": False}, "192 tiles; with --aligned false the limit is 128"),
+        (
+            {"tiles": "12x16", "aligned": False, "reference_patches": "all"},
+            "192 tiles; with --aligned false and --reference-patches all the limit is 128",
+        ),
         ({"recipe": "blind", "aligned": True}, "recipe blind compares no images"),
     ],
 )

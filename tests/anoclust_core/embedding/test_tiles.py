@@ -163,7 +163,7 @@ def test_settings_that_contradict_each_other(asked: dict[str, object], words: st
             (1000, 1000),
             r"more than half of a tile where 4 x 4 tiles cover 1,000 x 1,000",
         ),
-        ({"tile_size": 32}, (1000, 1000), r"into 961 tiles; the limit is 128, .* --tile-size 87"),
+        ({"tile_size": 32}, (1000, 1000), r"into 961 tiles; the limit is 512, and 128 .* --tile-size 87"),
     ],
 )
 def test_tiles_that_do_not_fit_the_frame(asked: dict[str, object], frame: tuple[int, int], words: str) -> None:

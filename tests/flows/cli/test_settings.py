@@ -42,6 +42,7 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "embed.precision": ("bf16", "float32", "bf16"),
     "embed.engine": ("torch", "auto", "torch"),
     "pair.reference": (100, "auto", "300"),
+    "pair.reference_patches": (100, "all", "auto"),
     "pair.store_budget": ("1GiB", "1500B", "7KiB"),
     "pair.aligned": (True, "false", "true"),
     "pair.window": (1, "3", "4"),

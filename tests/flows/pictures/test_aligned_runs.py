@@ -162,7 +162,10 @@ def test_what_was_measured_first_stays(tmp_path, checkpoint):
 
 
 def test_frames_that_differ_are_compared_with_all(tmp_path, checkpoint):
-    """Then the pairs are those of ``false``, the run says why, and 192 tiles are refused; a fixed camera takes them."""
+    """Then the pairs are those of ``false``, the run says why, and 192 tiles are refused with all patches.
+
+    With a part of them they are taken, and by a fixed camera.
+    """
     data = frames(tmp_path / "frames", is_fixed=False)
     config = {"n_clusters": 2, "recipe": "sohn"}
     outcome = run_one(data, tmp_path / "store", tiny_config(checkpoint, tiles="2x4", **config))
@@ -170,7 +173,11 @@ def test_frames_that_differ_are_compared_with_all(tmp_path, checkpoint):
     away = run_one(data, tmp_path / "store", tiny_config(checkpoint, tiles="2x4", aligned=False, **config))
     assert away.summary["keys"]["pair"] == outcome.summary["keys"]["pair"]
     with pytest.raises(ConfigError, match=r"192 tiles are too many .* The camera is not fixed"):
-        run_one(data, tmp_path / "store", tiny_config(checkpoint, tiles="12x16", **config))
+        run_one(data, tmp_path / "store", tiny_config(checkpoint, tiles="12x16", reference_patches="all", **config))
+    part = run_one(data, tmp_path / "store", tiny_config(checkpoint, tiles="12x16", image_size=32, **config))
+    rows, columns = part.summary["embedding"]["grid"]
+    assert part.summary["embedding"]["cover"]["size"] == rows * columns // 2
+    assert any(note.startswith("A patch is compared with") for note in part.summary["notes"])
     fixed = frames(tmp_path / "fixed", 4)
     many = run_one(fixed, tmp_path / "store", tiny_config(checkpoint, tiles="12x16", image_size=32, window=6, **config))
     assert many.summary["embedding"]["tiles"] == [12, 16]

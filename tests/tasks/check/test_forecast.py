@@ -9,7 +9,7 @@ from helpers.builders import config_of
 
 from anoclust_core.embedding.backbones import NetworkSize
 from anoclust_core.errors import ResourceError
-from anoclust_core.records import EmbeddingSpec
+from anoclust_core.records import Cover, EmbeddingSpec
 from tasks.check.forecast import Speed, Trial, Work, fixed_seconds, forecast_memory, forecast_seconds
 from tasks.compute.embedding import Limits, Network
 
@@ -34,6 +34,14 @@ def test_twice_the_images_take_twice_the_embedding_and_four_times_the_pairs() ->
     assert two["reading files"] == pytest.approx(2 * one["reading files"])
     assert two["embedding"] - one["embedding"] == pytest.approx(100 * TRIAL.image_seconds)
     assert two["comparing images"] == pytest.approx(one["comparing images"] * 19_900 / 4950)
+
+
+def test_a_part_of_the_patches_takes_a_part_of_the_time() -> None:
+    """A sixteenth of the patches, both ways, and the choosing: an eighth, and a tenth of that for a hundred images."""
+    part = replace(SPEC, cover=Cover(16, 0))
+    whole, some = (forecast_seconds(WORK, spec, TRIAL, SPEED, read_seconds=0.01) for spec in (SPEC, part))
+    assert some["comparing images"] == pytest.approx(whole["comparing images"] * (2 * 4950 + 10 * 100) / 4950 / 16)
+    assert some["embedding"] == whole["embedding"]
 
 
 def test_a_slower_machine_takes_longer() -> None:
