@@ -12,9 +12,10 @@ from typing import Final
 
 from anoclust_core.errors import ResourceError
 
-DECODE_BYTES_PER_PIXEL: Final = 28
-"""Decoding to RGB: the decoder's own copy, one turned upright, the conversion to three channels, 16-bit or float grey
-in wide numbers."""
+DECODE_BYTES_PER_PIXEL: Final = 12
+"""Decoding a plain picture to RGB: four bytes of the decoder, as many where it is turned upright, three of the result,
+and what a progressive JPEG keeps. Measured: 2 of grey, 7 to 10 of colours. Other kinds take more, see
+`tasks.images.decoding`."""
 
 READ_BYTES: Final = 256 << 20
 """Nearest distances that are read back at a time."""
@@ -87,7 +88,7 @@ def embed_plan(
     batch: int,
     threads: int,
     segment_images: int,
-    largest_pixels: Sequence[int],
+    decode_bytes: int,
     n_tiles: int = 1,
 ) -> MemoryPlan:
     """Predict the peak of embedding.
@@ -107,8 +108,8 @@ def embed_plan(
         tile, and a batch has no more frames than there are tiles in it.
     segment_images
         Images that are held until they are written.
-    largest_pixels
-        Pixels of the largest images, as many as there are threads.
+    decode_bytes
+        Of all pictures that are being decoded at a time.
     n_tiles
         Pictures that the network sees of one image.
     """
@@ -120,7 +121,7 @@ def embed_plan(
         parts={
             "the network": 3 * weight_bytes,
             "its activations": 2 * images_at_once * activation_bytes,
-            "decoding the largest images": DECODE_BYTES_PER_PIXEL * sum(largest_pixels),
+            "decoding the largest images": decode_bytes,
             "prepared images": 3 * threads * batch * prepared,
             "finished embeddings": bag * (2 * segment_images + 4 * (2 * threads + 2) * frames),
             "the rest": _FIXED,

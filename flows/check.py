@@ -16,7 +16,6 @@ from anoclust_core.embedding.deep_images import DeepRange, asked_range, range_no
 from anoclust_core.embedding.fixed_camera import Steadiness, aligned_note, aligned_spec, check_number
 from anoclust_core.embedding.tiles import tiled_spec
 from anoclust_core.errors import AnoclustError, ConfigError
-from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, SetAside, unique_contents
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.reference import reference_contents, reference_note
@@ -25,7 +24,7 @@ from flows.prefect_server.around import importing, prepare_prefect
 from tasks.images.category_decoding import sampled_range
 from tasks.images.category_frames import SMALL_SIDE, largest_frame
 from tasks.images.choosing import Chosen, choose_images
-from tasks.images.decoding import MAX_PIXELS
+from tasks.images.decoding import pixels_within
 from tasks.images.folders import printable
 from tasks.images.headers import MENDED
 from tasks.images.listing import check_enough, read_files
@@ -201,7 +200,7 @@ class _Checker:
         self._listener: Listener = listener or (lambda *_: None)
         self.base_bytes = int(psutil.Process().memory_info().rss)
         self._budget = memory_budget(config.memory)
-        self._max_pixels = min(MAX_PIXELS, self._budget // (2 * DECODE_BYTES_PER_PIXEL))
+        self._max_pixels = pixels_within(self._budget)
         self._speed: Speed = forecast.measure_speed()
 
     def seconds(self, found: Sequence[CategoryCheck]) -> dict[str, float]:
