@@ -79,8 +79,7 @@ class MemoryPlan:
 
 def embed_plan(
     *,
-    n_patches: int,
-    dim: int,
+    n_values: int,
     image_size: int,
     weight_bytes: int,
     activation_bytes: int,
@@ -95,8 +94,10 @@ def embed_plan(
 
     Parameters
     ----------
-    n_patches, dim, image_size
-        Of the embedding spec.
+    n_values
+        Numbers that the bags of one image hold, on all levels.
+    image_size
+        Side of a picture as the network sees it.
     weight_bytes
         Of the network's weights in single precision.
     activation_bytes
@@ -113,8 +114,9 @@ def embed_plan(
     n_tiles
         Pictures that the network sees of one image.
     """
-    bag = n_patches * dim * 4
+    at_rest = 2 * n_values
     frames = max(1, batch // n_tiles)
+    pictures = min(batch, frames * n_tiles)
     prepared = 3 * image_size**2 * 4
     return MemoryPlan(
         stage="embed",
@@ -123,7 +125,8 @@ def embed_plan(
             "its activations": 2 * images_at_once * activation_bytes,
             "decoding the largest images": decode_bytes,
             "prepared images": 3 * threads * batch * prepared,
-            "finished embeddings": bag * (2 * segment_images + 4 * (2 * threads + 2) * frames),
+            "new embeddings": threads * pictures * 16 * n_values // n_tiles,
+            "finished embeddings": at_rest * (4 * segment_images + (5 * threads + 1) * frames),
             "the rest": _FIXED,
         },
         knob=f"{_SMALLER} or choose a smaller --backbone",

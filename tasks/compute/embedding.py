@@ -188,8 +188,7 @@ def embedding_memory(
     """Predict the peak of embedding so many images, of which the largest have ``largest_pixels``, one a thread."""
     size = network.size
     return embed_plan(
-        n_patches=spec.n_patches,
-        dim=sum(level.dim for level in spec.levels),
+        n_values=sum(level.n_patches * level.dim for level in spec.levels),
         image_size=spec.image_size,
         weight_bytes=size.weight_bytes,
         activation_bytes=0 if device.startswith("cuda") else size.activation_bytes,

@@ -88,8 +88,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
     is_converted = engine == "openvino"
     threads = THREADS_CONVERTED if is_converted else CORES
     plan = memory.embed_plan(
-        n_patches=spec.n_patches,
-        dim=sum(level.dim for level in spec.levels),
+        n_values=sum(level.n_patches * level.dim for level in spec.levels),
         image_size=side,
         weight_bytes=taken.weight_bytes,
         activation_bytes=taken.activation_bytes,
@@ -131,7 +130,7 @@ def embed_tiles(_: int, folder: Path) -> Measured:
     """Frames of 25 megapixels in tiles, with memory for decoding just one of them at a time."""
     from PIL import Image
 
-    pixels, n_images, budget = 5000, 6, 800 << 20
+    pixels, n_images, budget = 5000, 6, 900 << 20
     config = RunConfig.model_validate({"embed": {"tiles": "3x4", "device": "cpu", "engine": "torch"}})
     spec = describe(config.embed.backbone, weights="w", layers=None, image_size=256, in_levels=True).in_tiles((3, 4), 0)
     small = np.random.default_rng(0).integers(0, 255, (n_images, 60, 60, 3), dtype=np.uint8)
