@@ -12,9 +12,10 @@ from typing import Final
 
 from anoclust_core.errors import ResourceError
 
-DECODE_BYTES_PER_PIXEL: Final = 28
-"""Decoding to RGB: the decoder's own copy, one turned upright, the conversion to three channels, 16-bit or float grey
-in wide numbers."""
+DECODE_BYTES_PER_PIXEL: Final = 12
+"""Decoding a plain picture to RGB: four bytes of the decoder, as many where it is turned upright, three of the result,
+and what a progressive JPEG keeps. Measured: 2 of grey, 7 to 10 of colours. Other kinds take more, see
+`tasks.images.decoding`."""
 
 READ_BYTES: Final = 256 << 20
 """Nearest distances that are read back at a time."""
@@ -78,8 +79,7 @@ class MemoryPlan:
 
 def embed_plan(
     *,
-    n_patches: int,
-    dim: int,
+    n_values: int,
     image_size: int,
     weight_bytes: int,
     activation_bytes: int,
@@ -87,15 +87,17 @@ def embed_plan(
     batch: int,
     threads: int,
     segment_images: int,
-    largest_pixels: Sequence[int],
+    decode_bytes: int,
     n_tiles: int = 1,
 ) -> MemoryPlan:
     """Predict the peak of embedding.
 
     Parameters
     ----------
-    n_patches, dim, image_size
-        Of the embedding spec.
+    n_values
+        Numbers that the bags of one image hold, on all levels.
+    image_size
+        Side of a picture as the network sees it.
     weight_bytes
         Of the network's weights in single precision.
     activation_bytes
@@ -107,22 +109,24 @@ def embed_plan(
         tile, and a batch has no more frames than there are tiles in it.
     segment_images
         Images that are held until they are written.
-    largest_pixels
-        Pixels of the largest images, as many as there are threads.
+    decode_bytes
+        Of all pictures that are being decoded at a time.
     n_tiles
         Pictures that the network sees of one image.
     """
-    bag = n_patches * dim * 4
+    at_rest = 2 * n_values
     frames = max(1, batch // n_tiles)
+    pictures = min(batch, frames * n_tiles)
     prepared = 3 * image_size**2 * 4
     return MemoryPlan(
         stage="embed",
         parts={
             "the network": 3 * weight_bytes,
             "its activations": 2 * images_at_once * activation_bytes,
-            "decoding the largest images": DECODE_BYTES_PER_PIXEL * sum(largest_pixels),
+            "decoding the largest images": decode_bytes,
             "prepared images": 3 * threads * batch * prepared,
-            "finished embeddings": bag * (2 * segment_images + 4 * (2 * threads + 2) * frames),
+            "new embeddings": threads * pictures * 16 * n_values // n_tiles,
+            "finished embeddings": at_rest * (4 * segment_images + (5 * threads + 1) * frames),
             "the rest": _FIXED,
         },
         knob=f"{_SMALLER} or choose a smaller --backbone",

@@ -12,7 +12,6 @@ from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import ENOUGH_IMAGES, Decoding, choose_range, widened_note, widened_range
 from anoclust_core.embedding.fixed_camera import aligned_spec, check_number
 from anoclust_core.embedding.tiles import needs_frame, tiled_spec
-from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.weighting.covers import covered_spec
 from tasks import telemetry
@@ -32,7 +31,7 @@ from tasks.images.category_frames import (
     read_frames,
     write_frames,
 )
-from tasks.images.decoding import MAX_PIXELS
+from tasks.images.decoding import pixels_within
 from tasks.images.headers import MENDED
 from tasks.stores.layout import StoreLayout
 from tasks.stores.stage_keys import STAGES, embedding_keys
@@ -195,7 +194,7 @@ def _most_pixels(config: RunConfig) -> int:
     """Pixels of the largest image that there is memory for to decode it here."""
     from tasks.compute.dask_jobs import memory_budget  # imports Dask, which a run that finds nothing to do never needs
 
-    return min(MAX_PIXELS, memory_budget(config.memory) // (2 * DECODE_BYTES_PER_PIXEL))
+    return pixels_within(memory_budget(config.memory))
 
 
 def _take_over_plain(layout: StoreLayout, listed: DatasetManifest, before: EmbeddingSpec, now: EmbeddingSpec) -> None:

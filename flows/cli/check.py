@@ -46,8 +46,8 @@ def check(
     with Messages(asked.debug):
         from rich.console import Console
 
-        from flows.check import as_json as json_of
-        from flows.check import check_data
+        from flows.check.run import check_data
+        from flows.check.values import as_json as json_of
         from flows.terminal.check import category_table, forecast_table, note_lines, total_lines
         from flows.terminal.progress import StageBars
         from flows.terminal.tables import print_table

@@ -16,7 +16,7 @@ from tasks.images.shrinking import MOST, longest_side
 
 if TYPE_CHECKING:
     from anoclust_core.config import RunConfig
-    from flows.check import CategoryCheck, DataCheck
+    from flows.check.found import CategoryCheck, DataCheck
     from tasks.check.pictures import Seen
 
 TOO_DARK: Final = 30

@@ -32,7 +32,7 @@ from tasks.compute.embedding import (
 )
 from tasks.stages.group import grouping_memory
 from tasks.stages.pair import plan_blocks
-from tasks.stages.report import reporting_memory
+from tasks.stages.report import DRAWN_PER_CLUSTER, reporting_memory
 from tasks.stages.weigh import weighing_memory
 from tasks.stages.whiten import whitening_memory
 
@@ -196,6 +196,8 @@ class Work:
         Whether they are measured against known normals.
     n_clusters
         Number of clusters, or None where it will be suggested.
+    n_sampled
+        Images that are decoded before any is embedded, to tell whether the camera is fixed.
     """
 
     n_files: int
@@ -206,30 +208,45 @@ class Work:
     n_pairs: int
     has_normals: bool
     n_clusters: int | None
+    n_sampled: int = 0
+
+    @property
+    def n_drawn(self) -> int:
+        """Images whose pictures the report shows."""
+        return min(self.n_images, (self.n_clusters or EXPECTED_CLUSTERS) * DRAWN_PER_CLUSTER)
 
 
 def forecast_seconds(
-    work: Work, spec: EmbeddingSpec, trial: Trial, speed: Speed, *, read_seconds: float
+    work: Work, spec: EmbeddingSpec, trial: Trial, speed: Speed, *, read_seconds: float, look_seconds: float
 ) -> dict[str, float]:
-    """Seconds of the stages of one category, by what takes them; ``read_seconds`` are those of hashing one file."""
+    """Seconds of the stages of one category, by what takes them.
+
+    Parameters
+    ----------
+    work, spec, trial, speed
+        What is to be done, and how fast that is.
+    read_seconds, look_seconds
+        Of hashing one file, and of decoding one picture and making it small: large frames take long for the report too.
+    """
     squares = min(work.n_images, SQUARE_IMAGES) ** 2
     share = ALIGNED_SHARE if spec.window else PAIR_SHARE
     products = work.n_pairs
     if spec.cover:  # one product gives one way
         products = products * (1 if work.has_normals else 2) + COVER_PRODUCTS * work.n_reference
     rest = CATEGORY_SECONDS + IMAGE_SECONDS * work.n_images + SQUARE_SECONDS * squares
+    rest += TREE_SECONDS * work.n_images**2
     return {
-        "reading files": work.n_files * read_seconds,
+        "reading files": work.n_files * read_seconds + min(work.n_sampled, work.n_embedded) * look_seconds,
         "embedding": trial.setup_seconds + work.n_embedded * trial.image_seconds,
         "comparing images": products * 2 * spec.n_compared * spec.dim / (share * speed.flops),
-        "describing, clustering, reporting": speed.slowness * (rest + TREE_SECONDS * work.n_images**2),
+        "describing, clustering, reporting": speed.slowness * rest + work.n_drawn * look_seconds,
     }
 
 
-def fixed_seconds(speed: Speed, *, compares: bool) -> dict[str, float]:
-    """Seconds of a run that no image takes; the kernel of pairs is compiled where images are compared."""
+def fixed_seconds(speed: Speed, *, compiles: bool) -> dict[str, float]:
+    """Seconds of a run that no image takes; the kernel of pairs is compiled where whole images are compared."""
     found = {"starting and ending": speed.slowness * START_SECONDS}
-    return found | ({"compiling": speed.slowness * COMPILE_SECONDS} if compares else {})
+    return found | ({"compiling": speed.slowness * COMPILE_SECONDS} if compiles else {})
 
 
 def forecast_memory(

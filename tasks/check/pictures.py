@@ -18,7 +18,7 @@ from anoclust_core.embedding.alignment import Alignment, align, laid_together
 from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.embedding.near_duplicates import near_duplicates
 from anoclust_core.records import ImageRecord
-from tasks.images.category_frames import SMALL_SIDE, small_grey
+from tasks.images.category_frames import SMALL_SIDE, grey_rows, small_grey
 from tasks.images.decoding import FORMATS, UnreadableImageError, decode_image, decode_samples, read_bytes, silence
 from tasks.images.headers import geometry_of, look_at
 from tasks.images.samples import is_tiff
@@ -168,7 +168,8 @@ def _look(image: ImageRecord, deep: Sequence[DeepRange], max_pixels: int) -> Pic
     pixels = decode_image(data, max_pixels=max_pixels, deep=deep)
     kind = look_at(file)
     is_deep = any(one.samples == kind for one in deep)
-    grey = pixels.mean(axis=2) if pixels.strides[2] else pixels[:, :, 0].astype(np.float64)
+    light = np.sum([(grey.sum(), (grey <= _BLACK).sum(), (grey >= _WHITE).sum()) for grey in grey_rows(pixels)], axis=0)
+    brightness, black, white = (light / (pixels.shape[0] * pixels.shape[1])).tolist()
     stored_as, colour, has_alpha = _stored(data, pixels)
     geometry = geometry_of(file)
     return Picture(
@@ -180,9 +181,9 @@ def _look(image: ImageRecord, deep: Sequence[DeepRange], max_pixels: int) -> Pic
         has_alpha=has_alpha,
         is_turned=geometry is not None and geometry.orientation > 1,
         highest=float(decode_samples(data, max_pixels=max_pixels).max()) if is_deep else 0.0,
-        brightness=float(grey.mean()),
-        black=float((grey <= _BLACK).mean()),
-        white=float((grey >= _WHITE).mean()),
+        brightness=brightness,
+        black=black,
+        white=white,
         small=small_grey(pixels),
     )
 

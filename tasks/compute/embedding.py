@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 from typing import Final
 
 import numpy as np
@@ -26,7 +26,14 @@ from anoclust_core.embedding.tiles import stitched, tile_boxes
 from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
 from anoclust_core.records import EmbeddingSpec, ImageRecord
 from tasks.compute.dask_jobs import CORES
-from tasks.images.decoding import MAX_PIXELS, DecodedPicture, UnreadableImageError, UnreadNowError, read_picture
+from tasks.images.decoding import (
+    DecodedPicture,
+    UnreadableImageError,
+    UnreadNowError,
+    bytes_to_decode,
+    pixels_within,
+    read_picture,
+)
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted, kept_network
 from tasks.stores.embeddings import at_rest, segment_images
@@ -133,11 +140,11 @@ def converts(asked: EmbedConfig, *, n_pictures: int, has_memory: bool) -> bool:
 
 @dataclass(frozen=True)
 class Limits:
-    """What fits into memory: threads, pictures in a batch of each, and the largest image that can be decoded."""
+    """What fits into memory: threads, pictures in a batch of each, and bytes that decoding may take in all of them."""
 
     threads: int
     batch: int
-    max_pixels: int
+    decode_bytes: int
 
     def images(self, spec: EmbeddingSpec) -> int:
         """Images whose pictures make up a batch: at least one, whose tiles may be several batches."""
@@ -159,7 +166,7 @@ def choose_limits(network: Network, spec: EmbeddingSpec, device: str, *, n_image
         batch = max(1, min(batch, free // (2 * network.size.activation_bytes)))
 
     def plan(batch: int, largest_pixels: Sequence[int] = ()) -> MemoryPlan:
-        limits = Limits(threads, batch, MAX_PIXELS)
+        limits = Limits(threads, batch, memory_budget)
         return embedding_memory(network, spec, device, limits, n_images=n_images, largest_pixels=largest_pixels)
 
     ordinary = [spec.image_size**2] * threads  # no plan without room for images of the size that the network sees
@@ -167,7 +174,7 @@ def choose_limits(network: Network, spec: EmbeddingSpec, device: str, *, n_image
         batch //= 2
     plan(batch, ordinary).check(memory_budget)
     left = memory_budget - plan(batch).total
-    return Limits(threads, batch, min(MAX_PIXELS, left // (threads * DECODE_BYTES_PER_PIXEL)))
+    return Limits(threads, batch, left)
 
 
 def embedding_memory(
@@ -179,11 +186,10 @@ def embedding_memory(
     n_images: int,
     largest_pixels: Sequence[int] = (),
 ) -> MemoryPlan:
-    """Predict the peak of embedding so many images; ``largest_pixels`` as `embed_plan` takes them."""
+    """Predict the peak of embedding so many images, of which the largest have ``largest_pixels``, one a thread."""
     size = network.size
     return embed_plan(
-        n_patches=spec.n_patches,
-        dim=sum(level.dim for level in spec.levels),
+        n_values=sum(level.n_patches * level.dim for level in spec.levels),
         image_size=spec.image_size,
         weight_bytes=size.weight_bytes,
         activation_bytes=0 if device.startswith("cuda") else size.activation_bytes,
@@ -191,9 +197,31 @@ def embedding_memory(
         images_at_once=CORES if network.is_converted else limits.threads * limits.batch,
         threads=limits.threads,
         segment_images=min(n_images, segment_images(spec.n_patches, spec.dim) + limits.images(spec)),
-        largest_pixels=largest_pixels,
+        decode_bytes=min(DECODE_BYTES_PER_PIXEL * sum(largest_pixels), limits.decode_bytes),
         n_tiles=spec.n_tiles,
     )
+
+
+class _Room:
+    """Bytes that pictures share which are decoded side by side; one for which too few are left waits for the others."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._changed = Condition()
+
+    @contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """Hold so many bytes, or all where that is fewer: decoding refuses a picture that is too large for all."""
+        size = min(size, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += size
+                self._changed.notify_all()
 
 
 def embed_batches(
@@ -203,7 +231,9 @@ def embed_batches(
 
     Every thread decodes, prepares and computes its own batch on one core. That overlaps reading with computing,
     and is faster than one computation on all cores beside threads that decode. OpenVINO computes on threads of its own.
+    The memory for decoding is shared: frames too large to be decoded side by side are decoded one after the other.
     """
+    room = _Room(limits.decode_bytes)
     step = limits.images(spec)
     batches = [images[start : start + step] for start in range(0, len(images), step)]
     threads = torch.get_num_threads()
@@ -213,7 +243,7 @@ def embed_batches(
         with ThreadPoolExecutor(limits.threads) as pool:
             try:
                 for batch in batches:
-                    waiting.append(pool.submit(_embed_batch, batch, extractor, spec, device, limits))
+                    waiting.append(pool.submit(_embed_batch, batch, extractor, spec, device, limits, room))
                     if len(waiting) > 2 * limits.threads:
                         yield waiting.popleft().result()
                 while waiting:
@@ -226,7 +256,7 @@ def embed_batches(
 
 
 def _embed_batch(
-    images: Sequence[Copies], extractor: Extractor, spec: EmbeddingSpec, device: str, limits: Limits
+    images: Sequence[Copies], extractor: Extractor, spec: EmbeddingSpec, device: str, limits: Limits, room: _Room
 ) -> Batch:
     hashes: list[str] = []
     unreadable: dict[str, str] = {}
@@ -244,25 +274,32 @@ def _embed_batch(
             bags.append(_embed_prepared(extractor, prepared[:n_prepared], one, device))
         n_prepared = 0
 
-    for copies in images:
-        sha256 = copies[0].sha256
-        try:
-            picture = _read_any(copies, limits.max_pixels, spec.deep)
-        except UnreadNowError as error:
-            not_now[sha256] = str(error)
-            continue
-        except UnreadableImageError as error:
-            unreadable[sha256] = str(error)
-            continue
+    def prepare(copies: Copies) -> Outside | None:
+        """Make the network's pictures of an image, whose pixels are let go of; gives what is to be told of it."""
+        nonlocal n_prepared
+        picture = _read_any(copies, pixels_within(limits.decode_bytes), spec.deep)
         pixels = picture.pixels
-        if picture.outside is not None and picture.outside.share > OUTSIDE_SHARE:
-            outside[sha256] = picture.outside
         for box in tile_boxes((pixels.shape[0], pixels.shape[1]), spec):
             if n_prepared == len(prepared):
                 compute()
             part = square_of(pixels, box, side=one.image_size, interpolation=one.interpolation)
             prepare_image(part, one, out=prepared[n_prepared])
             n_prepared += 1
+        return picture.outside
+
+    for copies in images:
+        sha256 = copies[0].sha256
+        try:
+            with room.taken(max(bytes_to_decode(Path(image.file)) for image in copies)):
+                found = prepare(copies)
+        except UnreadNowError as error:
+            not_now[sha256] = str(error)
+            continue
+        except UnreadableImageError as error:
+            unreadable[sha256] = str(error)
+            continue
+        if found is not None and found.share > OUTSIDE_SHARE:
+            outside[sha256] = found
         hashes.append(sha256)
     compute()
     if not hashes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,8 @@ SMALL_SIDE: Final = 128
 
 MEASURED: Final = 24
 """Pictures that are laid on each other to tell whether the camera is fixed, spread over all."""
+
+_ROWS_PIXELS: Final = 1 << 20
 
 FEWEST: Final = 4
 """Pictures from which on that is asked; `anoclust_core.embedding.alignment` takes no fewer."""
@@ -105,6 +107,18 @@ def measured_steadiness(
 
 def small_grey(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Grey levels ``(SMALL_SIDE, SMALL_SIDE)`` of a decoded picture: each the mean of what it covers."""
-    grey = pixels.mean(axis=2) if pixels.strides[2] else pixels[:, :, 0].astype(np.float64)
-    small = Image.fromarray(grey.astype(np.float32)).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX)
+    box = Image.Resampling.BOX
+    narrow = [
+        np.asarray(Image.fromarray(grey.astype(np.float32)).resize((SMALL_SIDE, len(grey)), box))
+        for grey in grey_rows(pixels)
+    ]
+    small = Image.fromarray(np.concatenate(narrow)).resize((SMALL_SIDE, SMALL_SIDE), box)
     return np.asarray(small, dtype=np.float64)
+
+
+def grey_rows(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.float64]]:
+    """Grey levels of a decoded picture, some rows at a time: as numbers, a large one is eight times its bytes."""
+    step = max(1, _ROWS_PIXELS // pixels.shape[1])
+    for start in range(0, len(pixels), step):
+        rows = pixels[start : start + step]
+        yield rows.mean(axis=2) if rows.strides[2] else rows[:, :, 0].astype(np.float64)

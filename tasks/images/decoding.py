@@ -8,7 +8,8 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,9 +21,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anoclust_core.embedding.deep_images import DeepRange, Outside, choose_range, outside_range, to_bytes
 from anoclust_core.errors import DatasetError
-from anoclust_core.memory import DECODE_BYTES_PER_PIXEL
+from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, readable_bytes
 from tasks.images.reasons import damage, too_large, what_it_is
 from tasks.images.samples import (
+    PNG_HEAD,
     Samples,
     check_plain_channels,
     is_deep_png,
@@ -57,8 +59,14 @@ MAX_ASPECT: Final = 50
 DEEP_BYTES_PER_PIXEL: Final = 16
 """Decoding deep pictures, beside twice their samples: alpha as numbers, the tests of these, RGB."""
 
+WEBP_BYTES_PER_PIXEL: Final = 18
+"""Decoding WebP, whose decoder hands over a copy. Measured: 16."""
+
 _ROWS: Final = 64
-"""Rows that are laid on white at a time."""
+"""Rows of samples that are laid on white, and of pixels that are compared, at a time."""
+
+_ROWS_PIXELS: Final = 1 << 18
+"""Pixels of Pillow's pictures that are converted at a time."""
 
 _NOT_NOW: Final = "the next run tries again"
 
@@ -230,19 +238,19 @@ def _open_and_load(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
     if image.format == "TIFF":
         check_plain_channels(data, image)
     if is_deep_png(data):
-        _check_memory(*image.size, max_pixels, 4 * len(image.getbands()) + DEEP_BYTES_PER_PIXEL)
+        _check_memory(*image.size, max_pixels, _png_cost(image))
         return png_samples(data, image)
     image.load()
     if image.format == "TIFF" and image.mode == "RGBA" and has_no_opaque_pixel(image):
         return _load_tiff(data, read_header(data), max_pixels)  # Pillow has divided premultiplied colours by 0
-    return _to_rgb(_upright(image))
+    _turn_upright(image)
+    return _to_rgb(image)
 
 
 def _load_tiff(data: bytes, header: TiffHeader, max_pixels: int) -> Samples:
     check_kind(header)
     _check_size(header.width, header.height, header.pages)
-    cost = 2 * header.channels * header.sample_bytes + DEEP_BYTES_PER_PIXEL
-    _check_memory(header.width, header.height, max_pixels, cost)
+    _check_memory(header.width, header.height, max_pixels, _tiff_cost(header))
     found = tiff_samples(data, header)
     if found.values.dtype.kind == "f" and not np.isfinite(found.values).all():
         raise UnreadableImageError("holds values that are no numbers (NaN or infinite)")
@@ -290,12 +298,10 @@ class _Silence:
 silence = _Silence()
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn by the EXIF orientation; damaged metadata leaves the picture as it lies."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DECODER_ERRORS:
-        return image
+def _turn_upright(image: Image.Image) -> None:
+    """Turn by the EXIF orientation, in place; damaged metadata leaves the picture as it lies."""
+    with suppress(*_DECODER_ERRORS):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _check_header(image: Image.Image, max_pixels: int) -> None:
@@ -304,7 +310,7 @@ def _check_header(image: Image.Image, max_pixels: int) -> None:
     _check_size(*image.size, 1 if image.format == "MPO" else getattr(image, "n_frames", 1))
     if image.mode == "LAB":
         raise UnreadableImageError("has LAB colours; save it as RGB or grey")
-    _check_memory(*image.size, max_pixels, DECODE_BYTES_PER_PIXEL)
+    _check_memory(*image.size, max_pixels, _plain_cost(image))
 
 
 def _check_size(width: int, height: int, n_frames: int) -> None:
@@ -320,33 +326,102 @@ def _check_size(width: int, height: int, n_frames: int) -> None:
 
 def _check_memory(width: int, height: int, max_pixels: int, bytes_per_pixel: int) -> None:
     """Leave what there is no memory for; ``max_pixels`` counts pixels that cost `DECODE_BYTES_PER_PIXEL`."""
-    if width * height * max(bytes_per_pixel, DECODE_BYTES_PER_PIXEL) > max_pixels * DECODE_BYTES_PER_PIXEL:
+    needed, room = width * height * bytes_per_pixel, max_pixels * DECODE_BYTES_PER_PIXEL
+    if needed > room:
         raise UnreadNowError(
-            f"has {width} x {height} pixels, more than there is memory to decode now; raise --memory, or free some"
+            f"has {width} x {height} pixels, which take {readable_bytes(needed)} of memory to decode; there are "
+            f"{readable_bytes(room)} for that now; raise --memory, or free some"
         )
 
 
+def bytes_to_decode(file: Path) -> int:
+    """Memory that decoding a file takes at its peak, from its header; 0 where that says nothing: decoding will say why.
+
+    What the file itself takes is included.
+    """
+    try:
+        with silence:
+            return file.stat().st_size + _header_bytes(file)
+    except Exception:  # noqa: BLE001 - decoders raise anything on damaged files
+        return 0
+
+
+def _header_bytes(file: Path) -> int:
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            header = special_tiff(file, image) if image.format == "TIFF" else None
+            if header is None:
+                with file.open("rb") as opened:
+                    is_deep = is_deep_png(opened.read(PNG_HEAD))
+                return image.width * image.height * (_png_cost(image) if is_deep else _plain_cost(image))
+    except UnidentifiedImageError:
+        header = special_tiff(file, None)
+    return header.width * header.height * _tiff_cost(header) if header is not None else 0
+
+
+def pixels_within(memory: int) -> int:
+    """Pixels of the largest plain picture that can be decoded in so many bytes: a limit for `decode_image`."""
+    return min(MAX_PIXELS, memory // DECODE_BYTES_PER_PIXEL)
+
+
+def _plain_cost(image: Image.Image) -> int:
+    """Bytes a pixel that decoding takes, of a picture that Pillow shows rightly."""
+    return WEBP_BYTES_PER_PIXEL if image.format == "WEBP" else DECODE_BYTES_PER_PIXEL
+
+
+def _png_cost(image: Image.Image) -> int:
+    """The same of a deep PNG."""
+    return 4 * len(image.getbands()) + DEEP_BYTES_PER_PIXEL
+
+
+def _tiff_cost(header: TiffHeader) -> int:
+    """The same of a TIFF that is read by its samples."""
+    return 2 * header.channels * header.sample_bytes + DEEP_BYTES_PER_PIXEL
+
+
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """RGB bytes, some rows at a time: Pillow takes four bytes for a pixel, and as a whole would be copied twice."""
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _on_white(image)
     if image.mode == "L":
-        return _three_channels(np.asarray(image))
-    return np.asarray(image.convert("RGB"))
+        return _three_channels(_by_rows(image, lambda rows: rows, 1)[:, :, 0])
+    return _by_rows(image, lambda rows: rows.convert("RGB"), 3)
+
+
+def _by_rows(image: Image.Image, shown: Callable[[Image.Image], Image.Image], channels: int) -> NDArray[np.uint8]:
+    """Shape ``(height, width, channels)``: what some rows at a time are shown as."""
+    pixels = np.empty((image.height, image.width, channels), np.uint8)
+    for start, rows in _rows_of(image):
+        pixels[start : start + rows.height] = np.asarray(shown(rows)).reshape(rows.height, image.width, channels)
+    return pixels
+
+
+def _rows_of(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Parts of few rows, each with its first row."""
+    step = max(1, _ROWS_PIXELS // image.width)
+    for start in range(0, image.height, step):
+        yield start, image.crop((0, start, image.width, min(start + step, image.height)))
 
 
 def _on_white(image: Image.Image) -> NDArray[np.uint8]:
     """Lay a transparent picture on white; alpha that is 0 everywhere is none: the colours are what was meant."""
-    rgba = image.convert("RGBA")
-    if has_no_opaque_pixel(rgba):
-        colours = np.asarray(image if image.mode in ("RGBa", "La") else rgba)  # premultiplied ones as they are
-        return _three_channels(colours[:, :, 0]) if image.mode == "La" else colours[:, :, :3]
-    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    if has_no_opaque_pixel(image):
+        if image.mode == "La":  # premultiplied colours as they are
+            return _three_channels(_by_rows(image, lambda rows: rows.getchannel(0), 1)[:, :, 0])
+        is_premultiplied = image.mode == "RGBa"
+        channels = _by_rows(image, lambda rows: rows if is_premultiplied else rows.convert("RGBA"), 4)
+        return channels[:, :, :3]
+
+    def on_white(rows: Image.Image) -> Image.Image:
+        white = Image.new("RGBA", rows.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rows.convert("RGBA")).convert("RGB")
+
+    return _by_rows(image, on_white, 3)
 
 
 def has_no_opaque_pixel(image: Image.Image) -> bool:
-    """Whether the alpha of an RGBA picture is 0 everywhere."""
-    return image.getchannel("A").getextrema() == (0, 0)
+    """Whether the alpha of a picture that may be transparent is 0 everywhere."""
+    return all(rows.convert("RGBA").getchannel("A").getextrema() == (0, 0) for _, rows in _rows_of(image))
 
 
 def _shown(found: Samples, deep: DeepRange | None) -> NDArray[np.uint8]:
@@ -368,7 +443,9 @@ def _three_channels(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _is_one_value(pixels: NDArray[np.uint8]) -> bool:
     """Whether all pixels are the same; a sixteenth of the rows tells most pictures at once."""
     grey = pixels[:, :, :1] if pixels.strides[2] == 0 else pixels
-    return all(bool((grey[::step] == grey[0, 0]).all()) for step in (16, 1))
+    if not bool((grey[::16] == grey[0, 0]).all()):
+        return False
+    return all(bool((grey[start : start + _ROWS] == grey[0, 0]).all()) for start in range(0, len(grey), _ROWS))
 
 
 def _one_value(pixels: NDArray[np.uint8], deep: DeepRange | None) -> str:

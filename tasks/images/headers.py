@@ -13,14 +13,21 @@ from typing import Final
 from PIL import Image
 
 from tasks.images.decoding import FORMATS, has_no_opaque_pixel, silence
-from tasks.images.samples import PNG_SAMPLES, is_deep_png, is_opaque_png, is_tiff, orientation_of, special_tiff
+from tasks.images.samples import (
+    PNG_HEAD,
+    PNG_SAMPLES,
+    is_deep_png,
+    is_opaque_png,
+    is_tiff,
+    orientation_of,
+    special_tiff,
+)
 from tasks.images.tiffs import TiffHeader, read_header
 
 PLAIN: Final = ""
 MENDED: Final = "mended"
 """8 bits or less, and perhaps shown wrongly before `anoclust_core.keys` had a number for decoding."""
 
-_HEAD: Final = 32
 _ALPHA_PIXELS: Final = 50_000_000
 """Largest picture whose alpha is looked at; four threads look at once."""
 
@@ -34,7 +41,7 @@ def look_at(file: Path) -> str:
     """
     try:
         with file.open("rb") as opened:
-            head = opened.read(_HEAD)
+            head = opened.read(PNG_HEAD)
         if is_deep_png(head):
             return PNG_SAMPLES
         if head.startswith(b"\xff\xd8") or is_opaque_png(head):
@@ -57,7 +64,7 @@ def _look_inside(file: Path, *, may_be_special: bool) -> str:
         if may_be_special and (header := special_tiff(file, image)) is not None:
             return _kind_of(header)
         has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        if has_alpha and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image.convert("RGBA")):
+        if has_alpha and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image):
             return MENDED
     return PLAIN
 

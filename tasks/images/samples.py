@@ -23,6 +23,9 @@ _EXTRA_SAMPLES: Final = 338
 PNG_SAMPLES: Final = "uint16"
 """Kind of samples of a deep PNG."""
 
+PNG_HEAD: Final = 32
+"""Bytes of a file that tell whether it is a deep PNG, and more."""
+
 _TIFF: Final = re.compile(rb"II[*+]\0|MM\0[*+]")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 

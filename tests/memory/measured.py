@@ -19,6 +19,7 @@ from anoclust_core import memory
 from anoclust_core.clustering.linkage import linkage_tree
 from anoclust_core.config import BlindConfig, EmbedConfig, GroupConfig, RunConfig
 from anoclust_core.embedding.backbones import build_extractor, describe, fold_batch_norms, network_size
+from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import evaluate
 from anoclust_core.records import (
@@ -47,6 +48,7 @@ from benchmarks.stages import (
 from tasks.compute.dask_jobs import CORES
 from tasks.compute.embedding import BATCH_IMAGES, CONVERSION_BYTES, THREADS_CONVERTED
 from tasks.compute.rarity_pooling import BAGS_AT_ONCE
+from tasks.images.decoding import bytes_to_decode, decode_image
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted
 from tasks.stages import group as group_stage
@@ -87,8 +89,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
     is_converted = engine == "openvino"
     threads = THREADS_CONVERTED if is_converted else CORES
     plan = memory.embed_plan(
-        n_patches=spec.n_patches,
-        dim=sum(level.dim for level in spec.levels),
+        n_values=sum(level.n_patches * level.dim for level in spec.levels),
         image_size=side,
         weight_bytes=taken.weight_bytes,
         activation_bytes=taken.activation_bytes,
@@ -96,7 +97,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
         batch=batch,
         threads=threads,
         segment_images=min(n_images, segment_images(spec.n_patches, spec.dim)),
-        largest_pixels=[pixels**2] * threads,
+        decode_bytes=memory.DECODE_BYTES_PER_PIXEL * pixels**2 * threads,
     )
     predicted = plan.total
     if is_kept:
@@ -124,6 +125,65 @@ def embed_converted(size: int, folder: Path) -> Measured:
 def embed_kept(size: int, folder: Path) -> Measured:
     """The same through a network that was converted before."""
     return embed(size, folder, engine="openvino", is_kept=True)
+
+
+def embed_tiles(_: int, folder: Path) -> Measured:
+    """Frames of 25 megapixels in tiles, with memory for decoding just one of them at a time."""
+    from PIL import Image
+
+    pixels, n_images, budget = 5000, 6, 900 << 20
+    config = RunConfig.model_validate({"embed": {"tiles": "3x4", "device": "cpu", "engine": "torch"}})
+    spec = describe(config.embed.backbone, weights="w", layers=None, image_size=256, in_levels=True).in_tiles((3, 4), 0)
+    small = np.random.default_rng(0).integers(0, 255, (n_images, 60, 60, 3), dtype=np.uint8)
+    images = []
+    for number in range(n_images):
+        file = folder / f"{number}.jpg"
+        Image.fromarray(small[number]).resize((pixels, pixels)).save(file, progressive=True, subsampling=0)
+        images.append(ImageRecord(file.name, str(file), sha256_file(file), "cluster"))
+    manifest = write_manifest(folder, images)
+    with without_prefect(), peak_memory() as peak:
+        result = embed_stage.embed.fn(
+            run=made_up_run(folder, spec, config, memory_budget=budget),
+            key="k",
+            manifest=str(manifest),
+            folder=str(folder / "bags"),
+            deeper=str(folder / "deeper"),
+            network=str(folder / "network.onnx"),
+        )
+    assert not result.not_now
+    return Measured(f"{n_images} frames of {pixels} px in 3x4 tiles", peak[0], budget)
+
+
+def decode(_: int, folder: Path) -> Measured:
+    """One picture of each kind; the one whose peak is the largest part of what is predicted."""
+    import tifffile
+    import torchvision.io  # noqa: F401 - part of the imports
+    from PIL import Image
+
+    side = 3000
+    rng = np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 255, (60, 60, 3), dtype=np.uint8)).resize((side, side))
+    clear = colours.copy()
+    clear.putalpha(colours.convert("L"))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    colours.convert("L").save(folder / "grey.jpg")
+    colours.save(folder / "turned.jpg", exif=turned)
+    colours.save(folder / "progressive.jpg", progressive=True, subsampling=0)
+    colours.save(folder / "colours.webp", method=0)
+    colours.save(folder / "packed.tif", compression="tiff_lzw")
+    clear.save(folder / "clear.png", compress_level=1)
+    colours.convert("P").save(folder / "palette.png")
+    wide = np.asarray(colours).astype(np.uint16) * 200
+    tifffile.imwrite(folder / "deep.tif", wide, photometric="rgb", compression="zlib", predictor=True)
+    Image.fromarray(wide[:, :, 0]).save(folder / "deep.png", compress_level=1)
+    deep = [DeepRange("uint16", 0.0, 65535.0, 1)]
+    found = []
+    for file in sorted(folder.iterdir()):
+        with peak_memory() as peak:
+            decode_image(file.read_bytes(), deep=deep)
+        found.append(Measured(f"{file.name}, {side} px", peak[0], bytes_to_decode(file)))
+    return max(found, key=lambda one: one.peak / one.predicted)
 
 
 def pair(size: int, folder: Path) -> Measured:
@@ -391,6 +451,8 @@ MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "embed": embed,
     "embed, converted": embed_converted,
     "embed, kept": embed_kept,
+    "embed, tiles": embed_tiles,
+    "decode": decode,
     "pair": pair,
     "pair aligned": pair_aligned,
     "pair covers": pair_covers,
@@ -402,3 +464,6 @@ MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "describe": describe_blindly,
     "report": report,
 }
+
+SIZES = {"embed, tiles": 1, "decode": 1}
+"""How many sizes a stage is measured in, where these are not four."""

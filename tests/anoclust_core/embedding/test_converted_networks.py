@@ -333,7 +333,7 @@ def test_later_batches_are_decoded_while_one_is_computed(monkeypatch: pytest.Mon
         return torch.ones(len(images), 4, 3)
 
     monkeypatch.setattr(embedding, "_read_any", read)
-    limits = embedding.Limits(threads=2, batch=1, max_pixels=100)
+    limits = embedding.Limits(threads=2, batch=1, decode_bytes=100)
     images = [(ImageRecord(str(n), f"/{n}", digest(str(n)), "cluster"),) for n in range(6)]
     batches = embedding.embed_batches(images, compute, a_spec(), "cpu", limits)
     assert [batch.hashes for batch in batches] == [[digest(str(n))] for n in range(6)]
@@ -351,7 +351,7 @@ def test_later_batches_are_computed_while_one_is_written(monkeypatch: pytest.Mon
             ahead.set()
         return torch.ones(len(images), 4, 3)
 
-    limits = embedding.Limits(threads=2, batch=1, max_pixels=100)
+    limits = embedding.Limits(threads=2, batch=1, decode_bytes=100)
     images = [(ImageRecord(str(n), f"/{n}", digest(str(n)), "cluster"),) for n in range(12)]
     batches = embedding.embed_batches(images, compute, a_spec(), "cpu", limits)
     next(batches)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from anoclust_core.errors import ConfigError
-from flows.check import check_data
+from flows.check.run import check_data
 from flows.run import CategoryOutcome
 from tasks.images.category_frames import read_frames
 from tasks.night import assign
