@@ -11,6 +11,7 @@ from typing import Final
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from anoclust_core.reporting.agenda import agenda, first_line
@@ -77,6 +78,7 @@ def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
                 for one in report.gone
             ],
             unknown_tiles=[_tile(image, report.pictures, scale) for image in report.unknown_images[:max_drawn]],
+            zoomed=any(picture.zoom is not None for picture in report.pictures.values()),
             colours={cluster.cluster: _colour(cluster.cluster) for cluster in report.clusters},
             plot=Markup(counts_svg(report.nights, report.series)) if len(report.nights) > 1 else None,  # noqa: S704
             css=Markup(read_style()),  # noqa: S704 - a file of this package
@@ -107,6 +109,7 @@ def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]]) -> s
         axes.plot(days, list(counts), style, color=_colour(name), linewidth=1.8, marker="o", markersize=3)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _label_lines(axes, days[-1], {name: counts[-1] for name, counts in series.items()})
     # as many dates as fit beside each other, the last night always among them
     step = max(1, -(-(days[-1] + 1) // MOST_DATES))

@@ -12,6 +12,7 @@ import numpy as np
 from anoclust_core.config import RunConfig
 from anoclust_core.records import ImageRecord
 from anoclust_core.setting import MAX_TILES
+from tasks.images.decoding import MAX_ASPECT, MIN_SIDE
 from tasks.images.headers import geometry_of
 
 MOST: Final = 4.0
@@ -31,12 +32,13 @@ def shrinking_note(images: Sequence[ImageRecord], config: RunConfig) -> str | No
     Parameters
     ----------
     images
-        Of the category; the largest picture among some of them counts.
+        Of the category; the largest picture among some of them counts, but none of a shape that cannot be used.
     config
         Side that they are embedded at, tiles that they are cut into, and the recipe, which may take no tiles.
     """
     some = np.unique(np.linspace(0, len(images) - 1, min(len(images), _LOOKED_AT)).astype(int)).tolist()
     shapes = [found.upright for at in some if (found := geometry_of(Path(images[at].file))) is not None]
+    shapes = [shape for shape in shapes if min(shape) >= MIN_SIDE and max(shape) <= MAX_ASPECT * min(shape)]
     if not shapes:
         return None
     height, width = max(shapes, key=lambda shape: (max(shape), shape))

@@ -37,7 +37,7 @@ _WHICH_CHANNELS: Final = "so nobody can know which to show; save one channel as 
 
 _KINDS: Final = {"u": "uint", "i": "int", "f": "float"}
 
-_UNPACKED_BYTES: Final = 64 << 20
+UNPACKED_BYTES: Final = 64 << 20
 """Bytes that LibTIFF unpacks at a time; Pillow takes more than 178 MB in one go for a bomb."""
 
 _UNPACK_ROWS_BYTES: Final = 1 << 20
@@ -264,7 +264,7 @@ class _Segments:
             channels = slice(plane, plane + 1) if self._is_planar else slice(None)
             first = plane * rows * columns
             if not self._is_tiled:
-                at_once = max(1, _UNPACKED_BYTES // (self._down * self._row_bytes(per_pixel)))
+                at_once = max(1, UNPACKED_BYTES // (self._down * self._row_bytes(per_pixel)))
                 for at in range(0, rows, at_once):
                     top, bottom = at * self._down, min((at + at_once) * self._down, header.height)
                     strips = range(first + at, first + min(at + at_once, rows))

@@ -38,6 +38,7 @@ def test_tiles_of_the_first_night_stay(tmp_path: Path, checkpoint: Path) -> None
     assert second.report is not None
     page = second.report.read_text()
     assert page.count('class="zoom" src="data:') == page.count('class="place"') > 0
+    assert "a zoom on its place of highest heat, which the blue frame marks" in page
     other = Stream(tmp_path, night_config(checkpoint, recluster_every="none", tile_size=32, n_clusters=2))
     other = stream.at(tmp_path, other.config)
     deliver(other, 2, ("good",))

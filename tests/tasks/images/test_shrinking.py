@@ -52,6 +52,12 @@ def test_tiles_that_are_asked_for_count(folder: Path) -> None:
         assert note.startswith("Tiles of pictures of 8,000 x 2,000 pixels are shrunk to 256 x 256: 16 times.")
 
 
+def test_pictures_that_cannot_be_used_do_not_count(folder: Path) -> None:
+    """One that is set aside for its shape is not told, however long it is."""
+    Image.new("L", (6000, 100), 90).save(folder / "line.png")
+    assert notes_of(folder, (640, 480)) == []
+
+
 def test_no_more_tiles_are_suggested_than_there_may_be(folder: Path) -> None:
     """Where 128 tiles are not enough for four times, as many as there may be are suggested."""
     (note,) = notes_of(folder, (13000, 13000))
