@@ -106,8 +106,11 @@ def usual_patches(
     usual = []
     for level in levels:
         total = np.zeros((level.spec.n_patches, level.spec.dim))
-        for sha256, count in zip(contents, counts, strict=True):
-            total += count * level.segments.read([sha256])[0]
+        step = bags_at_once(level.spec)  # about a chunk of a segment: one by one, each would be read again and again
+        for start in range(0, len(contents), step):
+            rows = slice(start, start + step)
+            for bag, count in zip(level.segments.read(contents[rows]), counts[rows], strict=True):
+                total += count * bag
         usual.append((total / sum(counts)).astype(np.float32))
     return tuple(usual)
 
