@@ -12,7 +12,7 @@ patches of the normals (of all patches without normals), and the residual :math:
 usual in the image itself. With a fixed camera, patches are what they have beyond their place's usual patch
 (`anoclust_core.weighting.places`), and rare ones count by how long they are:
 
-.. math:: x_i = \frac{1}{\sqrt{L T}} \Big[ \frac{w}{\sqrt{\lVert w \rVert^2 + \ell_l^2}} \Big]_{l,\,t}, \quad
+.. math:: x_i = \frac{1}{\sqrt{L T}} \Big[ \frac{\lVert w \rVert\, w}{\lVert w \rVert^2 + \ell_l^2} \Big]_{l,\,t}, \quad
           w = W_l^\top \sum_m \big(\alpha^{i,t}_m - \tfrac{1}{M}\big)\, \hat z^{i,l}_m
 
 with the median length :math:`\ell_l` of a level over all images. Where nothing is rare the sum is short and
@@ -416,8 +416,9 @@ def _usual_length(level: PooledLevel, seen: Whitening, residual: float) -> float
 
 
 def _softened(vectors: NDArray[np.float64], usual: float) -> NDArray[np.float64]:
-    """Nearly unit norm where vectors are longer than usual; where they are shorter, their part of that length."""
-    softened: NDArray[np.float64] = vectors / np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True) + usual**2)
+    """Nearly unit norm where vectors are much longer than usual, and the shorter the more so where they are not."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    softened: NDArray[np.float64] = vectors * lengths / (lengths**2 + usual**2)
     return softened
 
 
