@@ -79,10 +79,9 @@ class Pooled:
     moments: list[Moments] = field(default_factory=list)
 
 
-def bags_at_once(spec: EmbeddingSpec) -> int:
-    """Bags that are pooled at a time: of frames in many tiles only a few."""
-    values = spec.n_patches * max(level.dim for level in spec.levels)
-    return max(1, min(BAGS_AT_ONCE, _VALUES_AT_ONCE // values))
+def bags_at_once(level: EmbeddingSpec) -> int:
+    """Bags of one level that are pooled at a time: of frames in many tiles only a few."""
+    return max(1, min(BAGS_AT_ONCE, _VALUES_AT_ONCE // (level.n_patches * level.dim)))
 
 
 def levels_of(spec: EmbeddingSpec, folders: Sequence[EmbeddingSegments], n_levels: int) -> list[Level]:
