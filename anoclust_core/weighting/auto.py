@@ -10,12 +10,12 @@ Every image is described by its rare patches, at several levels and temperatures
 with weights :math:`\alpha` as in [SOHN23] eq. (5), whitenings :math:`z_l` of all patches and :math:`z'_l` of the mean
 patches of the normals (of all patches without normals), and the residual :math:`s`, which takes away part of what is
 usual in the image itself. With a fixed camera, patches are what they have beyond their place's usual patch
-(`anoclust_core.weighting.places`), and rare ones keep their lengths:
+(`anoclust_core.weighting.places`), and rare ones count by how long they are:
 
-.. math:: x_i = \Big[ \tfrac{1}{\ell_l}\; W_l^\top \sum_m \big(\alpha^{i,t}_m - \tfrac{1}{M}\big)\,
-          \hat z^{i,l}_m \Big]_{l,\,t}
+.. math:: x_i = \frac{1}{\sqrt{L T}} \Big[ \frac{\lVert w \rVert\, w}{\lVert w \rVert^2 + \ell_l^2} \Big]_{l,\,t}, \quad
+          w = W_l^\top \sum_m \big(\alpha^{i,t}_m - \tfrac{1}{M}\big)\, \hat z^{i,l}_m
 
-with the root mean square length :math:`\ell_l` of a level over all images. Where nothing is rare the sum is short and
+with the median length :math:`\ell_l` of a level over all images. Where nothing is rare the sum is short and
 points anywhere: as a direction it would set images without a defect apart. The mean patch tells of the light alone; it
 has no part of its own and is taken away whole. Nor are such descriptors smoothed: a kind of few images would be
 averaged with others.
@@ -88,8 +88,8 @@ class Switches:
         As ``WHOLE_SHARE`` and ``WHOLE_SHARE_NORMALS``.
     smooths
         Whether descriptors are averaged with their neighbours.
-    keeps_lengths
-        Whether pooled patches keep their lengths; else they are scaled to unit norm.
+    softens
+        Whether short pooled patches stay short; else all are scaled to unit norm.
     residuals, residuals_normals
         Residuals to choose from, blind and with normals.
     """
@@ -104,7 +104,7 @@ class Switches:
     smooths: bool = True
     residuals: tuple[float, ...] = RESIDUALS
     residuals_normals: tuple[float, ...] = RESIDUALS_NORMALS
-    keeps_lengths: bool = False
+    softens: bool = False
 
 
 AUTO: Final = Switches()
@@ -115,7 +115,7 @@ FIXED_CAMERA: Final = Switches(
     smooths=False,
     residuals=(1.0,),
     residuals_normals=(1.0,),
-    keeps_lengths=True,
+    softens=True,
 )
 """Of frames whose patches are compared near their own place only, without what is usual there."""
 
@@ -256,7 +256,8 @@ class DescriptorModel:
     whole_share
         Part g of a descriptor's squared length that the mean patches have.
     lengths
-        Of each level, where rare patches keep theirs: they are divided by it. None scales them to unit norm.
+        Usual length of whitened rare patches on each level, where those much shorter stay short. None scales all to
+        unit norm.
     """
 
     patches: tuple[Whitening, ...]
@@ -277,7 +278,7 @@ class DescriptorModel:
         -------
         descriptors
             Shape ``(n_images, (n_taus + 1) * sum of dims)``, float32, of unit norm but where a part has no direction;
-            without a part for mean patches ``n_taus * sum of dims``. Where lengths are kept, of unit norm on average.
+            without a part for mean patches ``n_taus * sum of dims``. With ``lengths``, of less than unit norm.
 
         Raises
         ------
@@ -298,7 +299,7 @@ class DescriptorModel:
             whole = level.whole[rows]
             rare = level.rare[rows] - self.residual * (whole - patches.mean)[:, None]
             length = np.sqrt((1 - self.whole_share) / (len(levels) * rare.shape[1]))
-            vectors = patches.directions(rare) if own is None else patches.whitened(rare) / own
+            vectors = patches.directions(rare) if own is None else _softened(patches.whitened(rare), own)
             parts.append((vectors * length).reshape(len(rare), -1))
             if self.whole_share:
                 parts.append(images.directions(whole) * np.sqrt(self.whole_share / len(levels)))
@@ -394,8 +395,10 @@ def fit_descriptors(
     tried, judged = [], []
     for residual in switches.residuals_normals if normals else switches.residuals:
         lengths = None
-        if switches.keeps_lengths:
-            lengths = tuple(_length(level, seen, residual) for level, seen in zip(levels, whitenings, strict=True))
+        if switches.softens:
+            lengths = tuple(
+                _usual_length(level, seen, residual) for level, seen in zip(levels, whitenings, strict=True)
+            )
         model = DescriptorModel(whitenings, of_images, residual, whole_share, lengths)
         tried.append(FittedDescriptors(model.descriptors(levels), levels[0].plain, model))
     if len(tried) > 1 and len(tried[0].unsmoothed) > 2:
@@ -406,10 +409,17 @@ def fit_descriptors(
     return replace(tried[best], stability=tuple(judged))
 
 
-def _length(level: PooledLevel, seen: Whitening, residual: float) -> float:
-    """Root mean square length of whitened rare patches over images and temperatures; 1 where all are the mean."""
+def _usual_length(level: PooledLevel, seen: Whitening, residual: float) -> float:
+    """Median length of whitened rare patches over images and temperatures; 1 where most are the mean."""
     vectors = seen.whitened(level.rare - residual * (level.whole - seen.mean)[:, None])
-    return float(np.sqrt(np.square(vectors).sum(axis=2).mean())) or 1.0
+    return float(np.median(np.linalg.norm(vectors, axis=2))) or 1.0
+
+
+def _softened(vectors: NDArray[np.float64], usual: float) -> NDArray[np.float64]:
+    """Nearly unit norm where vectors are much longer than usual, and the shorter the more so where they are not."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    softened: NDArray[np.float64] = vectors * lengths / (lengths**2 + usual**2)
+    return softened
 
 
 def _whitening(seen: Moments, switches: Switches) -> Whitening:

@@ -79,10 +79,9 @@ class Pooled:
     moments: list[Moments] = field(default_factory=list)
 
 
-def bags_at_once(spec: EmbeddingSpec) -> int:
-    """Bags that are pooled at a time: of frames in many tiles only a few."""
-    values = spec.n_patches * max(level.dim for level in spec.levels)
-    return max(1, min(BAGS_AT_ONCE, _VALUES_AT_ONCE // values))
+def bags_at_once(level: EmbeddingSpec) -> int:
+    """Bags of one level that are pooled at a time: of frames in many tiles only a few."""
+    return max(1, min(BAGS_AT_ONCE, _VALUES_AT_ONCE // (level.n_patches * level.dim)))
 
 
 def levels_of(spec: EmbeddingSpec, folders: Sequence[EmbeddingSegments], n_levels: int) -> list[Level]:
@@ -106,8 +105,11 @@ def usual_patches(
     usual = []
     for level in levels:
         total = np.zeros((level.spec.n_patches, level.spec.dim))
-        for sha256, count in zip(contents, counts, strict=True):
-            total += count * level.segments.read([sha256])[0]
+        step = bags_at_once(level.spec)  # about a chunk of a segment: one by one, each would be read again and again
+        for start in range(0, len(contents), step):
+            rows = slice(start, start + step)
+            for bag, count in zip(level.segments.read(contents[rows]), counts[rows], strict=True):
+                total += count * bag
         usual.append((total / sum(counts)).astype(np.float32))
     return tuple(usual)
 

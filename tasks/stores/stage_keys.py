@@ -97,8 +97,8 @@ class RunInputs:
 Parts = dict[str, object]
 """JSON values that a key is made of, by name."""
 
-_PLACES: Final[Parts] = {"places": 1}
-"""What keys say where recipe auto takes away what is usual at each place, with the version of that."""
+_PLACES: Final[Parts] = {"places": "usual taken away"}
+"""What keys say where recipe auto takes away what is usual at each place of a fixed camera's frames."""
 
 
 @dataclass(frozen=True)
