@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.config import WeighConfig
-from anoclust_core.records import EmbeddingSpec
-from anoclust_core.weighting.auto import PooledLevel, Scoring, Switches, scores_against_normals
-from anoclust_core.weighting.levels import spread_weights
-from anoclust_core.weighting.rarity import trimmed_rarity
+from anoclust_core.records import EmbeddingSpec, Role
+from anoclust_core.weighting.auto import PooledLevel, Scoring, Switches, patch_scores, pool_level
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
-from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.nearest import NearestSlabs
-
-MOST_FOR_MOMENTS: Final = 2000
-"""Images whose patches a whitening is learnt from: of more, evenly spaced ones are taken."""
 
 
 def scores_of_contents(
@@ -30,7 +23,7 @@ def scores_of_contents(
     references: Sequence[str],
     counts: Sequence[int],
     *,
-    role: str,
+    role: Role,
     switches: Switches,
 ) -> NDArray[np.float64]:
     """Scores of every patch of distinct contents, ``(n_contents, n_patches, n_scores)``: three against normals, or one.
@@ -40,14 +33,8 @@ def scores_of_contents(
     is_reference = np.isin(contents, references)
     parts = []
     for start, distances in slabs.read(contents, references):
-        if role == "cluster":
-            own = is_reference[start : start + len(distances)]
-            parts.append(
-                trimmed_rarity(distances, np.asarray(counts), is_reference=own, share=switches.share)[..., None]
-            )
-        else:
-            scores = scores_against_normals(distances, np.asarray(counts), share=switches.share)
-            parts.append(scores if switches.mixes_normals else scores[..., :1])
+        own = is_reference[start : start + len(distances)]
+        parts.append(patch_scores(distances, np.asarray(counts), is_reference=own, role=role, switches=switches))
     return np.concatenate(parts)
 
 
@@ -69,7 +56,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Pooled levels of some images, and the moments of their patches, level by level."""
+    """Pooled levels of some images, and the moments of their patches, level by level, where they were counted."""
 
     levels: list[PooledLevel]
     moments: list[Moments] = field(default_factory=list)
@@ -101,19 +88,16 @@ def pool_levels(
     counts
         Images that have each content: their patches are counted for the whitening; None counts none.
     """
-    taken = np.zeros(len(contents), np.bool_)
-    taken[np.linspace(0, len(contents) - 1, min(len(contents), MOST_FOR_MOMENTS)).astype(int)] = counts is not None
     pooled, moments = [], []
     for level in levels:
-        rare, whole, seen = [], [], Moments(level.spec.dim)
-        for start in range(0, len(contents), BAGS_AT_ONCE):
-            rows = slice(start, start + BAGS_AT_ONCE)
-            bags = level.segments.read(contents[rows])
-            spread = spread_weights(weights[rows], level.weights_grid, level.spec.grid)
-            rare.append(np.matmul(spread, bags.astype(np.float64)))
-            whole.append(bags.mean(axis=1, dtype=np.float64))
-            for at in np.flatnonzero(taken[rows]).tolist():
-                seen.add(bags[at], times=counts[start + at] if counts else 1)
-        pooled.append(PooledLevel(np.concatenate(rare), np.concatenate(whole)))
-        moments.append(seen)
+        found, seen = pool_level(
+            lambda rows, level=level: level.segments.read(contents[rows]),  # type: ignore[misc]
+            weights,
+            weights_grid=level.weights_grid,
+            grid=level.spec.grid,
+            counts=counts,
+        )
+        pooled.append(found)
+        if seen is not None:
+            moments.append(seen)
     return Pooled(pooled, moments)

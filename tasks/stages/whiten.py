@@ -24,6 +24,7 @@ from anoclust_core.records import (
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.auto import (
     AUTO,
+    BAGS_AT_ONCE,
     N_SCORES,
     DescriptorModel,
     FittedDescriptors,
@@ -37,7 +38,6 @@ from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
 from tasks.compute.level_pooling import Level, levels_of, pool_levels, scores_of_contents, weights_of_scores
-from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
 from tasks.stages.weigh import given_scores
@@ -146,12 +146,7 @@ def _fitted(
     if has_normals:
         known, times = unique_contents(images.normals)
         uniform = uniform_weights(len(known), weights.shape[2])[:, None]
-        normals = []
-        for level in pool_levels(levels, known, uniform).levels:
-            seen = Moments(level.whole.shape[1])
-            for vector, count in zip(level.whole, times, strict=True):
-                seen.add(vector[None], times=count)
-            normals.append(seen)
+        normals = [Moments.of(level.whole, times) for level in pool_levels(levels, known, uniform).levels]
     with threadpool_limits(1):  # many small products: threads would wait for each other
         return fit_descriptors(
             pooled.levels,

@@ -30,6 +30,7 @@ from anoclust_core.records import (
     NearestDistances,
     Reference,
 )
+from anoclust_core.weighting.auto import BAGS_AT_ONCE
 from benchmarks import stages
 from benchmarks.stages import (
     PLENTY,
@@ -45,7 +46,6 @@ from benchmarks.stages import (
 )
 from tasks.compute.dask_jobs import CORES
 from tasks.compute.embedding import BATCH_IMAGES, CONVERSION_BYTES, THREADS_CONVERTED
-from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted
 from tasks.stages import group as group_stage
