@@ -70,8 +70,8 @@ def _changes(layout: StoreLayout, outcome: CategoryOutcome) -> list[str]:
         return ["first run of the category"]
     try:
         past = runs.read_summary(max(before, key=lambda run: run.name))
-    except StoreError:
-        return []
+    except StoreError:  # damaged: nothing to compare with
+        return ["new run"]
     now = outcome.summary
     counts = (
         (now["images"]["clustered"] - past["images"]["clustered"], "image"),
@@ -80,16 +80,13 @@ def _changes(layout: StoreLayout, outcome: CategoryOutcome) -> list[str]:
     changed = [
         f"{abs(n):,} {'more' if n > 0 else 'fewer'} {what}{'' if abs(n) == 1 else 's'}" for n, what in counts if n
     ]
-    return [f"{' and '.join(changed)} than in the run before"] if changed else []
+    return [f"{' and '.join(changed)} than in the run before" if changed else "other images or settings than before"]
 
 
 def _set_aside(images: dict[str, Any]) -> list[str]:
-    told = []
-    if images["quarantined"]:
-        told.append(f"{images['quarantined']:,} files could not be used")
-    if images.get("deferred"):
-        told.append(f"{images['deferred']:,} files are left for the next run")
-    return told
+    n_bad, n_later = images["quarantined"], images.get("deferred", 0)
+    told = [f"{n_bad:,} file{'' if n_bad == 1 else 's'} could not be used"] if n_bad else []
+    return [*told, f"{n_later:,} file{'' if n_later == 1 else 's'} left for the next run"] if n_later else told
 
 
 def _of_night(layout: StoreLayout, outcome: NightOutcome) -> OverviewRow:
