@@ -81,8 +81,8 @@ class AnomalyClusterer(ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transforme
     An image is told by its values: what was fitted keeps its label and descriptor in `predict` and `transform`, and
     images that are the same count once where a run counts copies of a file once. Rows are taken in the order given,
     which decides the random parts that stability is judged by; runs take files in the order of their content hashes.
-    Time grows with ``n_images * n_reference``; memory with ``n_images``: the bags of every level are held in half precision,
-    those of the reference in single precision too.
+    Time grows with ``n_images * n_reference``; memory with ``n_images``: the bags of every level are held in half
+    precision, those of the reference in single precision too.
 
     Parameters
     ----------
