@@ -156,6 +156,8 @@ def test_own_settings_one_command_one_page(tmp_path: Path, checkpoint: Path, mon
     assert page.count("first run of the category") == 2
 
     (tmp_path / "anoclust.toml").write_text(common + "[category.bottle.group]\nn_clusters = 3\n")
+    checked = run("check", "data", "--category", "bottle", "--category", "carpet")
+    assert checked.stdout.count("as asked for with --n-clusters") == 1
     second = json.loads(run("run", "data", "--json").stdout)
     found = {one["category"]: one for one in second}
     assert (found["bottle"]["is_new"], found["carpet"]["is_new"]) == (True, False)
