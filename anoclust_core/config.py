@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import time, tzinfo
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from anoclust_core.embedding.precision import Precision
 from anoclust_core.embedding.resizing import Resize
@@ -544,6 +554,23 @@ class RunConfig(_Section):
                 "with --aligned true a patch is compared with few patches already, those near its own place; omit "
                 "--reference-patches, or give --aligned false"
             )
+
+    _own: Mapping[str, RunConfig] = PrivateAttr(default_factory=dict)
+
+    def of(self, category: str) -> RunConfig:
+        """Settings of a category: its own, or else these."""
+        return self._own.get(category, self)
+
+    @property
+    def own(self) -> Mapping[str, RunConfig]:
+        """Settings of the categories that have their own, each complete."""
+        return self._own
+
+    def with_own(self, own: Mapping[str, RunConfig]) -> RunConfig:
+        """The same for all categories but these; they enter no key and are not shown with these settings."""
+        both = self.model_copy()
+        both._own = MappingProxyType(dict(own))
+        return both
 
     @property
     def for_runs(self) -> RunConfig:

@@ -80,7 +80,7 @@ def run_data(
     store
         Folder that everything is kept in.
     config
-        What is asked for.
+        What is asked for; a category may have its own settings.
     categories
         Names to run; all by default.
     listener
@@ -105,15 +105,17 @@ def run_data(
         categories=categories,
         exclude=store,
         known_hashes=layout.known_hashes,
-        waits=lambda manifest: not is_enough(used_images(manifest, config), max_bad_share=config.data.max_bad_share),
+        waits=lambda manifest: not _is_enough(manifest, config.of(manifest.category)),
         listener=listener,
     )
-    manifests = [used_images(manifest, config) for manifest in manifests]
     spec = embedding_spec(layout, config)
-    for manifest in manifests:
+    for listed in manifests:
+        own = config.of(listed.category)
+        manifest = used_images(listed, own)
         with telemetry.recording(listener) as notes:
             try:
-                run, is_new = _run_category(manifest, layout, config, spec, debug)
+                of_category = spec if own is config else embedding_spec(layout, own)
+                run, is_new = _run_category(manifest, layout, own, of_category, debug)
                 summary = runs.read_summary(run)
             except AnoclustError as error:
                 yield CategoryOutcome(manifest.category, error=error)
@@ -132,6 +134,10 @@ def run_data(
             repairs=tuple(notes.notes),
             notes=manifest.notes,
         )
+
+
+def _is_enough(manifest: DatasetManifest, config: RunConfig) -> bool:
+    return is_enough(used_images(manifest, config), max_bad_share=config.data.max_bad_share)
 
 
 def _run_category(

@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from textwrap import wrap
@@ -32,6 +32,12 @@ FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
 SETTINGS: Final = MappingProxyType(settings_of(StoreConfig, RunConfig))
 """Every setting by dotted name, as its field tells it."""
 
+CATEGORY: Final = "category"
+"""First part of the names of settings of one category: ``[category.bottle.embed]`` in a file."""
+
+FOR_ALL: Final = ("store", "wait_seconds", "data.settle_seconds", "night.")
+"""Settings, and the section, that hold for all categories of a command at once."""
+
 STORE: Final = "store"
 DEFAULT: Final = "default"
 
@@ -45,16 +51,26 @@ _ALIKE: Final = 0.6
 class Settings:
     """Settings of a command: folder of the store, everything else, validated, and where each value came from.
 
-    ``origins`` has ``default``, the file, the environment variable or the flag, by dotted name.
+    ``origins`` has ``default``, the file, the environment variable or the flag, by dotted name. ``own`` has the same by
+    category, for what is set for that category alone; the values are in ``config.of(category)``.
     """
 
     store: Path
     config: RunConfig
     origins: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def values(self) -> dict[str, str | int | float]:
         """Every value by dotted name, as a file or variable would write it, but for passwords."""
         return {STORE: str(self.store), **{name: as_text(name, value) for name, value in _flat(self.config).items()}}
+
+    def own_values(self) -> dict[str, tuple[str | int | float, str]]:
+        """What is set for single categories: value and origin by name, such as ``category.bottle.embed.tiles``."""
+        return {
+            f"{CATEGORY}.{category}.{name}": (as_text(name, _flat(self.config.of(category))[name]), origin)
+            for category, origins in self.own.items()
+            for name, origin in origins.items()
+        }
 
     def secrets(self) -> dict[str, str]:
         """Values that hold a password, with it, by dotted name."""
@@ -141,23 +157,62 @@ def resolve(
         If a name is unknown, a value is not valid, or the file cannot be read; the message names the source.
     """
     variables = os.environ if environment is None else environment
-    values = dict(overrides or {})
+    of_flags, own_flags = _by_category(flags or {})
+    of_file, own_file = _from_file(file, variables)
+    above = [_from_environment(variables), _from_flags(of_flags)]
+    values, origins = _merged([of_file, *above], overrides or {})
+    try:
+        store = StoreConfig.model_validate({STORE: values.pop(STORE)} if STORE in values else {}).store
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins)) from error
+    if store.is_file():
+        raise ConfigError(f"{_takes(STORE, str(store), origins)}, which is a file")
+    config = _validated(values, origins)
+    own, own_origins = {}, {}
+    for category in sorted({*own_file, *own_flags}):
+        of_category = own_file.get(category, {})
+        sources = [of_file, of_category, *above, _from_flags(own_flags.get(category, {}))]
+        values, all_origins = _merged(sources, overrides or {})
+        values.pop(STORE, None)
+        own[category] = _validated(values, all_origins)
+        own_origins[category] = {
+            name: all_origins[name] for name in SETTINGS if name in {*of_category, *own_flags.get(category, {})}
+        }
+    return Settings(store, config.with_own(own) if own else config, origins, own_origins)
+
+
+def _merged(sources: Iterable[_Source], overrides: Mapping[str, object]) -> tuple[dict[str, object], dict[str, str]]:
+    """Values of sources, the last of which counts, and where each came from."""
+    values = dict(overrides)
     origins = dict.fromkeys(SETTINGS, DEFAULT)
-    for source in (_from_file(file, variables), _from_environment(variables), _from_flags(flags or {})):
+    for source in sources:
         for name, (value, origin) in source.items():
             values[name] = _on_this_machine(name, _home_expanded(name, value), origin)
             origins[name] = origin
     for name, value in values.items():
         if value == "" or (isinstance(value, bool) and not SETTINGS[name].is_switch):
             raise ConfigError(_takes(name, value, origins))
+    return values, origins
+
+
+def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> RunConfig:
     try:
-        store = StoreConfig.model_validate({STORE: values.pop(STORE)} if STORE in values else {}).store
-        if store.is_file():
-            raise ConfigError(f"{_takes(STORE, str(store), origins)}, which is a file")
-        config = RunConfig.model_validate(nest(values))
+        return RunConfig.model_validate(nest(values))
     except ValidationError as error:
         raise ConfigError(_explain(error, origins)) from error
-    return Settings(store, config, origins)
+
+
+def _by_category(given: Mapping[str, object]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+    """Part what is given for all categories from what is given for one, as a deployment keeps it."""
+    for_all: dict[str, object] = {}
+    own: dict[str, dict[str, object]] = {}
+    for name, value in given.items():
+        if name.startswith(f"{CATEGORY}."):
+            setting = max((one for one in SETTINGS if name.endswith(f".{one}")), key=len)
+            own.setdefault(name[len(CATEGORY) + 1 : -len(setting) - 1], {})[setting] = value
+        else:
+            for_all[name] = value
+    return for_all, own
 
 
 def with_secrets(given: Mapping[str, object], environment: Mapping[str, str] | None = None) -> dict[str, object]:
@@ -169,7 +224,8 @@ def with_secrets(given: Mapping[str, object], environment: Mapping[str, str] | N
         If there is no such variable: without it another catalog would be begun.
     """
     variables = os.environ if environment is None else environment
-    shown = {name: value for name, value in given.items() if SETTINGS[name].is_secret and HIDDEN in str(value)}
+    secret = [name for name, one in SETTINGS.items() if one.is_secret]
+    shown = {name: value for name, value in given.items() if name in secret and HIDDEN in str(value)}
     for name, value in shown.items():
         if not variables.get(variable_of(name)):
             raise ConfigError(
@@ -203,7 +259,8 @@ def _from_environment(variables: Mapping[str, str]) -> _Source:
     return found
 
 
-def _from_file(file: Path | None, variables: Mapping[str, str]) -> _Source:
+def _from_file(file: Path | None, variables: Mapping[str, str]) -> tuple[_Source, dict[str, _Source]]:
+    """What a file sets for all categories, and for single ones."""
     named = file or (Path(variables[FILE_VARIABLE]).expanduser() if variables.get(FILE_VARIABLE) else None)
     if named:
         named = on_this_machine(named, "--config" if file else FILE_VARIABLE, ConfigError)
@@ -213,31 +270,51 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> _Source:
     except FileNotFoundError:
         if named:
             raise ConfigError(f"there is no configuration file {path}; `anoclust config init` writes one") from None
-        return {}
+        return {}, {}
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be read as TOML: {error}; correct it, or compare it with what `anoclust config init` writes"
         ) from error
+    own = content.pop(CATEGORY, {})
+    if not isinstance(own, dict) or not all(isinstance(one, dict) for one in own.values()):
+        raise ConfigError(
+            f"{path}: {CATEGORY} takes sections of single categories, such as [{CATEGORY}.NAME.embed]; found "
+            f"{masked_text(repr(own))}"
+        )
     _check_names(path, content)
-    return {name: (_beside(path, name, value), str(path)) for name, value in flatten(content).items()}
+    for name, one in own.items():
+        _check_names(path, one, category=name)
+    sections = {name: _source(path, one, f"{path} [{CATEGORY}.{name}]") for name, one in own.items()}
+    return _source(path, content, str(path)), sections
 
 
-def _check_names(path: Path, content: Mapping[str, object]) -> None:
+def _source(path: Path, content: Mapping[str, object], origin: str) -> _Source:
+    return {name: (_beside(path, name, value), origin) for name, value in flatten(content).items()}
+
+
+def _check_names(path: Path, content: Mapping[str, object], *, category: str = "") -> None:
     """Refuse names that do not exist, be they settings or sections, and one that stands for the other."""
     sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
     hint = "`anoclust config show` lists every setting"
+    inside = f"{CATEGORY}.{category}." if category else ""
     for name, value in content.items():
         if name in sections and not isinstance(value, dict):
             raise ConfigError(
-                f"{path}: {name} is a section, [{name}], not a value; found {masked_text(repr(value))}; {hint}"
+                f"{path}: {inside}{name} is a section, [{inside}{name}], not a value; found "
+                f"{masked_text(repr(value))}; {hint}"
             )
         if name in SETTINGS and isinstance(value, dict):
-            raise ConfigError(f"{path}: {name} is a value, not a section; it takes {SETTINGS[name].takes}")
+            raise ConfigError(f"{path}: {inside}{name} is a value, not a section; it takes {SETTINGS[name].takes}")
         if isinstance(value, dict) and name not in sections:
-            raise ConfigError(f"{path}: unknown section [{name}]{_nearest(name, sections)}; {hint}")
+            raise ConfigError(f"{path}: unknown section [{inside}{name}]{_nearest(name, sections)}; {hint}")
     for name in flatten(content):
         if name not in SETTINGS:
-            raise ConfigError(f"{path}: unknown setting {name}{_nearest(name, SETTINGS)}; {hint}")
+            raise ConfigError(f"{path}: unknown setting {inside}{name}{_nearest(name, SETTINGS)}; {hint}")
+        if category and name.startswith(FOR_ALL):
+            raise ConfigError(
+                f"{path}: {inside}{name}: {name} holds for all categories of a command at once; set it outside of "
+                f"[{CATEGORY}.{category}]"
+            )
 
 
 def _beside(file: Path, name: str, value: object) -> object:
@@ -331,6 +408,7 @@ def commented_file() -> str:
     lines = [
         "# Settings of Anoclust. Flags override ANOCLUST_* environment variables, which override this file.",
         "# Relative paths start at this file's folder. Uncomment what you want to change.",
+        "# A section [category.NAME] or [category.NAME.embed] sets the same for one category alone.",
         "",
     ]
     section = ""

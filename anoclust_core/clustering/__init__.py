@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from anoclust_core.clustering.estimator import AnomalyClusterer as AnomalyClusterer
     from anoclust_core.clustering.linkage import cut_tree as cut_tree
     from anoclust_core.clustering.linkage import linkage_tree as linkage_tree
 
 # what the modules need, a compiler for example, is loaded with the first name that is asked for
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"linkage": ["cut_tree", "linkage_tree"]})
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"estimator": ["AnomalyClusterer"], "linkage": ["cut_tree", "linkage_tree"]}
+)

@@ -117,6 +117,33 @@ def embed_images(
     return features
 
 
+def embed_levels(
+    extractor: Callable[[Tensor], Tensor], images: NDArray[np.float32], spec: EmbeddingSpec, *, device: str
+) -> list[NDArray[np.float32]]:
+    """Bags of every feature level of a batch of prepared images.
+
+    Parameters
+    ----------
+    extractor, images, device
+        As `embed_images` takes them.
+    spec
+        That the extractor was built by.
+
+    Returns
+    -------
+    levels
+        Of each of ``spec.levels`` the bags, shape ``(n_images, its n_patches, its dim)``, float32.
+
+    Raises
+    ------
+    ArrayContractError
+        If the backbone gives NaN or infinity, or other levels than the spec's.
+    """
+    has_unit_norm = spec.unit_norm and spec.deeper is None
+    bags = embed_images(extractor, images, device=device, unit_norm=has_unit_norm, precision=spec.precision)
+    return split_levels(bags, spec) if spec.deeper else [bags]
+
+
 def split_levels(bags: NDArray[np.float32], spec: EmbeddingSpec) -> list[NDArray[np.float32]]:
     """Take apart what an extractor with a deeper level gave; each level has unit norm if its spec says so.
 

@@ -26,7 +26,7 @@ images that come later are described without moving those that were.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -36,10 +36,12 @@ from numpy.typing import NDArray
 from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.knee import stability
 from anoclust_core.errors import ArrayContractError
+from anoclust_core.records import Role
 from anoclust_core.setting import parse_tau
-from anoclust_core.weighting.rarity import Counts, Nearest, rarity_against_normals, trimmed_rarity
+from anoclust_core.weighting.levels import spread_weights
+from anoclust_core.weighting.rarity import Counts, IsReference, Nearest, rarity_against_normals, trimmed_rarity
 from anoclust_core.weighting.weights import soft_weights, temperature
-from anoclust_core.weighting.whitening import Moments, Whitening
+from anoclust_core.weighting.whitening import Moments, Whitening, learnt_from
 
 SHARE: Final = 0.3
 """Nearest part of the other images that rarity is measured against: what a third of them have is not rare."""
@@ -65,6 +67,9 @@ RESIDUALS_NORMALS: Final = (0.5,)
 
 N_SCORES: Final = 3
 """Scores of a patch against normals, `scores_against_normals`; against other images there is one."""
+
+BAGS_AT_ONCE: Final = 64
+"""Bags held in memory while they are pooled."""
 
 _ROWS_AT_ONCE: Final = 1024
 """Images described at a time."""
@@ -146,6 +151,42 @@ def scores_against_normals(nearest: Nearest, counts: Counts, *, share: float = S
     none = np.zeros(len(nearest), np.bool_)
     parts = [trimmed_rarity(nearest, counts, share=part, is_reference=none) for part in (NORMAL_SHARE, share)]
     return np.stack([rarity_against_normals(nearest), *parts], axis=-1)
+
+
+def patch_scores(
+    nearest: Nearest, counts: Counts, *, is_reference: IsReference = None, role: Role, switches: Switches = AUTO
+) -> NDArray[np.float64]:
+    """Scores of every patch: three against normals, or one against the other images.
+
+    Parameters
+    ----------
+    nearest
+        Shape ``(n_rows, n_contents, n_patches)``, finite: distances of some images to every distinct content of the
+        reference, as `trimmed_rarity` takes them.
+    counts
+        Shape ``(n_contents,)``: how many images of the reference have each content.
+    is_reference
+        Shape ``(n_rows,)``: whether the image itself is in the reference; all are by default. Of no account against
+        normals.
+    role
+        What the reference is: ``normal`` or, for the images that are clustered, ``cluster``.
+    switches
+        Parts of the recipe that are on.
+
+    Returns
+    -------
+    scores
+        Shape ``(n_rows, n_patches, n_scores)``, float64, in embedding units.
+
+    Raises
+    ------
+    ArrayContractError, ConfigError
+        As `trimmed_rarity`.
+    """
+    if role == "cluster":
+        return trimmed_rarity(nearest, counts, is_reference=is_reference, share=switches.share)[..., None]
+    scores = scores_against_normals(nearest, counts, share=switches.share)
+    return scores if switches.mixes_normals else scores[..., :1]
 
 
 @dataclass(frozen=True)
@@ -239,6 +280,59 @@ class PooledLevel:
     def plain(self) -> NDArray[np.float32]:
         """Patches pooled at the first temperature, ``(n_images, dim)``: a descriptor of [SOHN23] eq. (1)."""
         return self.rare[:, 0].astype(np.float32)
+
+
+def pool_level(
+    read: Callable[[slice], NDArray[np.floating[Any]]],
+    weights: NDArray[np.float64],
+    *,
+    weights_grid: tuple[int, int],
+    grid: tuple[int, int],
+    counts: Sequence[int] | None = None,
+    at_once: int = BAGS_AT_ONCE,
+) -> tuple[PooledLevel, Moments | None]:
+    """Pool the bags of distinct images on one level, a few at a time.
+
+    Parameters
+    ----------
+    read
+        Gives the bags of some images, shape ``(n, n_patches, dim)``, patches row by row over ``grid``.
+    weights
+        Shape ``(n_images, n_taus, n_weights)`` on ``weights_grid``, that of the first level; at least one image.
+    weights_grid, grid
+        Height and width of both grids, as `spread_weights` takes them.
+    counts
+        How many images are the same as each: their patches are counted for the whitening; None counts none.
+    at_once
+        Bags that are read at a time.
+
+    Returns
+    -------
+    level, moments
+        The pooled level, and what was counted; None where nothing was.
+
+    Raises
+    ------
+    ArrayContractError, ConfigError
+        If the shapes or grids do not fit each other.
+    """
+    weights = checked_array("weights", weights, "(n_images, n_taus, n_weights)", least=1)
+    taken = set(learnt_from(len(weights)).tolist())
+    rare, whole, seen = [], [], None
+    for start in range(0, len(weights), at_once):
+        rows = slice(start, start + at_once)
+        bags = checked_array("bags", read(rows), "(n_images, n_patches, dim)")
+        spread = spread_weights(weights[rows], weights_grid, grid)
+        if spread.shape[::2] != bags.shape[:2]:
+            raise ArrayContractError(f"expected bags {spread.shape[::2]} that weights are of, found {bags.shape}")
+        rare.append(np.matmul(spread, bags.astype(np.float64)))
+        whole.append(bags.mean(axis=1, dtype=np.float64))
+        if counts is not None:
+            seen = seen or Moments(bags.shape[2])
+            for at in range(len(bags)):
+                if start + at in taken:
+                    seen.add(bags[at], times=counts[start + at])
+    return PooledLevel(np.concatenate(rare), np.concatenate(whole)), seen
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,23 @@ would be blown up to noise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError
+
+MOST_FOR_MOMENTS: Final = 2000
+"""Images whose patches a whitening is learnt from: of more, evenly spaced ones are taken."""
+
+
+def learnt_from(n_images: int) -> NDArray[np.int64]:
+    """Rows, ascending, of the images whose patches a whitening is learnt from, among so many distinct ones."""
+    return np.linspace(0, n_images - 1, min(n_images, MOST_FOR_MOMENTS)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,23 @@ class Moments:
         self._n = 0.0
         self._sum = np.zeros(dim)
         self._products = np.zeros((dim, dim))
+
+    @classmethod
+    def of(cls, vectors: NDArray[np.floating[Any]], counts: Sequence[int]) -> Moments:
+        """Count vectors, shape ``(n, dim)``, each as many times as ``counts`` says.
+
+        Raises
+        ------
+        ArrayContractError
+            If there is not one count a vector.
+        """
+        vectors = checked_array("vectors", vectors, "(n, dim)")
+        if len(counts) != len(vectors):
+            raise ArrayContractError(f"expected {len(vectors)} counts, one a vector, found {len(counts)}")
+        seen = cls(vectors.shape[1])
+        for vector, count in zip(vectors, counts, strict=True):
+            seen.add(vector[None], times=count)
+        return seen
 
     def add(self, vectors: NDArray[np.floating[Any]], *, times: float = 1) -> None:
         """Count vectors, shape ``(n, dim)``, each so many times.

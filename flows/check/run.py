@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,14 +71,19 @@ def check_data(
         If the data or the settings are of no use for any category, as in the run.
     """
     # a file that may still be written is looked at as it is: a check has no need to wait
-    config = config.model_copy(update={"data": config.data.model_copy(update={"settle_seconds": 0.0})})
+    config = _at_once(config).with_own({name: _at_once(own) for name, own in config.own.items()})
     chosen = choose_images(data, config, categories=categories, exclude=store)
     with tempfile.TemporaryDirectory(prefix="anoclust-check-") as folder:
         layout = StoreLayout(Path(folder))
         spec = embedding_spec(layout, config)
         checker = _Checker(config, layout, spec, sample, listener)
-        found = tuple(checker.check(name, one) for name, one in chosen.items())
+        found = tuple(checker.of(name).check(name, one) for name, one in chosen.items())
     return DataCheck(found, checker.seconds(found), checker.base_bytes)
+
+
+def _at_once(config: RunConfig) -> RunConfig:
+    """Settings that wait for no file."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"settle_seconds": 0.0})})
 
 
 class _Checker:
@@ -104,6 +110,13 @@ class _Checker:
         self._budget = memory_budget(config.memory)
         self._max_pixels = pixels_within(self._budget)
         self._speed: Speed = forecast.measure_speed()
+
+    def of(self, category: str) -> _Checker:
+        """Checker with the settings of a category."""
+        own = copy(self)
+        own._config = self._config.of(category)
+        own._spec = embedding_spec(self._layout, own._config)
+        return own
 
     def seconds(self, found: Sequence[CategoryCheck]) -> dict[str, float]:
         """Seconds of a run over all categories that could start; empty where those of one cannot be told."""

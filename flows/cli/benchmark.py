@@ -111,7 +111,9 @@ def benchmark(
             ablation=experiments.ablation,
         )
         with StageBars(Console(stderr=True)) as bars:
-            page = run_benchmark(data, settings.store, settings.config, request, out, listener=bars, debug=asked.debug)
+            page = run_benchmark(
+                data, settings.store, settings.config.with_own({}), request, out, listener=bars, debug=asked.debug
+            )
         typer.echo(page.read_text(encoding="utf-8"))
         typer.echo(f"{page}: tables, figures and measurements.csv are beside it")
 

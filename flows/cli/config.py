@@ -21,17 +21,19 @@ def show(config: ConfigFile = None, as_json: Json = False, debug: Debug = False)
         from flows.settings import resolve, variable_of
 
         settings = resolve(file=config)
-        values = settings.values()
+        values, own = settings.values(), settings.own_values()
         if as_json:
             import json
 
             rows = {name: {"value": value, "origin": settings.origins[name]} for name, value in values.items()}
+            rows |= {name: {"value": value, "origin": origin} for name, (value, origin) in own.items()}
             typer.echo(json.dumps(rows, indent=2))
             return
         from flows.terminal.runs import settings_table
         from flows.terminal.tables import print_table
 
-        print_table(settings_table(values, settings.origins))
+        values |= {name: value for name, (value, _) in own.items()}
+        print_table(settings_table(values, {**settings.origins, **{name: origin for name, (_, origin) in own.items()}}))
         typer.echo(
             "Change a setting in anoclust.toml (`anoclust config init` writes the file), with a flag of `anoclust "
             f"run`, or with a variable: {variable_of('group.n_clusters')}=6 for group.n_clusters. Flags override "

@@ -74,8 +74,9 @@ def nightly(
     lasting cluster, which keeps its name and number, or is unknown; three similar unknown images start a new cluster.
     Everything is re-clustered from time to time; the clusters keep their identities.
 
-    If nothing is new, it ends in seconds. The report is `STORE/nights/CATEGORY/NIGHT/report.html`; `anoclust clusters`
-    shows, names and merges clusters; `anoclust status` shows the state of every category.
+    If nothing is new, it ends in seconds. The report is `STORE/nights/CATEGORY/NIGHT/report.html`; several categories
+    are on one page, `STORE/summary.html`. `anoclust clusters` shows, names and merges clusters; `anoclust status`
+    shows the state of every category.
 
     Exit codes for scripts: 0, all went well; 9, all went well, but no image came to a category: its folder is empty or
     gone, or all its images are of later nights; 10, no image says when it was taken in the way that --captured asks
@@ -144,7 +145,7 @@ def backfill(
                 debug=asked.debug,
             )
             outcomes = _collected(found, asked.debug)
-        _print(outcomes, as_json)
+        _print(outcomes, as_json, settings.store)
 
 
 @with_settings("status")
@@ -208,7 +209,7 @@ def _run(
             debug=debug,
         )
         outcomes = _collected(found, debug)
-    _print(outcomes, as_json)
+    _print(outcomes, as_json, settings.store)
 
 
 def _collected(found: Iterable[NightOutcome], debug: bool) -> list[NightOutcome]:
@@ -221,12 +222,14 @@ def _collected(found: Iterable[NightOutcome], debug: bool) -> list[NightOutcome]
     return outcomes
 
 
-def _print(outcomes: list[NightOutcome], as_json: bool) -> None:
+def _print(outcomes: list[NightOutcome], as_json: bool, store: Path) -> None:
     """Print what was done, and end with an exit code of its own if a category failed or no image came."""
     from flows.nights.outcome import exit_code_of
+    from flows.overview import write_nights_overview
     from flows.terminal.nights import night_lines, nights_table
-    from flows.terminal.tables import print_table
+    from flows.terminal.tables import print_table, short_path
 
+    page = write_nights_overview(store, outcomes)
     if as_json:
         typer.echo(json.dumps([outcome.as_json() for outcome in outcomes], indent=2, ensure_ascii=False))
     elif outcomes:
@@ -236,5 +239,7 @@ def _print(outcomes: list[NightOutcome], as_json: bool) -> None:
             say(night_lines(outcome))
         elif not as_json:
             typer.echo(night_lines(outcome))
+    if page is not None and not as_json:
+        typer.echo(f"all categories on one page:\n  {short_path(page)}")
     if code := exit_code_of(outcomes):
         raise typer.Exit(code)

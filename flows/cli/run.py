@@ -55,6 +55,9 @@ def run(
     Images that an earlier run embedded and pairs that it compared are not computed again. Run the same command again,
     and it does nothing.
 
+    Several categories end in one page, `STORE/summary.html`: what came of each, with links to the reports. A section
+    `[category.NAME]` of `anoclust.toml` has settings for one category alone.
+
     Results go to `STORE/runs/CATEGORY/RUN/`: `report.html` to look at, `assignments.csv` (or `.parquet`) and
     `summary.json` to work with, `figures/`. `STORE/runs/CATEGORY/latest.json` points to the last command's run.
 
@@ -92,8 +95,10 @@ def _cluster(
     """Run, show progress and the table, and fail at the end if a category failed."""
     from rich.console import Console
 
+    from flows.overview import write_runs_overview
     from flows.run import run_data
     from flows.terminal.progress import StageBars, outcome_lines, outcomes_json, results_table
+    from flows.terminal.tables import short_path
     from tasks.stores.addresses import on_this_machine
 
     data = on_this_machine(data, "DATA")
@@ -118,6 +123,7 @@ def _cluster(
             outcomes.append(outcome)
             if outcome.error is not None and debug:
                 raise outcome.error
+    page = write_runs_overview(settings.store, outcomes)
     if as_json:
         typer.echo(outcomes_json(outcomes))
     else:
@@ -129,6 +135,8 @@ def _cluster(
             typer.echo(outcome_lines(outcome))
     for line in exported if not as_json else []:
         typer.echo(line)
+    if page is not None and not as_json:
+        typer.echo(f"all categories on one page:\n  {short_path(page)}")
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if errors:
         raise typer.Exit(errors[0].exit_code)

@@ -220,7 +220,10 @@ def given_settings(settings: Settings) -> dict[str, object]:
     }
     for name in settings.secrets():  # by a variable too: a worker that lacks it must not begin another catalog
         given[name] = settings.values()[name]
-    return {name: _absolute(value) if SETTINGS[name].is_path else value for name, value in given.items()}
+    found = {name: _absolute(value) if SETTINGS[name].is_path else value for name, value in given.items()}
+    own = {name: value for name, (value, _) in settings.own_values().items()}
+    paths = tuple(f".{name}" for name, one in SETTINGS.items() if one.is_path)
+    return found | {name: _absolute(value) if name.endswith(paths) else value for name, value in own.items()}
 
 
 def worker_variables(settings: Settings) -> dict[str, str]:

@@ -167,7 +167,7 @@ def run_many_nights(
     rules = NightRules.of(config.night)
     known = _known_categories(layout, catalog)
     listed = {
-        manifest.category: used_images(manifest, config)
+        manifest.category: used_images(manifest, config.of(manifest.category))
         for manifest in list_datasets(
             data,
             config,
@@ -184,10 +184,12 @@ def run_many_nights(
     tonight = night_of(datetime.now(UTC), timezone=rules.timezone, day_starts=rules.day_starts)
     for category in wanted:
         files = listed.get(category, DatasetManifest(category, ()))
+        own = config.of(category)
+        of_category = spec if own is config else embedding_spec(layout, own)
         told: list[str] = []
         for position, night in enumerate(nights):
             only_until, is_last = night is not None, position == len(nights) - 1
-            asked = _Asked(data, layout, config, spec, catalog, rules, only_until, is_last, recluster, debug)
+            asked = _Asked(data, layout, own, of_category, catalog, rules, only_until, is_last, recluster, debug)
             outcome = _guarded(files, night or tonight, asked, listener)
             notes = [note for note in (*files.notes, *outcome.notes) if note not in told]
             told += notes

@@ -19,7 +19,7 @@ from torch import Tensor
 from anoclust_core.config import EmbedConfig
 from anoclust_core.embedding.backbones import NetworkSize, build_extractor, fold_batch_norms, network_size
 from anoclust_core.embedding.deep_images import OUTSIDE_SHARE, DeepRange, Outside
-from anoclust_core.embedding.extraction import embed_images, has_native_bf16, prepare_image, split_levels
+from anoclust_core.embedding.extraction import embed_levels, has_native_bf16, prepare_image
 from anoclust_core.embedding.openvino import ConversionError
 from anoclust_core.embedding.resizing import square_of
 from anoclust_core.embedding.tiles import stitched, tile_boxes
@@ -315,14 +315,7 @@ def _embed_prepared(
 ) -> list[NDArray[np.float16]]:
     """Bags of every level of pictures as the network sees them; ``one`` is the spec of such a picture."""
     with _one_on_gpu if device.startswith("cuda") else nullcontext():
-        bags = embed_images(
-            extractor,
-            prepared,
-            device=device,
-            unit_norm=one.unit_norm and one.deeper is None,
-            precision=one.precision,
-        )
-    return [at_rest(level) for level in (split_levels(bags, one) if one.deeper else [bags])]
+        return [at_rest(level) for level in embed_levels(extractor, prepared, one, device=device)]
 
 
 def _frames(tiles: NDArray[np.float16], level: EmbeddingSpec) -> NDArray[np.float16]:

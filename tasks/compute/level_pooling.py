@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,19 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.config import WeighConfig
-from anoclust_core.records import EmbeddingSpec
-from anoclust_core.weighting.auto import PooledLevel, Scoring, Switches, scores_against_normals
-from anoclust_core.weighting.levels import spread_weights
+from anoclust_core.records import EmbeddingSpec, Role
+from anoclust_core.weighting.auto import BAGS_AT_ONCE, PooledLevel, Scoring, Switches, patch_scores, pool_level
 from anoclust_core.weighting.places import Places
-from anoclust_core.weighting.rarity import trimmed_rarity
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
-from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.nearest import NearestSlabs
-
-MOST_FOR_MOMENTS: Final = 2000
-"""Images whose patches a whitening is learnt from: of more, evenly spaced ones are taken."""
 
 _VALUES_AT_ONCE: Final = 1 << 24
 """Values of the bags that are pooled at a time, 400 MiB with all that is made of them."""
@@ -34,7 +28,7 @@ def scores_of_contents(
     references: Sequence[str],
     counts: Sequence[int],
     *,
-    role: str,
+    role: Role,
     switches: Switches,
 ) -> NDArray[np.float64]:
     """Scores of every patch of distinct contents, ``(n_contents, n_patches, n_scores)``: three against normals, or one.
@@ -44,14 +38,8 @@ def scores_of_contents(
     is_reference = np.isin(contents, references)
     parts = []
     for start, distances in slabs.read(contents, references):
-        if role == "cluster":
-            own = is_reference[start : start + len(distances)]
-            parts.append(
-                trimmed_rarity(distances, np.asarray(counts), is_reference=own, share=switches.share)[..., None]
-            )
-        else:
-            scores = scores_against_normals(distances, np.asarray(counts), share=switches.share)
-            parts.append(scores if switches.mixes_normals else scores[..., :1])
+        own = is_reference[start : start + len(distances)]
+        parts.append(patch_scores(distances, np.asarray(counts), is_reference=own, role=role, switches=switches))
     return np.concatenate(parts)
 
 
@@ -73,7 +61,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Pooled levels of some images, and the moments of their patches, level by level."""
+    """Pooled levels of some images, and the moments of their patches, level by level, where they were counted."""
 
     levels: list[PooledLevel]
     moments: list[Moments] = field(default_factory=list)
@@ -137,22 +125,31 @@ def pool_levels(
     places
         What is usual at every place, of frames of a fixed camera: it is taken from each patch first.
     """
-    taken = np.zeros(len(contents), np.bool_)
-    taken[np.linspace(0, len(contents) - 1, min(len(contents), MOST_FOR_MOMENTS)).astype(int)] = counts is not None
     pooled, moments = [], []
     for at_level, level in enumerate(levels):
-        rare, whole, seen = [], [], Moments(level.spec.dim)
-        step = bags_at_once(level.spec)
-        for start in range(0, len(contents), step):
-            rows = slice(start, start + step)
-            bags = level.segments.read(contents[rows])
-            if places is not None:
-                bags -= places.patches[at_level]
-            spread = spread_weights(weights[rows], level.weights_grid, level.spec.grid)
-            rare.append(np.matmul(spread, bags.astype(np.float64)))
-            whole.append(bags.mean(axis=1, dtype=np.float64))
-            for at in np.flatnonzero(taken[rows]).tolist():
-                seen.add(bags[at], times=counts[start + at] if counts else 1)
-        pooled.append(PooledLevel(np.concatenate(rare), np.concatenate(whole)))
-        moments.append(seen)
+        found, seen = pool_level(
+            _reader(level, contents, places.patches[at_level] if places else None),
+            weights,
+            weights_grid=level.weights_grid,
+            grid=level.spec.grid,
+            counts=counts,
+            at_once=bags_at_once(level.spec),
+        )
+        pooled.append(found)
+        if seen is not None:
+            moments.append(seen)
     return Pooled(pooled, moments)
+
+
+def _reader(
+    level: Level, contents: Sequence[str], usual: NDArray[np.float32] | None
+) -> Callable[[slice], NDArray[np.float32]]:
+    """Reads bags of some contents, less what is usual at every place."""
+
+    def read(rows: slice) -> NDArray[np.float32]:
+        bags = level.segments.read(contents[rows])
+        if usual is not None:
+            bags -= usual
+        return bags
+
+    return read

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.bags import descriptors
 from anoclust_core.config import WeighConfig
+from anoclust_core.weighting.auto import BAGS_AT_ONCE
 from anoclust_core.weighting.rarity import expected_rarity, rarity_against_normals
 from anoclust_core.weighting.weights import soft_weights, uniform_weights
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.nearest import NearestSlabs
-
-BAGS_AT_ONCE: Final = 64
-"""Bags held in memory while descriptors are pooled."""
 
 
 def rarity_of_contents(

@@ -47,13 +47,16 @@ def choose_images(
 
     Parameters and errors are those of `tasks.images.listing.list_datasets`.
     """
-    if config.data.splits == "all" and config.data.normals == "none":
-        raise ConfigError("--splits all clusters the train split, but --normals none leaves it out; use one of the two")
-    check_tiles(config)
+    for one in (config, *config.own.values()):
+        if one.data.splits == "all" and one.data.normals == "none":
+            raise ConfigError(
+                "--splits all clusters the train split, but --normals none leaves it out; use one of the two"
+            )
+        check_tiles(one)
     data = on_this_machine(data, "DATA")
     ignored: Counter[str] = Counter()
     root = _root(data)
-    any_split = config.data.splits == "all"
+    any_split = any(one.data.splits == "all" for one in (config, *config.own.values()))
     found, told = _candidates(data, exclude, ignored, may_be_empty=bool(known), any_split=any_split)
     by_category: dict[str, list[Candidate]] = {}
     for candidate in found:
@@ -63,10 +66,25 @@ def choose_images(
         close = get_close_matches(unknown[0], by_category, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(f"no category {', '.join(unknown)} in {data}; found {', '.join(sorted(by_category))}{hint}")
+    _check_own(config, by_category, data)
     wanted = sorted(by_category.keys() & set(categories or by_category))
-    chosen = {name: _choose(by_category[name], config, root) for name in wanted}
+    chosen = {name: _choose(by_category[name], config.of(name), root) for name in wanted}
     ends = _ignored_notes(ignored)
     return {name: Chosen(tuple(kept), (*told, *notes, *ends)) for name, (kept, notes) in chosen.items()}
+
+
+def _check_own(config: RunConfig, found: Collection[str], data: Path) -> None:
+    """Refuse settings of a category that there is not, where one is called almost the same: that is a slip.
+
+    Others are no error: one file may serve several data sets, and nights in which a category has no image.
+    """
+    for name in sorted(config.own.keys() - set(found)):
+        close = get_close_matches(name, set(found) - config.own.keys(), n=1)
+        if close:
+            raise ConfigError(
+                f"there are settings of category {name}, which is not in {data} (did you mean {close[0]}?); correct "
+                f"the name in [category.{name}]"
+            )
 
 
 def list_categories(data: Path, *, exclude: Path | None = None) -> list[str]:

@@ -58,7 +58,8 @@ def list_datasets(
     data
         A folder in the MVTec layout, a folder of categories, a flat folder of images, or a manifest (``.csv``).
     config
-        Its ``splits`` and ``normals`` decide the roles, its ``settle_seconds`` what may still be written.
+        Its ``splits`` and ``normals`` decide the roles, its ``settle_seconds`` what may still be written; a
+        category may have its own.
     categories
         Names to keep; all by default.
     exclude
@@ -88,14 +89,14 @@ def list_datasets(
         If a category is unknown or settings contradict each other.
     """
     chosen = choose_images(data, config, categories=categories, exclude=exclude, known=known)
-    remembered = known_hashes if config.data.trust_times else None
     listed = {}
     n_files, hashed = sum(len(one.files) for one in chosen.values()), 0
 
     def look_at(name: str, done: int) -> Listed:
         report = (lambda n: listener("", "list", done + n, n_files)) if listener else (lambda _: None)
-        hashes = remembered(name) if remembered else None
-        return read_files(name, chosen[name], config, known_hashes=hashes, progress=report)
+        own = config.of(name)
+        hashes = known_hashes(name) if known_hashes and own.data.trust_times else None
+        return read_files(name, chosen[name], own, known_hashes=hashes, progress=report)
 
     for name, one in chosen.items():
         listed[name] = look_at(name, hashed)

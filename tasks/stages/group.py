@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
+from anoclust_core.clustering.cut import suggest_cut
 from anoclust_core.clustering.distances import HausdorffVariant, hausdorff_distances, pair_statistics
-from anoclust_core.clustering.knee import suggest_by_knee
 from anoclust_core.clustering.linkage import (
     LINEAR_MEMORY,
     NClustersSuggestion,
@@ -20,7 +19,6 @@ from anoclust_core.clustering.linkage import (
     linkage_tree,
     suggest_n_clusters,
 )
-from anoclust_core.clustering.neighbours import follow_neighbours, shared_neighbours
 from anoclust_core.config import GroupConfig, RunConfig
 from anoclust_core.memory import MemoryPlan, group_plan
 from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree, NearestDistances, unique_contents
@@ -86,20 +84,12 @@ def _suggested(
     lowest, highest = config.group.bounds or (1, None)
     if highest is not None:
         highest = min(highest, len(linkage) + 1)
-    if config.recipe != "auto":
+    if config.recipe != "auto" or descriptors is None:
         found = suggest_n_clusters(linkage, lowest=lowest, highest=highest)
         return found, cut_tree(linkage, n_clusters=found.n_clusters)
-    found = suggest_by_knee(linkage, lowest=lowest, highest=highest)
-    labels = cut_tree(linkage, n_clusters=found.n_clusters)
-    if descriptors is None:
-        return found, labels
     _, counts = unique_contents(load_manifest(Path(manifest)).clustered)
-    links = shared_neighbours(descriptors, rows=np.cumsum(counts) - np.array(counts))
-    followed = follow_neighbours(linkage, labels, links, lowest=lowest, highest=highest)
-    if np.array_equal(followed, labels):
-        return found, labels
-    why = f"{found.criterion} ({found.n_clusters}), then clusters joined and split by the images' neighbours"
-    return replace(found, n_clusters=int(followed.max()) + 1, criterion=why), followed
+    rows = np.cumsum(counts) - np.array(counts)
+    return suggest_cut(linkage, descriptors, rows=rows, lowest=lowest, highest=highest)
 
 
 def _hausdorff(manifest: str, among: NearestDistances, variant: HausdorffVariant) -> NDArray[np.float64]:

@@ -18,9 +18,10 @@ from anoclust_core.records import (
     NearestDistances,
     unique_contents,
 )
+from anoclust_core.weighting.auto import BAGS_AT_ONCE
 from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.weights import map_scores, temperature
-from tasks.compute.rarity_pooling import BAGS_AT_ONCE, pooled, rarity_of_contents, weights_of
+from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.images.anomaly_maps import maps_of, read_map, seen_map
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE

@@ -172,12 +172,8 @@ def _fitted(
     if has_normals:
         known, times = unique_contents(images.normals)
         uniform = uniform_weights(len(known), weights.shape[2])[:, None]
-        normals = []
-        for level in pool_levels(levels, known, uniform, places=places).levels:
-            seen = Moments(level.whole.shape[1])
-            for vector, count in zip(level.whole, times, strict=True):
-                seen.add(vector[None], times=count)
-            normals.append(seen)
+        whole = [level.whole for level in pool_levels(levels, known, uniform, places=places).levels]
+        normals = [Moments.of(vectors, times) for vectors in whole]
     with threadpool_limits(1):  # many small products: threads would wait for each other
         return fit_descriptors(
             pooled.levels,

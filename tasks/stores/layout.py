@@ -16,6 +16,7 @@
       holistic/<category>/<key>/                    embeddings of whole images, for the benchmark
       results/                                      Prefect's cached results: handles, never arrays
       runs/<category>/<run id>/                     what people and scripts read; latest.json: the last asked for
+      summary.html                                  what came of the last command over several categories
       nights/<category>/<night>/                    report and summary of a night
       nights/<category>/snapshot.json               what nights are assigned to is made of: `store gc` keeps it
       catalog.sqlite                                facts: images, nights, clusters, decisions
@@ -82,6 +83,11 @@ class StoreLayout:
     def runs(self, category: str) -> Path:
         """Folder of a category's runs."""
         return self.root / "runs" / safe_name(category)
+
+    @property
+    def overview(self) -> Path:
+        """Page of the last command over several categories."""
+        return self.root / "summary.html"
 
     def nights(self, category: str) -> Path:
         """Folder of a category's nights."""

@@ -188,6 +188,15 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "links": shared_neighbours(DESCRIPTORS),
     },
     "clustering.smoothing.smoothed": {"descriptors": DESCRIPTORS, "among": DESCRIPTORS},
+    "clustering.cut.suggest_cut": {"linkage": TREE, "descriptors": DESCRIPTORS},
+    "weighting.auto.patch_scores": {**COUNTS, "role": "cluster"},
+    "weighting.auto.pool_level": {
+        "read": BAGS.__getitem__,
+        "weights": WEIGHTS[:, None],
+        "weights_grid": (2, 2),
+        "grid": (2, 2),
+        "counts": [1, 1, 1, 1],
+    },
     "weighting.auto.scores_against_normals": {"nearest": NEAREST, "counts": np.ones(4, np.int64)},
     "weighting.auto.fit_descriptors": {
         "levels": [PooledLevel(BAGS[:, :2], BAGS[:, 0])],
@@ -219,6 +228,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "embedding.extraction.prepare_image": {"pixels": np.zeros((9, 9, 3), np.uint8), "spec": SPEC, "out": None},
     "embedding.extraction.embed_images": {"extractor": _images, "images": IMAGES, "device": "cpu"},
+    "embedding.extraction.embed_levels": {"extractor": _images, "images": IMAGES, "spec": SPEC, "device": "cpu"},
     "embedding.extraction.split_levels": {"bags": np.ones((2, 4, 3), np.float32), "spec": SPEC},
     "embedding.resizing.any_as_seen": {"values": MASKS[2], "shape": (8, 8), "box": (0, 8, 0, 8), "size": (4, 4)},
     "embedding.resizing.as_seen": {"values": RARITY, "shape": (8, 8), "box": (-4, 12, 0, 8), "size": (4, 4)},

@@ -32,6 +32,7 @@ from anoclust_core.records import (
     NearestDistances,
     Reference,
 )
+from anoclust_core.weighting.auto import BAGS_AT_ONCE
 from benchmarks import stages
 from benchmarks.stages import (
     PLENTY,
@@ -47,7 +48,6 @@ from benchmarks.stages import (
 )
 from tasks.compute.dask_jobs import CORES
 from tasks.compute.embedding import BATCH_IMAGES, CONVERSION_BYTES, THREADS_CONVERTED
-from tasks.compute.rarity_pooling import BAGS_AT_ONCE
 from tasks.images.decoding import bytes_to_decode, decode_image
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted

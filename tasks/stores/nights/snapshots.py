@@ -113,7 +113,7 @@ class SnapshotReference:
     images: tuple[ImageRecord, ...]
     contents: tuple[str, ...]
     counts: tuple[int, ...]
-    role: str
+    role: Role
 
 
 def read_snapshot(fact: SnapshotFact) -> Snapshot:

@@ -112,7 +112,7 @@ def store_size(layout: StoreLayout) -> StoreSize:
     by_folder = {folder: CategorySize(category_name(layout, folder)) for folder in category_folders(layout)}
     for top in _children(layout.root):
         is_catalog = top == layout.identity.parent or top.name.startswith(layout.catalog.name)  # SQLite keeps two more
-        if top.name in SHARED or is_catalog:
+        if top.name in SHARED or is_catalog or top == layout.overview:
             found.shared += tree_bytes(top)
         elif top in {layout.damaged, layout.aside}:
             found.damaged += tree_bytes(top)

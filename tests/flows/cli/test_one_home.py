@@ -35,6 +35,10 @@ Flags override `ANOCLUST_*` variables, which override `anoclust.toml`, which ove
 `weigh.tau` is `ANOCLUST_WEIGH__TAU`; in the file it is `tau` in the section `[weigh]`. `anoclust config show` prints
 every value and where it comes from; `anoclust config init` writes a file with all settings.
 
+One category alone has other settings in sections of its own: `[category.bottle]`, `[category.bottle.embed]`. They are a
+part of the file, so variables and flags override them. What holds for all categories of a command cannot stand there:
+`store`, `wait_seconds`, `data.settle_seconds` and `[night]`.
+
 `REWRITE_DOCS=1 pytest tests/flows/cli/test_one_home.py` makes this page from the fields of `anoclust_core/config.py`.
 {sections}"""
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from helpers.builders import surface
+from helpers.builders import TINY_BACKBONE, TINY_SIDE, surface
 from helpers.streams import CATEGORY, TWO, Stream, day, identity_of, night_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anoclust_core.clustering import AnomalyClusterer
+from tasks.datasets.loading import load_backbone, load_images
 from tasks.stores.catalog.facts import AssignmentFact
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.snapshots import read_snapshot
@@ -149,3 +151,25 @@ def test_a_lost_model_is_made_again(tmp_path: Path, checkpoint: Path) -> None:
     stream.deliver(1, TWO[:2])
     assert stream.night(1).reclustered == "part of what the last clustering is made of is gone"
     assert "unknown" not in stream.partition().values()
+
+
+def test_the_estimator_gives_new_images_to_the_clusters_of_nights(
+    snapshot: Stream, tmp_path: Path, checkpoint: Path
+) -> None:
+    """`AnomalyClusterer.predict` says of every new image what a night says of it, be it that it is unknown."""
+    assigned = dealt(snapshot, tmp_path / "stream", [1] * N_DEALT)
+    stream = snapshot.at(tmp_path / "stream", snapshot.config)
+    with stream.catalog() as catalog:
+        path_of = {fact.content: stream.data / fact.path for fact in catalog.images(CATEGORY)}
+        old = {one.content: one.cluster for one in catalog.assignments(CATEGORY) if one.content not in assigned}
+    first, new = sorted(old), sorted(assigned)
+    backbone = load_backbone(TINY_BACKBONE, checkpoint=str(checkpoint), image_size=TINY_SIDE, device="cpu")
+    fitted = AnomalyClusterer(backbone, n_clusters=len(set(old.values())))
+    fitted.fit(load_images([path_of[content] for content in first]))
+    name_of = dict(zip(fitted.labels_.tolist(), (old[content] for content in first), strict=True))
+    assert [name_of[label] for label in fitted.labels_.tolist()] == [old[content] for content in first]
+    found = [name_of.get(label) for label in fitted.predict(load_images([path_of[one] for one in new])).tolist()]
+    # what a night does not know may have started a cluster
+    told = [assigned[content].cluster if assigned[content].cluster in old.values() else None for content in new]
+    assert found == told
+    assert len(set(found) - {None}) == 2
