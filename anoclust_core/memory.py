@@ -237,7 +237,7 @@ def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: i
 
 
 def whiten_plan(
-    *, n_contents: int, n_reference: int, n_patches: int, n_scores: int, dims: Sequence[int], bags: int
+    *, n_contents: int, n_reference: int, n_patches: int, n_scores: int, dims: Sequence[int], n_pooled: int
 ) -> MemoryPlan:
     """Predict the peak of weighing and describing by recipe auto: distances are read first, and let go of.
 
@@ -247,8 +247,8 @@ def whiten_plan(
         Distinct clustered images, and distinct ones that distances are measured to.
     n_patches, n_scores, dims
         Of the bags: the first level's patches, scores of a patch, and the length of a patch on each level.
-    bags
-        Bags pooled at a time.
+    n_pooled
+        Values of the bags that are pooled at a time, on the level where these are most.
     """
     read = min(max(READ_BYTES, n_reference * n_patches * 2), n_contents * n_reference * n_patches * 2)
     slab = min(256, n_contents) * min(256, n_reference) * n_patches * 2
@@ -262,7 +262,7 @@ def whiten_plan(
     }
     describing = {
         "scores and weights": (24 * n_scores + 48) * n_contents * n_patches,
-        "embeddings being pooled": min(bags, n_contents) * n_patches * max(dims) * 26,
+        "embeddings being pooled": 26 * n_pooled,
         "descriptors": 26 * n_contents * total,
         "random parts of the images": 40 * drawn * drawn + 40 * drawn * total,
         **fixed,

@@ -150,7 +150,7 @@ def whitening_memory(spec: EmbeddingSpec, *, n_contents: int, n_reference: int, 
         n_patches=spec.n_patches,
         n_scores=N_SCORES if has_normals else 1,
         dims=[level.dim for level in spec.levels],
-        bags=max(bags_at_once(level) for level in spec.levels),
+        n_pooled=max(min(bags_at_once(level), n_contents) * level.n_patches * level.dim for level in spec.levels),
     )
 
 

@@ -259,14 +259,7 @@ def whiten(size: int, folder: Path) -> Measured:
         write_bags(folder / name, hashes, level)
     write_distances(folder, hashes, spec.n_patches)
     manifest = write_manifest(folder, images)
-    predicted = memory.whiten_plan(
-        n_contents=n_images,
-        n_reference=n_images,
-        n_patches=spec.n_patches,
-        n_scores=1,
-        dims=[dim, 2 * dim],
-        bags=BAGS_AT_ONCE,
-    )
+    predicted = whiten_stage.whitening_memory(spec, n_contents=n_images, n_reference=n_images, has_normals=False)
     nearest = NearestDistances(str(folder / "nearest"), "k", Reference("cluster"), (n_images, n_images, spec.n_patches))
     with without_prefect(), peak_memory() as peak:
         whiten_stage.whiten.fn(

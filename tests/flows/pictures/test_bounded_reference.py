@@ -17,7 +17,7 @@ from anoclust_core.pairwise.cpu import nearest_distances
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.covers import greedy_cover
 from anoclust_core.weighting.rarity import expected_rarity
-from flows.check import check_data
+from flows.check.run import check_data
 from flows.run import CategoryOutcome
 from tasks.store_check.store import check_store
 from tasks.stores import arrays

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.errors import ConfigError, ResourceError
+from anoclust_core.records import EmbeddingSpec
 from flows.decoding import decided_spec, settled_spec
 from flows.run import CategoryOutcome, run_data
 from tasks.compute import embedding
@@ -272,13 +273,13 @@ def test_distances_that_do_not_fit_say_that_tiles_cost(tmp_path, checkpoint):
 def test_tiles_are_given_to_the_network_in_parts(tmp_path, checkpoint, monkeypatch):
     """However many tiles a frame has, no more pictures are prepared at once than fit a batch."""
     seen: list[int] = []
-    original = embedding.embed_images
+    original = embedding.embed_levels
 
-    def watched(extractor: Any, images: NDArray[np.float32], **options: Any) -> NDArray[np.float32]:
+    def watched(extractor: Any, images: NDArray[np.float32], spec: EmbeddingSpec, **options: Any) -> Any:
         seen.append(len(images))
-        return original(extractor, images, **options)
+        return original(extractor, images, spec, **options)
 
-    monkeypatch.setattr(embedding, "embed_images", watched)
+    monkeypatch.setattr(embedding, "embed_levels", watched)
     for number in range(3):
         save_image(tmp_path / "data" / f"{number}.png", frame(number, 120, 200))
     run_one(tmp_path / "data", tmp_path / "store", tiny_config(checkpoint, tiles="3x5", engine="torch", n_clusters=2))

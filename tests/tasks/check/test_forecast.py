@@ -41,7 +41,7 @@ def test_twice_the_images_take_twice_the_embedding_and_four_times_the_pairs() ->
 def test_a_part_of_the_patches_takes_a_part_of_the_time() -> None:
     """A sixteenth of the patches, both ways, and the choosing: an eighth, and a tenth of that for a hundred images."""
     part = replace(SPEC, cover=Cover(16, 0))
-    whole, some = (forecast_seconds(WORK, spec, TRIAL, SPEED, read_seconds=0.01) for spec in (SPEC, part))
+    whole, some = (forecast_seconds(WORK, spec, TRIAL, SPEED, **EACH) for spec in (SPEC, part))
     assert some["comparing images"] == pytest.approx(whole["comparing images"] * (2 * 4950 + 10 * 100) / 4950 / 16)
     assert some["embedding"] == whole["embedding"]
 
