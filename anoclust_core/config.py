@@ -95,6 +95,16 @@ class DataConfig(_Section):
         takes="auto, none or a folder of normal images",
         path_unless=("auto", "none"),
     )
+    # in keys by what is looked at, not by where that is written
+    roi: str = setting(
+        "auto",
+        "Which part of every picture is looked at: a mask of the same size, looked at where it is not black, or "
+        "polygons as LabelMe and COCO write them (`.json`). `auto` takes `.roi.png` or `.roi.json` in a category's "
+        "folder, if there is one; `none` looks at everything.",
+        commands=("run", "check", "nightly"),
+        takes="auto, none or a mask or file of polygons",
+        path_unless=("auto", "none"),
+    )
     splits: Literal["test", "all"] = setting(
         "test",
         "`test` clusters split test, if there are splits; `all` clusters every image.",

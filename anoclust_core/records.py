@@ -17,6 +17,11 @@ from anoclust_core.keys import KEY_LENGTH
 GOOD: Final = "good"
 """Label of images without a defect."""
 
+REGION_COLUMN: Final = "roi"
+"""Column of manifests that says which part of an image is looked at: once listed, by the digest of that region."""
+
+_REGION: Final = re.compile(rf"region-[0-9a-f]{{{KEY_LENGTH}}}")
+
 Role = Literal["cluster", "normal"]
 """``cluster``: the image is clustered. ``normal``: it is a known normal that weights are measured against."""
 
@@ -52,6 +57,12 @@ class ImageRecord:
     mask: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     mtime_ns: int = 0
+
+    @property
+    def region(self) -> str | None:
+        """Digest of the region that it has of its own, see `tasks.stores.regions`; it stands in the column ``roi``."""
+        found = self.extra.get(REGION_COLUMN, "")
+        return found if _REGION.fullmatch(found) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +380,9 @@ class EmbeddingSpec:
     cover
         Which patches of an image others are compared with; None compares them with all. No part of this spec's
         identity either.
+    region
+        Digest of the part of a frame that is looked at, `tasks.stores.regions`, of images that have no region of their
+        own; None looks at all of it. No part of this spec's identity: it decides which patches count.
     """
 
     backbone: str
@@ -391,6 +405,7 @@ class EmbeddingSpec:
     resize: Resize = "squash"
     aligned_within: int | None = None
     cover: Cover | None = None
+    region: str | None = None
 
     @property
     def identity(self) -> dict[str, object]:
@@ -399,7 +414,7 @@ class EmbeddingSpec:
         as_always |= dict.fromkeys(("decoding", "tiles"))
         missing = object()
         alone = asdict(replace(self, deeper=None))
-        del alone["deeper"], alone["aligned_within"], alone["cover"]
+        del alone["deeper"], alone["aligned_within"], alone["cover"], alone["region"]
         if self.decoding is not None:
             alone["decoding"] = self.decoding.identity
         return {name: value for name, value in alone.items() if value != as_always.get(name, missing)}

@@ -15,6 +15,7 @@ from flows.decoding import decided_spec, settled_spec
 from flows.exclusive import category_held, disk_error, repairing
 from flows.plan import plan_run, used_images
 from flows.prefect_server.around import importing, kept_if_complete, with_prefect
+from flows.regions import with_regions
 from tasks import telemetry
 from tasks.images.listing import check_enough, is_enough, list_datasets
 from tasks.networks.backbone_spec import embedding_spec
@@ -23,6 +24,7 @@ from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 from tasks.stores.manifests import save_manifest
+from tasks.stores.regions import regions_of
 from tasks.stores.stage_keys import embedding_keys
 from tasks.stores.upkeep.recover import sweep
 
@@ -115,7 +117,7 @@ def run_data(
         with telemetry.recording(listener) as notes:
             try:
                 of_category = spec if own is config else embedding_spec(layout, own)
-                run, is_new = _run_category(manifest, layout, own, of_category, debug)
+                run, is_new = _run_category(data, manifest, layout, own, of_category, debug)
                 summary = runs.read_summary(run)
             except AnoclustError as error:
                 yield CategoryOutcome(manifest.category, error=error)
@@ -141,18 +143,19 @@ def _is_enough(manifest: DatasetManifest, config: RunConfig) -> bool:
 
 
 def _run_category(
-    manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
+    data: Path, listed: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
 ) -> tuple[Path, bool]:
     """Folder of the run of these images, and whether it had to be made; no other run of the category goes on."""
+    manifest, looked_at = with_regions(layout, data, listed, spec, config)
     check_enough(manifest, max_bad_share=config.data.max_bad_share)
     with suppress(DamagedError):  # met again below, where it may be repaired
-        decided = decided_spec(layout, manifest, spec, config)
+        decided = decided_spec(layout, manifest, looked_at, config)
         finished = finished_run(manifest, layout, config, decided) if decided else None
         if finished is not None:
             _name_latest(layout, manifest.category, finished)
             return finished, False
     with category_held(layout, manifest.category, wait_seconds=config.wait_seconds):
-        return repairing(layout, lambda: _unguarded_run(manifest, layout, config, spec, debug))
+        return repairing(layout, lambda: _unguarded_run(data, listed, layout, config, spec, debug))
 
 
 def _name_latest(layout: StoreLayout, category: str, run: Path) -> None:
@@ -169,10 +172,12 @@ def _name_latest(layout: StoreLayout, category: str, run: Path) -> None:
 
 
 def _unguarded_run(
-    manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
+    data: Path, listed: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, debug: bool
 ) -> tuple[Path, bool]:
     """Folder of the run, and whether it had to be made; the lock is held."""
+    manifest, spec = with_regions(layout, data, listed, spec, config)  # a mask that was damaged is kept again
     spec = settled_spec(layout, manifest, spec, config)
+    regions_of(layout, manifest.images, spec)  # before anything is embedded: whether patches remain
     finished = finished_run(manifest, layout, config, spec)
     if finished is not None:  # the run that was waited for has made it
         runs.point_latest(finished.parent, finished.name)

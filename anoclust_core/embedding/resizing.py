@@ -24,6 +24,9 @@ RESAMPLING: Final = {
 }
 """Interpolations by the names that timm has for them."""
 
+_FINE: Final = 8
+"""Values of a map along each side of a patch, at least, once it is cut as its picture is."""
+
 
 def seen_box(shape: tuple[int, int], *, resize: Resize, tiles: tuple[int, int] | None = None) -> Box:
     """Part of a frame that the network sees, be it that it reaches beyond the frame.
@@ -135,6 +138,35 @@ def as_seen(
     rows = _places(values.shape[0], shape[0], box[0], box[1], size[0])
     columns = _places(values.shape[1], shape[1], box[2], box[3], size[1])
     return _taken(values, rows, columns, fill)
+
+
+def seen_values(
+    values: NDArray[Any], shape: tuple[int, int], box: Box, grid: tuple[int, int], *, fill: float = 0
+) -> NDArray[Any]:
+    """Part of a map of a frame that a network sees, fine enough that borders lie where they belong on its patch grid.
+
+    Parameters
+    ----------
+    values, shape, box, fill
+        As `as_seen` takes them.
+    grid
+        Height and width of the patch grid.
+
+    Returns
+    -------
+    seen
+        Two-dimensional, same dtype: of the map's own resolution, or eight values a patch each way where that is more.
+
+    Raises
+    ------
+    ArrayContractError
+        As `as_seen`.
+    """
+    values = checked_array("values", values, "(height, width)", least=1)
+    top, bottom, left, right = box
+    height = max(round(values.shape[0] * (bottom - top) / shape[0]), _FINE * grid[0])
+    width = max(round(values.shape[1] * (right - left) / shape[1]), _FINE * grid[1])
+    return as_seen(values, shape, box, (height, width), fill=fill)
 
 
 def any_as_seen(values: NDArray[Any], shape: tuple[int, int], box: Box, size: tuple[int, int]) -> NDArray[np.bool_]:

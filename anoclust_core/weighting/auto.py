@@ -33,13 +33,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import checked_array, checked_sequence
+from anoclust_core.arrays import TRUTHS, checked_array, checked_sequence
 from anoclust_core.clustering.knee import stability
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.records import Role
 from anoclust_core.setting import parse_tau
 from anoclust_core.weighting.levels import spread_weights
 from anoclust_core.weighting.rarity import Counts, IsReference, Nearest, rarity_against_normals, trimmed_rarity
+from anoclust_core.weighting.regions import filled
 from anoclust_core.weighting.weights import soft_weights, temperature
 from anoclust_core.weighting.whitening import Moments, Whitening, learnt_from
 
@@ -230,7 +231,13 @@ class Scoring:
         return np.stack([soft_weights(rarity, tau=tau) for tau in self.taus], axis=1)
 
 
-def fit_scoring(scores: NDArray[np.floating[Any]], *, tau: str, n_taus: int = AUTO.n_taus) -> Scoring:
+def fit_scoring(
+    scores: NDArray[np.floating[Any]],
+    *,
+    tau: str,
+    n_taus: int = AUTO.n_taus,
+    inside: NDArray[np.bool_] | None = None,
+) -> Scoring:
     """Learn from all images of a run how scores are added up.
 
     Parameters
@@ -242,13 +249,20 @@ def fit_scoring(scores: NDArray[np.floating[Any]], *, tau: str, n_taus: int = AU
         First temperature, as `anoclust_core.weighting.weights.temperature` takes it; the second is twice that.
     n_taus
         1 or 2.
+    inside
+        Shape ``(n_images, n_patches)``, bool: the patches that it is learnt from, at least one; None is all.
 
     Raises
     ------
     ArrayContractError, ConfigError
-        As `temperature`.
+        As `temperature`, or if there is not one value of ``inside`` a patch.
     """
     scores = checked_array("scores", scores, "(n_images, n_patches, n_scores)", least=1)
+    if inside is not None:
+        inside = checked_array("inside", inside, "(n_images, n_patches)", kinds=TRUTHS)
+        if inside.shape != scores.shape[:2] or not inside.any():
+            raise ArrayContractError(f"expected patches inside, among {scores.shape[:2]}, found shape {inside.shape}")
+        scores = scores[inside][None]
     shifts, scales = (0.0,), (1.0,)
     if scores.shape[2] > 1:
         deviations = scores.std(axis=(0, 1), dtype=np.float64)
@@ -290,6 +304,7 @@ def pool_level(
     grid: tuple[int, int],
     counts: Sequence[int] | None = None,
     at_once: int = BAGS_AT_ONCE,
+    inside: NDArray[np.bool_] | None = None,
 ) -> tuple[PooledLevel, Moments | None]:
     """Pool the bags of distinct images on one level, a few at a time.
 
@@ -305,6 +320,9 @@ def pool_level(
         How many images are the same as each: their patches are counted for the whitening; None counts none.
     at_once
         Bags that are read at a time.
+    inside
+        Shape ``(n_images, n_patches)`` on ``grid``, bool: the patches that count, some of every image; None counts all.
+        Weight that reaches beyond them from a finer grid goes to the nearest patch inside.
 
     Returns
     -------
@@ -325,14 +343,22 @@ def pool_level(
         spread = spread_weights(weights[rows], weights_grid, grid)
         if spread.shape[::2] != bags.shape[:2]:
             raise ArrayContractError(f"expected bags {spread.shape[::2]} that weights are of, found {bags.shape}")
+        own = None if inside is None else inside[rows]
+        if own is not None:
+            bags = filled(bags, own, grid)
         rare.append(np.matmul(spread, bags.astype(np.float64)))
-        whole.append(bags.mean(axis=1, dtype=np.float64))
+        whole.append(bags.mean(axis=1, dtype=np.float64) if own is None else _means(bags, own))
         if counts is not None:
             seen = seen or Moments(bags.shape[2])
             for at in range(len(bags)):
                 if start + at in taken:
-                    seen.add(bags[at], times=counts[start + at])
+                    seen.add(bags[at] if own is None else bags[at][own[at]], times=counts[start + at])
     return PooledLevel(np.concatenate(rare), np.concatenate(whole)), seen
+
+
+def _means(bags: NDArray[np.floating[Any]], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean patch inside of each image."""
+    return np.stack([bag[own].mean(axis=0, dtype=np.float64) for bag, own in zip(bags, inside, strict=True)])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import checked_array
+from anoclust_core.arrays import TRUTHS, checked_array
 from anoclust_core.errors import ArrayContractError
 
 _PLACES_AT_ONCE: Final = 4096
@@ -42,23 +42,26 @@ class Places:
     patches: tuple[NDArray[np.float32], ...]
 
 
-def usual_scores(scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def usual_scores(scores: NDArray[np.floating[Any]], inside: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
     r"""How far the usual score of a place lies above the mean of all places, :math:`u_m - \bar u`.
 
     Parameters
     ----------
     scores
         Shape ``(n_images, n_patches, n_scores)``, finite, a row for every image, at least one.
+    inside
+        Shape ``(n_images, n_patches)``, bool: the patches that count, at least one; None counts all.
 
     Returns
     -------
     usual
-        Shape ``(n_patches, n_scores)``, float32, in the unit of the scores; of mean 0 over the places.
+        Shape ``(n_patches, n_scores)``, float32, in the unit of the scores; of mean 0 over the places that count in
+        some image, 0 at the others.
 
     Raises
     ------
     ArrayContractError
-        If there is no image, or a score is not finite.
+        If there is no image, a score is not finite, or there is not one value of ``inside`` a patch.
 
     Examples
     --------
@@ -68,7 +71,16 @@ def usual_scores(scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     scores = checked_array("scores", scores, "(n_images, n_patches, n_scores)", least=1)
     if not np.isfinite(scores).all():
         raise ArrayContractError("expected finite scores, found NaN or infinity: compute the distances again")
-    steps = range(0, scores.shape[1], _PLACES_AT_ONCE)
-    medians = np.concatenate([np.median(scores[:, at : at + _PLACES_AT_ONCE], axis=0) for at in steps])
-    usual: NDArray[np.float32] = (medians - medians.mean(axis=0)).astype(np.float32)
+    if inside is None:
+        steps = range(0, scores.shape[1], _PLACES_AT_ONCE)
+        medians = np.concatenate([np.median(scores[:, at : at + _PLACES_AT_ONCE], axis=0) for at in steps])
+        everywhere: NDArray[np.float32] = (medians - medians.mean(axis=0)).astype(np.float32)
+        return everywhere
+    inside = checked_array("inside", inside, "(n_images, n_patches)", kinds=TRUTHS)
+    if inside.shape != scores.shape[:2] or not inside.any():
+        raise ArrayContractError(f"expected patches inside, among {scores.shape[:2]}, found shape {inside.shape}")
+    counting = np.flatnonzero(inside.any(axis=0))
+    of_places = np.stack([np.median(scores[inside[:, at], at], axis=0) for at in counting.tolist()])
+    usual = np.zeros(scores.shape[1:], np.float32)
+    usual[counting] = of_places - of_places.mean(axis=0)
     return usual

@@ -21,6 +21,7 @@ from flows.nights.outcome import NightOutcome, all_later, none_left, wait_note
 from flows.nights.request import NightRequest
 from flows.plan import used_images
 from flows.prefect_server.around import importing, with_prefect
+from flows.regions import AUTO, with_regions
 from tasks import telemetry
 from tasks.images.choosing import why_none
 from tasks.images.listing import list_datasets
@@ -36,6 +37,7 @@ from tasks.stores.nights.arrivals import NightRules, Tonight, survey
 from tasks.stores.nights.folders import NIGHT_COUNTERS, spoiled_files
 from tasks.stores.nights.reclustering import due
 from tasks.stores.nights.snapshots import keep_pinned, read_snapshot
+from tasks.stores.regions import regions_of
 from tasks.stores.stage_keys import embedding_keys, settings_key
 from tasks.stores.upkeep.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 
@@ -264,12 +266,25 @@ def _by_own_recipe(asked: _Asked, category: str) -> _Asked:
     return replace(asked, config=config, spec=embedding_spec(asked.layout, config))
 
 
+def _last_region(asked: _Asked, category: str) -> str | None:
+    """Region of the last clustering of a category that has no file now, and so no folder to look in for another."""
+    if not is_begun(asked.layout, asked.catalog):
+        return None
+    with Catalog.open(asked.catalog, store=asked.layout) as catalog:
+        latest = catalog.latest_snapshot(category)
+    return read_snapshot(latest).region if latest is not None else None
+
+
 def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
     """Find what is new in a night, and run its flow where there is something to do. The lock is held."""
     asked = _by_own_recipe(asked, listed.category)
     layout, config, category = asked.layout, asked.config, listed.category
-    listed = used_images(listed, config)
-    asked = replace(asked, spec=settled_spec(layout, listed, asked.spec, config))
+    listed, spec = with_regions(layout, asked.data, used_images(listed, config), asked.spec, config)
+    if not listed.images and config.data.roi == AUTO and spec.region is None:
+        spec = replace(spec, region=_last_region(asked, category))
+    spec = settled_spec(layout, listed, spec, config)
+    regions_of(layout, listed.images, spec)  # before anything is embedded: whether patches remain
+    asked = replace(asked, spec=spec)
     segments = EmbeddingSegments(layout.folder("embeddings", category, embedding_keys(listed, asked.spec).embedding))
     with Catalog.open(asked.catalog, store=layout) as catalog:
         catalog.check([category])

@@ -13,6 +13,7 @@ from anoclust_core.config import WeighConfig
 from anoclust_core.records import EmbeddingSpec, Role
 from anoclust_core.weighting.auto import BAGS_AT_ONCE, PooledLevel, Scoring, Switches, patch_scores, pool_level
 from anoclust_core.weighting.places import Places
+from anoclust_core.weighting.regions import Regions, weights_inside
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
 from tasks.stores.embeddings import EmbeddingSegments
@@ -43,20 +44,29 @@ def scores_of_contents(
     return np.concatenate(parts)
 
 
-def weights_of_scores(config: WeighConfig, scoring: Scoring, rarity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of patches as asked for, ``(n_images, n_taus, n_patches)``; uniform ones need one temperature."""
-    if config.weights == "uniform":
-        return uniform_weights(*rarity.shape)[:, None]
-    return scoring.weights(rarity)
+def weights_of_scores(
+    config: WeighConfig, scoring: Scoring, rarity: NDArray[np.float64], inside: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Weights of patches as asked for, ``(n_images, n_taus, n_patches)``; uniform ones need one temperature.
+
+    None lies outside of ``inside``, ``(n_images, n_patches)``; None counts all.
+    """
+    uniform = config.weights == "uniform"
+    weights = uniform_weights(*rarity.shape)[:, None] if uniform else scoring.weights(rarity)
+    return weights if inside is None else weights_inside(weights, inside)
 
 
 @dataclass(frozen=True)
 class Level:
-    """One feature level in the store: its spec, its segments, and the grid that weights are given on."""
+    """One feature level in the store: its spec, its segments, and the grid that weights are given on.
+
+    ``regions`` are the patches that count on it; None counts all.
+    """
 
     spec: EmbeddingSpec
     segments: EmbeddingSegments
     weights_grid: tuple[int, int]
+    regions: Regions | None = None
 
 
 @dataclass(frozen=True)
@@ -72,16 +82,21 @@ def bags_at_once(level: EmbeddingSpec) -> int:
     return max(1, min(BAGS_AT_ONCE, _VALUES_AT_ONCE // (level.n_patches * level.dim)))
 
 
-def levels_of(spec: EmbeddingSpec, folders: Sequence[EmbeddingSegments], n_levels: int) -> list[Level]:
-    """Levels of a spec, the first ones, with the folders that they lie in."""
-    pairs = zip(spec.levels, folders, strict=False)
-    return [Level(of_level, segments, spec.grid) for of_level, segments in pairs][:n_levels]
+def levels_of(
+    spec: EmbeddingSpec,
+    folders: Sequence[EmbeddingSegments],
+    n_levels: int,
+    regions: Sequence[Regions | None] = (None, None),
+) -> list[Level]:
+    """Levels of a spec, the first ones, with the folders that they lie in, and what counts on them."""
+    found = zip(spec.levels, folders, regions, strict=False)
+    return [Level(of_level, segments, spec.grid, own) for of_level, segments, own in found][:n_levels]
 
 
 def usual_patches(
     levels: Sequence[Level], contents: Sequence[str], counts: Sequence[int]
 ) -> tuple[NDArray[np.float32], ...]:
-    """Mean patch of each place over images, level by level: ``Places.patches``.
+    """Mean patch of each place over the images where it counts, level by level: ``Places.patches``.
 
     Parameters
     ----------
@@ -93,12 +108,18 @@ def usual_patches(
     usual = []
     for level in levels:
         total = np.zeros((level.spec.n_patches, level.spec.dim))
+        n_counted: NDArray[np.int64] | int = sum(counts)
+        if level.regions is not None:
+            n_counted = (level.regions.inside(contents) * np.array(counts)[:, None]).sum(axis=0)[:, None].clip(min=1)
         step = bags_at_once(level.spec)  # about a chunk of a segment: one by one, each would be read again and again
         for start in range(0, len(contents), step):
             rows = slice(start, start + step)
-            for bag, count in zip(level.segments.read(contents[rows]), counts[rows], strict=True):
+            bags = level.segments.read(contents[rows])
+            if level.regions is not None:
+                bags *= level.regions.inside(contents[rows])[:, :, None]
+            for bag, count in zip(bags, counts[rows], strict=True):
                 total += count * bag
-        usual.append((total / sum(counts)).astype(np.float32))
+        usual.append((total / n_counted).astype(np.float32))
     return tuple(usual)
 
 
@@ -134,6 +155,7 @@ def pool_levels(
             grid=level.spec.grid,
             counts=counts,
             at_once=bags_at_once(level.spec),
+            inside=level.regions.inside(contents) if level.regions else None,
         )
         pooled.append(found)
         if seen is not None:

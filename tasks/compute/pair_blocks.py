@@ -26,7 +26,7 @@ def compute_block(block: Block) -> int:
         Matrix products computed.
     """
     device, window = pair_device.choose_worker_device(block.device), block.window
-    bags = _bags(block.embeddings, block.rows)
+    bags = _counting(block, block.rows)
     folder, r, c = block.forward
     if block.covers is not None:
         forward = pair_device.nearest_distances(bags, _bags(block.covers, block.columns), device=device)
@@ -42,7 +42,7 @@ def compute_block(block: Block) -> int:
             within = pair_device.nearest_distances_within(bags, device=device, window=window)
         arrays.write_block(folder, DISTANCES, (r, c, 0), within)
         return block.n_products
-    others = _bags(block.embeddings, block.columns)
+    others = _counting(block, block.columns)
     if block.backward is None:
         forward = pair_device.nearest_distances(bags, others, device=device, window=window)
         arrays.write_block(folder, DISTANCES, (r, c, 0), forward)
@@ -58,6 +58,12 @@ def compute_block(block: Block) -> int:
     arrays.write_block(folder, DISTANCES, (r, c, 0), forward)
     arrays.write_block(back_folder, DISTANCES, (back_r, back_c, 0), backward)
     return block.n_products
+
+
+def _counting(block: Block, hashes: tuple[str, ...]) -> NDArray[np.float32]:
+    """Bags of images of a block in which every patch counts: for one outside of a region stands one inside."""
+    bags = _bags(block.embeddings, hashes)
+    return bags if block.regions is None else block.regions.filled(bags, hashes)
 
 
 @cached(LRUCache[Any, NDArray[np.float32]](CACHED_BYTES, getsizeof=lambda bags: bags.nbytes), lock=Lock())

@@ -11,6 +11,7 @@ from anoclust_core.bags import descriptors
 from anoclust_core.config import WeighConfig
 from anoclust_core.weighting.auto import BAGS_AT_ONCE
 from anoclust_core.weighting.rarity import expected_rarity, rarity_against_normals
+from anoclust_core.weighting.regions import weights_inside
 from anoclust_core.weighting.weights import soft_weights, uniform_weights
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.nearest import NearestSlabs
@@ -48,9 +49,12 @@ def rarity_of_contents(
     return np.concatenate(parts)
 
 
-def weights_of(config: WeighConfig, rarity: NDArray[np.float64], *, tau: float) -> NDArray[np.float64]:
-    """Weights of patches as they were asked for, of the shape of ``rarity``."""
-    return uniform_weights(*rarity.shape) if config.weights == "uniform" else soft_weights(rarity, tau=tau)
+def weights_of(
+    config: WeighConfig, rarity: NDArray[np.float64], *, tau: float, inside: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Weights of patches as they were asked for, of the shape of ``rarity``; none outside of ``inside``, if given."""
+    weights = uniform_weights(*rarity.shape) if config.weights == "uniform" else soft_weights(rarity, tau=tau)
+    return weights if inside is None else weights_inside(weights[:, None], inside)[:, 0]
 
 
 def pooled(segments: EmbeddingSegments, hashes: Sequence[str], weights: NDArray[np.float64]) -> NDArray[np.float32]:

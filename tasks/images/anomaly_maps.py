@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.embedding.deep_images import turned
-from anoclust_core.embedding.resizing import as_seen
+from anoclust_core.embedding.resizing import seen_values
 from anoclust_core.errors import DatasetError
 from anoclust_core.keys import KEY_LENGTH
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord
@@ -25,9 +25,6 @@ from tasks.stores.files import MAX_NAME, safe_name, sha256_file
 
 MAP_ENDINGS: Final = (".npy", ".tiff", ".tif", ".png")
 """What a map may be, in the order in which they are looked for: a NumPy array, or a picture of one channel."""
-
-_FINE: Final = 8
-"""Values of a map along each side of a patch, at least, once it is cut as its picture is."""
 
 SCALE: Final = "scale.json"
 """Beside exported maps: their files' names and scale of colours."""
@@ -198,10 +195,7 @@ def seen_map(values: NDArray[Any], image: ImageRecord, spec: EmbeddingSpec) -> N
     if spec.resize == "squash":
         return values
     shape = frame_shape(image, values)
-    top, bottom, left, right = box = spec.seen_box(shape)
-    height = max(round(values.shape[0] * (bottom - top) / shape[0]), _FINE * spec.grid[0])
-    width = max(round(values.shape[1] * (right - left) / shape[1]), _FINE * spec.grid[1])
-    return as_seen(values, shape, box, (height, width), fill=values.min())
+    return seen_values(values, shape, spec.seen_box(shape), spec.grid, fill=values.min())
 
 
 def laid_like(values: NDArray[Any], picture: str, what: str, *, is_upright: bool = False) -> NDArray[Any]:

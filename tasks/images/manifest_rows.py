@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from anoclust_core.errors import DatasetError
-from anoclust_core.records import SetAside, by_reason
+from anoclust_core.records import REGION_COLUMN, SetAside, by_reason
 from tasks.images.decoding import IMAGE_SUFFIXES
 from tasks.images.folders import is_there, leads_out, one_line
 from tasks.images.layouts import TEST, TRAIN, Candidate
@@ -25,7 +25,7 @@ ENDINGS: Final = (".csv", ".tsv")
 """Of a manifest, in any case."""
 
 NEEDED: Final = ("path", "category")
-OPTIONAL: Final = ("split", "label", "mask")
+OPTIONAL: Final = ("split", "label", "mask", REGION_COLUMN)
 
 SPLITS: Final = frozenset({TRAIN, TEST, "validation", "val", "valid", "dev", "holdout"})
 """Splits that data sets have; another one that stands in one row alone is taken for a mistake."""
@@ -96,23 +96,29 @@ def _candidate(row: Row, root: Path, encoding: str, extra: Sequence[str]) -> Can
             line=row.line,
         )
     written, file, refused = _located(cells["path"], root)
-    mask, mask_refused = None, None
-    if cells["mask"].strip():
-        _, mask_file, mask_refused = _located(cells["mask"], root)
-        mask = str(mask_file)
-        if not mask_refused and not is_there(mask_file):
-            mask_refused = "is no file that is there"
+    mask, mask_refused = _beside(cells["mask"], root, "mask")
+    region, region_refused = _beside(cells[REGION_COLUMN], root, REGION_COLUMN)
     return Candidate(
         path=written if not refused else _shown(written),
         file=file,
         category=category,
-        refused=refused or (f"its mask {_shown(one_line(cells['mask']))} {mask_refused}" if mask_refused else None),
+        refused=refused or mask_refused or region_refused,
         split=cells["split"].strip() or None,
         label=cells["label"].strip() or None,
         mask=mask,
-        extra={column: cells[column] for column in extra},
+        extra={column: cells[column] for column in extra} | ({REGION_COLUMN: region} if region else {}),
         line=row.line,
     )
+
+
+def _beside(written: str, root: Path, what: str) -> tuple[str | None, str | None]:
+    """File that a row names beside its image, and why the row is refused for it."""
+    if not written.strip():
+        return None, None
+    _, file, refused = _located(written, root)
+    if not refused and not is_there(file):
+        refused = "is no file that is there"
+    return str(file), f"its {what} {_shown(one_line(written))} {refused}" if refused else None
 
 
 def _bad_cell(cells: Mapping[str, str], encoding: str) -> str:

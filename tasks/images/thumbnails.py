@@ -15,6 +15,7 @@ from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.embedding.resizing import over_frame, square_of
 from anoclust_core.records import EmbeddingSpec
 from anoclust_core.reporting.record import Picture, Zoom
+from anoclust_core.weighting.regions import patches_inside
 from tasks.images.decoding import UnreadableImageError, read_image
 
 ZOOM_SIDE: Final = 320
@@ -27,6 +28,10 @@ ZOOM_LEAST: Final = 96
 """Shortest side of a zoom in pixels: less shows no surroundings."""
 
 _JPEG_QUALITY: Final = 80
+
+_GREY: Final = 150
+_CONTRAST_LEFT: Final = 0.35
+"""Grey level that what is not looked at is drawn towards, and how much of its contrast it keeps."""
 
 
 def thumbnail(
@@ -57,7 +62,13 @@ def thumbnail(
 
 
 def picture_of(
-    file: Path, *, sha256: str, side: int, spec: EmbeddingSpec, rarity: NDArray[np.floating[Any]]
+    file: Path,
+    *,
+    sha256: str,
+    side: int,
+    spec: EmbeddingSpec,
+    rarity: NDArray[np.floating[Any]],
+    looked_at: NDArray[np.bool_] | None = None,
 ) -> Picture | None:
     """What a report shows of an image; None where its file has moved or changed since it was listed.
 
@@ -71,11 +82,18 @@ def picture_of(
         How the image is decoded and resized, and whether it is a frame in tiles: then there is a zoom.
     rarity
         Shape of the spec's grid; empty where it is not known. What the report shows covers the whole picture.
+    looked_at
+        Shape ``(height, width)`` of the picture: its region of interest. All else is greyed out, and has no rarity.
     """
     try:
-        picture = Image.fromarray(read_image(file, sha256=sha256, deep=spec.deep))
+        pixels = read_image(file, sha256=sha256, deep=spec.deep)
     except UnreadableImageError:
         return None
+    if looked_at is not None:
+        pixels = _greyed_out(pixels, ~looked_at)
+        if rarity.size:
+            rarity = np.where(patches_inside(looked_at, spec).reshape(rarity.shape), rarity, np.nan)
+    picture = Image.fromarray(pixels)
     if rarity.size:
         rarity = over_frame(rarity, (picture.height, picture.width), spec.seen_box((picture.height, picture.width)))
     zoom = _zoom(picture, rarity) if spec.tiles and rarity.size else None
@@ -95,6 +113,14 @@ def _zoom(picture: Image.Image, rarity: NDArray[np.floating[Any]]) -> Zoom:
     part.thumbnail((ZOOM_SIDE, ZOOM_SIDE))
     box = (left / picture.width, top / picture.height, across / picture.width, down / picture.height)
     return Zoom(_jpeg(part), box)
+
+
+def _greyed_out(pixels: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Picture that is pale and grey in some places: those are told from black and from white."""
+    pale = pixels.copy()
+    grey = pixels[where].mean(axis=1, keepdims=True)
+    pale[where] = (_GREY + _CONTRAST_LEFT * (grey - _GREY)).round().astype(np.uint8)
+    return pale
 
 
 def _jpeg(picture: Image.Image) -> bytes:

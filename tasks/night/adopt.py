@@ -93,6 +93,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             merge_height=height,
             n_usable=len(usable),
             recipe=place.run.config.recipe,
+            region=place.run.spec.region,
             yardstick=yardstick(
                 images,
                 embedding_keys(images, place.run.spec).embedding,

@@ -16,6 +16,7 @@ from anoclust_core.matching.drift import median_and_error
 from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
 from anoclust_core.records import DatasetManifest, NearestDistances
+from anoclust_core.weighting.regions import Regions, least_outside
 from tasks.compute.rarity_pooling import rarity_of_contents
 from tasks.night.births import Described, born_of, members_of_born
 from tasks.night.describe import NewDescriptors, describe_new
@@ -30,6 +31,7 @@ from tasks.stores.nights.arrivals import NightRules
 from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.recent import recent_images
 from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
+from tasks.stores.regions import regions_of
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def assign_images(
         raise AssertionError("a snapshot without a reference is re-clustered every night")
     contents = [image.sha256 for image in settled.clustered]
     against = snapshot_reference(was, snapshot.reference)
-    new = describe_new(place, snapshot, against, contents, embeddings=embeddings, nearest=nearest)
+    new = describe_new(place, snapshot, against, settled.clustered, embeddings=embeddings, nearest=nearest)
     measured = read_measured(place.layout, place.category, snapshot.keys)
     ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
     of_snapshot = [image.sha256 for image in was.clustered]
@@ -100,7 +102,8 @@ def assign_images(
     settled_contents = set(contents)
     fresh = [image.sha256 for image in given.clustered if image.sha256 in settled_contents]
     at_fresh = [row_of[content] for content in fresh]
-    level = _level(NearestSlabs(Path(nearest.uri)), fresh, snapshot)
+    regions = regions_of(place.layout, settled.clustered, place.run.spec)[0]
+    level = _level(NearestSlabs(Path(nearest.uri)), fresh, snapshot, regions)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
 
@@ -164,14 +167,18 @@ def assign_images(
         return catalog.recording(place.category, assigned_to)
 
 
-def _level(slabs: NearestSlabs, contents: Sequence[str], snapshot: Snapshot) -> tuple[float, float] | None:
+def _level(
+    slabs: NearestSlabs, contents: Sequence[str], snapshot: Snapshot, regions: Regions | None
+) -> tuple[float, float] | None:
     """How rare the new images are against the yardstick: median of the rarest patch of each, and its standard error."""
     yardstick = snapshot.yardstick
     if yardstick is None or not contents:
         return None
     counts = [1] * len(yardstick.contents)
-    highest = rarity_of_contents(slabs, contents, yardstick.contents, counts, yardstick.role).max(axis=1)
-    return median_and_error(highest)
+    rarity = rarity_of_contents(slabs, contents, yardstick.contents, counts, yardstick.role)
+    if regions is not None:
+        rarity = least_outside(rarity, regions.inside(contents))
+    return median_and_error(rarity.max(axis=1))
 
 
 @task(name="register", **UNTRACKED)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.records import NearestDistances
+from anoclust_core.records import ImageRecord, NearestDistances
 from anoclust_core.weighting.auto import AUTO
+from anoclust_core.weighting.regions import least_outside
 from tasks.compute.level_pooling import levels_of, pool_levels, scores_of_contents, weights_of_scores
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.night.place import Place
@@ -18,6 +19,7 @@ from tasks.stages.whiten import read_model
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
+from tasks.stores.regions import regions_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def describe_new(
     place: Place,
     snapshot: Snapshot,
     against: SnapshotReference,
-    contents: Sequence[str],
+    images: Sequence[ImageRecord],
     *,
     embeddings: tuple[str, str],
     nearest: NearestDistances,
@@ -50,8 +52,8 @@ def describe_new(
         Where.
     snapshot, against
         What the last re-clustering left, and its reference.
-    contents
-        Content hashes of the images.
+    images
+        The images, each content once.
     embeddings
         Folders of their embeddings: the first level, and the deeper one or an empty name.
     nearest
@@ -59,15 +61,23 @@ def describe_new(
     """
     slabs = NearestSlabs(Path(nearest.uri))
     levels = LevelSegments.of(*embeddings)
+    contents = [image.sha256 for image in images]
+    regions = regions_of(place.layout, images, place.run.spec)
+    inside = regions[0].inside(contents) if regions[0] else None
     if snapshot.recipe != "auto":
         rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
-        weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau)
+        if inside is not None:
+            rarity = least_outside(rarity, inside)
+        weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau, inside=inside)
         return NewDescriptors(rarity, weights, pooled(levels.first, contents, weights))
     model, scoring, places = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
     scores = scores_of_contents(slabs, contents, against.contents, against.counts, role=against.role, switches=AUTO)
     if places is not None:
         scores -= places.scores
     rarity = scoring.summed(scores)
-    weights = weights_of_scores(place.run.config.weigh, scoring, rarity)
-    found = pool_levels(levels_of(place.run.spec, levels.levels, AUTO.n_levels), contents, weights, places=places)
+    if inside is not None:
+        rarity = least_outside(rarity, inside)
+    weights = weights_of_scores(place.run.config.weigh, scoring, rarity, inside)
+    of_levels = levels_of(place.run.spec, levels.levels, AUTO.n_levels, regions)
+    found = pool_levels(of_levels, contents, weights, places=places)
     return NewDescriptors(rarity, weights.mean(axis=1), found.levels[0].plain, model.descriptors(found.levels))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.embedding.deep_images import outside_note, range_note
 from anoclust_core.matching.drift import DriftSignal
-from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from anoclust_core.records import DatasetManifest
 from anoclust_core.reporting.night_record import (
     UNKNOWN,
     Comparison,
@@ -24,6 +24,7 @@ from anoclust_core.reporting.night_record import (
     NightReport,
 )
 from anoclust_core.reporting.record import Picture
+from anoclust_core.weighting.regions import region_note
 from tasks import telemetry
 from tasks.images.thumbnails import picture_of
 from tasks.night.notify import GONE, MERGED
@@ -35,6 +36,8 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, NightCount
 from tasks.stores.catalog.standing import NEW
 from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.nights.arrivals import record
+from tasks.stores.regions import region_mask, regions_of
 from tasks.stores.stage_keys import embedding_keys
 
 DRAWN: Final = 12
@@ -89,7 +92,7 @@ def night_record(
         unknown=_compared(counts, None, nights, place.night, watched.unknown),
         unknown_images=by_cluster[None],
         rarity=_shift(watched.rarity),
-        pictures=_pictures(drawn, facts, weights, place.run.spec),
+        pictures=_pictures(drawn, facts, weights, place),
         nights=nights,
         series=_series(counts, nights, [cluster.cluster for cluster in shown]),
         reclustered=reclustered,
@@ -100,6 +103,7 @@ def night_record(
             *given.notes,
             *map(range_note, place.run.spec.deep),
             *outside_notes(place, given),
+            *region_notes(place, given),
             *telemetry.current().notes,
         ],
         camera=[
@@ -116,6 +120,13 @@ def outside_notes(place: Place, given: DatasetManifest) -> list[str]:
     key = embedding_keys(given, place.run.spec).embedding
     outside = EmbeddingSegments(place.layout.folder("embeddings", place.category, key)).outside(given.clustered)
     told = outside_note(outside, len(given.clustered))
+    return [told] if told else []
+
+
+def region_notes(place: Place, given: DatasetManifest) -> list[str]:
+    """How much of the night's images is looked at, where that is not all."""
+    regions = regions_of(place.layout, given.clustered, place.run.spec)[0]
+    told = region_note(regions, [image.sha256 for image in given.clustered])
     return [told] if told else []
 
 
@@ -292,18 +303,22 @@ def _series(counts: Sequence[NightCount], nights: Sequence[date], names: Sequenc
 
 
 def _pictures(
-    images: Sequence[NightImage], facts: Mapping[str, ImageFact], weights: str | None, spec: EmbeddingSpec
+    images: Sequence[NightImage], facts: Mapping[str, ImageFact], weights: str | None, place: Place
 ) -> dict[str, Picture]:
     """Thumbnails of images whose files are still there, with their rarity where it is known."""
+    spec = place.run.spec
     rarity: dict[str, NDArray[np.float32]] = {}
     if weights is not None:
         contents = (arrays.describe(Path(weights)) or {}).get("contents", [])
         rarity = dict(zip(contents, arrays.read(Path(weights), "rarity"), strict=True))
     found = {}
     for image in images:
-        file = Path(facts[image.sha256].file or "")
+        file, region = Path(facts[image.sha256].file or ""), record(facts[image.sha256], "cluster").region
         grid = rarity[image.sha256].reshape(spec.grid) if image.sha256 in rarity else np.empty((0, 0), np.float32)
-        picture = picture_of(file, sha256=image.sha256, side=THUMBNAIL_SIDE, spec=spec, rarity=grid)
+        looked_at = region_mask(place.layout, region or spec.region)
+        picture = picture_of(
+            file, sha256=image.sha256, side=THUMBNAIL_SIDE, spec=spec, rarity=grid, looked_at=looked_at
+        )
         if picture is not None:
             found[image.sha256] = picture
     return found

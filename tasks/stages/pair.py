@@ -10,6 +10,7 @@ from anoclust_core.memory import MemoryPlan, cover_plan, pair_plan
 from anoclust_core.pairwise import tiling
 from anoclust_core.records import EmbeddingSpec, NearestDistances, Reference, unique_contents
 from anoclust_core.weighting.reference import reference_contents
+from anoclust_core.weighting.regions import Regions
 from tasks import telemetry
 from tasks.compute.covers import MOST_IN_SEGMENT, compute_covers, images_at_once, missing_covers
 from tasks.compute.dask_jobs import CORES, count_workers, run_jobs
@@ -18,6 +19,7 @@ from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
+from tasks.stores.regions import regions_of
 
 
 @task(name="pair", **STAGE)
@@ -44,6 +46,7 @@ def pair(
     slabs = NearestSlabs(Path(folder))
     n_images, n_reference = len(unique_contents(images.clustered)[0]), len(reference_contents(reference, images)[0])
     bags, covers = Path(embeddings[0]), Path(embeddings[1]) if embeddings[1] else None
+    regions = regions_of(run.layout, images.images, spec)[0]
     pairs = wanted_pairs(images, reference, with_means=with_means, both_ways=both_ways)
     n_missing = slabs.count_missing(pairs)
     n_workers = count_workers(dask) if n_missing else 1
@@ -64,9 +67,10 @@ def pair(
         device=run.config.embed.device,
         window=spec.window,
         covers=covers,
+        regions=regions,
     )
     if covers:
-        _cover(plan.columns, run, bags, covers, n_workers=n_workers)
+        _cover(plan.columns, run, (bags, covers), regions, n_workers=n_workers)
     if plan.blocks:
         get_run_logger().info("%d image pairs in %d blocks", plan.n_products, len(plan.blocks))
         progress = Progress("pair", run.category)
@@ -84,11 +88,13 @@ def pair(
     return NearestDistances(uri=folder, key=key, reference=reference, shape=(n_images, n_reference, spec.n_patches))
 
 
-def _cover(contents: list[str], run: CategoryRun, embeddings: Path, covers: Path, *, n_workers: int) -> None:
+def _cover(
+    contents: list[str], run: CategoryRun, folders: tuple[Path, Path], regions: Regions | None, *, n_workers: int
+) -> None:
     """Choose the patches of images that others are compared with, where they were not chosen yet."""
     spec, dask = run.spec, run.config.pair.dask
     assert spec.cover is not None  # noqa: S101 - only then there is a folder for covers
-    jobs = missing_covers(embeddings, covers, contents, spec.cover, n_workers=n_workers)
+    jobs = missing_covers(*folders, contents, spec.cover, n_workers=n_workers, regions=regions)
     if jobs:
         covering_memory(spec, n_images=len(contents), is_here=dask is None).check(run.memory_budget)
         progress = Progress("cover", run.category)

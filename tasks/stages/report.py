@@ -32,6 +32,7 @@ from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
 from anoclust_core.weighting.covers import cover_note
 from anoclust_core.weighting.reference import reference_contents, reference_note
+from anoclust_core.weighting.regions import Regions, region_note
 from tasks import telemetry
 from tasks.images.category_frames import read_frames
 from tasks.images.thumbnails import ZOOM_SIDE, picture_of
@@ -43,6 +44,7 @@ from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
+from tasks.stores.regions import region_mask, regions_of
 from tasks.stores.written_tables import csv_of_frame, with_given
 
 THUMBNAIL_SIDE: Final = 192
@@ -89,6 +91,7 @@ class _Shown:
     manifest_path: str
     outside: Mapping[str, Outside]
     radii: list[float]
+    regions: Regions | None
 
 
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
@@ -131,9 +134,10 @@ def report(
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
         outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.clustered),
         radii=_radii(layout, category, settled, reference, keys),
+        regions=regions_of(layout, settled.clustered, spec)[0],
     )
     entries = _entries(shown)
-    record = _record(shown, entries, _pictures(shown, entries, Progress("report", category)))
+    record = _record(shown, entries, _pictures(layout, shown, entries, Progress("report", category)))
     sheet = montage_jpeg(record)
     clusters = shown.labels.tolist()
     with runs.publish_run(layout.runs(category), shown.run_id) as draft:
@@ -181,7 +185,9 @@ def _entries(shown: _Shown) -> list[ImageEntry]:
     ]
 
 
-def _pictures(shown: _Shown, entries: Sequence[ImageEntry], progress: Progress) -> dict[str, Picture]:
+def _pictures(
+    layout: StoreLayout, shown: _Shown, entries: Sequence[ImageEntry], progress: Progress
+) -> dict[str, Picture]:
     """Thumbnails of the most typical images of every cluster."""
     order = np.lexsort([np.array([entry.distance for entry in entries]), shown.labels])
     first = np.searchsorted(shown.labels[order], shown.labels[order])
@@ -195,6 +201,7 @@ def _pictures(shown: _Shown, entries: Sequence[ImageEntry], progress: Progress) 
             side=THUMBNAIL_SIDE,
             spec=shown.spec,
             rarity=shown.rarity[at].reshape(shown.spec.grid),
+            looked_at=region_mask(layout, image.region or shown.spec.region),
         )
         if picture is None:
             continue  # moved since it was embedded: listed without a picture
@@ -341,6 +348,7 @@ def _notes(shown: _Shown) -> list[str]:
         *(reference_note(shown.reference, shown.manifest) if shown.reference else []),
         *map(range_note, shown.spec.deep),
         *([told] if (told := outside_note(shown.outside, len(shown.images))) else []),
+        *([told] if (told := region_note(shown.regions, [one.sha256 for one in shown.images])) else []),
         *_compared_notes(shown),
         *_structure_notes(shown.structure),
         *_method_notes(shown.config, shown.localization),

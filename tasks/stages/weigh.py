@@ -20,6 +20,7 @@ from anoclust_core.records import (
 )
 from anoclust_core.weighting.auto import BAGS_AT_ONCE
 from anoclust_core.weighting.reference import reference_contents
+from anoclust_core.weighting.regions import least_outside
 from anoclust_core.weighting.weights import map_scores, temperature
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.images.anomaly_maps import maps_of, read_map, seen_map
@@ -29,6 +30,7 @@ from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
+from tasks.stores.regions import regions_of
 
 
 @task(name="weigh", **STAGE)
@@ -52,8 +54,12 @@ def weigh(
         n_reference=nearest.shape[1] if nearest else 0,
     ).check(run.memory_budget)
     rarity = _rarity(images, nearest) if nearest else given_scores(images, config, spec)
-    tau = temperature(config.tau, rarity)
-    weights = weights_of(config, rarity, tau=tau)
+    regions = regions_of(run.layout, images.clustered, spec)[0]
+    inside = regions.inside(hashes) if regions else None
+    if inside is not None:
+        rarity = least_outside(rarity, inside)
+    tau = temperature(config.tau, rarity if inside is None else rarity[inside][None])
+    weights = weights_of(config, rarity, tau=tau, inside=inside)
     descriptors = pooled(EmbeddingSegments(Path(embeddings)), hashes, weights)
     stored = {
         "rarity": rarity.astype(np.float32),

@@ -38,6 +38,7 @@ from anoclust_core.weighting.auto import (
 )
 from anoclust_core.weighting.places import Places, usual_scores
 from anoclust_core.weighting.reference import reference_contents
+from anoclust_core.weighting.regions import least_outside
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
 from tasks.compute.level_pooling import (
@@ -56,6 +57,7 @@ from tasks.stores import arrays
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
+from tasks.stores.regions import regions_of
 
 _USUAL_SCORES: Final = "usual_scores"
 _USUAL_PATCHES: Final = ("usual_patches", "usual_deeper")
@@ -87,7 +89,10 @@ def whiten(
         n_reference=nearest.shape[1] if nearest else 0,
         has_normals=nearest is not None and nearest.reference.role == "normal",
     ).check(run.memory_budget)
-    levels = levels_of(spec, LevelSegments.of(*embeddings).levels, AUTO.n_levels)
+    regions = regions_of(run.layout, images.images, spec)
+    inside = regions[0].inside(contents) if regions[0] else None
+    inside_of_images = None if inside is None else np.repeat(inside, counts, axis=0)
+    levels = levels_of(spec, LevelSegments.of(*embeddings).levels, AUTO.n_levels, regions)
     places = None
     if nearest is None:
         scores = given_scores(images, run.config.weigh, spec)[_first_rows(counts)][..., None]
@@ -102,14 +107,16 @@ def whiten(
             switches=AUTO,
         )
         if spec.aligned_within is not None:
-            usual = usual_scores(np.repeat(scores, counts, axis=0))
+            usual = usual_scores(np.repeat(scores, counts, axis=0), inside_of_images)
             places = Places(usual, usual_patches(levels, contents, counts))
             scores -= usual
     switches = AUTO if places is None else FIXED_CAMERA
-    scoring = fit_scoring(np.repeat(scores, counts, axis=0), tau=run.config.weigh.tau)
+    scoring = fit_scoring(np.repeat(scores, counts, axis=0), tau=run.config.weigh.tau, inside=inside_of_images)
     rarity = scoring.summed(scores)
     del scores
-    weights = weights_of_scores(run.config.weigh, scoring, rarity)
+    if inside is not None:
+        rarity = least_outside(rarity, inside)
+    weights = weights_of_scores(run.config.weigh, scoring, rarity, inside)
     found = _fitted(
         levels,
         images,

@@ -26,6 +26,7 @@
       digests/<category>.json                       content hashes of files, told by size and times
       decoding/<category>.json                      which values of deep pictures are black and white
       frames/<category>.json                        size of the largest frame and how frames lie, for tiles
+      regions/<digest>.json                         masks of what is looked at of frames
       locks/<category>.lock                         held by the one run of a category that may write
       damaged/<kind>-<category>-<name>-<time>       put aside: what failed its checksum and was rebuilt
 """
@@ -71,6 +72,10 @@ class StoreLayout:
     def frame(self, category: str) -> Path:
         """How large the category's frames in tiles are, and how they lie on each other, a JSON file."""
         return self.root / "frames" / f"{safe_name(category)}.json"
+
+    def region(self, digest: str) -> Path:
+        """Mask of what is looked at of a frame, a JSON file."""
+        return self.root / "regions" / f"{digest}.json"
 
     def manifest(self, category: str, key: str) -> Path:
         """Images of a run, a JSON file."""

@@ -22,6 +22,7 @@ from anoclust_core.memory import READ_BYTES
 from anoclust_core.pairwise import tiling
 from anoclust_core.records import DatasetManifest, Reference, Window, unique_contents
 from anoclust_core.weighting.reference import reference_contents
+from anoclust_core.weighting.regions import Regions
 from tasks.stores import arrays
 
 STORED_DTYPE: Final = "float16"
@@ -103,6 +104,8 @@ class Block:
         are computed on the processor wherever the block goes, unless there is a window.
     window
         Where a patch is looked for in images that are aligned; None compares it with all of their patches.
+    regions
+        Which patches of the images count; None counts all.
     """
 
     embeddings: Path
@@ -114,6 +117,7 @@ class Block:
     device: str = "cpu"
     window: Window | None = None
     covers: Path | None = None
+    regions: Regions | None = None
 
     @property
     def n_products(self) -> int:
@@ -171,9 +175,10 @@ class NearestSlabs:
         device: str = "cpu",
         window: Window | None = None,
         covers: Path | None = None,
+        regions: Regions | None = None,
     ) -> Plan:
         """Blocks for the pairs that are not there yet."""
-        plan = Plan(self, embeddings, n_patches, side, device=device, window=window, covers=covers)
+        plan = Plan(self, embeddings, n_patches, side, device=device, window=window, covers=covers, regions=regions)
         for rectangle in tiling.missing_squares(self._covered_both_ways(pairs)):
             rows, columns = ([pairs.mutual[i] for i in side] for side in (rectangle.rows, rectangle.columns))
             plan.add_mutual(rows, columns, with_means=pairs.with_means)
@@ -259,7 +264,7 @@ class Plan:
         Patches a bag.
     side
         Images per side of a block.
-    device, window, covers
+    device, window, covers, regions
         Where blocks are computed, and what is compared, see `Block`.
     """
 
@@ -273,12 +278,13 @@ class Plan:
         device: str = "cpu",
         window: Window | None = None,
         covers: Path | None = None,
+        regions: Regions | None = None,
     ) -> None:
         self.store = store
         self.embeddings = embeddings
         self.n_patches = n_patches
         self.side = side
-        self.device, self.window, self.covers = device, window, covers
+        self.device, self.window, self.covers, self.regions = device, window, covers, regions
         self.blocks: list[Block] = []
         self._slabs: dict[Path, Slab] = {}
         self._open_blocks: Counter[Path] = Counter()
@@ -352,16 +358,18 @@ class Plan:
                 yield r, c
 
     def _block(self, rows: list[str], columns: list[str], r: int, c: int, forward: Slab, backward: Slab | None) -> None:
+        own_rows, own_columns = tuple(rows[r : r + self.side]), tuple(columns[c : c + self.side])
         block = Block(
             embeddings=self.embeddings,
-            rows=tuple(rows[r : r + self.side]),
-            columns=tuple(columns[c : c + self.side]),
+            rows=own_rows,
+            columns=own_columns,
             forward=(forward.folder, r, c),
             backward=(backward.folder, c, r) if backward else None,
             with_means=forward.has_means,
             device=self.device,
             window=self.window,
             covers=self.covers,
+            regions=self.regions.of((*own_rows, *own_columns)) if self.regions else None,
         )
         self.blocks.append(block)
         self._open_blocks.update(target[0] for target in (block.forward, block.backward) if target)

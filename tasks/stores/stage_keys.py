@@ -57,6 +57,8 @@ class EmbeddingKeys:
         Whether patches are compared near their own place only.
     covers
         Key of the patches that images are compared with: names a folder of segments too; empty where that are all.
+    regions
+        Digest of the parts of the images that are looked at; empty where that is all of each.
     """
 
     embedding: str
@@ -65,6 +67,7 @@ class EmbeddingKeys:
     deeper: str = ""
     aligned: bool = False
     covers: str = ""
+    regions: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ def _weights_parts(run: RunInputs, keys: Mapping[str, str]) -> Parts:
         "maps": run.maps and {"digest": run.maps, "images": run.images.embed},
         "uniform": config.weights == "uniform",
         "tau": config.tau,
+        **({"regions": run.images.regions} if run.images.regions else {}),
     }
 
 
@@ -256,14 +260,26 @@ def run_keys(run: RunInputs) -> dict[str, str]:
 def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingKeys:
     """Make the keys of the embeddings of a manifest's images."""
     embedding = stage_key("embed", spec=spec.identity)
+    regions = _regions(manifest, spec)
+    looked_at = {"regions": regions} if regions else {}
     return EmbeddingKeys(
         embedding=embedding,
-        distances=stage_key("pair", embedding=embedding, **_comparison_parts(spec)),
+        distances=stage_key("pair", embedding=embedding, **_comparison_parts(spec), **looked_at),
         embed=stage_key("embed", embedding=embedding, images=sorted(image.sha256 for image in manifest.images)),
         deeper=stage_key("embed", spec=spec.deeper.identity) if spec.deeper else "",
         aligned=spec.aligned_within is not None,
-        covers=stage_key("cover", embedding=embedding, **asdict(spec.cover)) if spec.cover else "",
+        covers=stage_key("cover", embedding=embedding, **asdict(spec.cover), **looked_at) if spec.cover else "",
+        regions=regions,
     )
+
+
+def _regions(manifest: DatasetManifest, spec: EmbeddingSpec) -> str:
+    """Digest of the images' regions: where all have the same one, that is all; else it is of these very images."""
+    of_images = {image.sha256: image.region or spec.region for image in manifest.images}
+    found = set(of_images.values()) or {spec.region}
+    if len(found) == 1:
+        return found.pop() or ""
+    return content_key("regions", {"of": sorted(of_images.items())})
 
 
 def _comparison_parts(spec: EmbeddingSpec) -> Parts:
@@ -297,6 +313,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             },
             **({"deeper": spec.deeper.identity} if spec.deeper else {}),
             **_comparison_parts(spec),
+            **({"region": spec.region} if spec.region else {}),
             **(_PLACES if spec.aligned_within is not None and config.recipe == "auto" else {}),
         },
     )

@@ -74,6 +74,8 @@ class Snapshot:
     yardstick
         Images that every night is measured against besides, so that nights can be compared across re-clusterings; None
         in snapshots of earlier versions.
+    region
+        Digest of what was looked at of images without a region of their own; None is all of them.
     """
 
     key: str
@@ -88,6 +90,7 @@ class Snapshot:
     n_usable: int
     recipe: str
     yardstick: Yardstick | None = None
+    region: str | None = None
 
     @property
     def details(self) -> dict[str, Any]:
@@ -103,6 +106,7 @@ class Snapshot:
             "n_usable": self.n_usable,
             "recipe": self.recipe,
             "yardstick": asdict(self.yardstick) if self.yardstick else None,
+            **({"region": self.region} if self.region else {}),
         }
 
 
@@ -140,6 +144,7 @@ def read_snapshot(fact: SnapshotFact) -> Snapshot:
             # snapshots of before there was a third recipe do not say theirs
             recipe=found.get("recipe") or ("blind" if "localize" in found["keys"] else "sohn"),
             yardstick=Yardstick(**found["yardstick"]) if found.get("yardstick") else None,
+            region=found.get("region"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(

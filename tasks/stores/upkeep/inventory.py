@@ -32,7 +32,7 @@ CHECKSUMS: Final = ".files.json"
 """Ends the name of the file that has the checksums of a converted network and of the features beside it."""
 
 RESULTS: Final = "results"
-SHARED: Final = ("backbones", "decoding", "digests", "frames", "locks")
+SHARED: Final = ("backbones", "decoding", "digests", "frames", "locks", "regions")
 """Folders that belong to no category."""
 
 _GROUPED: Final = tuple(kind for kind, folder in ARRAY_FOLDERS.items() if folder.grouped)

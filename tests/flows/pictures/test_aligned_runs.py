@@ -225,7 +225,7 @@ def test_later_frames_are_described_by_what_was_usual(tmp_path, checkpoint, monk
     def described(
         place: Place, snapshot: Snapshot, against: SnapshotReference, contents: list[str], **where: Any
     ) -> Any:
-        told.append((snapshot.keys, describe_new(place, snapshot, against, against.contents, **where)))
+        told.append((snapshot.keys, describe_new(place, snapshot, against, against.images, **where)))
         return describe_new(place, snapshot, against, contents, **where)
 
     monkeypatch.setattr(assign, "describe_new", described)
