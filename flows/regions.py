@@ -49,7 +49,8 @@ def with_regions(
     ConfigError
         If the recipe, or the distance, looks at whole pictures.
     DatasetError
-        If a region cannot be read, has no polygon for an image, or has the size of no image.
+        If a region cannot be read, has no polygon for an image, or has the size of no image; or if copies of a file
+        have two.
     """
     file = _of_category(data, listed.category, config)
     has_own = config.data.roi != NONE and any(REGION_COLUMN in image.extra for image in listed.images)
@@ -58,10 +59,12 @@ def with_regions(
     _check(config)
     files = _Files(layout)
     whole = files.digest(file, "") if file and files.is_of_all(file) else None
-    images, wrong = [], {}
+    images, wrong, of_contents = [], {}, dict[str, str | None]()
     for image in listed.images:
         source = Path(image.extra[REGION_COLUMN]) if image.extra.get(REGION_COLUMN) else file
         digest = files.digest(source, image.path) if source else None
+        if of_contents.setdefault(image.sha256, digest) != digest:
+            raise DatasetError(f"{image.path} and a copy of it have two regions; give both the same, or leave one out")
         images.append(_with_column(image, digest if digest != whole else None))
         if source and digest and (why := _misfit(image, source, files.shapes[digest])):
             wrong[image.sha256] = why

@@ -33,14 +33,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import TRUTHS, checked_array, checked_sequence
+from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.knee import stability
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.records import Role
 from anoclust_core.setting import parse_tau
 from anoclust_core.weighting.levels import spread_weights
 from anoclust_core.weighting.rarity import Counts, IsReference, Nearest, rarity_against_normals, trimmed_rarity
-from anoclust_core.weighting.regions import filled
+from anoclust_core.weighting.regions import checked_inside, filled
 from anoclust_core.weighting.weights import soft_weights, temperature
 from anoclust_core.weighting.whitening import Moments, Whitening, learnt_from
 
@@ -250,19 +250,16 @@ def fit_scoring(
     n_taus
         1 or 2.
     inside
-        Shape ``(n_images, n_patches)``, bool: the patches that it is learnt from, at least one; None is all.
+        Shape ``(n_images, n_patches)``, bool: the patches that it is learnt from, some of every image; None is all.
 
     Raises
     ------
     ArrayContractError, ConfigError
-        As `temperature`, or if there is not one value of ``inside`` a patch.
+        As `temperature` and `checked_inside`.
     """
     scores = checked_array("scores", scores, "(n_images, n_patches, n_scores)", least=1)
     if inside is not None:
-        inside = checked_array("inside", inside, "(n_images, n_patches)", kinds=TRUTHS)
-        if inside.shape != scores.shape[:2] or not inside.any():
-            raise ArrayContractError(f"expected patches inside, among {scores.shape[:2]}, found shape {inside.shape}")
-        scores = scores[inside][None]
+        scores = scores[checked_inside(inside, (scores.shape[0], scores.shape[1]))][None]
     shifts, scales = (0.0,), (1.0,)
     if scores.shape[2] > 1:
         deviations = scores.std(axis=(0, 1), dtype=np.float64)
@@ -335,6 +332,8 @@ def pool_level(
         If the shapes or grids do not fit each other.
     """
     weights = checked_array("weights", weights, "(n_images, n_taus, n_weights)", least=1)
+    if inside is not None:
+        inside = checked_inside(inside, (len(weights), grid[0] * grid[1]))
     taken = set(learnt_from(len(weights)).tolist())
     rare, whole, seen = [], [], None
     for start in range(0, len(weights), at_once):

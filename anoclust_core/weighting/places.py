@@ -19,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import TRUTHS, checked_array
+from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError
+from anoclust_core.weighting.regions import checked_inside
 
 _PLACES_AT_ONCE: Final = 4096
 """Places whose median is taken at a time."""
@@ -50,7 +51,7 @@ def usual_scores(scores: NDArray[np.floating[Any]], inside: NDArray[np.bool_] | 
     scores
         Shape ``(n_images, n_patches, n_scores)``, finite, a row for every image, at least one.
     inside
-        Shape ``(n_images, n_patches)``, bool: the patches that count, at least one; None counts all.
+        Shape ``(n_images, n_patches)``, bool: the patches that count, some of every image; None counts all.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def usual_scores(scores: NDArray[np.floating[Any]], inside: NDArray[np.bool_] | 
     Raises
     ------
     ArrayContractError
-        If there is no image, a score is not finite, or there is not one value of ``inside`` a patch.
+        If there is no image, a score is not finite, or as `checked_inside`.
 
     Examples
     --------
@@ -76,9 +77,7 @@ def usual_scores(scores: NDArray[np.floating[Any]], inside: NDArray[np.bool_] | 
         medians = np.concatenate([np.median(scores[:, at : at + _PLACES_AT_ONCE], axis=0) for at in steps])
         everywhere: NDArray[np.float32] = (medians - medians.mean(axis=0)).astype(np.float32)
         return everywhere
-    inside = checked_array("inside", inside, "(n_images, n_patches)", kinds=TRUTHS)
-    if inside.shape != scores.shape[:2] or not inside.any():
-        raise ArrayContractError(f"expected patches inside, among {scores.shape[:2]}, found shape {inside.shape}")
+    inside = checked_inside(inside, (scores.shape[0], scores.shape[1]))
     counting = np.flatnonzero(inside.any(axis=0))
     of_places = np.stack([np.median(scores[inside[:, at], at], axis=0) for at in counting.tolist()])
     usual = np.zeros(scores.shape[1:], np.float32)

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import TRUTHS, checked_array, checked_grid
+from anoclust_core.arrays import TRUTHS, checked_array, checked_grid, checked_sequence
 from anoclust_core.embedding.resizing import seen_values
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.records import EmbeddingSpec
@@ -131,7 +131,7 @@ def least_outside(scores: NDArray[np.floating[Any]], inside: NDArray[np.bool_]) 
         If the shapes differ, a score is not finite, or nothing of an image is inside.
     """
     scores = checked_array("scores", scores, "(n_images, n_patches)")
-    inside = _of_same(scores, checked_array("inside", inside, "(n_images, n_patches)", kinds=TRUTHS))
+    inside = checked_inside(inside, (scores.shape[0], scores.shape[1]))
     if not np.isfinite(scores).all():
         raise ArrayContractError("scores must be finite; found NaN or infinity")
     least = np.where(inside, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
@@ -162,11 +162,7 @@ def weights_inside(weights: NDArray[np.floating[Any]], inside: NDArray[np.bool_]
         If the shapes do not fit, or an image has no weight inside.
     """
     weights = checked_array("weights", weights, "(n_images, n_taus, n_patches)")
-    inside = checked_array("inside", inside, "(n_images, n_patches)", kinds=TRUTHS)
-    if (weights.shape[0], weights.shape[2]) != inside.shape:
-        raise ArrayContractError(
-            f"expected inside to be of the images and patches of {weights.shape}, found {inside.shape}"
-        )
+    inside = checked_inside(inside, (weights.shape[0], weights.shape[2]))
     kept = np.where(inside[:, None], weights, 0).astype(np.float64)
     sums = kept.sum(axis=-1, keepdims=True)
     if not (sums > 0).all():
@@ -175,12 +171,28 @@ def weights_inside(weights: NDArray[np.floating[Any]], inside: NDArray[np.bool_]
     return found
 
 
-def _of_same(values: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    if values.shape != inside.shape or not inside.any(axis=1).all():
+def checked_inside(inside: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which patches of images count, as it was given.
+
+    Parameters
+    ----------
+    inside
+        Bool.
+    shape
+        Images and patches that there are: its shape.
+
+    Raises
+    ------
+    ArrayContractError
+        If it has another shape or kind, or no patch of an image is inside.
+    """
+    inside = checked_array("inside", inside, "(n_images, n_patches)", kinds=TRUTHS)
+    if inside.shape != shape:
         raise ArrayContractError(
-            f"expected a value of inside for each of {values.shape}, with patches inside of every image; found shape "
-            f"{inside.shape}"
+            f"expected inside to be of {shape[0]} images, {shape[1]} patches; found {inside.shape}"
         )
+    if not inside.any(axis=1).all():
+        raise ArrayContractError("expected patches inside of every image, found an image without")
     return inside
 
 
@@ -230,14 +242,18 @@ def region_note(regions: Regions | None, contents: Sequence[str]) -> str | None:
     """
     if regions is None:
         return None
+    contents = checked_sequence("contents", contents, (str,))
+    if len(contents) == 0:
+        return None
     counts = regions.inside(list(dict.fromkeys(contents))).sum(axis=1)
     few, many, n_all = int(counts.min()), int(counts.max()), regions.grid[0] * regions.grid[1]
     if few == n_all:
         return None
     how_many = f"{few:,}" if few == many else f"{few:,} to {many:,}"
     return (
-        f"Only a part of each picture is looked at, {how_many} of {n_all:,} patches: its region of interest (--roi). What "
-        "is grey in the pictures has no weight, no other picture is compared with it, and it counts in no statistics."
+        f"Only a part of each picture is looked at, {how_many} of {n_all:,} patches: its region of interest (--roi). "
+        "What is grey in the pictures has no weight, no other picture is compared with it, and it counts in no "
+        "statistics."
     )
 
 
@@ -264,7 +280,7 @@ def filled(bags: NDArray[Any], inside: NDArray[np.bool_], grid: tuple[int, int])
         If the shapes do not fit, or nothing of an image is inside.
     """
     bags = checked_array("bags", bags, "(n_images, n_patches, dim)")
-    inside = _of_same(bags[:, :, 0], checked_array("inside", inside, "(n_images, n_patches)", kinds=TRUTHS))
+    inside = checked_inside(inside, (bags.shape[0], bags.shape[1]))
     if inside.all():
         return bags
     places = [nearest_inside(row, grid) for row in inside]

@@ -21,10 +21,12 @@ from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, S
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.covers import covered_spec
 from anoclust_core.weighting.reference import reference_contents
+from anoclust_core.weighting.regions import region_note
 from flows.check.found import CategoryCheck, DataCheck, Forecast
 from flows.check.taken import taken_settings
 from flows.plan import RunPlan, plan_run, used_images
 from flows.prefect_server.around import importing, prepare_prefect
+from flows.regions import with_regions
 from tasks.images.category_decoding import sampled_range
 from tasks.images.category_frames import MEASURED, SMALL_SIDE, largest_frame
 from tasks.images.choosing import Chosen, choose_images
@@ -35,6 +37,7 @@ from tasks.images.listing import check_enough, read_files
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
+from tasks.stores.regions import regions_of
 from tasks.telemetry import Listener
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ def check_data(
     with tempfile.TemporaryDirectory(prefix="anoclust-check-") as folder:
         layout = StoreLayout(Path(folder))
         spec = embedding_spec(layout, config)
-        checker = _Checker(config, layout, spec, sample, listener)
+        checker = _Checker(data, config, layout, spec, sample, listener)
         found = tuple(checker.of(name).check(name, one) for name, one in chosen.items())
     return DataCheck(found, checker.seconds(found), checker.base_bytes)
 
@@ -90,7 +93,13 @@ class _Checker:
     """Checks categories one after the other: they share the speed of the machine, and the network once converted."""
 
     def __init__(
-        self, config: RunConfig, layout: StoreLayout, spec: EmbeddingSpec, sample: int, listener: Listener | None
+        self,
+        data: Path,
+        config: RunConfig,
+        layout: StoreLayout,
+        spec: EmbeddingSpec,
+        sample: int,
+        listener: Listener | None,
     ) -> None:
         prepare_prefect(debug=False)
         with importing():
@@ -104,7 +113,7 @@ class _Checker:
             from tasks.compute.dask_jobs import memory_budget
         assert flows.cluster  # noqa: S101
         self._pictures, self._forecast = pictures, forecast
-        self._config, self._layout, self._spec, self._sample = config, layout, spec, sample
+        self._data, self._config, self._layout, self._spec, self._sample = data, config, layout, spec, sample
         self._listener: Listener = listener or (lambda *_: None)
         self.base_bytes = int(psutil.Process().memory_info().rss)
         self._budget = memory_budget(config.memory)
@@ -173,12 +182,15 @@ class _Checker:
         self, result: CategoryCheck, looked_at: DatasetManifest, whole: DatasetManifest, seconds: tuple[float, float]
     ) -> CategoryCheck:
         """Settings and forecast; raises what keeps a run from starting. ``seconds``: of reading a file, and a look."""
-        most_bad = self._config.data.max_bad_share
+        most_bad, known_bad = self._config.data.max_bad_share, set(looked_at.quarantine)
+        looked_at, spec = with_regions(self._layout, self._data, looked_at, self._spec, self._config)
+        misfits = (entry for entry in looked_at.quarantine if entry not in known_bad)
+        result = replace(result, bad=(*result.bad, *misfits))
         if looked_at.bad_share > most_bad:
             check_enough(looked_at, max_bad_share=most_bad)
         whole, looked_at = used_images(whole, self._config), used_images(looked_at, self._config)
         check_enough(whole, max_bad_share=most_bad)
-        spec, steadiness = self._spec, None
+        steadiness = None
         if self._config.embed.has_tiles:
             spec = tiled_spec(spec, self._config.embed, largest_frame(looked_at.images))
             found = result.seen.alignment if result.seen is not None else None
@@ -186,6 +198,9 @@ class _Checker:
         if self._config.recipe != "blind":
             spec = covered_spec(aligned_spec(spec, self._config.pair, steadiness), self._config)
         check_number(spec, self._config.pair, steadiness)
+        regions = regions_of(self._layout, looked_at.images, spec)[0]
+        told = region_note(regions, [image.sha256 for image in looked_at.images])
+        result = replace(result, notes=(*result.notes, *([told] if told else [])))
         plan = plan_run(whole, self._config, spec)
         work = self._work(whole, plan)
         trial = self._forecast.try_embedding(

@@ -86,9 +86,8 @@ class RegionFile:
         """
         if self.mask is not None:
             return self.mask
-        found = [name for name in self.of_pictures if _ends(image, name) or _ends(name, image)]
-        if len(found) > 1:
-            found = [name for name in found if _ends(image, name)]
+        found = sorted((name for name in self.of_pictures if _ends(image, name)), key=len)[-1:]  # the longest name
+        found = found or [name for name in self.of_pictures if _ends(name, image)]
         if len(found) == 1:
             return self.of_pictures[found[0]].mask
         if found:

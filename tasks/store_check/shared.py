@@ -15,6 +15,7 @@ from tasks.store_check.findings import COLLECTED, Fault, Finding, finding, told
 from tasks.stores.files import FILES, changed_files, read_checked, told_as_damage
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import read_holder
+from tasks.stores.regions import read_region
 from tasks.stores.upkeep import inventory
 
 _MADE_AGAIN: Final = "the next run that needs it makes it again"
@@ -43,6 +44,11 @@ def check_known_hashes(layout: StoreLayout, categories: Collection[str]) -> list
 def check_frames(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:
     """Read what is kept of frames that are cut into tiles; ``categories`` are names of folders."""
     return _unreadable(layout, _of(layout.root / "frames", categories), read_frames, _MADE_AGAIN)
+
+
+def check_regions(layout: StoreLayout) -> list[Finding]:
+    """Read every mask of what is looked at."""
+    return _unreadable(layout, inventory.regions(layout), read_region, _MADE_AGAIN)
 
 
 def check_locks(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:

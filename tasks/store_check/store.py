@@ -11,7 +11,14 @@ from tasks.store_check.catalog import check_catalog
 from tasks.store_check.findings import KEPT, Fault, Finding, finding
 from tasks.store_check.parts import check_arrays, check_decoding, check_leftovers, check_manifests, check_results
 from tasks.store_check.runs import check_nights, check_runs
-from tasks.store_check.shared import check_backbones, check_frames, check_known_hashes, check_locks, check_strays
+from tasks.store_check.shared import (
+    check_backbones,
+    check_frames,
+    check_known_hashes,
+    check_locks,
+    check_regions,
+    check_strays,
+)
 from tasks.stores import arrays
 from tasks.stores.layout import StoreLayout
 from tasks.stores.stage_keys import ARRAY_FOLDERS
@@ -84,6 +91,7 @@ def check_store(
         ([layout.root / "backbones"], partial(check_backbones, layout)),
         ([layout.root / "digests"], partial(check_known_hashes, layout, of_categories)),
         ([layout.root / "frames"], partial(check_frames, layout, of_categories)),
+        ([layout.root / "regions"], partial(check_regions, layout)),
         ([layout.root / "locks"], partial(check_locks, layout, of_categories)),
     ]
     if not categories:

@@ -28,6 +28,7 @@ from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.pairwise.cpu import nearest_distances_within
 from anoclust_core.records import EmbeddingSpec, Window
 from anoclust_core.weighting.auto import PooledLevel
+from anoclust_core.weighting.regions import Regions
 from anoclust_core.weighting.whitening import Moments
 
 ARRAYS: Final = ("NDArray", "ArrayLike", "Tensor", "Floats", "FloatArray", "FeatureStack")
@@ -81,6 +82,7 @@ PICTURES = RANDOM.random((4, 16, 16))
 CATEGORY = CategoryArrays(
     "board", LABELS, BAGS, (2, 2), NEAREST, None, pair_statistics([(0, NEAREST)], n_images=4), masks=MASKS
 )
+INSIDE = np.array([[True, True, False, True], [True, False, False, False], [False, True, True, True], [True] * 4])
 SPEC = EmbeddingSpec("x", "x", "0", (2,), 8, "bilinear", (0.5,) * 3, (0.5,) * 3, 1, (2, 2), 3)
 
 
@@ -196,6 +198,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "weights_grid": (2, 2),
         "grid": (2, 2),
         "counts": [1, 1, 1, 1],
+        "inside": INSIDE,
     },
     "weighting.auto.scores_against_normals": {"nearest": NEAREST, "counts": np.ones(4, np.int64)},
     "weighting.auto.fit_descriptors": {
@@ -205,9 +208,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "n_clusters": 2,
         "generator": rng(),
     },
-    "weighting.auto.fit_scoring": {"scores": RARITY[..., None], "tau": "0.3sd"},
-    "weighting.places.usual_scores": {"scores": RARITY[..., None]},
+    "weighting.auto.fit_scoring": {"scores": RARITY[..., None], "tau": "0.3sd", "inside": INSIDE},
+    "weighting.places.usual_scores": {"scores": RARITY[..., None], "inside": INSIDE},
     "weighting.covers.greedy_cover": {"bag": BAGS[0], "size": 2, "rng": np.random.default_rng(0)},
+    "weighting.regions.checked_inside": {"inside": INSIDE, "shape": (4, 4)},
+    "weighting.regions.filled": {"bags": BAGS, "inside": INSIDE, "grid": (2, 2)},
+    "weighting.regions.least_outside": {"scores": RARITY, "inside": INSIDE},
+    "weighting.regions.nearest_inside": {"inside": INSIDE[0], "grid": (2, 2)},
+    "weighting.regions.patches_inside": {"mask": np.eye(8, dtype=np.bool_), "spec": SPEC},
+    "weighting.regions.region_note": {"regions": Regions((2, 2), {"r": INSIDE[0]}, {"a": "r"}), "contents": ["a", "b"]},
+    "weighting.regions.weights_inside": {"weights": WEIGHTS[:, None], "inside": INSIDE},
     "weighting.levels.spread_weights": {"weights": WEIGHTS, "fine": (2, 2), "coarse": (1, 1)},
     "weighting.whitening.unit_directions": {"vectors": DESCRIPTORS},
     "clustering.medoids.k_medoids": {"distances": DISTANCES, "n_clusters": 2},
@@ -239,6 +249,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "side": 8,
         "interpolation": "bilinear",
     },
+    "embedding.resizing.seen_values": {"values": RARITY, "shape": (8, 8), "box": (-4, 12, 0, 8), "grid": (2, 2)},
     "embedding.tiles.stitched": {"bags": np.ones((1, 4, 3), np.float32), "spec": SPEC},
     "embedding.extraction.embed_holistically": {"extractor": None, "images": IMAGES, "device": "cpu"},
     "evaluation.scores.evaluate": {"protocol": SOHN, "labels": LABELS, "clusters": [0, 0, 1, 1]},

@@ -41,6 +41,7 @@ _GROUPED: Final = tuple(kind for kind, folder in ARRAY_FOLDERS.items() if folder
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _PART: Final = re.compile(r"[0-9a-f]{16}")
 _MANIFEST: Final = re.compile(r"[0-9a-f]{32}\.json")
+_REGION: Final = re.compile(r"region-[0-9a-f]{32}\.json")
 _PUT_ASIDE: Final = re.compile(r"[a-z]+-.+-(\d{8}T\d{12}Z)")
 _RESULT: Final = re.compile(r"([0-9a-f]{32})-[0-9a-f]{8}")
 _LOST_RESULT: Final = _KEY
@@ -212,6 +213,11 @@ def nights(layout: StoreLayout, category: str) -> list[Path]:
 def backbone_cards(layout: StoreLayout) -> list[Path]:
     """What names of backbones resolve to, a JSON file each."""
     return [path for path in _children(layout.root / "backbones") if _named(path, _MANIFEST)]
+
+
+def regions(layout: StoreLayout) -> list[Path]:
+    """Masks of what is looked at, a JSON file each; they are small, and stay."""
+    return [path for path in _children(layout.root / "regions") if _named(path, _REGION)]
 
 
 def networks(layout: StoreLayout) -> list[Path]:

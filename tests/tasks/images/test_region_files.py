@@ -1,0 +1,170 @@
+"""Files of regions: masks, and polygons of LabelMe and COCO; what is no region is refused in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from anoclust_core.errors import ConfigError, DatasetError
+from tasks.images.regions import read_region_file, region_beside
+
+WIDTH, HEIGHT = 20, 10
+SQUARE = [[4.0, 2.0], [12.0, 2.0], [12.0, 8.0], [4.0, 8.0]]
+
+
+def square() -> NDArray[np.bool_]:
+    mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+    mask[2:8, 4:12] = True
+    return mask
+
+
+def labelme(*shapes: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"version": "5.4.1", "shapes": list(shapes), "imagePath": "a.png", "imageData": None} | {
+        "imageHeight": HEIGHT,
+        "imageWidth": WIDTH,
+        **more,
+    }
+
+
+def shape(points: list[list[float]], *, label: str = "part", kind: str = "polygon") -> dict[str, Any]:
+    return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
+
+
+def coco(names: list[str], annotations: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {
+        "images": [
+            {"id": at, "file_name": name, "height": HEIGHT, "width": WIDTH} for at, name in enumerate(names, start=1)
+        ],
+        "categories": [{"id": 1, "name": "part"}, {"id": 2, "name": "ignore"}],
+        "annotations": annotations,
+        **more,
+    }
+
+
+def outline(points: list[list[float]], *, image: int = 1, category: int = 1) -> dict[str, Any]:
+    flat = [value for point in points for value in point]
+    return {"id": 1, "image_id": image, "category_id": category, "segmentation": [flat], "iscrowd": 0}
+
+
+def written(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def mask_of(path: Path, image: str = "a.png") -> NDArray[np.bool_]:
+    return read_region_file(path).mask_of(image)
+
+
+@pytest.mark.parametrize("kind", ["grey", "one bit", "colour", "labels", "palette", "alpha", "16 bit", "tiff"])
+def test_a_mask_is_looked_at_where_it_is_not_black(tmp_path: Path, kind: str) -> None:
+    """Whatever kind of picture it is: white, a label of 1, a colour, or what is not transparent."""
+    mask = square()
+    path = tmp_path / ("mask.tif" if kind == "tiff" else "mask.png")
+    if kind in ("grey", "tiff"):
+        Image.fromarray(255 * mask.astype(np.uint8)).save(path)
+    elif kind == "labels":
+        Image.fromarray(mask.astype(np.uint8)).save(path)
+    elif kind == "16 bit":
+        Image.fromarray(mask.astype(np.uint16)).save(path)
+    elif kind == "one bit":
+        Image.fromarray(mask).save(path)
+    elif kind == "colour":
+        Image.fromarray(np.stack([0 * mask, 128 * mask, 0 * mask], axis=2).astype(np.uint8)).save(path)
+    elif kind == "alpha":
+        Image.fromarray(np.stack([255 + 0 * mask] * 3 + [255 * mask], axis=2).astype(np.uint8)).save(path)
+    else:  # the number of a colour is not what it shows: here 0 is white
+        picture = Image.fromarray((~mask).astype(np.uint8), "P")
+        picture.putpalette([255, 255, 255, 0, 0, 0])
+        picture.save(path)
+    assert np.array_equal(mask_of(path), mask)
+
+
+def test_polygons_of_labelme(tmp_path: Path) -> None:
+    """Polygon, rectangle and circle; what is labelled ``ignore`` is cut out, of the whole picture if that is all."""
+    path = written(tmp_path / "a.json", labelme(shape(SQUARE)))
+    assert np.array_equal(mask_of(path, "whatever.png"), square())
+    path = written(tmp_path / "b.json", labelme(shape([[4, 2], [12, 8]], kind="rectangle")))
+    assert np.array_equal(mask_of(path), square())
+    path = written(tmp_path / "c.json", labelme(shape(SQUARE, label="ignore")))
+    assert np.array_equal(mask_of(path), ~square())
+    inner = shape([[6, 4], [8, 4], [8, 6], [6, 6]], label="ignore")
+    both = mask_of(written(tmp_path / "d.json", labelme(shape(SQUARE), inner)))
+    assert square().sum() - both.sum() == 4
+    disk = mask_of(written(tmp_path / "e.json", labelme(shape([[10, 5], [10, 9]], kind="circle"))))
+    assert disk.sum() == pytest.approx(np.pi * 16, rel=0.1)
+
+
+def test_polygons_of_coco(tmp_path: Path) -> None:
+    """Of one picture they are the region of all; of several, each image has those of the picture with its name."""
+    path = written(tmp_path / "one.json", coco(["ref.png"], [outline(SQUARE)]))
+    assert np.array_equal(mask_of(path, "other/b.png"), square())
+    two = coco(["x/a.png", "y/a.png", "b.png"], [outline(SQUARE), outline([[0, 0], [20, 0], [20, 10]], image=2)])
+    path = written(tmp_path / "two.json", two)
+    assert np.array_equal(mask_of(path, "x/a.png"), square())
+    assert mask_of(path, "board/y/a.png").sum() == pytest.approx(100, rel=0.1)
+    with pytest.raises(DatasetError, match=r"several pictures that a\.png may be: x/a\.png, y/a\.png"):
+        mask_of(path, "a.png")
+    with pytest.raises(DatasetError, match=r"polygons for 2 pictures .*and none for b\.png"):
+        mask_of(path, "b.png")
+    cut = coco(["a.png"], [outline(SQUARE), outline([[4, 2], [8, 2], [8, 8], [4, 8]], category=2)])
+    assert mask_of(written(tmp_path / "cut.json", cut)).sum() == 24
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": 1}, "holds no polygons: expected a LabelMe file"),
+        ([1, 2], "holds no polygons"),
+        (labelme(), "has no polygon: nothing would be looked at"),
+        (coco(["a.png"], []), "has no polygon: nothing would be looked at"),
+        (labelme(shape(SQUARE), imageHeight=None), "does not say how large the picture is"),
+        (labelme(shape(SQUARE, kind="linestrip")), "has a shape 'linestrip'"),
+        (labelme({"label": "x"}), "not written as LabelMe or COCO"),
+        (labelme(shape([[30, 30], [40, 30], [40, 40]])), "leave nothing to look at in 20 x 10 pixels"),
+        (coco(["a.png"], [{**outline(SQUARE), "segmentation": {"counts": [1], "size": [1, 1]}}]), "is no polygon"),
+        (coco(["a.png"], [outline(SQUARE, image=7)]), "polygons of the picture 7"),
+    ],
+)
+def test_what_is_no_region_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    """Each names the file and what is wrong with it."""
+    path = written(tmp_path / "roi.json", content)
+    with pytest.raises(DatasetError, match=message) as caught:
+        mask_of(path)
+    assert str(path) in str(caught.value)
+
+
+def test_masks_that_are_of_no_use(tmp_path: Path) -> None:
+    """A black one, a JPEG, one that is no picture, one that is not there."""
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "black.png")
+    Image.fromarray(np.full((4, 4), 255, np.uint8)).save(tmp_path / "mask.jpg")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.json").write_text("{")
+    for name, message in [
+        ("black.png", "is black: nothing would be looked at"),
+        ("mask.jpg", "is a JPEG"),
+        ("text.png", "cannot be read"),
+        ("text.json", "cannot be read"),
+        ("gone.png", "there is no file"),
+    ]:
+        with pytest.raises(DatasetError, match=message):
+            read_region_file(tmp_path / name)
+
+
+def test_a_region_beside_the_images(tmp_path: Path) -> None:
+    """In the category's folder, be that a folder of the data or the data itself; two of them are one too many."""
+    (tmp_path / "data" / "board").mkdir(parents=True)
+    assert region_beside(tmp_path / "data", "board") is None
+    mask = tmp_path / "data" / "board" / ".roi.png"
+    mask.touch()
+    assert region_beside(tmp_path / "data", "board") == mask
+    assert region_beside(tmp_path / "data" / "board", "board") == mask
+    assert region_beside(tmp_path / "data" / "images.csv", "board") is None
+    mask.with_suffix(".json").touch()
+    with pytest.raises(ConfigError, match=r"\.roi\.png and \.roi\.json"):
+        region_beside(tmp_path / "data", "board")
