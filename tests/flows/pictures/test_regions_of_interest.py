@@ -219,7 +219,7 @@ def test_cropped_frames_lose_the_same_of_the_region(tmp_path: Path, checkpoint: 
 
 
 def test_a_region_beside_the_images(tmp_path: Path, checkpoint: Path) -> None:
-    """A hidden file in the category's folder is the region; it is no image, and what it leaves is drawn in grey."""
+    """A hidden file in the category's folder is the region, and no image; the report tells it."""
     data = frames(tmp_path / "data" / "parts", 18)
     mask_file(data / ".roi.png")
     found = run_one(tmp_path / "data", tmp_path / "store", settings(checkpoint, recipe="sohn"))
@@ -227,9 +227,6 @@ def test_a_region_beside_the_images(tmp_path: Path, checkpoint: Path) -> None:
     assert of_run(found)[0] > 0.9
     page = (run_folder(found) / "report.html").read_text(encoding="utf-8")
     assert "Only a part of each picture is looked at, 160 of 256 patches" in page
-    sheet = np.asarray(Image.open(run_folder(found) / "figures" / "clusters.jpg").convert("RGB")).astype(int)
-    red = (sheet[:, :, 0] > 200) & (sheet[:, :, 1] < 80) & (sheet[:, :, 2] < 80)
-    assert not red.any()  # the bar that the arm holds
     off = run_one(tmp_path / "data", tmp_path / "store", settings(checkpoint, recipe="sohn", roi="none"))
     assert notes_of(off) == []
 
@@ -254,7 +251,7 @@ def test_a_region_of_which_no_patch_remains(tmp_path: Path, checkpoint: Path) ->
     """Refused before anything is embedded, with what to do."""
     data = frames(tmp_path / "parts", 4)
     roi = mask_file(tmp_path / "mask.png", left=SIDE - 2)
-    with pytest.raises(DatasetError, match="no patch remains in the region of 000.png: it has 1.56% of 128 x 128"):
+    with pytest.raises(DatasetError, match=r"no patch remains in the region of 000\.png: it has 1\.56% of 128 x 128"):
         run_one(data, tmp_path / "store", settings(checkpoint, n_clusters=2, roi=str(roi)))
     assert not (tmp_path / "store" / "embeddings").exists()
 
@@ -263,7 +260,7 @@ def test_a_region_of_which_no_patch_remains(tmp_path: Path, checkpoint: Path) ->
 def test_what_looks_at_whole_pictures_is_refused(moving: Path, checkpoint: Path, own: dict[str, Any]) -> None:
     """Recipe blind and Hausdorff distances say so, and how to go on."""
     config = settings(checkpoint, roi=str(moving / "mask.png"), **own)
-    with pytest.raises(ConfigError, match="knows no region; .*--roi none"):
+    with pytest.raises(ConfigError, match=r"knows no region; .*--roi none"):
         run_one(moving / "parts", moving / "store", config)
 
 
@@ -296,19 +293,22 @@ def flipped(folder: Path, n_frames: int = 18) -> list[dict[str, str]]:
 
 
 def test_a_region_for_every_image(tmp_path: Path, checkpoint: Path) -> None:
-    """The column ``roi`` of a manifest; an image without one has that of the category, and a bad cell is one bad row."""
+    """The column ``roi`` of a manifest; an image without one has that of the category, a bad cell is one bad row."""
     rows = flipped(tmp_path)
     manifest = write_manifest_csv(tmp_path / "images.csv", rows)
     config = settings(checkpoint, recipe="auto")
     found = run_one(manifest, tmp_path / "store", config)
-    assert of_run(found)[0] > 0.9
+    defects, arms = of_run(found)
+    assert defects > 0.8
+    assert arms < 0.1
+    assert of_run(run_one(manifest, tmp_path / "store", settings(checkpoint, roi="none")))[0] < 0.5
     assert assignments(found)["roi"].nunique() == 2
     assert "160 of 256 patches" in notes_of(found)[0]
     without = [{**row, "roi": "" if number % 2 == 0 else row["roi"]} for number, row in enumerate(rows)]
     without[1] = {**without[1], "roi": "gone.png"}
     write_manifest_csv(manifest, without)
     same = run_one(manifest, tmp_path / "store", settings(checkpoint, roi=str(tmp_path / "left.png")))
-    assert of_run(same)[0] > 0.9
+    assert of_run(same)[0] > 0.8
     (bad,) = same.summary["quarantine"]
     assert bad["reason"] == "line 3: its roi gone.png is no file that is there"
 
