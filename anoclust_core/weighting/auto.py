@@ -250,7 +250,8 @@ def fit_scoring(
     n_taus
         1 or 2.
     inside
-        Shape ``(n_images, n_patches)``, bool: the patches that it is learnt from, some of every image; None is all.
+        Shape ``(n_images, n_patches)``, bool: the patches that it is learnt from, some of every image; None is all. The
+        scores of others are not looked at.
 
     Raises
     ------

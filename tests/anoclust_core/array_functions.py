@@ -82,7 +82,7 @@ PICTURES = RANDOM.random((4, 16, 16))
 CATEGORY = CategoryArrays(
     "board", LABELS, BAGS, (2, 2), NEAREST, None, pair_statistics([(0, NEAREST)], n_images=4), masks=MASKS
 )
-INSIDE = np.array([[True, True, False, True], [True, False, False, False], [False, True, True, True], [True] * 4])
+INSIDE = np.array([[True, True, False, True], [True, False, False, False], [True, True, True, False], [True] * 4])
 SPEC = EmbeddingSpec("x", "x", "0", (2,), 8, "bilinear", (0.5,) * 3, (0.5,) * 3, 1, (2, 2), 3)
 
 

@@ -25,6 +25,7 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "memory": ("1GiB", "2GiB", "3MiB"),
     "wait_seconds": (1.5, "2.5", "3.5"),
     "data.normals": ("none", "/variable", "/flag"),
+    "data.roi": ("none", "/variable", "/flag"),
     "data.splits": ("all", "test", "all"),
     "data.settle_seconds": (0, "1.5", "60.0"),
     "data.max_bad_share": (0.1, "0.2", "1.0"),

@@ -129,10 +129,7 @@ def test_a_moving_background_wins_and_is_gone_with_a_mask(moving: Path, checkpoi
     defects, arms = of_run(masked)
     assert defects > 0.95
     assert arms < 0.05
-    assert (
-        masked.summary["keys"]["embed" if "embed" in masked.summary["keys"] else "embedding"]
-        == (without.summary["keys"]["embed" if "embed" in without.summary["keys"] else "embedding"])
-    )
+    assert masked.summary["keys"]["embedding"] == without.summary["keys"]["embedding"]
     assert masked.work["images_embedded"] == 0
     assert masked.work["pair_products"] in (0, pairs_among(36))  # of the other recipe's run they are there
     assert notes_of(without) == []
@@ -180,17 +177,17 @@ def test_without_a_region_keys_are_as_they_were(moving: Path, checkpoint: Path) 
 
 
 @pytest.mark.parametrize(
-    ("own", "patches"),
+    ("recipe", "own", "patches"),
     [
-        ({"tiles": "2x2"}, 640),
-        ({"tiles": "2x2", "aligned": True, "window": 1}, 640),
-        ({"tiles": "2x2", "reference_patches": 64}, 640),
-        ({"resize": "pad"}, N_INSIDE),
-        ({"weights": "uniform"}, N_INSIDE),
+        ("auto", {"tiles": "2x2"}, 640),
+        ("auto", {"tiles": "2x2", "aligned": True, "window": 1}, 640),
+        ("sohn", {"tiles": "2x2", "aligned": True, "window": 1}, 640),
+        ("auto", {"tiles": "2x2", "reference_patches": 64}, 640),
+        ("auto", {"resize": "pad"}, N_INSIDE),
+        ("sohn", {"weights": "uniform"}, N_INSIDE),
     ],
-    ids=["tiles", "aligned", "reference patches", "pad", "uniform"],
+    ids=["tiles", "aligned", "aligned, sohn", "reference patches", "pad", "uniform"],
 )
-@pytest.mark.parametrize("recipe", ["auto", "sohn"])
 def test_every_way_of_looking(moving: Path, checkpoint: Path, recipe: str, own: dict[str, Any], patches: int) -> None:
     """Frames in tiles, aligned, with few patches of each, padded: what lies outside has no weight, clusters no arm."""
     config = settings(checkpoint, recipe=recipe, roi=str(moving / "mask.png"), **own)
