@@ -9,7 +9,7 @@ from pathlib import Path
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
 from anoclust_core.evaluation.protocols import ARDELEAN, Protocol, protocol_named
-from anoclust_core.records import DatasetManifest
+from anoclust_core.records import REGION_COLUMN, DatasetManifest
 from flows.benchmark.request import (
     ABLATION_NAMES,
     ARDELEAN_FIGURES,
@@ -133,6 +133,10 @@ def _listed(
         for manifest in listed:
             if manifest.category in found:
                 raise DatasetError(f"category {manifest.category} is in two of the data sets; rename one of the two")
+            if any(REGION_COLUMN in image.extra for image in manifest.images):
+                raise DatasetError(
+                    f"the benchmark looks at whole pictures, as the papers do; omit the column {REGION_COLUMN} of {path}"
+                )
             found[manifest.category] = manifest
     return list(found.values())
 

@@ -29,8 +29,8 @@ ZOOM_LEAST: Final = 96
 
 _JPEG_QUALITY: Final = 80
 
-_GREY: Final = 150
-_CONTRAST_LEFT: Final = 0.35
+_GREY: Final = 205
+_CONTRAST_LEFT: Final = 0.3
 """Grey level that what is not looked at is drawn towards, and how much of its contrast it keeps."""
 
 

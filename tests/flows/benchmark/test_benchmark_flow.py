@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.builders import TINY_BACKBONE, flat_folder, mvtec_category, save_image, tiny_config
+from helpers.builders import (
+    TINY_BACKBONE,
+    flat_folder,
+    mvtec_category,
+    save_image,
+    surface,
+    tiny_config,
+    write_manifest_csv,
+)
 from PIL import Image
 
 from anoclust_core.errors import ConfigError, DatasetError
@@ -175,6 +183,16 @@ def test_images_without_labels_are_refused(checkpoint, tmp_path):
     """Without labels there is nothing to score; the message names the first image."""
     data = flat_folder(tmp_path / "board", range(4))
     with pytest.raises(DatasetError, match=r"needs a label for every image; 4 of category board .*first: 000\.png"):
+        run(data, checkpoint, tmp_path / "store", tmp_path / "out", EVERYTHING)
+
+
+def test_regions_are_refused(checkpoint, tmp_path):
+    """The papers look at whole pictures; a manifest with regions says so instead of being read as if it had none."""
+    mask = save_image(tmp_path / "mask.png", np.full((64, 64), 255, np.uint8))
+    save_image(tmp_path / "a.png", surface(0))
+    row = {"path": "a.png", "category": "board", "label": "good", "roi": mask.name}
+    data = write_manifest_csv(tmp_path / "images.csv", [row])
+    with pytest.raises(DatasetError, match="whole pictures, as the papers do; omit the column roi"):
         run(data, checkpoint, tmp_path / "store", tmp_path / "out", EVERYTHING)
 
 
