@@ -15,6 +15,7 @@ from anoclust_core.errors import BusyError
 from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.partitions import PartitionMatch
 from tasks.stores.catalog import checksums, clusters, decisions, images, nights, notices, opening, standing
+from tasks.stores.catalog.browsing import Browsing
 from tasks.stores.catalog.changes import Changes
 from tasks.stores.catalog.facts import (
     AssignmentFact,
@@ -319,6 +320,12 @@ class Catalog:
         """Images by night and cluster as they are clustered now, merges followed; by night, the unknown first."""
         with self._reading() as session:
             return images.night_counts(session, category, since, until, clusters.merges(session, category))
+
+    @contextmanager
+    def browsing(self, category: str) -> Iterator[Browsing]:
+        """Give what people look through of a category, all of one moment."""
+        with self._reading() as session:
+            yield Browsing(session, category)
 
     # -- clusters and decisions -------------------------------------------------------------------------------------
 

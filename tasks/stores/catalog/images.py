@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, SelectBase, and_, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from anoclust_core.matching.identities import owner_of
@@ -66,7 +66,7 @@ def current_assignments(session: Session, category: str, contents: Sequence[str]
     """Where all images or some are now: as a person placed it, or else as the last run that had it says; by content."""
     parts = [None] if contents is None else batches(sorted(contents))
     return [
-        AssignmentFact(*row) for part in parts for row in session.execute(_current(category, part).order_by("content"))
+        AssignmentFact(*row) for part in parts for row in session.execute(current(category, part).order_by("content"))
     ]
 
 
@@ -84,8 +84,8 @@ def members_before(session: Session, category: str, cluster: str, run: int) -> l
 
 def cluster_sizes(session: Session, category: str) -> dict[str | None, int]:
     """How many images are in every cluster now, merges not followed; under None how many are unknown."""
-    current = _current(category).subquery()
-    query = select(current.c.cluster, func.count()).group_by(current.c.cluster)
+    now = current(category).subquery()
+    query = select(now.c.cluster, func.count()).group_by(now.c.cluster)
     return {cluster: count for cluster, count in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
 
 
@@ -93,11 +93,11 @@ def night_counts(
     session: Session, category: str, since: date | None, until: date | None, merged_into: dict[str, str]
 ) -> list[NightCount]:
     """Images by night and cluster, as they are clustered now and with merges followed; only what is not 0."""
-    current = _current(category).subquery()
+    now = current(category).subquery()
     query = (
-        select(Image.night, current.c.cluster, func.count())
-        .join(current, and_(Image.category == category, Image.content == current.c.content))
-        .group_by(Image.night, current.c.cluster)
+        select(Image.night, now.c.cluster, func.count())
+        .join(now, and_(Image.category == category, Image.content == now.c.content))
+        .group_by(Image.night, now.c.cluster)
     )
     if since is not None:
         query = query.where(Image.night >= since)
@@ -132,7 +132,8 @@ def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
     return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
 
 
-def _current(category: str, contents: Sequence[str] | None = None) -> Select[Any]:
+def current(category: str, contents: Sequence[str] | SelectBase | None = None) -> Select[Any]:
+    """Query of where all images or some are now: content, cluster as assigned, distance and confidence."""
     newest = func.row_number().over(partition_by=Assignment.content, order_by=Assignment.run.desc())
     chosen = select(
         Assignment.content, Assignment.cluster, Assignment.distance, Assignment.confidence, newest.label("rank")
