@@ -10,6 +10,9 @@ from typing import Final
 MOST_NIGHTS: Final = 60
 """Nights of a chart: more bars would be thinner than a pixel in a row."""
 
+LEAST_NIGHTS: Final = 14
+"""Nights that a chart has room for at least: a few bars do not fill it, so that charts of several weeks compare."""
+
 HEIGHT: Final = 100.0
 """Height of a chart in its own units; its width is one unit a night."""
 
@@ -33,11 +36,11 @@ class Chart:
     bars
         Of nights with images.
     n_nights
-        Width: days from the first to the last night.
+        Width, in days.
     highest
         Count of the highest bar.
     first, last
-        Nights at the ends.
+        Days at the ends.
     """
 
     bars: Sequence[Bar]
@@ -67,12 +70,16 @@ def by_night(nights: Sequence[date], counts: Sequence[int]) -> Chart | None:
     --------
     >>> chart = by_night([date(2026, 11, 1), date(2026, 11, 3)], [4, 2])
     >>> [(bar.at, bar.height) for bar in chart.bars], chart.n_nights
-    ([(0, 100.0), (2, 50.0)], 3)
+    ([(11, 100.0), (13, 50.0)], 14)
     """
     if not nights:
         return None
     first = max(nights[0], nights[-1] - timedelta(days=MOST_NIGHTS - 1))
     shown = [(night, count) for night, count in zip(nights, counts, strict=True) if night >= first]
     highest = max(count for _, count in shown)
-    bars = [Bar((night - first).days, HEIGHT * count / (highest or 1), count, night) for night, count in shown]
-    return Chart(bars, (nights[-1] - first).days + 1, highest, first, nights[-1])
+    n_nights = max(LEAST_NIGHTS, (nights[-1] - first).days + 1)
+    last = n_nights - 1
+    bars = [
+        Bar(last - (nights[-1] - night).days, HEIGHT * count / (highest or 1), count, night) for night, count in shown
+    ]
+    return Chart(bars, n_nights, highest, nights[-1] - timedelta(days=last), nights[-1])

@@ -1,6 +1,6 @@
 """Who gets into the review page, checked before any page sees a request.
 
-A browser says by what name it asks (``Host``) and which page asks (``Origin``), and no page can change either. The first
+A browser says by what name it asks (``Host``) and which page asks (``Origin``); no page can change either. The first
 request brings the token of the printed address, or the password; after that the browser has a cookie that no script can
 read and that no other page's requests carry. What changes anything is a POST with a second token, which only pages of
 this server know. Every answer forbids scripts and styles but our own files.

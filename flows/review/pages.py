@@ -14,6 +14,7 @@ from flows.review.site import Address, Site, chosen_by, is_part, number_of
 from tasks.review.clusters import UNKNOWN, CategoryState, ClusterRow
 from tasks.review.columns import column_table
 from tasks.stores.catalog.browsing import Chosen
+from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ClusterFact, DecisionFact
 
 PAGE_SIZE: Final = 60
@@ -140,6 +141,7 @@ def routes(site: Site) -> APIRouter:
             "window": window,
             "images": reading.images(state.category, window.contents),
             "heat": request.query_params.get("heat") == "1",
+            "seen": reading.catalog.versions(state.category).get(cluster),
         }
         if is_part(request):
             return site.page(request, "grid_part.html.jinja", **shown)
@@ -152,7 +154,7 @@ def routes(site: Site) -> APIRouter:
             columns=reading.columns(state.category),
             decisions=list(reversed(history[-N_HISTORY:])),
             scale=reading.measures(state.category).scale,
-            done=_done(history, request.query_params.get("done")),
+            done=_done(reading.catalog, state.category, request.query_params.get("done")),
         )
 
     @router.get("/c/{folder}/images/{content}")
@@ -204,6 +206,8 @@ def _found(state: CategoryState, cluster: str) -> tuple[ClusterRow | None, Clust
     return row, gone
 
 
-def _done(history: Sequence[DecisionFact], number: str | None) -> DecisionFact | None:
+def _done(catalog: Catalog, category: str, number: str | None) -> DecisionFact | None:
     """Decision that was just made."""
-    return next((one for one in history if str(one.number) == number), None)
+    if number is None:
+        return None
+    return next((one for one in catalog.history(category) if str(one.number) == number), None)

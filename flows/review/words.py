@@ -1,38 +1,15 @@
-"""Decisions in the words of the pages."""
+"""What templates say of decisions."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from tasks.stores.catalog.decisions import BY_PEOPLE, LOSSES
+from anoclust_core.matching.identities import id_order
+from tasks.stores.catalog.decisions.undoing import BY_PEOPLE, LOSSES
+from tasks.stores.catalog.decisions.words import touched
 from tasks.stores.catalog.facts import DecisionFact
 
 _UNDOABLE: Final = frozenset({*BY_PEOPLE, *LOSSES})
-
-
-def in_words(one: DecisionFact) -> str:
-    """What happened, for a sentence that begins with who did it."""
-    after, cluster = one.after, one.cluster
-    match one.kind:
-        case "rename":
-            return f"named {cluster} {after['name']}" if after["name"] else f"removed the name of {cluster}"
-        case "note":
-            return f"wrote a note on {cluster}" if after["note"] else f"removed the note of {cluster}"
-        case "merge" | "merged":
-            return f"merged {cluster} into {after['merged_into']}"
-        case "split":
-            n_images = len(after["contents"])
-            return f"split {n_images:,} image{'' if n_images == 1 else 's'} off {cluster} as {after['cluster']}"
-        case "retire" | "retired":
-            return f"retired {cluster}"
-        case "undo":
-            return f"undid decision {after['undone']} about {cluster}"
-        case "was_split":
-            return f"split {cluster} into {', '.join(after['parts'])}"
-        case "born":
-            return f"started {cluster}"
-        case "kept":
-            return f"clustered the images of {cluster} again"
 
 
 def can_be_undone(one: DecisionFact) -> bool:
@@ -42,5 +19,9 @@ def can_be_undone(one: DecisionFact) -> bool:
 
 def leads_to(one: DecisionFact) -> list[str]:
     """Clusters that a person may want to see after a decision."""
-    found = [one.cluster, one.after.get("cluster"), one.after.get("merged_into")]
-    return list(dict.fromkeys(name for name in found if isinstance(name, str)))
+    return sorted(touched(one.cluster, one.before, one.after), key=id_order)
+
+
+def when(one: DecisionFact) -> str:
+    """The night that did it, or when a person did."""
+    return f"night {one.night}" if one.night else f"{one.when:%d %b %Y, %H:%M} UTC"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
@@ -142,14 +142,17 @@ def _rows(living: Sequence[ClusterFact], counts: Sequence[NightCount], told: Tol
     def counted(cluster: str | None) -> list[int]:
         return [by_cluster.get(cluster, Counter())[night] for night in nights]
 
-    tells: Mapping[str, TellsOf] = told.clusters if told else {}
-    rows = [
-        ClusterRow(fact.cluster, fact, counted(fact.cluster), tells.get(fact.cluster, TellsOf())) for fact in living
-    ]
+    rows = [ClusterRow(fact.cluster, fact, counted(fact.cluster), _tells(fact, told)) for fact in living]
     if None in by_cluster:
         kinds = {kind for kind, _, _ in told.to_do} if told else set()
         rows.append(ClusterRow(UNKNOWN, None, counted(None), TellsOf(is_growing=UNKNOWN in kinds)))
     return sorted(rows, key=_order)
+
+
+def _tells(fact: ClusterFact, told: Told | None) -> TellsOf:
+    """What the last night told of a cluster; whether it is a defect is what a person says, if one does."""
+    found = told.clusters.get(fact.cluster, TellsOf()) if told else TellsOf()
+    return found if fact.ordinary is None else replace(found, is_ordinary=fact.ordinary)
 
 
 def _order(row: ClusterRow) -> tuple[bool, bool, bool, int, int]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from anoclust_core.matching.identities import owner_of
 from tasks.stores.catalog import clusters, images, standing
-from tasks.stores.catalog.schema import Assignment, Image, Placement
+from tasks.stores.catalog.schema import Assignment, Exclusion, Image, Placement
 
 MOST_VALUES: Final = 40
 """Different values of a column from which on it tells single images apart, such as a serial number, and no kinds."""
@@ -73,6 +73,7 @@ class Browsing:
         candidates = union(
             select(Assignment.content).where(Assignment.category == self._category, of_parts),
             select(Placement.content).where(Placement.category == self._category, Placement.cluster.in_(parts)),
+            *([] if cluster else [select(Exclusion.content).where(Exclusion.category == self._category)]),
         )
         now = images.current(self._category, candidates).subquery()
         query = select(now.c.content).where(now.c.cluster.is_(None) if cluster is None else now.c.cluster.in_(parts))
