@@ -11,8 +11,9 @@ from fastapi.responses import RedirectResponse, Response
 
 from flows.review.charts import by_night
 from flows.review.site import Address, Site, chosen_by, is_part, number_of
-from tasks.review.clusters import UNKNOWN, CategoryState, ClusterRow
+from tasks.review.clusters import CategoryState, ClusterRow
 from tasks.review.columns import column_table
+from tasks.review.places import UNKNOWN
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ClusterFact, DecisionFact
@@ -153,7 +154,6 @@ def routes(site: Site) -> APIRouter:
             chart=by_night(state.nights, row.counts) if row else None,
             columns=reading.columns(state.category),
             decisions=list(reversed(history[-N_HISTORY:])),
-            scale=reading.measures(state.category).scale,
             done=_done(reading.catalog, state.category, request.query_params.get("done")),
         )
 
@@ -177,10 +177,18 @@ def routes(site: Site) -> APIRouter:
             n_images=len(order),
             before=order[at - 1] if at else None,
             after=order[at + 1] if at is not None and at + 1 < len(order) else None,
-            rarest=reading.rarest(state.category, view.fact),
-            scale=reading.measures(state.category).scale,
             chart=by_night(state.nights, row.counts) if row else None,
         )
+
+    @router.get("/c/{folder}/images/{content}/heat")
+    def heat(request: Request, folder: str, content: str) -> Response:
+        """What lies over an image's picture, as a part of its page."""
+        state = site.state(folder)
+        view = reading.image(state.category, content)
+        if view is None:
+            raise HTTPException(404, "There is no such image.")
+        rarest, scale = reading.rarest(state.category, view.fact), reading.measures(state.category).scale
+        return site.page(request, "heat_part.html.jinja", state=state, view=view, rarest=rarest, scale=scale)
 
     @router.get("/c/{folder}/images/{content}/nearest")
     def nearest(request: Request, folder: str, content: str) -> Response:

@@ -7,9 +7,10 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 from typing import Final
 
-from anoclust_core.errors import ConfigError, ResourceError
+from anoclust_core.errors import AnoclustError, ConfigError, ResourceError
 from flows.settings import PASSWORD_VARIABLE
 from tasks.review.reading import Reading
 
@@ -66,8 +67,14 @@ def serve(reading: Reading, *, host: str, port: int, tell: Callable[[str], None]
         server_header=False,
         ws="none",
     )
+    Thread(target=_warm, args=(reading,), daemon=True).start()
     with listening, suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _warm(reading: Reading) -> None:
+    with suppress(AnoclustError):  # whoever opens the page is told
+        reading.warm()
 
 
 def checked_password(host: str) -> str:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Final
 
+from tasks.review.places import UNKNOWN, Positions
 from tasks.review.told import TellsOf, Told, read_told
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import ClusterFact, NightCount
+from tasks.stores.catalog.facts import ClusterFact
 from tasks.stores.layout import StoreLayout
-
-UNKNOWN: Final = "unknown"
-"""Stands for images without a cluster, where clusters have their identities."""
 
 
 @dataclass(frozen=True)
@@ -113,39 +109,42 @@ class CategoryState:
         return not to_do, not self.has_trouble, not self.n_unknown, self.category
 
 
-def category_state(layout: StoreLayout, catalog: Catalog, category: str) -> CategoryState:
-    """Read how a category stands; ``catalog`` is best a view, so that all is of one moment."""
+def category_state(layout: StoreLayout, catalog: Catalog, category: str, positions: Positions) -> CategoryState:
+    """Read how a category stands.
+
+    Parameters
+    ----------
+    layout, catalog, category
+        Which; the catalog is best a view, so that all is of one moment.
+    positions
+        Where its images are.
+    """
     nights = catalog.nights(category)
     told = read_told(layout, category, nights[-1].night, is_done=nights[-1].state == "done") if nights else None
-    counts = catalog.counts(category)
-    facts = catalog.clusters(category)
+    counts = positions.counts()
     with catalog.browsing(category) as browsing:
         n_images, n_unusable = browsing.n_images()
+        facts = browsing.clusters({cluster: sum(found) for cluster, found in counts.items()})
     living = [fact for fact in facts if fact.state in {"provisional", "confirmed"}]
     return CategoryState(
         category=category,
-        rows=_rows(living, counts, told),
+        rows=_rows(living, counts, len(positions.nights()), told),
         gone=[fact for fact in facts if fact not in living],
-        nights=_nights(counts),
+        nights=positions.nights(),
         told=told,
         n_images=n_images,
         n_unusable=n_unusable,
     )
 
 
-def _rows(living: Sequence[ClusterFact], counts: Sequence[NightCount], told: Told | None) -> list[ClusterRow]:
-    by_cluster: dict[str | None, Counter[date]] = {}
-    for count in counts:
-        by_cluster.setdefault(count.cluster, Counter())[count.night] += count.n_images
-    nights = _nights(counts)
-
-    def counted(cluster: str | None) -> list[int]:
-        return [by_cluster.get(cluster, Counter())[night] for night in nights]
-
-    rows = [ClusterRow(fact.cluster, fact, counted(fact.cluster), _tells(fact, told)) for fact in living]
-    if None in by_cluster:
+def _rows(
+    living: Sequence[ClusterFact], counts: Mapping[str, Sequence[int]], n_nights: int, told: Told | None
+) -> list[ClusterRow]:
+    nothing = [0] * n_nights
+    rows = [ClusterRow(fact.cluster, fact, counts.get(fact.cluster, nothing), _tells(fact, told)) for fact in living]
+    if UNKNOWN in counts:
         kinds = {kind for kind, _, _ in told.to_do} if told else set()
-        rows.append(ClusterRow(UNKNOWN, None, counted(None), TellsOf(is_growing=UNKNOWN in kinds)))
+        rows.append(ClusterRow(UNKNOWN, None, counts[UNKNOWN], TellsOf(is_growing=UNKNOWN in kinds)))
     return sorted(rows, key=_order)
 
 
@@ -164,7 +163,3 @@ def _order(row: ClusterRow) -> tuple[bool, bool, bool, int, int]:
         -row.tonight,
         -row.n_images,
     )
-
-
-def _nights(counts: Sequence[NightCount]) -> list[date]:
-    return sorted({count.night for count in counts})

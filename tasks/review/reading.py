@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.reporting.figures import rarity_overlay_png
 from tasks.images.headers import geometry_of
-from tasks.review.clusters import UNKNOWN, CategoryState, category_state
+from tasks.review.clusters import CategoryState, category_state
 from tasks.review.kept import Kept
 from tasks.review.nearest import nearest_images
 from tasks.review.originals import ShownPicture, original
+from tasks.review.places import UNKNOWN, Positions
 from tasks.review.rarity import Measures, read_measures
 from tasks.review.thumbnails import Thumbnails
 from tasks.stores.catalog.browsing import Chosen
@@ -32,7 +33,13 @@ _DECODED_AT_ONCE: Final = 4
 """Pictures that are decoded side by side: one of the largest takes 0.5 GB."""
 
 _KEPT: Final = 64
-"""Results that are kept; the largest, the order of 100,000 images, is 15 MB."""
+"""Small results that are kept: states, columns, choices of 0.1 MB."""
+
+_KEPT_POSITIONS: Final = 12
+"""Categories of which it is known where all images are; 100,000 images take 15 MB."""
+
+Revision = Literal["all", "places", "images"]
+"""What a result follows from: everything, where images are, or which images there are."""
 
 _KEPT_MEASURES: Final = 2
 """Categories whose stored measures are known: each takes some 20 MB for 100,000 images."""
@@ -79,7 +86,7 @@ class Reading:
         self.layout, self.catalog = layout, catalog
         self._names: dict[str, str] = {}
         self._decoding = BoundedSemaphore(_DECODED_AT_ONCE)
-        self._kept = Kept(_KEPT)
+        self._kept, self._kept_positions = Kept(_KEPT), Kept(_KEPT_POSITIONS)
         self._measures = Kept(_KEPT_MEASURES)
 
     def categories(self) -> dict[str, str]:
@@ -91,41 +98,31 @@ class Reading:
         """Name of the category of a folder, or None."""
         return self._names.get(folder) or self.categories().get(folder)
 
+    def warm(self) -> None:
+        """Read how every category stands, so that the first page that asks has it."""
+        for category in self.categories().values():
+            self.state(category)
+
     def state(self, category: str) -> CategoryState:
         """How a category stands."""
 
         def read() -> CategoryState:
             with self.catalog.view() as view:
-                return category_state(self.layout, view, category)
+                return category_state(self.layout, view, category, self._positions(category))
 
         return self._once(category, "state", (), read)
 
     def members(self, category: str, cluster: str, chosen: Chosen) -> Sequence[str]:
         """Images of a cluster, or the unknown, by content, the most typical first."""
-
-        def read() -> Sequence[str]:
-            with self.catalog.browsing(category) as browsing:
-                return browsing.members(None if cluster == UNKNOWN else cluster, chosen)
-
-        return self._once(category, "members", (cluster, chosen.key), read)
+        return self._positions(category).members(cluster, self._mask(category, chosen))
 
     def leading(self, category: str, chosen: Chosen) -> dict[str, Sequence[str]]:
         """The most typical images of every cluster, and some of the unknown."""
-
-        def read() -> dict[str, Sequence[str]]:
-            with self.catalog.browsing(category) as browsing:
-                return {name or UNKNOWN: some for name, some in browsing.leading(N_LEADING, chosen).items()}
-
-        return self._once(category, "leading", (chosen.key,), read)
+        return self._positions(category).leading(N_LEADING, self._mask(category, chosen))
 
     def sizes(self, category: str, chosen: Chosen) -> dict[str, int]:
         """How many of the chosen images are in every cluster."""
-
-        def read() -> dict[str, int]:
-            with self.catalog.browsing(category) as browsing:
-                return {name or UNKNOWN: size for name, size in browsing.sizes(chosen).items()}
-
-        return self._once(category, "sizes", (chosen.key,), read)
+        return self._positions(category).sizes(self._mask(category, chosen))
 
     def columns(self, category: str) -> dict[str, list[str]]:
         """Columns that images can be chosen by, and their values."""
@@ -134,16 +131,13 @@ class Reading:
             with self.catalog.browsing(category) as browsing:
                 return browsing.columns()
 
-        return self._once(category, "columns", (), read)
+        return self._once(category, "columns", (), read, of="images")
 
     def breakdown(self, category: str, column: str, chosen: Chosen) -> dict[str, dict[str, int]]:
         """How many images of every cluster have each value of a column."""
-
-        def read() -> dict[str, dict[str, int]]:
-            with self.catalog.browsing(category) as browsing:
-                return {name or UNKNOWN: counts for name, counts in browsing.breakdown(column, chosen).items()}
-
-        return self._once(category, "breakdown", (column, chosen.key), read)
+        with self.catalog.browsing(category) as browsing:
+            values = browsing.values(column)
+        return self._positions(category).breakdown(values, self._mask(category, chosen))
 
     def images(self, category: str, contents: Sequence[str]) -> list[ImageView]:
         """Some images, in the order that they are asked for; those that the catalog does not know are left out."""
@@ -203,8 +197,35 @@ class Reading:
         found = dict(nearest_images(self.measures(category), content, n))
         return [(image, found[image.fact.content]) for image in self.images(category, list(found))]
 
-    def _once(self, category: str, what: str, asked: tuple[Any, ...], read: Callable[[], Made]) -> Made:
-        """Read something once for every state of a category."""
+    def _positions(self, category: str) -> Positions:
+        """Where all images are, read once for every change of that."""
+
+        def read() -> Positions:
+            with self.catalog.browsing(category) as browsing:
+                return Positions(browsing.places())
+
+        return self._once(category, "positions", (), read, of="places")
+
+    def _mask(self, category: str, chosen: Chosen) -> NDArray[np.bool_]:
+        """Which images are chosen."""
+
+        def read() -> NDArray[np.bool_]:
+            found = None
+            if chosen.columns:
+                with self.catalog.browsing(category) as browsing:
+                    found = browsing.with_values(chosen.columns)
+            return self._positions(category).mask(chosen, found)
+
+        return self._once(category, "mask", (chosen.key,), read, of="places")
+
+    def _once(
+        self, category: str, what: str, asked: tuple[Any, ...], read: Callable[[], Made], *, of: Revision = "all"
+    ) -> Made:
+        """Read something once for every state of a category, of where its images are, or of which there are."""
         with self.catalog.browsing(category) as browsing:
-            revision = browsing.revision()
-        return self._kept.get((category, revision, what, asked), read)
+            if of == "all":
+                revision = browsing.revision()
+            else:
+                revision = browsing.revision_of_places() if of == "places" else browsing.revision_of_images()
+        kept = self._kept if what != "positions" else self._kept_positions
+        return kept.get((category, revision, what, asked), read)

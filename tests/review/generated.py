@@ -30,11 +30,12 @@ GRID = (8, 8)
 DIM = 32
 
 
-def picture(seed: int, kind: int) -> bytes:
-    """A small PNG: a grey surface with a bright square whose place tells the kind."""
+def picture(seed: int, kind: int, scale: int = 1) -> bytes:
+    """A PNG of 64 x 48 pixels, or so many times that: a grey surface with a bright square in a place of its kind."""
     grey = np.random.default_rng(seed).normal(120, 12, (48, 64)).clip(0, 255).astype(np.uint8)
     if kind:
         grey[8 * (kind % 5) : 8 * (kind % 5) + 7, 10 * (kind % 6) : 10 * (kind % 6) + 9] = 250
+    grey = grey.repeat(scale, axis=0).repeat(scale, axis=1)
     png = io.BytesIO()
     Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2)).save(png, "PNG", compress_level=1)
     return png.getvalue()
@@ -48,6 +49,7 @@ def generate(
     n_nights: int = 20,
     label: str = "chip",
     columns: Mapping[str, Sequence[str]] | None = None,
+    scale: int = 1,
 ) -> StoreLayout:
     """Make a store with one category.
 
@@ -61,6 +63,8 @@ def generate(
         Its name, and the label of every second image.
     columns
         Values of extra columns, dealt at random.
+    scale
+        As `picture` takes it.
     """
     rng = np.random.default_rng(7)
     layout = StoreLayout(root.absolute())
@@ -71,7 +75,7 @@ def generate(
     folder.mkdir(parents=True, exist_ok=True)
     facts: list[ImageFact] = []
     for at, (kind, night) in enumerate(zip(kinds.tolist(), nights.tolist(), strict=True)):
-        data = picture(at, kind)
+        data = picture(at, kind, scale)
         file = folder / f"{at:06d}.png"
         file.write_bytes(data)
         extra = {name: str(values[rng.integers(len(values))]) for name, values in given.items()}

@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, SelectBase, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from anoclust_core.matching.identities import owner_of
@@ -69,8 +69,19 @@ def current_assignments(session: Session, category: str, contents: Sequence[str]
     """
     parts = [None] if contents is None else batches(sorted(contents))
     return [
-        AssignmentFact(*row) for part in parts for row in session.execute(current(category, part).order_by("content"))
+        AssignmentFact(*row) for part in parts for row in session.execute(_current(category, part).order_by("content"))
     ]
+
+
+def placed_rows(session: Session, category: str) -> Iterator[Row[tuple[str, str | None, float, date]]]:
+    """Content, cluster as assigned, confidence and night of every image, the surest first; rows, for there are many."""
+    current = _current(category).subquery()
+    query = (
+        select(current.c.content, current.c.cluster, current.c.confidence, Image.night)
+        .join(Image, and_(Image.category == category, Image.content == current.c.content))
+        .order_by(current.c.confidence.desc(), current.c.content)
+    )
+    yield from session.execute(query)
 
 
 def members_before(session: Session, category: str, cluster: str, run: int) -> list[str]:
@@ -87,8 +98,8 @@ def members_before(session: Session, category: str, cluster: str, run: int) -> l
 
 def cluster_sizes(session: Session, category: str) -> dict[str | None, int]:
     """How many images are in every cluster now, merges not followed; under None how many are unknown."""
-    now = current(category).subquery()
-    query = select(now.c.cluster, func.count()).group_by(now.c.cluster)
+    current = _current(category).subquery()
+    query = select(current.c.cluster, func.count()).group_by(current.c.cluster)
     return {cluster: count for cluster, count in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
 
 
@@ -96,11 +107,11 @@ def night_counts(
     session: Session, category: str, since: date | None, until: date | None, merged_into: dict[str, str]
 ) -> list[NightCount]:
     """Images by night and cluster, as they are clustered now and with merges followed; only what is not 0."""
-    now = current(category).subquery()
+    current = _current(category).subquery()
     query = (
-        select(Image.night, now.c.cluster, func.count())
-        .join(now, and_(Image.category == category, Image.content == now.c.content))
-        .group_by(Image.night, now.c.cluster)
+        select(Image.night, current.c.cluster, func.count())
+        .join(current, and_(Image.category == category, Image.content == current.c.content))
+        .group_by(Image.night, current.c.cluster)
     )
     if since is not None:
         query = query.where(Image.night >= since)
@@ -167,18 +178,15 @@ def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
     return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
 
 
-def current(category: str, contents: Sequence[str] | SelectBase | None = None) -> Select[Any]:
-    """Query of where all images or some are now: content, cluster as assigned, distance and confidence."""
-    newest = func.row_number().over(partition_by=Assignment.content, order_by=Assignment.run.desc())
-    chosen = select(
-        Assignment.content,
-        Assignment.run,
-        Assignment.cluster,
-        Assignment.distance,
-        Assignment.confidence,
-        newest.label("rank"),
-    ).where(Assignment.category == category)
-    ranked = (chosen if contents is None else chosen.where(Assignment.content.in_(contents))).subquery()
+def _current(category: str, contents: Sequence[str] | None = None) -> Select[Any]:
+    newest = select(Assignment.content, func.max(Assignment.run).label("run")).where(Assignment.category == category)
+    last = (newest if contents is None else newest.where(Assignment.content.in_(contents))).group_by(Assignment.content)
+    runs = last.subquery()
+    ranked = (
+        select(Assignment.content, Assignment.run, Assignment.cluster, Assignment.distance, Assignment.confidence)
+        .join(runs, and_(Assignment.run == runs.c.run, Assignment.content == runs.c.content))
+        .subquery()
+    )
     placed = (
         select(Placement.content, Placement.cluster)
         .join(Cluster, and_(Cluster.category == category, Cluster.cluster == Placement.cluster))
@@ -203,7 +211,6 @@ def current(category: str, contents: Sequence[str] | SelectBase | None = None) -
                 or_(Exclusion.until_run.is_(None), Exclusion.until_run >= ranked.c.run),
             ),
         )
-        .where(ranked.c.rank == 1)
     )
 
 
