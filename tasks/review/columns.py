@@ -13,7 +13,7 @@ LEAST: Final = 10
 """Images that a cluster has at least, for a sentence: of three, all may come from one line by chance."""
 
 _BEYOND: Final = 1.5
-"""How much larger that share has to be than the value's share of all images."""
+"""How much larger that share has to be than the value's share of all other images."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,14 @@ def column_table(counts: Mapping[str, Mapping[str, int]], order: Sequence[str], 
     known = [name for name in order if name in counts]
     rows = [ColumnRow(name, found, sum(found)) for name in known if any(found := _of(counts[name], values))]
     totals = [sum(column) for column in zip(*(row.counts for row in rows), strict=True)] if rows else [0] * len(values)
-    everything = sum(totals) or 1
+    everything = sum(totals)
     telling = []
     for row in rows:
         most = max(row.counts)
         at = list(row.counts).index(most)
         share = most / row.n_images
-        if row.n_images >= LEAST and share >= TELLING and share >= _BEYOND * totals[at] / everything:
+        elsewhere = (totals[at] - most) / max(1, everything - row.n_images)
+        if row.n_images >= LEAST and share >= TELLING and share >= _BEYOND * elsewhere:
             telling.append((row.cluster, share, values[at]))
     return ColumnTable(rows, totals, telling, sum(counts[name].get("", 0) for name in known))
 

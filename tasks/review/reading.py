@@ -99,9 +99,13 @@ class Reading:
         return self._names.get(folder) or self.categories().get(folder)
 
     def warm(self) -> None:
-        """Read how every category stands, so that the first page that asks has it."""
+        """Read how every category stands and make its first thumbnails, so that the first page that asks has them."""
         for category in self.categories().values():
             self.state(category)
+        for category in self.categories().values():
+            for contents in self.leading(category, Chosen()).values():
+                for fact in self.catalog.known_images(category, contents).values():
+                    self.thumbnail(category, fact)
 
     def state(self, category: str) -> CategoryState:
         """How a category stands."""
