@@ -274,6 +274,34 @@ def defect(
     _mark(asked, category, cluster, False, by, expected)
 
 
+@app.command("adopt")
+@with_settings("nightly")
+def adopt(
+    asked: Asked,
+    category: Category,
+    run: Annotated[
+        str, typer.Option(help="Name of the run, or how it begins; `latest` for the last one.", show_default=False)
+    ],
+    by: By = None,
+) -> None:
+    """Start the nights of a category from a run that `anoclust run` made: its clusters become c1, c2, and so on.
+
+    The next `anoclust nightly` only looks at images that came since, and goes on from these clusters. Give the settings
+    that `nightly` will have; all but the number of clusters must be those of the run. A category that has nights
+    already is refused. `anoclust show` lists runs.
+    """
+    with Messages(asked.debug):
+        from flows.nights.adopting import adopt_run
+        from tasks.stores.layout import existing_store
+
+        settings = asked.settings()
+        done = adopt_run(existing_store(settings.store), category, run, settings.config, who=_who(by))
+        for note in done.notes:
+            typer.echo(note)
+        n_clusters = "1 cluster" if len(done.clusters) == 1 else f"{len(done.clusters)} clusters"
+        _done(f"nights of {category} start from {n_clusters} of run {done.run} ({done.n_images:,} images)")
+
+
 @app.command("retire")
 @with_settings()
 def retire(

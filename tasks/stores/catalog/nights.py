@@ -74,11 +74,7 @@ def record_snapshot(
     if again is not None:
         if again.number == max(run.number for run in before.values()):
             return False
-        # back to earlier settings: it counts as new, and its old history stays
-        session.execute(update(Decision).where(Decision.run == again.number).values(run=None))
-        session.execute(update(Cluster).where(Cluster.born_in == again.number).values(born_in=None))
-        session.delete(again)
-        session.flush()
+        forget(session, again)  # back to earlier settings: it counts as new
     session.merge(Snapshot(**columns_of(fact)))
     session.flush()
     run = Run(category=category, night=None, snapshot=fact.key)
@@ -109,6 +105,14 @@ def record_snapshot(
             clusters.write_down(session, category, name, kind, by=by, after=after, run=run.number)
     put_assignments(session, run, assignments)
     return True
+
+
+def forget(session: Session, run: Run) -> None:
+    """Take a re-clustering out, with where it put images; its history stays."""
+    session.execute(update(Decision).where(Decision.run == run.number).values(run=None))
+    session.execute(update(Cluster).where(Cluster.born_in == run.number).values(born_in=None))
+    session.delete(run)
+    session.flush()
 
 
 def latest_snapshot(session: Session, category: str) -> SnapshotFact | None:
