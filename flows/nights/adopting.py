@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from flows.decoding import settled_spec
 from flows.exclusive import category_held
 from flows.plan import RunPlan, plan_run
 from tasks.networks.backbone_spec import embedding_spec
-from tasks.night.lasting import assigned, lasting_clusters
+from tasks.night.lasting import assigned, first_rows, lasting_clusters
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ImageFact, SnapshotFact
@@ -26,7 +26,7 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.arrivals import NightRules
 from tasks.stores.nights.capture_check import check_capture
-from tasks.stores.nights.measured import Measured, read_measured
+from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.snapshots import Snapshot, pin, yardstick
 from tasks.stores.runs import parts_of
 from tasks.stores.stage_keys import embedding_keys, settings_key
@@ -113,15 +113,13 @@ def adopt_run(layout: StoreLayout, category: str, run: str, config: RunConfig, *
             recipe=own.recipe,
             yardstick=yardstick(images, embedding_keys(images, spec).embedding, None),
         )
-        rows = _first_of_each([image.sha256 for image in images.clustered])
+        rows = first_rows([image.sha256 for image in images.clustered])
         contents = [images.clustered[row].sha256 for row in rows]
-        labels = _without_gaps(arrays.read(parts.tree, "labels")[rows])
-        choosing = None if measured.choosing is None else measured.choosing[rows]
-        measured = Measured(measured.descriptors[rows], measured.height, choosing)
+        labels = arrays.read(parts.tree, "labels")[rows].astype(np.int64)
+        measured = measured.of(rows)
         with Catalog.open(where, store=layout) as catalog:
             found = catalog.standing(category)
-            chosen_by = measured.descriptors if choosing is None else choosing
-            lasting = lasting_clusters(found, contents, labels, chosen_by)
+            lasting = lasting_clusters(found, contents, labels, measured.chosen_by)
             decision = catalog.adopt(
                 SnapshotFact(
                     category=category,
@@ -202,16 +200,3 @@ def _facts(images: DatasetManifest, rules: NightRules) -> tuple[list[ImageFact],
     told_by = [(by_content[content].path, found.rule) for content, found in captured.items()]
     notes = check_capture(images.category, told_by, rules.rules, known=())
     return [rules.fact(image, captured=captured[content]) for content, image in sorted(by_content.items())], notes
-
-
-def _first_of_each(contents: Sequence[str]) -> list[int]:
-    """Rows of the first image of every content."""
-    first: dict[str, int] = {}
-    for row, content in enumerate(contents):
-        first.setdefault(content, row)
-    return sorted(first.values())
-
-
-def _without_gaps(labels: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    _, renumbered = np.unique(labels, return_inverse=True)
-    return np.asarray(renumbered, dtype=np.int64)

@@ -64,7 +64,13 @@ def put_night(session: Session, fact: NightFact) -> None:
 
 
 def record_snapshot(
-    session: Session, fact: SnapshotFact, night: date, match: PartitionMatch, assignments: Iterable[AssignmentFact]
+    session: Session,
+    fact: SnapshotFact,
+    night: date,
+    match: PartitionMatch,
+    assignments: Iterable[AssignmentFact],
+    *,
+    who: str = clusters.MACHINE,
 ) -> bool:
     """Record a re-clustering and what it did to clusters; False if it is the latest one already."""
     category = fact.category
@@ -101,7 +107,7 @@ def record_snapshot(
                 if value is not None
             }
             kind = _TOLD.get(change.kind, "merged")
-            by = Author(clusters.MACHINE, fact.made_at)
+            by = Author(who, fact.made_at)
             clusters.write_down(session, category, name, kind, by=by, after=after, run=run.number)
     put_assignments(session, run, assignments)
     return True

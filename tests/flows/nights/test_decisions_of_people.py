@@ -127,3 +127,60 @@ def test_an_adopted_run_can_be_undone_and_others_are_refused(plain_run: tuple[St
     assert set(stream.partition().values()) == {"c4", "c5", "c6"}
     stream.deliver(2, TWO[:2])
     assert stream.night(2).reclustered is None
+
+
+def test_a_cut_makes_the_clusters_and_later_clusterings_keep_them(stream: Stream, typed: Typed) -> None:
+    """Of two clusters three, then nights and a re-clustering go on from them; images that came since follow."""
+    before = stream.partition()
+    assert set(before.values()) == {"c1", "c2"}
+    typed("clusters", "rename", CATEGORY, "c1", "pits")
+    told = typed("clusters", "cut", CATEGORY, "3", "--by", "kim")
+    assert told.exit_code == 0, told.output
+    assert "board now has the clusters c1, c2, c3; new: c3" in told.stdout
+    three = stream.partition()
+    assert (set(three.values()), len(three)) == ({"c1", "c2", "c3"}, 16)
+    assert {before[path] for path, cluster in three.items() if cluster == "c3"} < {"c1", "c2"}
+    with stream.catalog() as catalog:
+        cut = next(one for one in catalog.history(CATEGORY) if one.kind == "cut")
+        assert (cut.who, cut.after["number"], cut.after["clusters"]) == ("kim", 3, ["c1", "c2", "c3"])
+        assert catalog.standing(CATEGORY).known == {"c1", "c2", "c3"}
+        assert catalog.cluster(CATEGORY, "c1").name == "pits"
+    assert typed("store", "check").exit_code == 0
+    stream.deliver(2, TWO[:4])
+    assert stream.night(2).reclustered is None
+    after = stream.partition()
+    assert {path: after[path] for path in three} == three
+    stream.deliver(3, TWO[:2])
+    assert stream.night(3, recluster=True).reclustered == "asked for"
+    gone = {
+        payload["cluster"]
+        for event in ("anoclust.cluster.gone", "anoclust.cluster.merged")
+        for _, payload in stream.told(event)
+    }
+    assert {"c1", "c2", "c3"} - gone <= set(stream.partition().values())
+    late = typed("clusters", "undo", CATEGORY, str(cut.number))
+    assert late.exit_code == 2
+    assert "was clustered again after decision" in late.stderr
+
+
+def test_a_cut_can_be_undone_also_after_a_night(stream: Stream, typed: Typed) -> None:
+    """One cluster of two, and back; of three, a night, and back: images of that night go with their cluster."""
+    before = stream.partition()
+    assert "gone: c2" in typed("clusters", "cut", CATEGORY, "1").stdout
+    assert set(stream.partition().values()) == {"c1"}
+    assert typed("clusters", "undo", CATEGORY).exit_code == 0
+    assert stream.partition() == before
+    assert typed("clusters", "cut", CATEGORY, "3").exit_code == 0
+    stream.deliver(2, TWO[:4])
+    stream.night(2)
+    assert typed("clusters", "undo", CATEGORY).exit_code == 0
+    after = stream.partition()
+    assert {path: after[path] for path in before} == before
+    assert set(after.values()) <= {"c1", "c2", "unknown"}
+    stream.deliver(3, TWO[:2])
+    assert stream.night(3).reclustered is None
+    assert typed("store", "check").exit_code == 0
+    for number, word in ((0, "takes a whole number from 1"), (11, "has 10 images, and cannot be cut into 11 groups")):
+        refused = typed("clusters", "cut", CATEGORY, number)
+        assert refused.exit_code == 2
+        assert word in refused.stderr

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.partitions import PartitionMatch
-from tasks.stores.catalog import images
+from tasks.stores.catalog import images, standing
 from tasks.stores.catalog.decisions import of_clusterings, of_clusters, of_images, seen, undoing
-from tasks.stores.catalog.facts import AssignmentFact, Author, ImageFact, SnapshotFact
+from tasks.stores.catalog.facts import AssignmentFact, Author, ImageFact, SnapshotFact, Standing
 
 MAX_WHO: Final = 100
 """Longest name of a person, in characters."""
@@ -179,6 +179,37 @@ class DecidingCatalog(ABC):
             by = _author(who, when)
             images.record_images(session, snapshot.category, new, now=by.when)
             return of_clusterings.adopt(session, snapshot, match, assignments, by=by)
+
+    def cut(
+        self,
+        snapshot: SnapshotFact,
+        *,
+        number: int,
+        match: PartitionMatch,
+        assignments: Iterable[AssignmentFact],
+        found: Standing,
+        who: str,
+        expected: Seen = None,
+    ) -> int:
+        """Let a cut of the last clustering's tree be the clusters; `tasks.night.cutting.cut_clusters` makes one.
+
+        Parameters
+        ----------
+        snapshot
+            The cut, as the next nights need it.
+        number
+            Groups that were asked for.
+        match, assignments
+            As for `record_snapshot`.
+        found
+            How clusters stood when they were matched, see `Catalog.recording`.
+        who, expected
+            As for all decisions.
+        """
+        with self._deciding(snapshot.category, expected) as session:
+            standing.check_unchanged(session, snapshot.category, found)
+            by = _author(who, snapshot.made_at)
+            return of_clusterings.cut(session, snapshot, number, match, assignments, by=by)
 
     def undo(
         self,
