@@ -53,16 +53,22 @@ def list_clusters(
 ) -> None:
     """Print the clusters of a category: identity, name, images, state, and when each was born."""
     with Messages(asked.debug), _catalog(asked, category) as opened, opened.view() as catalog:
-        from flows.terminal.nights import clusters_table
+        from flows.terminal.nights import clusters_table, question_lines
         from flows.terminal.tables import print_table
 
         found = [one for one in catalog.clusters(category) if everything or one.state in {"provisional", "confirmed"}]
         if as_json:
             versions = catalog.versions(category)
-            content = [{**asdict(one), "version": versions[one.cluster]} for one in found]
+            asks = _questions(catalog, category)
+            content = [
+                {**asdict(one), "version": versions[one.cluster], "questions": asks.get(one.cluster, [])}
+                for one in found
+            ]
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
         else:
             print_table(clusters_table(found))
+            for line in question_lines(catalog.questions(category), category):
+                typer.echo(line)
 
 
 @app.command("show")
@@ -76,7 +82,7 @@ def show(
 ) -> None:
     """Print one cluster: its images, the surest first, their number night by night, and what happened to it."""
     with Messages(asked.debug), _catalog(asked, category) as opened, opened.view() as catalog:
-        from flows.terminal.nights import clusters_table, history_lines
+        from flows.terminal.nights import clusters_table, history_lines, question_lines
         from flows.terminal.tables import print_table
 
         found = catalog.cluster(category, cluster)
@@ -97,7 +103,8 @@ def show(
         version = catalog.versions(category)[found.cluster]
         if as_json:
             nights = {count.night.isoformat(): count.n_images for count in counts}
-            content = {**asdict(found), "version": version, "nights": nights, "images": rows}
+            asks = _questions(catalog, category).get(found.cluster, [])
+            content = {**asdict(found), "version": version, "questions": asks, "nights": nights, "images": rows}
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
             return
         print_table(clusters_table([found]))
@@ -106,6 +113,8 @@ def show(
             typer.echo(f"  {row['night']}  confidence {row['confidence']:.2f}  {row['path']}")
         if len(rows) > limit:
             typer.echo(f"  and {len(rows) - limit:,} more (--limit, --json)")
+        for line in question_lines(catalog.questions(category), category, of=found.cluster):
+            typer.echo(line)
         typer.echo(f"\nversion {version}")
         for line in history_lines(catalog.history(category, found.cluster)):
             typer.echo(line)
@@ -339,6 +348,26 @@ def adopt(
         _done(f"nights of {category} start from {n_clusters} of run {done.run} ({done.n_images:,} images)")
 
 
+@app.command("answer")
+@with_settings()
+def answer(
+    asked: Asked,
+    category: Category,
+    question: Annotated[str, typer.Argument(help="Name of the question.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes/--no", help="Do what is asked, or leave it.", show_default=False)],
+    by: By = None,
+    expected: Expected = None,
+) -> None:
+    """Answer an open question about a cluster that a re-clustering has split or joined.
+
+    Most of what you decided still holds after that without being asked. What is not clear, such as whether a piece of a
+    cluster that you marked is no defect either, is asked by `anoclust clusters list` and `show`, with this command.
+    """
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
+        catalog.answer(category, question, yes, who=_who(by), expected=_versions(expected))
+        _done(f"question {question} of {category} is answered")
+
+
 @app.command("retire")
 @with_settings()
 def retire(
@@ -474,6 +503,14 @@ def _versions(given: list[str] | None) -> dict[str, int]:
                 "prints the version"
             )
         found[cluster] = int(version)
+    return found
+
+
+def _questions(catalog: Catalog, category: str) -> dict[str, list[dict[str, object]]]:
+    """Open questions by the cluster that they are about."""
+    found: dict[str, list[dict[str, object]]] = {}
+    for one in catalog.questions(category):
+        found.setdefault(one.cluster, []).append(asdict(one))
     return found
 
 

@@ -119,8 +119,14 @@ def _as_people_decided(
     with_images = {name for content, name in zip(contents, named, strict=True) if content not in elsewhere}
     empty = born - with_images
     ids = tuple(
-        None if name in empty or name in found.wrong.get(content, ()) else name
+        None if name in empty or name in _wrong(found, match, content) else name
         for content, name in zip(contents, named, strict=True)
     )
     changes = tuple(change for change in match.changes if not (change.kind == "born" and change.cluster in empty))
     return Lasting(replace(match, changes=changes), ids)
+
+
+def _wrong(found: Standing, match: PartitionMatch, content: str) -> set[str]:
+    """Clusters that an image does not go to, those among them that one was joined to just now."""
+    wrong = found.wrong.get(content, frozenset())
+    return {*wrong, *(match.merged_into[name] for name in wrong if name in match.merged_into)}

@@ -14,7 +14,8 @@ from anoclust_core.errors import ConfigError
 from anoclust_core.matching.partitions import PartitionMatch
 from tasks.stores.catalog import images, standing
 from tasks.stores.catalog.decisions import of_clusterings, of_clusters, of_images, seen, undoing
-from tasks.stores.catalog.facts import AssignmentFact, Author, ImageFact, SnapshotFact, Standing
+from tasks.stores.catalog.decisions import questions as asked_again
+from tasks.stores.catalog.facts import AssignmentFact, Author, ImageFact, QuestionFact, SnapshotFact, Standing
 
 MAX_WHO: Final = 100
 """Longest name of a person, in characters."""
@@ -210,6 +211,25 @@ class DecidingCatalog(ABC):
             standing.check_unchanged(session, snapshot.category, found)
             by = _author(who, snapshot.made_at)
             return of_clusterings.cut(session, snapshot, number, match, assignments, by=by)
+
+    def questions(self, category: str) -> list[QuestionFact]:
+        """What people decided about clusters that were split or joined since, and that is not clear now."""
+        with self._reading() as session:
+            return asked_again.questions(session, category)
+
+    def answer(
+        self,
+        category: str,
+        question: str,
+        is_so: bool,
+        *,
+        who: str,
+        when: datetime | None = None,
+        expected: Seen = None,
+    ) -> int:
+        """Answer an open question: True does what is asked, False leaves everything as it is."""
+        with self._deciding(category, expected) as session:
+            return asked_again.answer(session, category, question, is_so, by=_author(who, when))
 
     def undo(
         self,

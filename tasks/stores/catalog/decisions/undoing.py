@@ -15,7 +15,7 @@ from tasks.stores.catalog.decisions.words import touched
 from tasks.stores.catalog.facts import Author
 from tasks.stores.catalog.schema import Cluster, Decision
 
-BY_PEOPLE: Final = ("rename", "note", "merge", "split", "retire", "move", "wrong", "ordinary", "adopt", "cut")
+BY_PEOPLE: Final = ("rename", "note", "merge", "split", "retire", "move", "wrong", "ordinary", "adopt", "cut", "answer")
 """Decisions of people, which can be taken back."""
 
 LOSSES: Final = ("merged", "retired")
@@ -24,7 +24,7 @@ LOSSES: Final = ("merged", "retired")
 _PLACING: Final = ("split", "move", "wrong")
 """Decisions about where images are: of two about the same image, the later one is taken back first."""
 
-_BY_THEMSELVES: Final = ("move", "wrong", "ordinary")
+_BY_THEMSELVES: Final = ("move", "wrong", "ordinary", "answer")
 """Decisions that those of other kinds about the same cluster do not build on."""
 
 
