@@ -156,7 +156,7 @@ def test_a_cut_makes_the_clusters_and_later_clusterings_keep_them(stream: Stream
         assert catalog.standing(CATEGORY).known == {"c1", "c2", "c3"}
         assert catalog.cluster(CATEGORY, "c1").name == "pits"
     assert typed("store", "check").exit_code == 0
-    stream.deliver(2, TWO[:4])
+    stream.deliver(2, TWO[:2])  # with more there were twice as many images as when all were clustered
     assert stream.night(2).reclustered is None
     after = stream.partition()
     assert {path: after[path] for path in three} == three
@@ -181,13 +181,13 @@ def test_a_cut_can_be_undone_also_after_a_night(stream: Stream, typed: Typed) ->
     assert typed("clusters", "undo", CATEGORY).exit_code == 0
     assert stream.partition() == before
     assert typed("clusters", "cut", CATEGORY, "3").exit_code == 0
-    stream.deliver(2, TWO[:4])
+    stream.deliver(2, TWO[:2])
     stream.night(2)
     assert typed("clusters", "undo", CATEGORY).exit_code == 0
     after = stream.partition()
     assert {path: after[path] for path in before} == before
     assert living(after) == {"c1", "c2"}
-    stream.deliver(3, TWO[:2])
+    stream.deliver(3, TWO[:1])
     assert stream.night(3).reclustered is None
     assert typed("store", "check").exit_code == 0
     for number, word in ((0, "takes a whole number from 1"), (11, "has 10 images, and cannot be cut into 11 groups")):
