@@ -132,6 +132,9 @@ def test_an_adopted_run_can_be_undone_and_others_are_refused(plain_run: tuple[St
     assert stream.partition() == {}
     assert typed("clusters", "adopt", CATEGORY, "--run", run).exit_code == 0
     assert set(stream.partition().values()) == {"c4", "c5", "c6"}
+    assert typed("clusters", "cut", CATEGORY, "2").exit_code == 0
+    assert len(two := set(stream.partition().values())) == 2
+    assert two < {"c4", "c5", "c6"}
     stream.deliver(2, TWO[:2])
     assert stream.night(2).reclustered is None
 
