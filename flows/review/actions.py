@@ -328,6 +328,30 @@ def routes(site: Site) -> APIRouter:
             error=None,
         )
 
+    @router.post("/c/{folder}/answer")
+    def answer(request: Request, folder: str) -> Response:
+        """Answer what a re-clustering left open of earlier decisions."""
+        state, form = site.state(folder), form_of(request)
+        asked = {one.question: one for one in catalog.questions(state.category)}.get(first(form, "question"))
+        if asked is None or first(form, "answer") not in {"yes", "no"}:
+            raise HTTPException(404, "This is not asked any more: somebody has answered it, or settled it otherwise.")
+        is_yes, who = first(form, "answer") == "yes", who_asks(request) or clean_name(first(form, "who"))
+        if who:
+            catalog.answer(state.category, asked.question, is_yes, who=who)
+            return named(request, after(site, state.category, asked.cluster, who), who)
+        where = Address().category(state.category)
+        return site.page(
+            request,
+            "ask.html.jinja",
+            state=state,
+            cluster=asked.cluster,
+            action=f"{where}/answer",
+            back=where,
+            asked=Asked(f"Answer with {first(form, 'answer')}", "Answer", [asked.text]),
+            hidden={"question": asked.question, "answer": first(form, "answer")},
+            error=None,
+        )
+
     @router.post("/name")
     def name(request: Request) -> Response:
         """Remember who uses this browser."""

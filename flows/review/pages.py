@@ -92,6 +92,7 @@ def routes(site: Site) -> APIRouter:
             sizes=sizes,
             charts={row.cluster: by_night(state.nights, row.counts) for row in state.rows},
             columns=reading.columns(state.category),
+            questions=reading.catalog.questions(state.category),
         )
 
     @router.get("/c/{folder}/columns")
@@ -154,6 +155,7 @@ def routes(site: Site) -> APIRouter:
             chart=by_night(state.nights, row.counts) if row else None,
             columns=reading.columns(state.category),
             decisions=list(reversed(history[-N_HISTORY:])),
+            questions=[one for one in reading.catalog.questions(state.category) if cluster in {one.cluster, one.of}],
             done=_done(reading.catalog, state.category, request.query_params.get("done")),
         )
 

@@ -16,7 +16,7 @@ from flows.terminal.tables import new_table, short_path
 if TYPE_CHECKING:
     from flows.nights.outcome import NightOutcome
     from flows.nights.status import CategoryStatus
-    from tasks.stores.catalog.facts import ClusterFact, DecisionFact
+    from tasks.stores.catalog.facts import ClusterFact, DecisionFact, QuestionFact
     from tasks.stores.catalog.rebuild import Rebuilt
 
 _COUNTED: Final = {
@@ -81,6 +81,16 @@ def clusters_table(found: Sequence[ClusterFact]) -> Table:
             state += ", no defect" if one.ordinary else ", a defect"
         table.add_row(one.cluster, escape(one.name or ""), f"{one.n_images:,}", state, str(one.born), escape(one.note))
     return table
+
+
+def question_lines(found: Sequence[QuestionFact], category: str, *, of: str | None = None) -> list[str]:
+    """Open questions with the command that answers them, of all clusters or of one."""
+    asked = [one for one in found if of in {None, one.cluster, one.of}]
+    return [
+        line
+        for one in asked
+        for line in (f"\n? {one.text}", f"  anoclust clusters answer {category} {one.question} --yes, or --no")
+    ]
 
 
 def history_lines(found: Sequence[DecisionFact]) -> list[str]:

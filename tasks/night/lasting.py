@@ -92,10 +92,18 @@ def assigned(contents: Sequence[str], ids: Sequence[str | None], measured: Measu
     distances, sure = np.zeros(len(ids)), np.zeros(len(ids))
     if names:
         pooled, height = measured.descriptors[rows], measured.height
-        choosing = pooled if measured.choosing is None else measured.choosing[rows]
+        choosing = measured.chosen_by[rows]
         distances[rows] = member_distances(pooled, names, fit_prototypes(pooled, names, merge_height=height))
         sure[rows] = member_confidence(choosing, names, fit_prototypes(choosing, names, merge_height=height))
     return assignment_facts(contents, ids, distances, sure)
+
+
+def first_rows(contents: Sequence[str]) -> list[int]:
+    """Rows of the first image of every content: runs may have several, nights have each once."""
+    first: dict[str, int] = {}
+    for row, content in enumerate(contents):
+        first.setdefault(content, row)
+    return sorted(first.values())
 
 
 def _as_people_decided(
@@ -111,8 +119,14 @@ def _as_people_decided(
     with_images = {name for content, name in zip(contents, named, strict=True) if content not in elsewhere}
     empty = born - with_images
     ids = tuple(
-        None if name in empty or name in found.wrong.get(content, ()) else name
+        None if name in empty or name in _wrong(found, match, content) else name
         for content, name in zip(contents, named, strict=True)
     )
     changes = tuple(change for change in match.changes if not (change.kind == "born" and change.cluster in empty))
     return Lasting(replace(match, changes=changes), ids)
+
+
+def _wrong(found: Standing, match: PartitionMatch, content: str) -> set[str]:
+    """Clusters that an image does not go to, those among them that one was joined to just now."""
+    wrong = found.wrong.get(content, frozenset())
+    return {*wrong, *(match.merged_into[name] for name in wrong if name in match.merged_into)}

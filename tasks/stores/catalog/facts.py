@@ -38,6 +38,10 @@ DecisionKind = Literal[
 """From ``born`` to ``was_split`` it is what a night, a re-clustering or a cut did; the others are a person's."""
 
 
+QuestionKind = Literal["mark", "name", "wrong"]
+"""What a re-clustering leaves open: whether a cluster has a mark or a name too, whether images are wrong there too."""
+
+
 EventName = Literal[
     "anoclust.cluster.new",
     "anoclust.cluster.growing",
@@ -271,6 +275,37 @@ class DecisionFact:
 
 
 @dataclass(frozen=True, slots=True)
+class QuestionFact:
+    """What people decided about a cluster that a re-clustering has split or joined since, and that is not clear now.
+
+    Attributes
+    ----------
+    question
+        Its name, by which it is answered.
+    kind
+        What is asked.
+    cluster
+        Cluster that it is asked about.
+    of
+        Cluster that was decided about.
+    change
+        Number of the split or joining in the history.
+    text
+        The question, to be answered by yes or no.
+    contents
+        Images that it is about, if it is about some.
+    """
+
+    question: str
+    kind: QuestionKind
+    cluster: str
+    of: str
+    change: int
+    text: str
+    contents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How the clusters of a category stand at one moment: what a night or a re-clustering starts from.
 
@@ -291,7 +326,8 @@ class Standing:
     provisional
         Living clusters that were born since the last re-clustering.
     wrong
-        Clusters that a person took an image out of, by content: it does not go back to them by itself.
+        Clusters that a person took an image out of, by content, and those that a re-clustering joined these to: it
+        does not go back to them by itself.
     identities
         Every identity that there ever was.
     revision

@@ -36,12 +36,21 @@ def standing(session: Session, category: str) -> Standing:
         )
     ):
         wrong[content].add(cluster)
+    merged_by_person = select(Decision.cluster).where(
+        Decision.category == category, Decision.kind == "merge", Decision.undone_by.is_(None)
+    )
     by_hand = select(Placement.content, Placement.cluster).where(Placement.category == category)
     placed = {content: cluster for content, cluster in session.execute(by_hand)}  # noqa: C416 - rows are no pairs to mypy
     into = clusters.merges(session, category)
+    of_runs = {name: to for name, to in into.items() if name not in set(session.scalars(merged_by_person))}
     owners = {cluster: owner_of(cluster, into) for cluster in clusters.identities(session, category)}
     gone = {one.cluster for one in found if one.state == "retired"}
-    known = {payload["cluster"] for payload in session.scalars(told)}
+    cuts = select(Decision.after).where(
+        Decision.category == category, Decision.kind == "cut", Decision.undone_by.is_(None)
+    )
+    last_cut = session.scalars(cuts.order_by(Decision.number.desc()).limit(1)).first()
+    known = set(last_cut["clusters"]) if last_cut else set()
+    known |= {payload["cluster"] for payload in session.scalars(told)}
     known |= {one.cluster for one in found if one.name or one.ordinary is not None}
     dismissed = gone & set(session.scalars(by_person))
     return Standing(
@@ -52,7 +61,7 @@ def standing(session: Session, category: str) -> Standing:
         placed=placed,
         known=frozenset(one.cluster for one in found if clusters.is_living(one)) & (known | set(placed.values())),
         provisional=frozenset(one.cluster for one in found if one.state == "provisional"),
-        wrong={content: frozenset(of) for content, of in wrong.items()},
+        wrong={content: frozenset(of | {owner_of(one, of_runs) for one in of}) for content, of in wrong.items()},
         identities=frozenset(owners),
         revision=revision(session, category),
     )

@@ -44,11 +44,13 @@ def move(session: Session, category: str, contents: Sequence[str], to: str, *, b
     where = _where(session, category, contents)
     origins = Counter(cluster for cluster in where.values() if cluster not in {None, target.cluster})
     placed = images.place(session, category, list(where), target.cluster)
-    after = {
+    after: dict[str, object] = {
         "contents": list(where),
         "from": {name: origins[name] for name in sorted(filter(None, origins), key=id_order)},
-        "unknown": sum(cluster is None for cluster in where.values()),
     }
+    unknown = sum(cluster is None for cluster in where.values())
+    if unknown:
+        after["unknown"] = unknown
     return decide(session, target, "move", by, {"placed": placed}, after).number
 
 
