@@ -52,10 +52,14 @@ COMMANDS: Final = MappingProxyType(
             "Print the state of every category: last night, images, clusters, unknown images, last re-clustering.",
         ),
         "up": ("up:up", "Process the new images of every category every night, until Ctrl-C."),
+        "review": (
+            "review:review",
+            "Open a page on this machine where you look at clusters, name, merge and split them, until Ctrl-C.",
+        ),
         "clusters": (
             "clusters:app",
-            "Look at the clusters of a category; name, merge, split and retire them. Your decisions survive "
-            "re-clustering.",
+            "Look at the clusters of a category; name, merge, split, mark and retire them, move images. Your decisions "
+            "survive re-clustering.",
         ),
         "deploy": ("up:app", "Register every category's nights on a team's Prefect server."),
         "prepare": ("prepare:app", "Make the demo images, or a manifest for a public data set."),

@@ -49,6 +49,9 @@ RULES = {
     "one file knows Dask": Rule(
         ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/compute/dask_jobs.py"
     ),
+    "pages are served by flows alone": Rule(
+        ("anoclust_core/", "tasks/"), frozenset({"fastapi", "starlette", "uvicorn"})
+    ),
     "one folder knows the database": Rule(
         ("anoclust_core/", "tasks/", "flows/"),
         frozenset({"sqlalchemy", "sqlite3", "alembic", "psycopg"}),

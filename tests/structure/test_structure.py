@@ -22,7 +22,7 @@ ROOMS = (
     ("tasks.telemetry", "tasks.services"),
     ("tasks.images", "tasks.networks", "tasks.compute"),
     ("tasks.export", "tasks.datasets", "tasks.stages", "tasks.store_check", "tasks.check"),
-    ("tasks.night", "tasks.benchmark"),
+    ("tasks.night", "tasks.benchmark", "tasks.review"),
     ("flows",),
 )
 """From the ground floor up. A room imports from floors below it, and from rooms of its own floor."""

@@ -17,9 +17,29 @@ NightState = Literal["begun", "done"]
 """``begun``: its images are recorded, but the re-clustering or the report that belongs to it is still to come."""
 
 DecisionKind = Literal[
-    "rename", "note", "merge", "split", "retire", "undo", "born", "kept", "merged", "retired", "was_split"
+    "rename",
+    "note",
+    "merge",
+    "split",
+    "retire",
+    "undo",
+    "born",
+    "kept",
+    "merged",
+    "retired",
+    "was_split",
+    "move",
+    "wrong",
+    "ordinary",
+    "cut",
+    "adopt",
+    "answer",
 ]
-"""The first six are a person's; the others what a night or a re-clustering did."""
+"""From ``born`` to ``was_split`` it is what a night, a re-clustering or a cut did; the others are a person's."""
+
+
+QuestionKind = Literal["mark", "name", "wrong"]
+"""What a re-clustering leaves open: whether a cluster has a mark or a name too, whether images are wrong there too."""
 
 
 EventName = Literal[
@@ -192,6 +212,8 @@ class ClusterFact:
         Cluster that it was merged into.
     n_images
         Images that are in it now, those of clusters merged into it too.
+    ordinary
+        What a person says: True, it is not a defect; False, it is one; None where nobody has said it.
     """
 
     category: str
@@ -202,6 +224,7 @@ class ClusterFact:
     note: str = ""
     merged_into: str | None = None
     n_images: int = 0
+    ordinary: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +252,7 @@ class DecisionFact:
     number
         Of the decision, rising.
     cluster, kind
-        What happened to which.
+        What happened to which. Decisions about all clusters, ``cut`` and ``adopt``, have the first that they left.
     who, when
         A person, or ``anoclust``.
     before, after
@@ -252,6 +275,37 @@ class DecisionFact:
 
 
 @dataclass(frozen=True, slots=True)
+class QuestionFact:
+    """What people decided about a cluster that a re-clustering has split or joined since, and that is not clear now.
+
+    Attributes
+    ----------
+    question
+        Its name, by which it is answered.
+    kind
+        What is asked.
+    cluster
+        Cluster that it is asked about.
+    of
+        Cluster that was decided about.
+    change
+        Number of the split or joining in the history.
+    text
+        The question, to be answered by yes or no.
+    contents
+        Images that it is about, if it is about some.
+    """
+
+    question: str
+    kind: QuestionKind
+    cluster: str
+    of: str
+    change: int
+    text: str
+    contents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How the clusters of a category stand at one moment: what a night or a re-clustering starts from.
 
@@ -265,12 +319,15 @@ class Standing:
         Clusters that are gone, those merged into them too.
     dismissed
         Those of them that a person retired: no re-clustering brings them back.
-    lasting
-        Clusters that a person put images into: no re-clustering takes them away.
+    placed
+        Where a person put images, by content.
     known
-        Living clusters that people know: told as new, named, or with images that a person put into them.
+        Living clusters that people know: told as new, named, marked or cut by them, or with images that they put there.
     provisional
         Living clusters that were born since the last re-clustering.
+    wrong
+        Clusters that a person took an image out of, by content, and those that a re-clustering joined these to: it
+        does not go back to them by itself.
     identities
         Every identity that there ever was.
     revision
@@ -281,11 +338,17 @@ class Standing:
     merged_into: Mapping[str, str]
     retired: frozenset[str]
     dismissed: frozenset[str]
-    lasting: frozenset[str]
+    placed: Mapping[str, str]
     known: frozenset[str]
     provisional: frozenset[str]
+    wrong: Mapping[str, frozenset[str]]
     identities: frozenset[str]
     revision: tuple[Any, ...]
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """Clusters that a person put images into: no re-clustering takes them away."""
+        return frozenset(self.placed.values())
 
     @property
     def partition(self) -> dict[str, str]:

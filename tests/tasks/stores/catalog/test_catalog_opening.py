@@ -9,13 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from anoclust_core.errors import ConfigError, StoreError
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.opening import open_engine
+from tasks.stores.catalog.opening import MIGRATIONS, connect, open_engine
 from tasks.stores.catalog.schema import Base
 
 
@@ -36,6 +38,37 @@ def test_a_newer_catalog_is_left_alone(where: Path | str) -> None:
     engine.dispose()
     with pytest.raises(StoreError, match=r"newer version of Anoclust \(its tables are 9999, this one knows"):
         Catalog.open(where)
+
+
+def test_decisions_of_an_earlier_version_keep_their_numbers(where: Path | str) -> None:
+    """They may be of more kinds then; no number is given again, also none of a row that is gone."""
+    engine = connect(where)
+    with engine.execution_options(writes=True).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        connection.exec_driver_sql(
+            "INSERT INTO clusters (category, cluster, state, born, note) "
+            "VALUES ('tile', 'c1', 'confirmed', '2026-11-01', '')"
+        )
+        for kind in ("rename", "undo", "note"):
+            connection.exec_driver_sql(
+                "INSERT INTO decisions (category, cluster, kind, who, at, before, after) VALUES ('tile', 'c1', "
+                f"'{kind}', 'kim', '2026-11-01 12:00:00.000000', '{{}}', '{{}}')"
+            )
+        connection.exec_driver_sql("UPDATE decisions SET undone_by = 2 WHERE number = 1")
+        connection.exec_driver_sql("DELETE FROM decisions WHERE number = 3")
+    engine.dispose()
+    with Catalog.open(where) as catalog:
+        catalog.check()
+        assert [(one.number, one.kind, one.undone) for one in catalog.history("tile")] == [
+            (1, "rename", True),
+            (2, "undo", False),
+        ]
+        assert catalog.mark_ordinary("tile", "c1", True, who="kim") == 4
+        catalog.check()
 
 
 def test_a_migration_that_fails_leaves_nothing(where: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +151,7 @@ def test_a_killed_writer_leaves_the_catalog_as_it_was(tmp_path: Path) -> None:
 import time
 from pathlib import Path
 from sqlalchemy import text
-from tasks.stores.catalog.opening import open_engine
+from tasks.stores.catalog.opening import MIGRATIONS, connect, open_engine
 with open_engine(Path({str(path)!r})).execution_options(writes=True).begin() as connection:
     connection.execute(text("INSERT INTO nights (category, night, state, key, began, ended, counters) VALUES "
         "('a', '2026-01-01', 'done', 'k', '2026-01-01 00:00:00', '2026-01-01 00:00:00', '{{}}')"))

@@ -1,0 +1,113 @@
+"""How long a person waits for pictures, printed for small, middling and large categories."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from generated import generate
+from helpers.chromium import needs_chromium
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from serving import served
+
+from flows.review.pages import PAGE_SIZE
+
+pytestmark = [pytest.mark.slow, needs_chromium, pytest.mark.timeout(1800)]
+
+SHOWN = """() => {
+  const inside = [...document.querySelectorAll("img.photo")].filter((one) => {
+    const box = one.getBoundingClientRect();
+    return box.width && box.top < innerHeight && box.bottom > 0 && box.left < innerWidth;
+  });
+  return inside.length > 0 && inside.every((one) => one.complete && one.naturalWidth > 0);
+}"""
+"""Whether every picture in the window is there."""
+
+FIRST_SECONDS = 1.0
+JUMP_SECONDS = 0.3
+
+SCREEN = 32
+"""Pictures of a window of that size."""
+
+SLACK = 4.0
+"""How much longer it may take on a machine that does other things too; what it took is printed."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+def seconds_until_shown(page: Page, act: Callable[[], object], *, first: int | None = None) -> float:
+    """Seconds from an act until every picture in the window is there; those of a page of the grid, if it is named."""
+    began = time.perf_counter()
+    act()
+    if first is not None:
+        expect(page.locator(".pages")).to_contain_text(f"{(first - 1) * PAGE_SIZE + 1:,}–")
+    page.wait_for_function(SHOWN, polling=10)
+    return time.perf_counter() - began
+
+
+@pytest.mark.parametrize(
+    ("n_images", "scale"), [(600, 10), (5_000, 10), pytest.param(50_000, 1, marks=pytest.mark.long)]
+)
+def test_pictures_come_quickly(
+    tmp_path: Path,
+    browser: Browser,
+    print_table: Callable[[Sequence[Sequence[object]]], None],
+    n_images: int,
+    scale: int,
+) -> None:
+    """First pictures of a category and of its largest cluster, and those after a jump of 20 screens, come at once.
+
+    The first time thumbnails are made on the way; after that they are kept. The memory that the server takes beyond a
+    small category's does not grow with what was looked at.
+    """
+    layout = generate(tmp_path / "store", n_images, n_nights=30, scale=scale)
+    process = psutil.Process()
+    rows: list[tuple[object, ...]] = [("images", "what", "first time", "again, median of 3", "target")]
+    with served(layout) as review, browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(review.opened)
+        last = -(-max(row.n_images for row in review.reading.state("bottle").rows) // PAGE_SIZE)
+        before = process.memory_info().rss
+        paths = {"category": "/c/bottle", "largest cluster": "/c/bottle/clusters/c1"}
+        again = {}
+
+        def open_page(path: str) -> float:
+            page.goto(f"{review.base}/c/bottle/history")
+            return seconds_until_shown(page, lambda: page.goto(review.base + path, wait_until="commit"))
+
+        def jump(to: int) -> float:
+            page.get_by_role("spinbutton", name="page").fill(str(to))
+            return seconds_until_shown(
+                page, lambda: page.get_by_role("spinbutton", name="page").press("Enter"), first=to
+            )
+
+        for what, path in paths.items():
+            first = open_page(path)
+            again[what] = sorted(open_page(path) for _ in range(3))[1]
+            rows.append((f"{n_images:,}", what, f"{first:.2f} s", f"{again[what]:.2f} s", f"{FIRST_SECONDS} s"))
+        far, near = min(1 + 20 * SCREEN // PAGE_SIZE, last), 2
+        first, there = jump(far), []
+        for _ in range(3):
+            jump(near)
+            there.append(jump(far))
+        again["jump"] = sorted(there)[1]
+        rows.append(
+            (f"{n_images:,}", f"jump to page {far}", f"{first:.2f} s", f"{again['jump']:.2f} s", f"{JUMP_SECONDS} s")
+        )
+        grown = (process.memory_info().rss - before) / 1e6
+        rows.append((f"{n_images:,}", "memory", f"{grown:.0f} MB more", "", "150 MB"))
+    print_table(rows)
+    assert again["category"] < SLACK * FIRST_SECONDS
+    assert again["largest cluster"] < SLACK * FIRST_SECONDS
+    assert again["jump"] < SLACK * JUMP_SECONDS
+    assert grown < 150
