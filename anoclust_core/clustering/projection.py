@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from anoclust_core.arrays import checked_array
 from anoclust_core.clustering.checks import checked_descriptors
@@ -124,7 +125,8 @@ def _fitted(values: NDArray[np.float64], seed: int) -> NDArray[np.float32]:
         components = PCA(n_components, random_state=seed).fit_transform(centred)
         perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
         start = "pca" if n_components > 1 else "random"
-        positions = TSNE(perplexity=perplexity, init=start, random_state=seed, n_jobs=1).fit_transform(components)
+        with threadpool_limits(limits=1):  # so few images are no work for two threads: they would wait for each other
+            positions = TSNE(perplexity=perplexity, init=start, random_state=seed, n_jobs=1).fit_transform(components)
     positions = positions - (positions.max(axis=0) + positions.min(axis=0)) / 2
     return np.asarray(positions / max(np.abs(positions).max(), np.finfo(np.float32).tiny), dtype=np.float32)
 
