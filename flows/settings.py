@@ -29,6 +29,9 @@ PREFIX: Final = "ANOCLUST_"
 FILE_VARIABLE: Final = f"{PREFIX}CONFIG"
 """Names another file."""
 
+PASSWORD_VARIABLE: Final = f"{PREFIX}REVIEW__PASSWORD"
+"""Holds the password of the review page: no setting, for files are shared and flags are seen by everybody."""
+
 SETTINGS: Final = MappingProxyType(settings_of(StoreConfig, RunConfig))
 """Every setting by dotted name, as its field tells it."""
 
@@ -248,7 +251,7 @@ def _from_environment(variables: Mapping[str, str]) -> _Source:
     known = {variable_of(name): name for name in SETTINGS}
     found: _Source = {}
     for variable, value in sorted(variables.items()):
-        if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
+        if not variable.startswith(PREFIX) or variable in {FILE_VARIABLE, PASSWORD_VARIABLE}:
             continue
         if variable not in known:
             raise ConfigError(

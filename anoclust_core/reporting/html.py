@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -137,10 +137,10 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
     )
 
 
-def environment() -> Environment:
-    """Templates that escape every name and refuse what is not defined."""
+def environment(loader: BaseLoader | None = None) -> Environment:
+    """Templates that escape every name and refuse what is not defined; by default those of the reports."""
     made = Environment(
-        loader=PackageLoader("anoclust_core", "reporting"),
+        loader=loader or PackageLoader("anoclust_core", "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_printable,

@@ -19,7 +19,7 @@ from anoclust_core.reporting.figures import rarity_overlay_png, shared_scale, to
 from anoclust_core.reporting.html import DrawnZoom, data_uri, draw_zoom, environment, read_style
 from anoclust_core.reporting.night_record import UNKNOWN, NightImage, NightReport
 from anoclust_core.reporting.record import Picture
-from anoclust_core.reporting.summary import cluster_colour
+from anoclust_core.reporting.summary import identity_colour
 
 MOST_DATES: Final = 9
 """Dates below a chart: more would overlap."""
@@ -28,7 +28,6 @@ MOST_NAMES: Final = 14
 """Names that fit above each other beside a chart."""
 
 _TILE_SIDE = 132
-_UNKNOWN_COLOUR = "#8d96a5"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
             ],
             unknown_tiles=[_tile(image, report.pictures, scale) for image in report.unknown_images[:max_drawn]],
             zoomed=any(picture.zoom is not None for picture in report.pictures.values()),
-            colours={cluster.cluster: _colour(cluster.cluster) for cluster in report.clusters},
+            colours={cluster.cluster: identity_colour(cluster.cluster) for cluster in report.clusters},
             plot=Markup(counts_svg(report.nights, report.series)) if len(report.nights) > 1 else None,  # noqa: S704
             css=Markup(read_style()),  # noqa: S704 - a file of this package
         )
@@ -106,7 +105,7 @@ def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]]) -> s
     days = [(night - nights[0]).days for night in nights]
     for name, counts in series.items():
         style = "--" if name == UNKNOWN else "-"
-        axes.plot(days, list(counts), style, color=_colour(name), linewidth=1.8, marker="o", markersize=3)
+        axes.plot(days, list(counts), style, color=identity_colour(name), linewidth=1.8, marker="o", markersize=3)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -129,17 +128,12 @@ def _label_lines(axes: Axes, at: int, ends: Mapping[str, int]) -> None:
             (at, place),
             xytext=(6, 0),
             textcoords="offset points",
-            color=_colour(name),
+            color=identity_colour(name),
             fontsize=9,
             va="center",
             annotation_clip=False,
         )
         lowest = place + gap
-
-
-def _colour(name: str) -> str:
-    number = name[1:]
-    return cluster_colour(int(number) - 1) if name.startswith("c") and number.isdecimal() else _UNKNOWN_COLOUR
 
 
 def _tile(image: NightImage, pictures: Mapping[str, Picture], scale: tuple[float, float]) -> _Tile:

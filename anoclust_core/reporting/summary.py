@@ -17,6 +17,7 @@ _FIRST_COLOURS = (
     "#3b7dd8", "#d9741a", "#2c9a5b", "#9b5de5", "#d94848",
     "#1b95a3", "#d14f96", "#a0714f", "#7f8f14", "#6f7d95",
 )  # fmt: skip
+_UNKNOWN_COLOUR = "#8d96a5"
 _GOLDEN_RATIO = 0.618034
 
 
@@ -67,6 +68,18 @@ def cluster_colour(number: int) -> str:
     hue = (number * _GOLDEN_RATIO) % 1.0
     rgb = colorsys.hls_to_rgb(hue, 0.40 if number % 2 else 0.52, 0.55)
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in rgb)
+
+
+def identity_colour(identity: str) -> str:
+    """Colour of a lasting cluster by its identity, such as ``c7``; grey for anything else, such as unknown images.
+
+    Examples
+    --------
+    >>> identity_colour("c1"), identity_colour("unknown")
+    ('#3b7dd8', '#8d96a5')
+    """
+    number = identity[1:]
+    return cluster_colour(int(number) - 1) if identity.startswith("c") and number.isdecimal() else _UNKNOWN_COLOUR
 
 
 def summarise_clusters(images: Sequence[ImageEntry]) -> tuple[ClusterSummary, ...]:

@@ -52,6 +52,10 @@ COMMANDS: Final = MappingProxyType(
             "Print the state of every category: last night, images, clusters, unknown images, last re-clustering.",
         ),
         "up": ("up:up", "Process the new images of every category every night, until Ctrl-C."),
+        "review": (
+            "review:review",
+            "Open a page on this machine where you look at clusters, name, merge and split them, until Ctrl-C.",
+        ),
         "clusters": (
             "clusters:app",
             "Look at the clusters of a category; name, merge, split and retire them. Your decisions survive "

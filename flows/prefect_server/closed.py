@@ -137,7 +137,7 @@ def why_refused(scope: Mapping[str, Any]) -> str | None:
     """
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
-    if len(hosts) != 1 or _name_of(hosts[0]) not in NAMES:
+    if len(hosts) != 1 or name_of(hosts[0]) not in NAMES:
         return f"This server is not called {' '.join(hosts) or 'nothing'}."
     if any(origin != f"http://{hosts[0]}" for origin in origins):
         return "This server does not answer pages of other addresses."
@@ -146,7 +146,8 @@ def why_refused(scope: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _name_of(host: str) -> str | None:
+def name_of(host: str) -> str | None:
+    """Name in a Host header, in lower case; None where there is none."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

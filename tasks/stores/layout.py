@@ -19,6 +19,7 @@
       summary.html                                  what came of the last command over several categories
       nights/<category>/<night>/                    report and summary of a night
       nights/<category>/snapshot.json               what nights are assigned to is made of: `store gc` keeps it
+      thumbnails/<category>/<key>/<ab>/<hash>.jpg   small pictures by content, for the review page
       catalog.sqlite                                facts: images, nights, clusters, decisions
       catalog/identity.json                         which catalog the store has, be it a file or in a database
       catalog/journal.jsonl                         every change of the catalog, in order
@@ -96,6 +97,10 @@ class StoreLayout:
     def night(self, category: str, night: date) -> Path:
         """Folder of what people and scripts read of one night."""
         return self.nights(category) / night.isoformat()
+
+    def thumbnails(self, category: str, key: str) -> Path:
+        """Folder of a category's small pictures; the key says how they were made."""
+        return self.root / "thumbnails" / safe_name(category) / key
 
     def snapshot(self, category: str) -> Path:
         """What the category's nights are assigned to is made of, a JSON file."""

@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import BusyError
 from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.partitions import PartitionMatch
-from tasks.stores.catalog import checksums, clusters, decisions, images, nights, notices, opening, standing
+from tasks.stores.catalog import checksums, clusters, images, nights, notices, opening, standing
+from tasks.stores.catalog.browsing import Browsing
 from tasks.stores.catalog.changes import Changes
+from tasks.stores.catalog.decisions.asking import DecidingCatalog
 from tasks.stores.catalog.facts import (
     AssignmentFact,
-    Author,
     ClusterFact,
     DecisionFact,
     ImageFact,
@@ -42,7 +43,7 @@ ATTEMPTS: Final = 20
 Recorded = TypeVar("Recorded")
 
 
-class Catalog:
+class Catalog(DecidingCatalog):
     """Facts about the categories of a store; make one with `Catalog.open`.
 
     Every method is one transaction: it happens whole or not at all, also if the process is killed. A catalog may be
@@ -320,7 +321,13 @@ class Catalog:
         with self._reading() as session:
             return images.night_counts(session, category, since, until, clusters.merges(session, category))
 
-    # -- clusters and decisions -------------------------------------------------------------------------------------
+    @contextmanager
+    def browsing(self, category: str) -> Iterator[Browsing]:
+        """Give what people look through of a category, all of one moment."""
+        with self._reading() as session:
+            yield Browsing(session, category)
+
+    # -- clusters; decisions about them are in `DecidingCatalog` -------------------------------------------------------
 
     def clusters(self, category: str) -> list[ClusterFact]:
         """All clusters that there ever were, by identity."""
@@ -337,46 +344,6 @@ class Catalog:
         """What happened to one cluster, or to all, oldest first."""
         with self._reading() as session:
             return clusters.history(session, category, named)
-
-    def members_before(self, category: str, number: int) -> list[str]:
-        """Images that a cluster had before the re-clustering of a decision, by content; none if that is not known."""
-        with self._reading() as session:
-            return decisions.members_before(session, category, number)
-
-    def rename(self, category: str, named: str, name: str, *, who: str, when: datetime | None = None) -> None:
-        """Give a cluster a name; an empty text removes it. No two living clusters have the same name."""
-        with self._writing(category) as session:
-            decisions.rename(session, category, named, name, by=Author(who, when or _now()))
-
-    def annotate(self, category: str, named: str, note: str, *, who: str, when: datetime | None = None) -> None:
-        """Write a note on a cluster."""
-        with self._writing(category) as session:
-            decisions.annotate(session, category, named, note, by=Author(who, when or _now()))
-
-    def merge(self, category: str, named: Sequence[str], *, into: str, who: str, when: datetime | None = None) -> None:
-        """Merge clusters into another one, past nights included; re-clusterings keep the merge."""
-        with self._writing(category) as session:
-            decisions.merge(session, category, named, into, by=Author(who, when or _now()))
-
-    def split(
-        self, category: str, named: str, contents: Sequence[str], *, who: str, when: datetime | None = None
-    ) -> str:
-        """Make a new cluster of some images of another one, and give its identity; runs do not put them back."""
-        with self._writing(category) as session:
-            return decisions.split(session, category, named, contents, by=Author(who, when or _now()))
-
-    def retire(self, category: str, named: str, *, who: str, when: datetime | None = None) -> None:
-        """Retire a cluster."""
-        with self._writing(category) as session:
-            decisions.retire(session, category, named, by=Author(who, when or _now()))
-
-    def undo(self, category: str, number: int | None = None, *, who: str, when: datetime | None = None) -> int:
-        """Undo a person's decision, by default the last one, and return its number.
-
-        One that a later decision on the same cluster builds on has to wait for that one.
-        """
-        with self._writing(category) as session:
-            return decisions.undo(session, category, number, by=Author(who, when or _now()))
 
     # -- notices ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import id_order, owner_of
+from tasks.stores.catalog.decisions.words import touched
 from tasks.stores.catalog.facts import Author, ClusterFact, ClusterState, DecisionFact, DecisionKind, fact_of
 from tasks.stores.catalog.images import cluster_sizes
 from tasks.stores.catalog.schema import Cluster, Decision, Run, Snapshot
@@ -82,6 +83,7 @@ def add(session: Session, category: str, cluster: str, *, state: ClusterState, b
                 name=None,
                 note="",
                 merged_into=None,
+                ordinary=None,
             )
         )
         session.flush()
@@ -134,7 +136,7 @@ def history(session: Session, category: str, named: str | None) -> list[Decision
             night=night or _night_of(decision, details),
         )
         for decision, night, details in session.execute(query)
-        if wanted in {None, decision.cluster, decision.after.get("cluster"), decision.after.get("merged_into")}
+        if wanted is None or wanted in touched(decision.cluster, decision.before, decision.after)
     ]
 
 

@@ -17,9 +17,25 @@ NightState = Literal["begun", "done"]
 """``begun``: its images are recorded, but the re-clustering or the report that belongs to it is still to come."""
 
 DecisionKind = Literal[
-    "rename", "note", "merge", "split", "retire", "undo", "born", "kept", "merged", "retired", "was_split"
+    "rename",
+    "note",
+    "merge",
+    "split",
+    "retire",
+    "undo",
+    "born",
+    "kept",
+    "merged",
+    "retired",
+    "was_split",
+    "move",
+    "wrong",
+    "ordinary",
+    "cut",
+    "adopt",
+    "answer",
 ]
-"""The first six are a person's; the others what a night or a re-clustering did."""
+"""From ``born`` to ``was_split`` it is what a night, a re-clustering or a cut did; the others are a person's."""
 
 
 EventName = Literal[
@@ -192,6 +208,8 @@ class ClusterFact:
         Cluster that it was merged into.
     n_images
         Images that are in it now, those of clusters merged into it too.
+    ordinary
+        What a person says: True, it is not a defect; False, it is one; None where nobody has said it.
     """
 
     category: str
@@ -202,6 +220,7 @@ class ClusterFact:
     note: str = ""
     merged_into: str | None = None
     n_images: int = 0
+    ordinary: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +248,7 @@ class DecisionFact:
     number
         Of the decision, rising.
     cluster, kind
-        What happened to which.
+        What happened to which. Decisions about all clusters, ``cut`` and ``adopt``, have the first that they left.
     who, when
         A person, or ``anoclust``.
     before, after
@@ -268,9 +287,11 @@ class Standing:
     lasting
         Clusters that a person put images into: no re-clustering takes them away.
     known
-        Living clusters that people know: told as new, named, or with images that a person put into them.
+        Living clusters that people know: told as new, named, marked or cut by them, or with images that they put there.
     provisional
         Living clusters that were born since the last re-clustering.
+    wrong
+        Clusters that a person took an image out of, by content: it does not go back to them by itself.
     identities
         Every identity that there ever was.
     revision
@@ -284,6 +305,7 @@ class Standing:
     lasting: frozenset[str]
     known: frozenset[str]
     provisional: frozenset[str]
+    wrong: Mapping[str, frozenset[str]]
     identities: frozenset[str]
     revision: tuple[Any, ...]
 

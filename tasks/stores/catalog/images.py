@@ -8,12 +8,12 @@ from dataclasses import fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, SelectBase, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from anoclust_core.matching.identities import owner_of
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightCount
-from tasks.stores.catalog.schema import Assignment, Cluster, Image, Placement
+from tasks.stores.catalog.schema import Assignment, Cluster, Exclusion, Image, Placement
 
 _BATCH: Final = 500
 """Values in one statement; SQLite of some systems takes no more than 999."""
@@ -63,10 +63,13 @@ def n_usable(session: Session, category: str, until: date) -> int:
 
 
 def current_assignments(session: Session, category: str, contents: Sequence[str] | None = None) -> list[AssignmentFact]:
-    """Where all images or some are now: as a person placed it, or else as the last run that had it says; by content."""
+    """Where all images or some are now, by content: as a person placed it, or else as the last run that had it says.
+
+    An image that a person found wrong in the cluster of its last run is unknown.
+    """
     parts = [None] if contents is None else batches(sorted(contents))
     return [
-        AssignmentFact(*row) for part in parts for row in session.execute(_current(category, part).order_by("content"))
+        AssignmentFact(*row) for part in parts for row in session.execute(current(category, part).order_by("content"))
     ]
 
 
@@ -84,8 +87,8 @@ def members_before(session: Session, category: str, cluster: str, run: int) -> l
 
 def cluster_sizes(session: Session, category: str) -> dict[str | None, int]:
     """How many images are in every cluster now, merges not followed; under None how many are unknown."""
-    current = _current(category).subquery()
-    query = select(current.c.cluster, func.count()).group_by(current.c.cluster)
+    now = current(category).subquery()
+    query = select(now.c.cluster, func.count()).group_by(now.c.cluster)
     return {cluster: count for cluster, count in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
 
 
@@ -93,11 +96,11 @@ def night_counts(
     session: Session, category: str, since: date | None, until: date | None, merged_into: dict[str, str]
 ) -> list[NightCount]:
     """Images by night and cluster, as they are clustered now and with merges followed; only what is not 0."""
-    current = _current(category).subquery()
+    now = current(category).subquery()
     query = (
-        select(Image.night, current.c.cluster, func.count())
-        .join(current, and_(Image.category == category, Image.content == current.c.content))
-        .group_by(Image.night, current.c.cluster)
+        select(Image.night, now.c.cluster, func.count())
+        .join(now, and_(Image.category == category, Image.content == now.c.content))
+        .group_by(Image.night, now.c.cluster)
     )
     if since is not None:
         query = query.where(Image.night >= since)
@@ -115,7 +118,7 @@ def place(session: Session, category: str, contents: Sequence[str], cluster: str
     before: dict[str, str | None] = dict.fromkeys(contents)
     for part in batches(contents):
         chosen = (Placement.category == category, Placement.content.in_(part))
-        before |= {placed.content: placed.cluster for placed in session.scalars(select(Placement).where(*chosen))}
+        before |= placements(session, category, part)
         session.execute(update(Placement).where(*chosen).values(cluster=cluster))
     new = [
         {"category": category, "content": content, "cluster": cluster}
@@ -127,15 +130,53 @@ def place(session: Session, category: str, contents: Sequence[str], cluster: str
     return before
 
 
+def placements(session: Session, category: str, contents: Sequence[str]) -> dict[str, str]:
+    """Where a person put some images, by content; only of those that somebody did."""
+    found: dict[str, str] = {}
+    for part in batches(contents):
+        chosen = select(Placement).where(Placement.category == category, Placement.content.in_(part))
+        found |= {placed.content: placed.cluster for placed in session.scalars(chosen)}
+    return found
+
+
+def displace(session: Session, category: str, contents: Sequence[str]) -> dict[str, str]:
+    """Let runs say again where images belong, and give where a person had put them."""
+    before = placements(session, category, contents)
+    for part in batches(contents):
+        session.execute(delete(Placement).where(Placement.category == category, Placement.content.in_(part)))
+    return before
+
+
+def by_runs(session: Session, category: str, contents: Sequence[str]) -> dict[str, tuple[str | None, int]]:
+    """Cluster that the last run gave to each of some images, and the number of that run, by content."""
+    newest = func.row_number().over(partition_by=Assignment.content, order_by=Assignment.run.desc())
+    found: dict[str, tuple[str | None, int]] = {}
+    for part in batches(contents):
+        ranked = (
+            select(Assignment.content, Assignment.cluster, Assignment.run, newest.label("rank"))
+            .where(Assignment.category == category, Assignment.content.in_(part))
+            .subquery()
+        )
+        newest_of = session.execute(select(ranked).where(ranked.c.rank == 1))
+        found |= {row.content: (row.cluster, row.run) for row in newest_of}
+    return found
+
+
 def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Values in parts that fit one statement."""
     return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
 
 
-def _current(category: str, contents: Sequence[str] | None = None) -> Select[Any]:
+def current(category: str, contents: Sequence[str] | SelectBase | None = None) -> Select[Any]:
+    """Query of where all images or some are now: content, cluster as assigned, distance and confidence."""
     newest = func.row_number().over(partition_by=Assignment.content, order_by=Assignment.run.desc())
     chosen = select(
-        Assignment.content, Assignment.cluster, Assignment.distance, Assignment.confidence, newest.label("rank")
+        Assignment.content,
+        Assignment.run,
+        Assignment.cluster,
+        Assignment.distance,
+        Assignment.confidence,
+        newest.label("rank"),
     ).where(Assignment.category == category)
     ranked = (chosen if contents is None else chosen.where(Assignment.content.in_(contents))).subquery()
     placed = (
@@ -144,14 +185,24 @@ def _current(category: str, contents: Sequence[str] | None = None) -> Select[Any
         .where(Placement.category == category, Cluster.state != "retired")
         .subquery()
     )
+    by_run = case((Exclusion.content.is_(None), ranked.c.cluster), else_=None)
     return (
         select(
             ranked.c.content,
-            func.coalesce(placed.c.cluster, ranked.c.cluster).label("cluster"),
+            func.coalesce(placed.c.cluster, by_run).label("cluster"),
             ranked.c.distance,
             ranked.c.confidence,
         )
         .outerjoin(placed, placed.c.content == ranked.c.content)
+        .outerjoin(
+            Exclusion,
+            and_(
+                Exclusion.category == category,
+                Exclusion.content == ranked.c.content,
+                Exclusion.cluster == ranked.c.cluster,
+                or_(Exclusion.until_run.is_(None), Exclusion.until_run >= ranked.c.run),
+            ),
+        )
         .where(ranked.c.rank == 1)
     )
 

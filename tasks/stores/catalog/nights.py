@@ -20,7 +20,7 @@ from tasks.stores.catalog.facts import (
     columns_of,
     fact_of,
 )
-from tasks.stores.catalog.schema import Assignment, Cluster, Decision, Night, Placement, Run, Snapshot
+from tasks.stores.catalog.schema import Assignment, Cluster, Decision, Exclusion, Night, Placement, Run, Snapshot
 
 _TOLD: Final[Mapping[ChangeKind, DecisionKind]] = {
     "kept": "kept",
@@ -190,6 +190,7 @@ def _used(session: Session, run: Run, cluster: Cluster) -> bool:
             or_(Decision.run.is_(None), Decision.run != run.number),
         ),
         select(Placement.content).where(Placement.category == category, Placement.cluster == name),
+        select(Exclusion.content).where(Exclusion.category == category, Exclusion.cluster == name),
         select(Cluster.cluster).where(Cluster.category == category, Cluster.merged_into == name),
     )
     return cluster.state != "provisional" or any(session.execute(asked.limit(1)).first() for asked in questions)

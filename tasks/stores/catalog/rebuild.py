@@ -37,7 +37,17 @@ from tasks.stores.locks import category_lock
 from tasks.stores.nights.arrivals import NightRules
 from tasks.stores.upkeep import inventory
 
-COUNTED: Final = ("images", "nights", "snapshots", "clusters", "assignments", "decisions", "placements", "notices")
+COUNTED: Final = (
+    "images",
+    "nights",
+    "snapshots",
+    "clusters",
+    "assignments",
+    "decisions",
+    "placements",
+    "exclusions",
+    "notices",
+)
 """Tables that a person is told of."""
 
 

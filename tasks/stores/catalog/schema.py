@@ -157,6 +157,7 @@ class Cluster(Base):
     name: Mapped[str | None]
     note: Mapped[str]
     merged_into: Mapped[str | None]
+    ordinary: Mapped[bool | None]
 
 
 class Assignment(Base):
@@ -212,6 +213,24 @@ class Placement(Base):
     category: Mapped[str] = mapped_column(primary_key=True)
     content: Mapped[str] = mapped_column(primary_key=True)
     cluster: Mapped[str]
+
+
+class Exclusion(Base):
+    """A cluster that a person took an image out of: no run puts it back there.
+
+    With a run, only what was assigned up to that one does not count: a later run may put the image there.
+    """
+
+    __tablename__ = "exclusions"
+    __table_args__ = (
+        ForeignKeyConstraint(["category", "content"], ["images.category", "images.content"]),
+        ForeignKeyConstraint(["category", "cluster"], ["clusters.category", "clusters.cluster"]),
+    )
+
+    category: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str] = mapped_column(primary_key=True)
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    until_run: Mapped[int | None]
 
 
 class Notice(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, Final
 
 from sqlalchemy import func, select
@@ -11,7 +12,7 @@ from anoclust_core.errors import BusyError
 from anoclust_core.matching.identities import owner_of
 from tasks.stores.catalog import clusters, images
 from tasks.stores.catalog.facts import EventName, Standing
-from tasks.stores.catalog.schema import Cluster, Decision, Night, Notice, Placement, Run
+from tasks.stores.catalog.schema import Cluster, Decision, Exclusion, Night, Notice, Placement, Run
 
 NEW: Final[EventName] = "anoclust.cluster.new"
 """Event that tells of a new cluster."""
@@ -28,12 +29,20 @@ def standing(session: Session, category: str) -> Standing:
     by_person = select(Decision.cluster).where(
         Decision.category == category, Decision.kind == "retire", Decision.undone_by.is_(None)
     )
+    wrong: dict[str, set[str]] = defaultdict(set)
+    for content, cluster in session.execute(
+        select(Exclusion.content, Exclusion.cluster).where(
+            Exclusion.category == category, Exclusion.until_run.is_(None)
+        )
+    ):
+        wrong[content].add(cluster)
     placed_in = select(Placement.cluster).where(Placement.category == category).distinct()
     into = clusters.merges(session, category)
     owners = {cluster: owner_of(cluster, into) for cluster in clusters.identities(session, category)}
     gone = {one.cluster for one in found if one.state == "retired"}
     lasting = frozenset(session.scalars(placed_in))
-    known = {payload["cluster"] for payload in session.scalars(told)} | {one.cluster for one in found if one.name}
+    known = {payload["cluster"] for payload in session.scalars(told)}
+    known |= {one.cluster for one in found if one.name or one.ordinary is not None}
     dismissed = gone & set(session.scalars(by_person))
     return Standing(
         assigned={fact.content: fact.cluster for fact in images.current_assignments(session, category)},
@@ -43,6 +52,7 @@ def standing(session: Session, category: str) -> Standing:
         lasting=lasting,
         known=frozenset(one.cluster for one in found if clusters.is_living(one)) & (known | lasting),
         provisional=frozenset(one.cluster for one in found if one.state == "provisional"),
+        wrong={content: frozenset(of) for content, of in wrong.items()},
         identities=frozenset(owners),
         revision=revision(session, category),
     )

@@ -18,7 +18,7 @@ from tasks.stores.files import is_temporary, safe_name
 from tasks.stores.layout import StoreLayout
 from tasks.stores.stage_keys import ARRAY_FOLDERS
 
-KINDS: Final = (*ARRAY_FOLDERS, "manifests", "runs", "nights")
+KINDS: Final = (*ARRAY_FOLDERS, "manifests", "runs", "nights", "thumbnails")
 """Folders of a store that have one folder per category."""
 
 UNREADABLE: Final = "unreadable.json"
@@ -54,7 +54,8 @@ _NETWORK: Final = re.compile(rf"([0-9a-f]{{32}})(?:\.onnx|\.npz|{re.escape(CHECK
 class CategorySize:
     """Bytes on disk of one category.
 
-    ``weights`` counts anomaly maps, what was trained and trees too, ``runs`` nights, manifests and cached results.
+    ``weights`` counts anomaly maps, what was trained and trees too, ``runs`` nights, manifests, cached results and
+    thumbnails.
     """
 
     category: str
@@ -102,7 +103,7 @@ class StoreSize:
 
 _COUNTED_AS: Final = {
     **{kind: folder.counted_as for kind, folder in ARRAY_FOLDERS.items()},
-    **dict.fromkeys(("manifests", "runs", "nights", RESULTS), "runs"),
+    **dict.fromkeys(("manifests", "runs", "nights", "thumbnails", RESULTS), "runs"),
 }
 
 

@@ -53,3 +53,6 @@ def fill(catalog: Catalog, category: str = "tile") -> None:
     catalog.merge(category, ["c2"], into="c1", who="kim")
     catalog.retire(category, "c3", who="kim")
     catalog.undo(category, who="kim")
+    catalog.mark_ordinary(category, "c3", True, who="kim")
+    catalog.mark_wrong(category, members[3:5], who="kim")
+    catalog.move(category, members[4:6], to="c3", who="kim")

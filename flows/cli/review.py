@@ -1,0 +1,51 @@
+"""``anoclust review``: a local page where people look at clusters, name and correct them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.asked import Asked, with_settings
+from flows.cli.messages import Messages
+from flows.cli.options import whole_number
+
+LAST_PORT = 65535
+
+
+@with_settings()
+def review(
+    asked: Asked,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Name or address to listen on. Any but this machine's own lets others reach the page, and needs a "
+            "password in ANOCLUST_REVIEW__PASSWORD."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            help="Port to listen on; 0 takes one that is free.",
+            parser=whole_number(0, LAST_PORT, takes=f"the number of a port, 0 to {LAST_PORT}"),
+            metavar="<int>",
+        ),
+    ] = 8765,
+) -> None:
+    """Open a page on this machine where you look at clusters, name, merge and split them, until Ctrl-C.
+
+    Prints the address to open. It lets in only who has it; other machines cannot reach it. Everything that you decide
+    there is also a command of `anoclust clusters`, stands in the history, and can be undone.
+    """
+    with Messages(asked.debug):
+        from flows.nights.status import catalog_of
+        from flows.review.serve import serve
+        from tasks.review.reading import Reading
+        from tasks.stores.catalog.catalog import Catalog
+        from tasks.stores.layout import existing_store
+
+        settings = asked.settings()
+        layout = existing_store(settings.store)
+        with Catalog.open(catalog_of(layout, settings.config), store=layout, create=False) as catalog:
+            catalog.check()
+            serve(Reading(layout, catalog), host=host, port=port, tell=typer.echo)

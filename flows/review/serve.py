@@ -1,0 +1,108 @@
+"""The server of the review page: on this machine only, unless it is told otherwise and has a password."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from anoclust_core.errors import ConfigError, ResourceError
+from flows.settings import PASSWORD_VARIABLE
+from tasks.review.reading import Reading
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8765
+
+LEAST_PASSWORD: Final = 8
+"""Shortest password, in characters: whoever guesses has one guess a second."""
+
+
+def serve(reading: Reading, *, host: str, port: int, tell: Callable[[str], None]) -> None:
+    """Serve the review page until Ctrl-C.
+
+    Parameters
+    ----------
+    reading
+        The store.
+    host
+        Name or address to listen on.
+    port
+        Port to listen on; 0 takes one that is free.
+    tell
+        Takes the address that lets a browser in, once it is answered.
+
+    Raises
+    ------
+    ConfigError
+        If others may reach the server and there is no password, or the host is none of this machine.
+    ResourceError
+        If the port is taken.
+    """
+    import uvicorn
+
+    from flows.review.app import review_app
+    from flows.review.door import TOKEN, Keys
+
+    listening = _listening(host, port)
+    address, port = listening.getsockname()[:2]
+    password = None if ipaddress.ip_address(address).is_loopback else checked_password(host)
+    keys = Keys(cookie=f"anoclust_review_{port}", password=password)
+    names = {host} if password is None else {host, socket.gethostname(), socket.getfqdn()}
+    shown = f"[{address}]" if ":" in address else address
+    if password is None:
+        tell(f"open http://{shown}:{port}/?{TOKEN}={keys.token}")
+    else:
+        tell(f"open http://{socket.gethostname()}:{port}/ and give the password of {PASSWORD_VARIABLE}")
+        tell("what is sent can be read on the way: let others reach it only in a network that you trust")
+    tell("Ctrl-C ends it")
+    config = uvicorn.Config(
+        review_app(reading, keys, names=names),
+        access_log=False,  # it would show the token
+        log_level="warning",
+        lifespan="off",
+        server_header=False,
+        ws="none",
+    )
+    with listening, suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def checked_password(host: str) -> str:
+    """Password that the server asks everybody for.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it is too short.
+    """
+    password = os.environ.get(PASSWORD_VARIABLE, "")
+    if len(password) < LEAST_PASSWORD:
+        found = "none is set" if not password else f"it has {len(password)}"
+        raise ConfigError(
+            f"--host {host} lets other machines reach the page, which needs a password of at least {LEAST_PASSWORD} "
+            f"characters in the variable {PASSWORD_VARIABLE}, and {found}; set it, or omit --host"
+        )
+    return password
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise ConfigError(
+            f"--host takes a name or address of this machine; found {host!r} ({error.strerror})"
+        ) from error
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise ResourceError(
+            f"cannot listen on {host} port {port}: {error.strerror}; end what listens there, or choose another port "
+            "with --port"
+        ) from error
+    return listening

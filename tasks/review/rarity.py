@@ -1,0 +1,120 @@
+"""Where the patches of an image are rare, from what runs and nights have stored; on one scale for the category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.embedding.resizing import Resize, over_frame, seen_box
+from anoclust_core.errors import StoreError
+from anoclust_core.keys import content_key
+from anoclust_core.reporting.figures import rarity_scale
+from tasks.stores import arrays, runs
+from tasks.stores.catalog.facts import SnapshotFact
+from tasks.stores.files import safe_name
+from tasks.stores.layout import StoreLayout
+from tasks.stores.nights.snapshots import Snapshot, members, read_snapshot
+from tasks.stores.upkeep import inventory
+
+_SCALE_ROWS: Final = 1024
+"""Images that the scale is taken from: rows are ordered by content hash, so that the first ones are a fair sample."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where an image's arrays are: a folder and a row in it."""
+
+    folder: Path
+    row: int
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is stored of a category's images beyond the catalog, since its last re-clustering.
+
+    Attributes
+    ----------
+    rows
+        Folder of rarity and the row in there, by content.
+    plain
+        Folder and row of the descriptors that nights measure distances between, by content.
+    grid
+        Height and width of the patch grid; None where it is not known.
+    scale
+        Ends of the colour scale, in the unit of rarity.
+    resize, tiles
+        What of a picture the grid covers.
+    """
+
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    plain: Mapping[str, tuple[Path, str, int]] = field(default_factory=dict)
+    grid: tuple[int, int] | None = None
+    scale: tuple[float, float] = (0.0, 1.0)
+    resize: Resize = "squash"
+    tiles: tuple[int, int] | None = None
+
+    def rarity(self, content: str, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        """Rarity of an image's patches over its whole picture of some height and width; None where it is not stored.
+
+        Two-dimensional, float32, about a cell a patch.
+
+        Raises
+        ------
+        DamagedError
+            If what is stored is damaged.
+        """
+        place = self.rows.get(content)
+        if place is None or self.grid is None:
+            return None
+        stored = arrays.read(place.folder, "rarity", (slice(place.row, place.row + 1),))
+        grid = stored.reshape(self.grid).astype(np.float32)
+        found: NDArray[np.float32] = over_frame(grid, shape, seen_box(shape, resize=self.resize, tiles=self.tiles))
+        return found
+
+
+def read_measures(layout: StoreLayout, category: str, fact: SnapshotFact | None) -> Measures:
+    """Find what is stored of the images of the last re-clustering, and of the nights since it; nothing without one."""
+    if fact is None:
+        return Measures()
+    snapshot = read_snapshot(fact)
+    try:
+        contents = [image.sha256 for image in members(layout, snapshot).clustered]
+        embedding: Mapping[str, Any] = runs.read_summary(layout.runs(category) / snapshot.run)["embedding"]
+    except (OSError, StoreError, KeyError):  # the snapshot's run is damaged or gone: pictures come without heat
+        return Measures()
+    weighed = layout.folder("weights", category, snapshot.keys["weigh"])
+    is_auto = "whiten" in snapshot.keys
+    described = layout.folder("models", category, snapshot.keys["whiten"]) if is_auto else weighed
+    name = "plain" if is_auto else "descriptors"
+    rows = {content: Row(weighed, at) for at, content in enumerate(contents)}
+    plain = {content: (described, name, at) for at, content in enumerate(contents)}
+    for folder, of_night in _of_nights(layout, category, snapshot):
+        for at, content in enumerate(of_night):
+            rows.setdefault(content, Row(folder, at))
+            plain.setdefault(content, (folder, "descriptors", at))
+    tiles = tuple(embedding["tiles"]) if embedding.get("tiles") else None
+    n_tiles = tiles[0] * tiles[1] if tiles else 1
+    sample = arrays.read(weighed, "rarity", (slice(0, _SCALE_ROWS),))
+    return Measures(
+        rows=rows,
+        plain=plain,
+        grid=(int(embedding["grid"][0]), int(embedding["grid"][1])),
+        scale=rarity_scale(sample, n_tiles=n_tiles),
+        resize=embedding.get("resize", "squash"),
+        tiles=tiles,
+    )
+
+
+def _of_nights(layout: StoreLayout, category: str, snapshot: Snapshot) -> list[tuple[Path, Sequence[str]]]:
+    """Folders that nights since a snapshot have kept, with the images of their rows: only these are on its scale."""
+    found = []
+    for folder in inventory.array_folders(layout, "weights", safe_name(category)):
+        contents = (arrays.describe(folder) or {}).get("contents")
+        if contents and folder.name == content_key("assign", {"snapshot": snapshot.key, "contents": contents}):
+            found.append((folder, contents))
+    return found

@@ -1,0 +1,210 @@
+"""Everything that the review page reads of a store, each part once for every state of the category."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.reporting.figures import rarity_overlay_png
+from tasks.images.headers import geometry_of
+from tasks.review.clusters import UNKNOWN, CategoryState, category_state
+from tasks.review.kept import Kept
+from tasks.review.nearest import nearest_images
+from tasks.review.originals import ShownPicture, original
+from tasks.review.rarity import Measures, read_measures
+from tasks.review.thumbnails import Thumbnails
+from tasks.stores.catalog.browsing import Chosen
+from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import AssignmentFact, ImageFact
+from tasks.stores.files import safe_name
+from tasks.stores.layout import StoreLayout
+
+N_LEADING: Final = 12
+"""Pictures in the row of a cluster."""
+
+_DECODED_AT_ONCE: Final = 4
+"""Pictures that are decoded side by side: one of the largest takes 0.5 GB."""
+
+_KEPT: Final = 64
+"""Results that are kept; the largest, the order of 100,000 images, is 15 MB."""
+
+_KEPT_MEASURES: Final = 2
+"""Categories whose stored measures are known: each takes some 20 MB for 100,000 images."""
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """One image: what the catalog has of it, and where it is now; ``cluster`` is `UNKNOWN` where it has none."""
+
+    fact: ImageFact
+    place: AssignmentFact | None
+
+    @property
+    def cluster(self) -> str:
+        """Identity of its cluster, merges followed."""
+        return (self.place.cluster if self.place else None) or UNKNOWN
+
+
+@dataclass(frozen=True)
+class Rarest:
+    """The rarest patch of an image: left, top, width and height in parts of the picture, and how rare it is."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    rarity: float
+
+
+class Reading:
+    """A store that is looked at.
+
+    Categories are named by their names here, by the names of their folders in addresses: these are safe in a path.
+
+    Parameters
+    ----------
+    layout, catalog
+        The store, and its catalog.
+    """
+
+    def __init__(self, layout: StoreLayout, catalog: Catalog) -> None:
+        self.layout, self.catalog = layout, catalog
+        self._names: dict[str, str] = {}
+        self._decoding = BoundedSemaphore(_DECODED_AT_ONCE)
+        self._kept = Kept(_KEPT)
+        self._measures = Kept(_KEPT_MEASURES)
+
+    def categories(self) -> dict[str, str]:
+        """Name of every category by that of its folder."""
+        self._names = {safe_name(category): category for category in self.catalog.categories()}
+        return self._names
+
+    def category(self, folder: str) -> str | None:
+        """Name of the category of a folder, or None."""
+        return self._names.get(folder) or self.categories().get(folder)
+
+    def state(self, category: str) -> CategoryState:
+        """How a category stands."""
+
+        def read() -> CategoryState:
+            with self.catalog.view() as view:
+                return category_state(self.layout, view, category)
+
+        return self._once(category, "state", (), read)
+
+    def members(self, category: str, cluster: str, chosen: Chosen) -> Sequence[str]:
+        """Images of a cluster, or the unknown, by content, the most typical first."""
+
+        def read() -> Sequence[str]:
+            with self.catalog.browsing(category) as browsing:
+                return browsing.members(None if cluster == UNKNOWN else cluster, chosen)
+
+        return self._once(category, "members", (cluster, chosen.key), read)
+
+    def leading(self, category: str, chosen: Chosen) -> dict[str, Sequence[str]]:
+        """The most typical images of every cluster, and some of the unknown."""
+
+        def read() -> dict[str, Sequence[str]]:
+            with self.catalog.browsing(category) as browsing:
+                return {name or UNKNOWN: some for name, some in browsing.leading(N_LEADING, chosen).items()}
+
+        return self._once(category, "leading", (chosen.key,), read)
+
+    def sizes(self, category: str, chosen: Chosen) -> dict[str, int]:
+        """How many of the chosen images are in every cluster."""
+
+        def read() -> dict[str, int]:
+            with self.catalog.browsing(category) as browsing:
+                return {name or UNKNOWN: size for name, size in browsing.sizes(chosen).items()}
+
+        return self._once(category, "sizes", (chosen.key,), read)
+
+    def columns(self, category: str) -> dict[str, list[str]]:
+        """Columns that images can be chosen by, and their values."""
+
+        def read() -> dict[str, list[str]]:
+            with self.catalog.browsing(category) as browsing:
+                return browsing.columns()
+
+        return self._once(category, "columns", (), read)
+
+    def breakdown(self, category: str, column: str, chosen: Chosen) -> dict[str, dict[str, int]]:
+        """How many images of every cluster have each value of a column."""
+
+        def read() -> dict[str, dict[str, int]]:
+            with self.catalog.browsing(category) as browsing:
+                return {name or UNKNOWN: counts for name, counts in browsing.breakdown(column, chosen).items()}
+
+        return self._once(category, "breakdown", (column, chosen.key), read)
+
+    def images(self, category: str, contents: Sequence[str]) -> list[ImageView]:
+        """Some images, in the order that they are asked for; those that the catalog does not know are left out."""
+        facts = self.catalog.known_images(category, list(contents))
+        places = {place.content: place for place in self.catalog.assignments(category, list(facts))}
+        return [ImageView(facts[content], places.get(content)) for content in contents if content in facts]
+
+    def image(self, category: str, content: str) -> ImageView | None:
+        """One image, or None where the catalog knows none of that content."""
+        return next(iter(self.images(category, [content])), None)
+
+    def thumbnail(self, category: str, image: ImageFact) -> bytes | None:
+        """JPEG of an image; None where its file is gone or has changed."""
+        thumbnails = Thumbnails(self.layout, category)
+        kept = thumbnails.kept(image)
+        if kept is not None:
+            return kept
+        with self._decoding:
+            return thumbnails.made(image)
+
+    def original(self, category: str, image: ImageFact) -> ShownPicture | None:
+        """An image at its own size; None where its file is gone or has changed."""
+        with self._decoding:
+            return original(image, Thumbnails(self.layout, category).deep)
+
+    def heat(self, category: str, image: ImageFact) -> bytes | None:
+        """PNG of an image's rare patches, to be stretched over its picture; None where it is not stored."""
+        measures = self.measures(category)
+        grid = self.rarity(category, image)
+        return None if grid is None else rarity_overlay_png(grid, vmin=measures.scale[0], vmax=measures.scale[1])
+
+    def rarity(self, category: str, image: ImageFact) -> NDArray[np.float32] | None:
+        """Rarity of an image's patches, ``(height, width)`` over its whole picture; None where it is not stored."""
+        geometry = geometry_of(Path(image.file or ""))
+        return None if geometry is None else self.measures(category).rarity(image.content, geometry.upright)
+
+    def measures(self, category: str) -> Measures:
+        """What is stored of the category's images beyond the catalog."""
+        with self.catalog.browsing(category) as browsing:
+            revision = browsing.revision()
+        return self._measures.get(
+            (category, revision),
+            lambda: read_measures(self.layout, category, self.catalog.latest_snapshot(category)),
+        )
+
+    def rarest(self, category: str, image: ImageFact) -> Rarest | None:
+        """The patch of an image that is rarest; None where that is not stored."""
+        grid = self.rarity(category, image)
+        if grid is None or not np.isfinite(grid).any():
+            return None
+        row, column = np.unravel_index(int(np.nan_to_num(grid, nan=-np.inf).argmax()), grid.shape)
+        height, width = grid.shape
+        return Rarest(column / width, row / height, 1 / width, 1 / height, float(grid[row, column]))
+
+    def nearest(self, category: str, content: str, n: int) -> list[tuple[ImageView, float]]:
+        """Images that are most alike by stored descriptors, with their distances."""
+        found = dict(nearest_images(self.measures(category), content, n))
+        return [(image, found[image.fact.content]) for image in self.images(category, list(found))]
+
+    def _once(self, category: str, what: str, asked: tuple[Any, ...], read: Callable[[], Made]) -> Made:
+        """Read something once for every state of a category."""
+        with self.catalog.browsing(category) as browsing:
+            revision = browsing.revision()
+        return self._kept.get((category, revision, what, asked), read)
