@@ -15,6 +15,7 @@ from anoclust_core.reporting.figures import rarity_overlay_png
 from tasks.images.headers import geometry_of
 from tasks.review.clusters import UNKNOWN, CategoryState, category_state
 from tasks.review.colouring import CLUSTER, COLUMN, NIGHT, Colouring, by_cluster, by_column, by_night
+from tasks.review.cuts import Cuts, read_cuts
 from tasks.review.kept import Kept
 from tasks.review.nearest import nearest_images
 from tasks.review.originals import ShownPicture, original
@@ -191,6 +192,18 @@ class Reading:
             return by_night(contents, facts) if column is None else by_column(contents, facts, column)
 
         return self._once(category, "colouring", (by,), read)
+
+    def cuts(self, category: str) -> Cuts | None:
+        """Cuts of the last re-clustering's tree; None where there is none, or only one image."""
+
+        def read() -> Cuts | None:
+            fact = self.catalog.latest_snapshot(category)
+            if fact is None or fact.n_images < 2:
+                return None
+            facts = {image.content: image for image in self.catalog.images(category)}
+            return read_cuts(self.layout, category, read_snapshot(fact), facts)
+
+        return self._once(category, "cuts", (), read)
 
     def thumbnail(self, category: str, image: ImageFact) -> bytes | None:
         """JPEG of an image; None where its file is gone or has changed."""
