@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 import numpy as np
@@ -17,8 +17,14 @@ ORDINARY_RARITY: Final = 0.65
 """Part of the ordinary images that those of another cluster are rarer than, on average, at most, if it is ordinary."""
 
 
-def ordinary_clusters(rarity: Mapping[str, Sequence[float]], names: Mapping[str, str | None]) -> frozenset[str]:
+def ordinary_clusters(
+    rarity: Mapping[str, Sequence[float]],
+    names: Mapping[str, str | None],
+    marks: Mapping[str, bool] | None = None,
+) -> frozenset[str]:
     """Clusters that hold good parts: those that a person named so, else the large one of little rarity, and its like.
+
+    A person's mark counts more than either: it adds a cluster, whatever its name and rarity, or leaves it out.
 
     Without such a name, it is the cluster of the lowest median, and one by one every other whose images are on average
     not rarer than ``ORDINARY_RARITY`` of those found so far; all of them together have to hold ``ORDINARY_SHARE`` of
@@ -30,6 +36,8 @@ def ordinary_clusters(rarity: Mapping[str, Sequence[float]], names: Mapping[str,
         By cluster: the rarest patch of each of its images, any unit; no cluster is empty.
     names
         Name of every cluster, or None.
+    marks
+        Clusters that a person marked: True, no defect; False, a defect.
 
     Examples
     --------
@@ -37,12 +45,23 @@ def ordinary_clusters(rarity: Mapping[str, Sequence[float]], names: Mapping[str,
     ['c1']
     >>> sorted(ordinary_clusters({"c1": [1.0, 1.1, 1.2], "c2": [3.0]}, {"c1": "chip", "c2": "Good"}))
     ['c2']
+    >>> sorted(ordinary_clusters({"c1": [1.0, 1.1, 1.2], "c2": [3.0]}, {"c1": None, "c2": None}, {"c2": True}))
+    ['c1', 'c2']
     """
-    named = {cluster for cluster, name in names.items() if name and name.strip().lower() in ORDINARY_NAMES}
+    said = marks or {}
+    marked = {cluster for cluster, is_ordinary in said.items() if is_ordinary and cluster in rarity}
+    defects = {cluster for cluster, is_ordinary in said.items() if not is_ordinary}
+    named = {cluster for cluster, name in names.items() if name and name.strip().lower() in ORDINARY_NAMES} - defects
     if named:
-        return frozenset(named)
+        return frozenset(named | marked)
+    eligible = {cluster for cluster in rarity if cluster in marked or not names.get(cluster)} - defects
+    return frozenset(_of_little_rarity(rarity, eligible) | marked)
+
+
+def _of_little_rarity(rarity: Mapping[str, Sequence[float]], eligible: Set[str]) -> frozenset[str]:
+    """The cluster of the lowest median and those that are like it, if they are eligible and large enough."""
     medians = {cluster: float(np.median(values)) for cluster, values in rarity.items()}
-    unnamed = [cluster for cluster in medians if not names.get(cluster)]
+    unnamed = [cluster for cluster in medians if cluster in eligible]
     if len(medians) < 2 or not unnamed:
         return frozenset()
     least = min(unnamed, key=lambda cluster: (medians[cluster], -len(rarity[cluster]), cluster))

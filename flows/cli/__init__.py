@@ -58,8 +58,8 @@ COMMANDS: Final = MappingProxyType(
         ),
         "clusters": (
             "clusters:app",
-            "Look at the clusters of a category; name, merge, split and retire them. Your decisions survive "
-            "re-clustering.",
+            "Look at the clusters of a category; name, merge, split, mark and retire them, move images. Your decisions "
+            "survive re-clustering.",
         ),
         "deploy": ("up:app", "Register every category's nights on a team's Prefect server."),
         "prepare": ("prepare:app", "Make the demo images, or a manifest for a public data set."),

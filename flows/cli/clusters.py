@@ -1,4 +1,4 @@
-"""``anoclust clusters``: look at lasting clusters, name, merge, split and retire them; every decision can be undone."""
+"""``anoclust clusters``: look at lasting clusters, name them, correct them; every decision can be undone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,24 @@ app = typer.Typer(no_args_is_help=True)
 
 Category = Annotated[str, typer.Argument(help="Name of the product.", show_default=False)]
 Named = Annotated[str, typer.Argument(help="Cluster, by identity (c7) or name.", show_default=False)]
-Who = Annotated[str | None, typer.Option(help="Who decides, as the history shows it.", show_default="your user name")]
+By = Annotated[
+    str | None, typer.Option("--by", help="Who decides, as the history shows it.", show_default="your user name")
+]
+Expected = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--expected",
+        metavar="CLUSTER=VERSION",
+        help="Refuse if this cluster has changed since you saw it; `clusters show` prints the version. Repeatable.",
+    ),
+]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        help="Images, by path or by the start of their sha256; @FILE reads them from a file, one per line.",
+        show_default=False,
+    ),
+]
 
 
 @app.command("list")
@@ -41,7 +58,9 @@ def list_clusters(
 
         found = [one for one in catalog.clusters(category) if everything or one.state in {"provisional", "confirmed"}]
         if as_json:
-            typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str, ensure_ascii=False))
+            versions = catalog.versions(category)
+            content = [{**asdict(one), "version": versions[one.cluster]} for one in found]
+            typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
         else:
             print_table(clusters_table(found))
 
@@ -75,9 +94,10 @@ def show(
             for fact in members
         ]
         counts = [count for count in catalog.counts(category) if count.cluster == found.cluster]
+        version = catalog.versions(category)[found.cluster]
         if as_json:
             nights = {count.night.isoformat(): count.n_images for count in counts}
-            content = {**asdict(found), "nights": nights, "images": rows}
+            content = {**asdict(found), "version": version, "nights": nights, "images": rows}
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
             return
         print_table(clusters_table([found]))
@@ -86,7 +106,7 @@ def show(
             typer.echo(f"  {row['night']}  confidence {row['confidence']:.2f}  {row['path']}")
         if len(rows) > limit:
             typer.echo(f"  and {len(rows) - limit:,} more (--limit, --json)")
-        typer.echo("")
+        typer.echo(f"\nversion {version}")
         for line in history_lines(catalog.history(category, found.cluster)):
             typer.echo(line)
 
@@ -120,11 +140,12 @@ def rename(
     category: Category,
     cluster: Named,
     name: Annotated[str, typer.Argument(help='New name; "" removes it.', show_default=False)],
-    who: Who = None,
+    by: By = None,
+    expected: Expected = None,
 ) -> None:
     """Give a cluster a name; it keeps its identity, and you can use either."""
     with Messages(asked.debug), _catalog(asked, category) as catalog:
-        catalog.rename(category, cluster, name, who=_who(who))
+        catalog.rename(category, cluster, name, who=_who(by), expected=_versions(expected))
         _done(
             f"{cluster} of {category} is now named {name}" if name else f"{cluster} of {category} no longer has a name"
         )
@@ -137,11 +158,12 @@ def note(
     category: Category,
     cluster: Named,
     text: Annotated[str, typer.Argument(help='Text of the note; "" removes it.', show_default=False)],
-    who: Who = None,
+    by: By = None,
+    expected: Expected = None,
 ) -> None:
     """Write a note on a cluster."""
     with Messages(asked.debug), _catalog(asked, category) as catalog:
-        catalog.annotate(category, cluster, text, who=_who(who))
+        catalog.annotate(category, cluster, text, who=_who(by), expected=_versions(expected))
         _done(f"note saved for {cluster} in {category}")
 
 
@@ -152,11 +174,12 @@ def merge(
     category: Category,
     clusters: Annotated[list[str], typer.Argument(help="Clusters to merge into another.", show_default=False)],
     into: Annotated[str, typer.Option(help="Cluster to merge them into.", show_default=False)],
-    who: Who = None,
+    by: By = None,
+    expected: Expected = None,
 ) -> None:
     """Merge clusters into one, in past nights too; the merge survives re-clustering."""
     with Messages(asked.debug), _catalog(asked, category) as catalog:
-        catalog.merge(category, clusters, into=into, who=_who(who))
+        catalog.merge(category, clusters, into=into, who=_who(by), expected=_versions(expected))
         _done(f"{', '.join(clusters)} of {category} are merged into {into}")
 
 
@@ -166,20 +189,89 @@ def split(
     asked: Asked,
     category: Category,
     cluster: Named,
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            help="Images for the new cluster, by path or by the start of their sha256; @FILE reads them from a file, "
-            "one per line.",
-            show_default=False,
-        ),
-    ],
-    who: Who = None,
+    images: Images,
+    by: By = None,
+    expected: Expected = None,
 ) -> None:
     """Move some images of a cluster to a new one; the split survives re-clustering."""
     with Messages(asked.debug), _catalog(asked, category) as catalog:
-        new = catalog.split(category, cluster, _contents(catalog, category, images), who=_who(who))
+        new = catalog.split(
+            category, cluster, _contents(catalog, category, images), who=_who(by), expected=_versions(expected)
+        )
         _done(f"{new} of {category} now holds these images of {cluster}")
+
+
+@app.command("move")
+@with_settings()
+def move(
+    asked: Asked,
+    category: Category,
+    images: Images,
+    to: Annotated[str, typer.Option(help="Cluster to put them into.", show_default=False)],
+    by: By = None,
+    expected: Expected = None,
+) -> None:
+    """Move images to a cluster, from whatever clusters they are in, or from none.
+
+    They stay there for good: no night and no re-clustering moves them. Images that come later and look like them go to
+    that cluster too. `anoclust clusters split` puts images into a cluster of their own.
+    """
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
+        contents = _contents(catalog, category, images)
+        catalog.move(category, contents, to=to, who=_who(by), expected=_versions(expected))
+        _done(f"{_counted(contents)} of {category} moved to {to}")
+
+
+@app.command("wrong")
+@with_settings()
+def wrong(
+    asked: Asked,
+    category: Category,
+    images: Images,
+    by: By = None,
+    expected: Expected = None,
+) -> None:
+    """Say that images are wrong where they are: they leave their clusters, and never go back by themselves.
+
+    They are unknown until a re-clustering finds another cluster for them, or until you move them. If you know where
+    they belong, use `anoclust clusters move`.
+    """
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
+        contents = _contents(catalog, category, images)
+        made = catalog.mark_wrong(category, contents, who=_who(by), expected=_versions(expected))
+        several = f" (one of {len(made)} decisions, a cluster each)" if len(made) > 1 else ""
+        _done(f"{_counted(contents)} of {category} left their cluster and are unknown", several)
+
+
+@app.command("ordinary")
+@with_settings()
+def ordinary(
+    asked: Asked,
+    category: Category,
+    cluster: Named,
+    by: By = None,
+    expected: Expected = None,
+) -> None:
+    """Mark a cluster as no defect: ordinary parts, or something harmless such as dust.
+
+    Reports put it last, and its growth is told later and in other words. Without your word, ordinary clusters are told
+    by their name (good, ok, normal) or by how little their images stand out; your word counts more than either.
+    `anoclust clusters defect` says the opposite, `anoclust clusters undo` takes it back.
+    """
+    _mark(asked, category, cluster, True, by, expected)
+
+
+@app.command("defect")
+@with_settings()
+def defect(
+    asked: Asked,
+    category: Category,
+    cluster: Named,
+    by: By = None,
+    expected: Expected = None,
+) -> None:
+    """Mark a cluster as a defect, however ordinary its images look: the opposite of `anoclust clusters ordinary`."""
+    _mark(asked, category, cluster, False, by, expected)
 
 
 @app.command("retire")
@@ -188,11 +280,12 @@ def retire(
     asked: Asked,
     category: Category,
     cluster: Named,
-    who: Who = None,
+    by: By = None,
+    expected: Expected = None,
 ) -> None:
     """Retire a cluster: it gets no more images."""
     with Messages(asked.debug), _catalog(asked, category) as catalog:
-        catalog.retire(category, cluster, who=_who(who))
+        catalog.retire(category, cluster, who=_who(by), expected=_versions(expected))
         _done(f"{cluster} of {category} is retired")
 
 
@@ -207,11 +300,12 @@ def undo(
             help="Number of the decision.", parser=whole_number(), metavar="[<int>]", show_default="the last"
         ),
     ] = None,
-    who: Who = None,
+    by: By = None,
+    expected: Expected = None,
 ) -> None:
     """Undo a decision; `anoclust clusters history` shows their numbers."""
     with Messages(asked.debug), _catalog(asked, category) as catalog:
-        undone = catalog.undo(category, number, who=_who(who))
+        undone = catalog.undo(category, number, who=_who(by), expected=_versions(expected))
         typer.echo(f"decision {undone} of {category} is undone")
 
 
@@ -290,5 +384,37 @@ def _who(given: str | None) -> str:
         return "somebody"
 
 
-def _done(what: str) -> None:
-    typer.echo(f"{what}; `anoclust clusters undo` undoes it")
+def _mark(
+    asked: Asked, category: str, cluster: str, is_ordinary: bool, by: str | None, expected: list[str] | None
+) -> None:
+    with Messages(asked.debug), _catalog(asked, category) as catalog:
+        catalog.mark_ordinary(category, cluster, is_ordinary, who=_who(by), expected=_versions(expected))
+        _done(f"{cluster} of {category} is marked as {'no defect' if is_ordinary else 'a defect'}")
+
+
+def _versions(given: list[str] | None) -> dict[str, int]:
+    """Versions of clusters as a person saw them.
+
+    Raises
+    ------
+    ConfigError
+        If one is not written as c7=41.
+    """
+    found = {}
+    for one in given or ():
+        cluster, _, version = one.rpartition("=")
+        if not cluster or not version.isdecimal():
+            raise ConfigError(
+                f"--expected takes a cluster and its version, such as c7=41; found {one!r}; `anoclust clusters show` "
+                "prints the version"
+            )
+        found[cluster] = int(version)
+    return found
+
+
+def _counted(contents: list[str]) -> str:
+    return "1 image" if len(contents) == 1 else f"{len(contents):,} images"
+
+
+def _done(what: str, more: str = "") -> None:
+    typer.echo(f"{what}; `anoclust clusters undo` undoes it{more}")

@@ -46,7 +46,7 @@ def serve(reading: Reading, *, host: str, port: int, tell: Callable[[str], None]
     from flows.review.app import review_app
     from flows.review.door import TOKEN, Keys
 
-    listening = _listening(host, port)
+    listening = listening_on(host, port)
     address, port = listening.getsockname()[:2]
     password = None if ipaddress.ip_address(address).is_loopback else checked_password(host)
     keys = Keys(cookie=f"anoclust_review_{port}", password=password)
@@ -88,7 +88,8 @@ def checked_password(host: str) -> str:
     return password
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening_on(host: str, port: int) -> socket.socket:
+    """Bind a socket, so that nobody else can get hold of the port; errors are those of `serve`."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:

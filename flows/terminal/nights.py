@@ -77,6 +77,8 @@ def clusters_table(found: Sequence[ClusterFact]) -> Table:
     table = new_table("cluster", "name", "images", "state", "born", "note", numbers=("images",))
     for one in found:
         state = one.state if one.merged_into is None else f"merged into {one.merged_into}"
+        if one.ordinary is not None:
+            state += ", no defect" if one.ordinary else ", a defect"
         table.add_row(one.cluster, escape(one.name or ""), f"{one.n_images:,}", state, str(one.born), escape(one.note))
     return table
 
@@ -97,7 +99,10 @@ def _when(one: DecisionFact) -> str:
 def _told(after: Any) -> str:
     parts = []
     for name, value in dict(after).items():
-        if name in {"contents", "placed", "images", "snapshot", "night"} or value in (None, "", {}, []):
+        if name in {"placed", "images", "snapshot", "night", "masked"} or value in (None, "", {}, []):
+            continue
+        if name == "contents":
+            parts.append(f"{len(value):,} images")
             continue
         shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
         parts.append(f"{name} {', '.join(map(str, shown)) if isinstance(shown, list) else shown}")

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
 from anoclust_core.errors import StoreError
-from anoclust_core.matching.assigning import member_confidence, member_distances
-from anoclust_core.matching.identities import id_order, owner_of
-from anoclust_core.matching.keeping import keep_apart
 from anoclust_core.matching.news import news_of
-from anoclust_core.matching.partitions import ChangeKind, PartitionMatch, match_partitions
-from anoclust_core.matching.prototypes import fit_prototypes
+from anoclust_core.matching.partitions import ChangeKind
 from anoclust_core.records import Reference
+from tasks.night.lasting import assigned, lasting_clusters, lost_clusters
 from tasks.night.notify import Gone, cluster_notice, gone_notice
 from tasks.night.place import UNTRACKED, Place
-from tasks.night.severity import ordinary_images
+from tasks.night.severity import Said, ordinary_images
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import SnapshotFact, Standing, assignment_facts
+from tasks.stores.catalog.facts import SnapshotFact, Standing
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.snapshots import Snapshot, pin, read_snapshot, yardstick
@@ -77,7 +74,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
     contents = [image.sha256 for image in images.clustered]
     labels = arrays.read(parts.tree, "labels")
     measured = read_measured(place.layout, place.category, parts.keys)
-    pooled, height = measured.descriptors, measured.height
+    height = measured.height
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
         latest = catalog.latest_snapshot(place.category)
@@ -104,25 +101,16 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
         came = {fact.content: fact.night for fact in usable}
         rarity = arrays.read(parts.weights, "rarity").max(axis=1)
         highest = dict(zip(contents, rarity.tolist(), strict=True))
-        choosing = pooled if measured.choosing is None else measured.choosing
+        choosing = measured.descriptors if measured.choosing is None else measured.choosing
 
         def matched(found: Standing) -> Adopted:
             """Match against how clusters stand, and record it where they still do."""
-            match, ids = _matched(found, contents, labels, choosing)
+            lasting = lasting_clusters(found, contents, labels, choosing)
+            match, ids = lasting.match, lasting.ids
             # where there were no clusters before, everything is new and nothing is told
             born = match.clusters("born") if found.identities else ()
-            called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
-            ordinary = ordinary_images(found.partition, highest, called)
-            news = news_of(
-                choosing,
-                ids,
-                born,
-                nights=[came[content] for content in contents],
-                is_ordinary=np.array([content in ordinary for content in contents]),
-                rarity=rarity,
-            )
-            distances = member_distances(pooled, ids, fit_prototypes(pooled, ids, merge_height=height))
-            confidence = member_confidence(choosing, ids, fit_prototypes(choosing, ids, merge_height=height))
+            ordinary = ordinary_images(found.partition, highest, Said.of(catalog.clusters(place.category)))
+            news = _news(ids, born, choosing, rarity, [(came[one], one in ordinary) for one in contents])
             catalog.record_snapshot(
                 SnapshotFact(
                     category=place.category,
@@ -134,10 +122,13 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
                 ),
                 night=place.night,
                 match=match,
-                assignments=assignment_facts(contents, ids, distances, confidence),
+                assignments=assigned(contents, ids, measured),
                 tell=[
                     *(cluster_notice(place.category, one, ids.count(one), place.night, place.report) for one in news),
-                    *(gone_notice(place.category, one, place.night, place.report) for one in _gone(found, match)),
+                    *(
+                        gone_notice(place.category, Gone(name, into), place.night, place.report)
+                        for name, into in lost_clusters(found, match).items()
+                    ),
                 ],
                 found=found,
             )
@@ -155,41 +146,22 @@ def _readable(fact: SnapshotFact | None) -> Snapshot | None:
         return None
 
 
-def _matched(
-    found: Standing, contents: Sequence[str], labels: NDArray[np.int64], choosing: NDArray[np.float32]
-) -> tuple[PartitionMatch, list[str]]:
-    """Give the clusters of a run their identities; known ones that the cut lost stay where they lie apart.
-
-    Gives the match and the identity of every image's cluster.
-    """
-    row_of = {content: at for at, content in enumerate(contents)}
-    members: dict[str, list[int]] = defaultdict(list)
-    for content, cluster in found.partition.items():
-        if content in row_of:
-            members[owner_of(cluster, found.merged_into)].append(row_of[content])
-    separations: dict[str, float] = {}
-    while True:
-        match = match_partitions(
-            found.partition,
-            dict(zip(contents, (int(label) for label in labels), strict=True)),
-            taken=found.identities,
-            merged_into=found.merged_into,
-            lasting=found.lasting,
-        )
-        lost = {gone.cluster: members[gone.cluster] for gone in _gone(found, match) if gone.cluster not in separations}
-        if not lost:
-            break
-        labels, of_lost = keep_apart(choosing, labels, lost)
-        separations |= of_lost
-    changes = tuple(
-        replace(change, separation=separations.get(change.cluster)) if change.kind in {"kept", "retired"} else change
-        for change in match.changes
+def _news(
+    ids: Sequence[str | None],
+    born: Sequence[str],
+    choosing: NDArray[np.float32],
+    rarity: NDArray[np.floating[Any]],
+    known: Sequence[tuple[date, bool]],
+) -> tuple[str, ...]:
+    """Born clusters that are news; ``known`` are the night of every image, and whether its cluster was ordinary."""
+    rows = [at for at, cluster in enumerate(ids) if cluster is not None]
+    if not rows:
+        return ()
+    return news_of(
+        choosing[rows],
+        [cluster for cluster in ids if cluster is not None],
+        born,
+        nights=[known[at][0] for at in rows],
+        is_ordinary=np.array([known[at][1] for at in rows]),
+        rarity=rarity[rows],
     )
-    return replace(match, changes=changes), [match.ids[int(label)] for label in labels]
-
-
-def _gone(found: Standing, match: PartitionMatch) -> list[Gone]:
-    """Known clusters that the new clustering has lost."""
-    gone = [Gone(name, into) for name, into in match.merged_into.items()]
-    gone += [Gone(name, None) for name in match.clusters("retired")]
-    return sorted((one for one in gone if one.cluster in found.known), key=lambda one: id_order(one.cluster))

@@ -21,7 +21,7 @@ from tasks.night.births import Described, born_of, members_of_born
 from tasks.night.describe import NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
-from tasks.night.severity import ordinary_images
+from tasks.night.severity import Said, ordinary_images
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
@@ -107,7 +107,7 @@ def assign_images(
         def assigned_to(found: Standing) -> Assigned:
             """Assign to the clusters as they stand, and record it where they still do."""
             lately = recent_images(catalog, place.category, place.night)
-            called = {cluster.cluster: cluster.name for cluster in catalog.clusters(place.category)}
+            said = Said.of(catalog.clusters(place.category))
             where = {content: None if of in found.retired else of for content, of in found.assigned.items()}
             prototypes = _prototypes(described, of_snapshot, where, found, height=snapshot.merge_height)
             by_choice, choice = prototypes, None
@@ -136,7 +136,7 @@ def assign_images(
                 now,
                 prototypes,
                 recent=open_ones & {*fresh, *lately.nights},
-                ordinary=ordinary_images(now, highest, called),
+                ordinary=ordinary_images(now, highest, said),
                 unknown={content for content in open_ones & {*contents} if now[content] is None},
                 seed=place.run.config.seed,
             )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from anoclust_core.matching.identities import owner_of
 from anoclust_core.matching.severity import ordinary_clusters
 from tasks.night.place import Place
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import ClusterFact
 from tasks.stores.nights.snapshots import members, read_snapshot
 
 
@@ -37,19 +39,44 @@ class Severity:
         return self.levels[cluster] - float(np.median(usual)) if usual and cluster in self.levels else None
 
 
-def ordinary_images(
-    where: Mapping[str, str | None], highest: Mapping[str, float], names: Mapping[str, str | None]
-) -> frozenset[str]:
+@dataclass(frozen=True)
+class Said:
+    """What people say of clusters.
+
+    Attributes
+    ----------
+    names
+        Name of every cluster, or None.
+    marks
+        Clusters marked as no defect (True) or as one (False); those merged into a marked one are marked likewise.
+    """
+
+    names: Mapping[str, str | None]
+    marks: Mapping[str, bool]
+
+    @classmethod
+    def of(cls, clusters: Sequence[ClusterFact]) -> Said:
+        """Read it from all clusters of a category."""
+        into = {one.cluster: one.merged_into for one in clusters if one.merged_into}
+        own = {one.cluster: one.ordinary for one in clusters}
+        marks = {one.cluster: own.get(owner_of(one.cluster, into)) for one in clusters}
+        return cls(
+            {one.cluster: one.name for one in clusters},
+            {name: mark for name, mark in marks.items() if mark is not None},
+        )
+
+
+def ordinary_images(where: Mapping[str, str | None], highest: Mapping[str, float], said: Said) -> frozenset[str]:
     """Images in clusters of ordinary parts, by content.
 
     Parameters
     ----------
     where, highest
         Cluster of every image, and its rarest patch.
-    names
-        Names that people gave to clusters.
+    said
+        What people say of clusters.
     """
-    found = _severity(where, highest, names)
+    found = _severity(where, highest, said)
     return frozenset(content for content, cluster in where.items() if cluster in found.ordinary)
 
 
@@ -64,22 +91,19 @@ def cluster_severity(place: Place, catalog: Catalog, weights: str | None) -> Sev
         Folder of the rarity of tonight's images, or None.
     """
     highest = _highest_rarity(place, catalog, weights)
-    names = {
-        one.cluster: one.name for one in catalog.clusters(place.category) if one.state in {"provisional", "confirmed"}
-    }
-    where = {fact.content: fact.cluster for fact in catalog.assignments(place.category) if fact.cluster in names}
-    return _severity(where, highest, names)
+    living = [one for one in catalog.clusters(place.category) if one.state in {"provisional", "confirmed"}]
+    said = Said.of(living)
+    where = {fact.content: fact.cluster for fact in catalog.assignments(place.category) if fact.cluster in said.names}
+    return _severity(where, highest, said)
 
 
-def _severity(
-    where: Mapping[str, str | None], highest: Mapping[str, float], names: Mapping[str, str | None]
-) -> Severity:
+def _severity(where: Mapping[str, str | None], highest: Mapping[str, float], said: Said) -> Severity:
     values: dict[str, list[float]] = defaultdict(list)
     for content, cluster in where.items():
         if cluster is not None and content in highest:
             values[cluster].append(highest[content])
     levels = {name: float(np.median(found)) for name, found in values.items()}
-    return Severity(levels, ordinary_clusters(values, {name: names.get(name) for name in values}))
+    return Severity(levels, ordinary_clusters(values, {name: said.names.get(name) for name in values}, said.marks))
 
 
 def _highest_rarity(place: Place, catalog: Catalog, weights: str | None) -> dict[str, float]:

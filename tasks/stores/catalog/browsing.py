@@ -162,10 +162,10 @@ class Browsing:
         if column == LABEL:
             return Image.__table__.c.label
         if not self._is_sqlite:
-            return Image.extra[column].as_string()
-        pairs = func.json_each(Image.extra).table_valued(
-            "key", "value", joins_implicitly=True
-        )  # a JSON path cannot name every key
+            text: ColumnElement[Any] = Image.extra[column].as_string()
+            return text
+        # a JSON path cannot name every key
+        pairs = func.json_each(Image.extra).table_valued("key", "value", joins_implicitly=True)
         return select(pairs.c.value).where(pairs.c.key == column).limit(1).scalar_subquery()
 
     def _conditions(self, chosen: Chosen) -> list[ColumnElement[bool]]:

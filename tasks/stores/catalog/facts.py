@@ -284,8 +284,8 @@ class Standing:
         Clusters that are gone, those merged into them too.
     dismissed
         Those of them that a person retired: no re-clustering brings them back.
-    lasting
-        Clusters that a person put images into: no re-clustering takes them away.
+    placed
+        Where a person put images, by content.
     known
         Living clusters that people know: told as new, named, marked or cut by them, or with images that they put there.
     provisional
@@ -302,12 +302,17 @@ class Standing:
     merged_into: Mapping[str, str]
     retired: frozenset[str]
     dismissed: frozenset[str]
-    lasting: frozenset[str]
+    placed: Mapping[str, str]
     known: frozenset[str]
     provisional: frozenset[str]
     wrong: Mapping[str, frozenset[str]]
     identities: frozenset[str]
     revision: tuple[Any, ...]
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """Clusters that a person put images into: no re-clustering takes them away."""
+        return frozenset(self.placed.values())
 
     @property
     def partition(self) -> dict[str, str]:

@@ -36,11 +36,11 @@ def standing(session: Session, category: str) -> Standing:
         )
     ):
         wrong[content].add(cluster)
-    placed_in = select(Placement.cluster).where(Placement.category == category).distinct()
+    by_hand = select(Placement.content, Placement.cluster).where(Placement.category == category)
+    placed = {content: cluster for content, cluster in session.execute(by_hand)}  # noqa: C416 - rows are no pairs to mypy
     into = clusters.merges(session, category)
     owners = {cluster: owner_of(cluster, into) for cluster in clusters.identities(session, category)}
     gone = {one.cluster for one in found if one.state == "retired"}
-    lasting = frozenset(session.scalars(placed_in))
     known = {payload["cluster"] for payload in session.scalars(told)}
     known |= {one.cluster for one in found if one.name or one.ordinary is not None}
     dismissed = gone & set(session.scalars(by_person))
@@ -49,8 +49,8 @@ def standing(session: Session, category: str) -> Standing:
         merged_into=into,
         retired=frozenset(cluster for cluster, owner in owners.items() if owner in gone),
         dismissed=frozenset(cluster for cluster, owner in owners.items() if owner in dismissed),
-        lasting=lasting,
-        known=frozenset(one.cluster for one in found if clusters.is_living(one)) & (known | lasting),
+        placed=placed,
+        known=frozenset(one.cluster for one in found if clusters.is_living(one)) & (known | set(placed.values())),
         provisional=frozenset(one.cluster for one in found if one.state == "provisional"),
         wrong={content: frozenset(of) for content, of in wrong.items()},
         identities=frozenset(owners),

@@ -40,3 +40,13 @@ def test_of_one_cluster_nothing_is_said() -> None:
     """There is nothing to compare it with."""
     assert ordinary_clusters({"c1": [1.0] * 9}, {"c1": None}) == frozenset()
     assert ordinary_clusters({}, {}) == frozenset()
+
+
+def test_a_persons_mark_counts_more_than_names_and_rarity() -> None:
+    """Marked as no defect a rare cluster is ordinary beside the others; marked as a defect a common one is not."""
+    assert ordinary_clusters(RARITY, NAMELESS, {"c3": True}) == {"c1", "c2", "c3"}
+    assert ordinary_clusters(RARITY, NAMELESS | {"c3": "chip"}, {"c3": True}) == {"c1", "c2", "c3"}
+    assert ordinary_clusters(RARITY, NAMELESS, {"c2": False}) == {"c1"}
+    assert ordinary_clusters(RARITY, NAMELESS | {"c1": "good"}, {"c1": False, "c3": True}) == {"c3"}
+    assert ordinary_clusters(RARITY, NAMELESS | {"c1": "good"}, {"c3": True}) == {"c1", "c3"}
+    assert ordinary_clusters(RARITY, NAMELESS, {"c9": True}) == {"c1", "c2"}

@@ -68,7 +68,7 @@ def test_status_tells_where_a_category_stands(stream: Stream, typed: Typed) -> N
 
 def test_clusters_are_named_merged_and_put_back(stream: Stream, typed: Typed) -> None:
     """Every decision is listed, and the last one can be taken back."""
-    assert typed("clusters", "rename", CATEGORY, "c1", "pits", "--who", "kim").exit_code == 0
+    assert typed("clusters", "rename", CATEGORY, "c1", "pits", "--by", "kim").exit_code == 0
     assert typed("clusters", "note", CATEGORY, "pits", "look at line 7").exit_code == 0
     assert {one["cluster"]: one["name"] for one in typed.json("clusters", "list", CATEGORY)} == {
         "c1": "pits",

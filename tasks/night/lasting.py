@@ -1,0 +1,118 @@
+"""A clustering becomes one of lasting clusters: which identity each has, and where images are that people moved.
+
+Of a re-clustering and of a person's cut alike; imports no Prefect.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anoclust_core.matching.assigning import member_confidence, member_distances
+from anoclust_core.matching.identities import id_order, owner_of
+from anoclust_core.matching.keeping import keep_apart
+from anoclust_core.matching.partitions import PartitionMatch, match_partitions
+from anoclust_core.matching.prototypes import fit_prototypes
+from tasks.stores.catalog.facts import AssignmentFact, Standing, assignment_facts
+from tasks.stores.nights.measured import Measured
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """A clustering with lasting identities.
+
+    Attributes
+    ----------
+    match
+        What became of the clusters that there were.
+    ids
+        Cluster of every image; None where a person took the image out of it, or put all images of it elsewhere.
+    """
+
+    match: PartitionMatch
+    ids: tuple[str | None, ...]
+
+
+def lasting_clusters(
+    found: Standing, contents: Sequence[str], labels: NDArray[np.int64], choosing: NDArray[np.float32]
+) -> Lasting:
+    """Give the clusters of a clustering their identities; known ones that it lost stay where they lie apart.
+
+    Parameters
+    ----------
+    found
+        How clusters stand.
+    contents
+        Images that were clustered, by content.
+    labels
+        Shape ``(n_images,)``, from 0 without gaps.
+    choosing
+        Shape ``(n_images, dim)``: descriptors that images are given to clusters by.
+    """
+    row_of = {content: at for at, content in enumerate(contents)}
+    members: dict[str, list[int]] = defaultdict(list)
+    for content, cluster in found.partition.items():
+        if content in row_of:
+            members[owner_of(cluster, found.merged_into)].append(row_of[content])
+    separations: dict[str, float] = {}
+    while True:
+        match = match_partitions(
+            found.partition,
+            dict(zip(contents, (int(label) for label in labels), strict=True)),
+            taken=found.identities,
+            merged_into=found.merged_into,
+            lasting=found.lasting,
+        )
+        lost = {name: members[name] for name in lost_clusters(found, match) if name not in separations}
+        if not lost:
+            break
+        labels, of_lost = keep_apart(choosing, labels, lost)
+        separations |= of_lost
+    changes = tuple(
+        replace(change, separation=separations.get(change.cluster)) if change.kind in {"kept", "retired"} else change
+        for change in match.changes
+    )
+    return _as_people_decided(found, contents, labels, replace(match, changes=changes))
+
+
+def lost_clusters(found: Standing, match: PartitionMatch) -> dict[str, str | None]:
+    """Known clusters that a new clustering has lost, by identity, and the one that each went into, or None."""
+    gone: dict[str, str | None] = {**match.merged_into, **dict.fromkeys(match.clusters("retired"))}
+    return {name: gone[name] for name in sorted(gone, key=id_order) if name in found.known}
+
+
+def assigned(contents: Sequence[str], ids: Sequence[str | None], measured: Measured) -> list[AssignmentFact]:
+    """Where images are, with the distance to their cluster and the confidence in it; both 0 where they have none."""
+    rows = [at for at, cluster in enumerate(ids) if cluster is not None]
+    names = [cluster for cluster in ids if cluster is not None]
+    distances, sure = np.zeros(len(ids)), np.zeros(len(ids))
+    if names:
+        pooled, height = measured.descriptors[rows], measured.height
+        choosing = pooled if measured.choosing is None else measured.choosing[rows]
+        distances[rows] = member_distances(pooled, names, fit_prototypes(pooled, names, merge_height=height))
+        sure[rows] = member_confidence(choosing, names, fit_prototypes(choosing, names, merge_height=height))
+    return assignment_facts(contents, ids, distances, sure)
+
+
+def _as_people_decided(
+    found: Standing, contents: Sequence[str], labels: NDArray[np.int64], match: PartitionMatch
+) -> Lasting:
+    """Leave images out of clusters that a person took them out of, and clusters that would have no image of their own.
+
+    Those are pieces all of whose images a person put into other clusters: nobody would ever see an image in them.
+    """
+    elsewhere = {content for content, cluster in found.placed.items() if cluster not in found.retired}
+    born = set(match.clusters("born"))
+    named = [match.ids[int(label)] for label in labels]
+    with_images = {name for content, name in zip(contents, named, strict=True) if content not in elsewhere}
+    empty = born - with_images
+    ids = tuple(
+        None if name in empty or name in found.wrong.get(content, ()) else name
+        for content, name in zip(contents, named, strict=True)
+    )
+    changes = tuple(change for change in match.changes if not (change.kind == "born" and change.cluster in empty))
+    return Lasting(replace(match, changes=changes), ids)

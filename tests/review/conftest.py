@@ -1,0 +1,33 @@
+"""A generated store, and the review page on a copy of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from generated import generate
+from serving import Served, served
+
+from tasks.stores.layout import StoreLayout
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
+    """Make a store of 240 images once, for tests to copy."""
+    return generate(tmp_path_factory.mktemp("review") / "store", 240, n_nights=6)
+
+
+@pytest.fixture
+def layout(made: StoreLayout, tmp_path: Path) -> StoreLayout:
+    """Copy the store; its pictures stay where they are."""
+    shutil.copytree(made.root, tmp_path / "store")
+    return StoreLayout(tmp_path / "store")
+
+
+@pytest.fixture
+def review(layout: StoreLayout) -> Iterator[Served]:
+    """Serve the copy."""
+    with served(layout) as found:
+        yield found
