@@ -35,6 +35,7 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, NightCount
 from tasks.stores.catalog.standing import NEW
 from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.files import category_address
 from tasks.stores.stage_keys import embedding_keys
 
 DRAWN: Final = 12
@@ -80,6 +81,7 @@ def night_record(
     drawn = [image for cluster in shown for image in (cluster.images or cluster.earlier)[:DRAWN]]
     drawn += by_cluster[None][:DRAWN] + [image for one in gone for image in (*one.images, *one.of_into)]
     bad = [fact for fact in facts.values() if fact.quarantined is not None]
+    page = place.run.config.night.review
     return NightReport(
         category=place.category,
         night=place.night,
@@ -108,6 +110,7 @@ def night_record(
             if signal.alarm
         ],
         gone=gone,
+        review=None if page is None else f"{page}{category_address(place.category)}",
     )
 
 

@@ -20,6 +20,7 @@ from tasks.stores import arrays
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ImageFact
+from tasks.stores.files import category_address
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.snapshots import read_snapshot
 
@@ -137,3 +138,9 @@ def test_what_was_chosen_on_the_map_is_shown_by_cluster(review: Served) -> None:
         assert answer.text.count('class="chosen"') == 2
         assert review.post(client, f"/c/{CATEGORY}/map/chosen", images="").text.count("No image is chosen.") == 1
         assert client.get(f"/c/{CATEGORY}/map/colours?by=column:nothing").status_code == 404
+
+
+def test_a_night_report_links_to_pages_that_are_there(review: Served) -> None:
+    with review.client() as client:
+        for rest in ("", "/clusters/c1", f"/clusters/{UNKNOWN}"):
+            assert client.get(f"{category_address(CATEGORY)}{rest}").status_code == 200
