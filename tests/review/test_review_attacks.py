@@ -14,7 +14,9 @@ import httpx
 import pytest
 from generated import generate
 from serving import Served, served
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.review.door import CSRF, MOST_BYTES
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.layout import StoreLayout
@@ -116,7 +118,7 @@ def test_a_stolen_cookie_is_of_no_use_to_another_page(review: Served, headers: d
 
 
 def test_only_a_form_of_a_page_changes_anything(review: Served) -> None:
-    """A POST without origin, without the form's token, or with that of another session is refused; a GET does nothing."""
+    """A POST without origin or without the form's token, or with that of another session, is refused; a GET is too."""
     with review.client() as client, review.client() as other:
         path = "/c/bottle/clusters/c1/do/rename"
         assert client.post(path, data={CSRF: review.csrf(client), "name": "owned"}).status_code == 403
@@ -233,16 +235,31 @@ def test_a_huge_form_is_refused(review: Served) -> None:
 
 def test_a_password_opens_a_server_that_others_reach(layout: StoreLayout) -> None:
     """Such a server asks for the password, makes a guesser wait, and takes no token; an address is one of its names."""
-    with served(layout, password="correct horse") as review:
-        with httpx.Client(base_url=review.base, trust_env=False, timeout=60) as client:
-            headers = {"Origin": review.base}
-            assert client.get("/", params={"token": review.keys.token}).status_code == 401
-            assert 'type="password"' in client.get("/").text
-            began = time.monotonic()
-            assert client.post("/enter", data={"password": "wrong"}, headers=headers).status_code == 403
-            assert time.monotonic() - began >= 1
-            assert client.post("/enter", data={"password": "correct horse"}).status_code == 403
-            assert client.post("/enter", data={"password": "correct horse"}, headers=headers).status_code == 303
-            assert client.get("/").status_code == 200
-            assert client.get("/", headers={"Host": "10.0.0.7:8765"}).status_code == 200
-            assert client.get("/", headers={"Host": "example.org"}).status_code == 403
+    with (
+        served(layout, password="correct horse") as review,
+        httpx.Client(base_url=review.base, trust_env=False, timeout=60) as client,
+    ):
+        headers = {"Origin": review.base}
+        assert client.get("/", params={"token": review.keys.token}).status_code == 401
+        assert 'type="password"' in client.get("/").text
+        began = time.monotonic()
+        assert client.post("/enter", data={"password": "wrong"}, headers=headers).status_code == 403
+        assert time.monotonic() - began >= 1
+        assert client.post("/enter", data={"password": "correct horse"}).status_code == 403
+        assert client.post("/enter", data={"password": "correct horse"}, headers=headers).status_code == 303
+        assert client.get("/").status_code == 200
+        assert client.get("/", headers={"Host": "10.0.0.7:8765"}).status_code == 200
+        assert client.get("/", headers={"Host": "example.org"}).status_code == 403
+
+
+@pytest.mark.parametrize("password", ["", "short"])
+def test_others_reach_the_page_only_with_a_password(
+    layout: StoreLayout, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """`anoclust review --host 0.0.0.0` without a password, or with a short one, says what to set and does not start."""
+    monkeypatch.setenv("ANOCLUST_REVIEW__PASSWORD", password)
+    words = ["review", "--store", str(layout.root), "--host", "0.0.0.0", "--port", "0"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "ANOCLUST_REVIEW__PASSWORD" in result.stderr
+    assert "--host 0.0.0.0 lets other machines reach the page" in result.stderr

@@ -10,6 +10,7 @@ const boxes = () => all('#choice input[name="image"]');
 
 /** Show what only works with this script. */
 function reveal() {
+  document.body.classList.add("has-script");
   for (const element of all(".needs-script[hidden]")) element.hidden = false;
 }
 
