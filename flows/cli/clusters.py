@@ -274,6 +274,71 @@ def defect(
     _mark(asked, category, cluster, False, by, expected)
 
 
+@app.command("cut")
+@with_settings()
+def cut(
+    asked: Asked,
+    category: Category,
+    number: Annotated[
+        int, typer.Argument(help="Number of groups.", parser=whole_number(1), metavar="<int>", show_default=False)
+    ],
+    by: By = None,
+    expected: Expected = None,
+) -> None:
+    """Cut the tree of the last clustering into NUMBER groups: these are the clusters from now on.
+
+    Groups that are old clusters keep their number and name; others are new. Nothing is computed but the cut. Later
+    re-clusterings keep the groups as known clusters, as long as they lie apart: `clusters history` shows it.
+    """
+    with Messages(asked.debug), _catalog(asked, category):
+        from flows.nights.status import catalog_of
+        from tasks.night.cutting import cut_clusters
+        from tasks.stores.layout import existing_store
+
+        settings = asked.settings()
+        layout = existing_store(settings.store)
+        done = cut_clusters(
+            layout,
+            catalog_of(layout, settings.config),
+            category,
+            number,
+            who=_who(by),
+            expected=_versions(expected),
+            wait_seconds=settings.config.wait_seconds,
+        )
+        new = f"; new: {', '.join(done.born)}" if done.born else ""
+        gone = f"; gone: {', '.join(done.gone)}" if done.gone else ""
+        _done(f"{category} now has the clusters {', '.join(done.clusters)}{new}{gone}")
+
+
+@app.command("adopt")
+@with_settings("nightly")
+def adopt(
+    asked: Asked,
+    category: Category,
+    run: Annotated[
+        str, typer.Option(help="Name of the run, or how it begins; `latest` for the last one.", show_default=False)
+    ],
+    by: By = None,
+) -> None:
+    """Start the nights of a category from a run that `anoclust run` made: its clusters become c1, c2, and so on.
+
+    The next `anoclust nightly` only looks at images that came since, and goes on from these clusters. Give the settings
+    that `nightly` will have; all but the number of clusters must be those of the run. A category that has nights
+    already is refused. `anoclust show` lists runs.
+    """
+    with Messages(asked.debug):
+        from flows.nights.adopting import adopt_run
+        from tasks.stores.layout import existing_store
+
+        settings = asked.settings()
+        done = adopt_run(existing_store(settings.store), category, run, settings.config, who=_who(by))
+        for note in done.notes:
+            typer.echo(note)
+        n_clusters = "1 cluster" if len(done.clusters) == 1 else f"{len(done.clusters)} clusters"
+        _done(f"nights of {category} start from {n_clusters} of run {done.run} ({done.n_images:,} images)")
+
+
 @app.command("retire")
 @with_settings()
 def retire(

@@ -101,7 +101,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
         came = {fact.content: fact.night for fact in usable}
         rarity = arrays.read(parts.weights, "rarity").max(axis=1)
         highest = dict(zip(contents, rarity.tolist(), strict=True))
-        choosing = measured.descriptors if measured.choosing is None else measured.choosing
+        choosing = measured.chosen_by
 
         def matched(found: Standing) -> Adopted:
             """Match against how clusters stand, and record it where they still do."""

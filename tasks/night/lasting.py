@@ -92,10 +92,18 @@ def assigned(contents: Sequence[str], ids: Sequence[str | None], measured: Measu
     distances, sure = np.zeros(len(ids)), np.zeros(len(ids))
     if names:
         pooled, height = measured.descriptors[rows], measured.height
-        choosing = pooled if measured.choosing is None else measured.choosing[rows]
+        choosing = measured.chosen_by[rows]
         distances[rows] = member_distances(pooled, names, fit_prototypes(pooled, names, merge_height=height))
         sure[rows] = member_confidence(choosing, names, fit_prototypes(choosing, names, merge_height=height))
     return assignment_facts(contents, ids, distances, sure)
+
+
+def first_rows(contents: Sequence[str]) -> list[int]:
+    """Rows of the first image of every content: runs may have several, nights have each once."""
+    first: dict[str, int] = {}
+    for row, content in enumerate(contents):
+        first.setdefault(content, row)
+    return sorted(first.values())
 
 
 def _as_people_decided(

@@ -64,7 +64,13 @@ def put_night(session: Session, fact: NightFact) -> None:
 
 
 def record_snapshot(
-    session: Session, fact: SnapshotFact, night: date, match: PartitionMatch, assignments: Iterable[AssignmentFact]
+    session: Session,
+    fact: SnapshotFact,
+    night: date,
+    match: PartitionMatch,
+    assignments: Iterable[AssignmentFact],
+    *,
+    who: str = clusters.MACHINE,
 ) -> bool:
     """Record a re-clustering and what it did to clusters; False if it is the latest one already."""
     category = fact.category
@@ -74,11 +80,7 @@ def record_snapshot(
     if again is not None:
         if again.number == max(run.number for run in before.values()):
             return False
-        # back to earlier settings: it counts as new, and its old history stays
-        session.execute(update(Decision).where(Decision.run == again.number).values(run=None))
-        session.execute(update(Cluster).where(Cluster.born_in == again.number).values(born_in=None))
-        session.delete(again)
-        session.flush()
+        forget(session, again)  # back to earlier settings: it counts as new
     session.merge(Snapshot(**columns_of(fact)))
     session.flush()
     run = Run(category=category, night=None, snapshot=fact.key)
@@ -105,10 +107,18 @@ def record_snapshot(
                 if value is not None
             }
             kind = _TOLD.get(change.kind, "merged")
-            by = Author(clusters.MACHINE, fact.made_at)
+            by = Author(who, fact.made_at)
             clusters.write_down(session, category, name, kind, by=by, after=after, run=run.number)
     put_assignments(session, run, assignments)
     return True
+
+
+def forget(session: Session, run: Run) -> None:
+    """Take a re-clustering out, with where it put images; its history stays."""
+    session.execute(update(Decision).where(Decision.run == run.number).values(run=None))
+    session.execute(update(Cluster).where(Cluster.born_in == run.number).values(born_in=None))
+    session.delete(run)
+    session.flush()
 
 
 def latest_snapshot(session: Session, category: str) -> SnapshotFact | None:

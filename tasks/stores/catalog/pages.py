@@ -32,7 +32,7 @@ from tasks.stores.files import read_json, safe_name, without_digest
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.arrivals import NightRules
-from tasks.stores.nights.measured import read_measured
+from tasks.stores.nights.measured import descriptors_since, read_measured
 from tasks.stores.nights.snapshots import pinned
 from tasks.stores.upkeep import inventory
 
@@ -126,7 +126,7 @@ class _Category:
     def _put_images(self, pin: Mapping[str, Any] | None) -> None:
         """Images of the snapshot in their clusters, and those that came since in the nearest one."""
         records = self._records()
-        since = self._compared()
+        since = descriptors_since(self._layout, self._category)
         try:
             if pin is None:
                 raise StoreError("it names no snapshot")
@@ -162,17 +162,6 @@ class _Category:
                 n_bad += 1
         if n_bad:
             self._lacks.append(f"images of {n_bad} manifests that cannot be read")
-        return found
-
-    def _compared(self) -> dict[str, NDArray[Any]]:
-        """Descriptors of images that came between re-clusterings."""
-        found: dict[str, NDArray[Any]] = {}
-        for path in inventory.array_folders(self._layout, "weights", self._folder):
-            try:
-                contents = (arrays.describe(path) or {}).get("contents", [])
-                found |= dict(zip(contents, arrays.read(path, "descriptors"), strict=True)) if contents else {}
-            except _UNREADABLE:
-                continue  # of another stage, or damaged: `store check` tells
         return found
 
     def _record(self, records: Mapping[str, ImageRecord], contents: Sequence[str]) -> None:

@@ -41,7 +41,12 @@ def standing(session: Session, category: str) -> Standing:
     into = clusters.merges(session, category)
     owners = {cluster: owner_of(cluster, into) for cluster in clusters.identities(session, category)}
     gone = {one.cluster for one in found if one.state == "retired"}
-    known = {payload["cluster"] for payload in session.scalars(told)}
+    cuts = select(Decision.after).where(
+        Decision.category == category, Decision.kind == "cut", Decision.undone_by.is_(None)
+    )
+    last_cut = session.scalars(cuts.order_by(Decision.number.desc()).limit(1)).first()
+    known = set(last_cut["clusters"]) if last_cut else set()
+    known |= {payload["cluster"] for payload in session.scalars(told)}
     known |= {one.cluster for one in found if one.name or one.ordinary is not None}
     dismissed = gone & set(session.scalars(by_person))
     return Standing(

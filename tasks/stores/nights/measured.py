@@ -8,16 +8,19 @@ snapshot, the plain ones find 30 to 86 % of its images unknown and the whitened 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.clustering.linkage import linkage_tree
+from anoclust_core.errors import StoreError
 from anoclust_core.matching.prototypes import merge_height
 from tasks.stores import arrays
+from tasks.stores.files import safe_name
 from tasks.stores.layout import StoreLayout
+from tasks.stores.upkeep import inventory
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,16 @@ class Measured:
     height: float
     choosing: NDArray[np.float32] | None = None
 
+    @property
+    def chosen_by(self) -> NDArray[np.float32]:
+        """Descriptors by which an image's cluster is chosen, whichever these are."""
+        return self.descriptors if self.choosing is None else self.choosing
+
+    def of(self, rows: Sequence[int]) -> Measured:
+        """Those of some images."""
+        choosing = None if self.choosing is None else self.choosing[rows]
+        return Measured(self.descriptors[rows], self.height, choosing)
+
 
 def read_measured(layout: StoreLayout, category: str, keys: Mapping[str, str]) -> Measured:
     """Read those of a run by the keys of its stages.
@@ -56,3 +69,18 @@ def read_measured(layout: StoreLayout, category: str, keys: Mapping[str, str]) -
     plain = arrays.read(model, "plain")
     height = merge_height(linkage_tree(plain, method="ward"), n_clusters=n_clusters)
     return Measured(plain, height, arrays.read(model, "unsmoothed"))
+
+
+def descriptors_since(layout: StoreLayout, category: str) -> dict[str, NDArray[np.float32]]:
+    """Descriptors of images that came in the nights between re-clusterings, by content.
+
+    Those that are gone or damaged are left out: `anoclust store check` tells of them.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
+    for path in inventory.array_folders(layout, "weights", safe_name(category)):
+        try:
+            contents = (arrays.describe(path) or {}).get("contents", [])
+            found |= dict(zip(contents, arrays.read(path, "descriptors"), strict=True)) if contents else {}
+        except (StoreError, OSError, ValueError, KeyError, TypeError):
+            continue
+    return found

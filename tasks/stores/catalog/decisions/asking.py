@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -11,8 +11,10 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from anoclust_core.errors import ConfigError
-from tasks.stores.catalog.decisions import of_clusters, of_images, seen, undoing
-from tasks.stores.catalog.facts import Author
+from anoclust_core.matching.partitions import PartitionMatch
+from tasks.stores.catalog import images, standing
+from tasks.stores.catalog.decisions import of_clusterings, of_clusters, of_images, seen, undoing
+from tasks.stores.catalog.facts import AssignmentFact, Author, ImageFact, SnapshotFact, Standing
 
 MAX_WHO: Final = 100
 """Longest name of a person, in characters."""
@@ -149,6 +151,65 @@ class DecidingCatalog(ABC):
         """Say that a cluster is no defect (True), or that it is one (False), whatever its images look like."""
         with self._deciding(category, expected) as session:
             return of_clusters.mark_ordinary(session, category, named, is_ordinary, by=_author(who, when))
+
+    def adopt(
+        self,
+        snapshot: SnapshotFact,
+        *,
+        match: PartitionMatch,
+        assignments: Iterable[AssignmentFact],
+        new: Iterable[ImageFact],
+        who: str,
+        when: datetime | None = None,
+    ) -> int:
+        """Let a finished run be the start of a category's nights; refused where it has nights already.
+
+        Parameters
+        ----------
+        snapshot
+            The run, as the next nights need it; ``details`` has its night and its name.
+        match, assignments
+            Its clusters and the cluster of every image, as for `record_snapshot`.
+        new
+            Its images.
+        who, when
+            As for all decisions.
+        """
+        with self._deciding(snapshot.category, None) as session:
+            by = _author(who, when)
+            images.record_images(session, snapshot.category, new, now=by.when)
+            return of_clusterings.adopt(session, snapshot, match, assignments, by=by)
+
+    def cut(
+        self,
+        snapshot: SnapshotFact,
+        *,
+        number: int,
+        match: PartitionMatch,
+        assignments: Iterable[AssignmentFact],
+        found: Standing,
+        who: str,
+        expected: Seen = None,
+    ) -> int:
+        """Let a cut of the last clustering's tree be the clusters; `tasks.night.cutting.cut_clusters` makes one.
+
+        Parameters
+        ----------
+        snapshot
+            The cut, as the next nights need it.
+        number
+            Groups that were asked for.
+        match, assignments
+            As for `record_snapshot`.
+        found
+            How clusters stood when they were matched, see `Catalog.recording`.
+        who, expected
+            As for all decisions.
+        """
+        with self._deciding(snapshot.category, expected) as session:
+            standing.check_unchanged(session, snapshot.category, found)
+            by = _author(who, snapshot.made_at)
+            return of_clusterings.cut(session, snapshot, number, match, assignments, by=by)
 
     def undo(
         self,

@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 
 from anoclust_core.errors import ConfigError
 from tasks.stores.catalog import clusters, images
-from tasks.stores.catalog.decisions import of_images
+from tasks.stores.catalog.decisions import of_clusterings, of_images
 from tasks.stores.catalog.decisions.of_clusters import check_name, decide
+from tasks.stores.catalog.decisions.words import touched
 from tasks.stores.catalog.facts import Author
 from tasks.stores.catalog.schema import Cluster, Decision
 
-BY_PEOPLE: Final = ("rename", "note", "merge", "split", "retire", "move", "wrong", "ordinary")
+BY_PEOPLE: Final = ("rename", "note", "merge", "split", "retire", "move", "wrong", "ordinary", "adopt", "cut")
 """Decisions of people, which can be taken back."""
 
 LOSSES: Final = ("merged", "retired")
@@ -49,6 +50,10 @@ def undo(session: Session, category: str, number: int | None, *, by: Author) -> 
             of_images.unmove(session, decision)
         case "wrong":
             of_images.unmark_wrong(session, decision)
+        case "adopt":
+            of_clusterings.unadopt(session, decision)
+        case "cut":
+            of_clusterings.uncut(session, decision)
         case "merged" | "retired":
             _bring_back(session, cluster, decision)
         case "rename":
@@ -72,6 +77,13 @@ def members_before(session: Session, category: str, number: int) -> list[str]:
 
 def _builds_on(later: Decision, decision: Decision) -> bool:
     """Whether a later decision would be left hanging without an earlier one."""
+    if decision.kind == "adopt":
+        return later.kind in BY_PEOPLE
+    if decision.kind == "cut":
+        changed = {*decision.after["born"], *decision.after["gone"]}
+        return bool(changed & touched(later.cluster, later.before, later.after))
+    if later.kind in {"adopt", "cut"}:
+        return False
     if {later.kind, decision.kind} <= set(_PLACING) and set(later.after["contents"]) & set(decision.after["contents"]):
         return True
     if {later.kind, decision.kind} & set(_BY_THEMSELVES):
