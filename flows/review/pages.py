@@ -91,6 +91,7 @@ def routes(site: Site) -> APIRouter:
             sizes=sizes,
             charts={row.cluster: by_night(state.nights, row.counts) for row in state.rows},
             columns=reading.columns(state.category),
+            done=_done(reading.catalog, state.category, request.query_params.get("done")),
         )
 
     @router.get("/c/{folder}/columns")

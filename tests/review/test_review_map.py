@@ -144,3 +144,22 @@ def test_a_night_report_links_to_pages_that_are_there(review: Served) -> None:
     with review.client() as client:
         for rest in ("", "/clusters/c1", f"/clusters/{UNKNOWN}"):
             assert client.get(f"{category_address(CATEGORY)}{rest}").status_code == 200
+
+
+def test_a_cut_is_asked_done_and_undone(review: Served) -> None:
+    """The form says what it does; then the category shows it, and one press takes it back."""
+    catalog = review.reading.catalog
+    before = catalog.partition(CATEGORY)
+    with review.client() as client:
+        asked = client.get(f"/c/{CATEGORY}/cuts/ask?number=4")
+        assert "become 4 clusters" in asked.text
+        answer = review.post(client, f"/c/{CATEGORY}/cuts/do", number="4")
+        assert answer.status_code == 303
+        assert "cut all images into 4 groups" in client.get(answer.headers["location"]).text
+        assert len(set(catalog.partition(CATEGORY).values())) == 4
+        number = catalog.history(CATEGORY)[-1].number
+        assert review.post(client, f"/c/{CATEGORY}/undo", number=number).status_code == 303
+        assert catalog.partition(CATEGORY) == before
+        refused = review.post(client, f"/c/{CATEGORY}/cuts/do", number="999")
+        assert refused.status_code == 409
+        assert "999" in refused.text
