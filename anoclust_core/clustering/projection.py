@@ -28,6 +28,9 @@ FEWEST_FITTED: Final = 5
 PERPLEXITY: Final = 30.0
 """About how many neighbours an image keeps; a third of the images, where that is fewer."""
 
+STEPS: Final = 500
+"""Of t-SNE: a thousand look the same."""
+
 BESIDE: Final = 5
 """Known images that a new one is put between."""
 
@@ -126,7 +129,9 @@ def _fitted(values: NDArray[np.float64], seed: int) -> NDArray[np.float32]:
         perplexity = min(PERPLEXITY, (len(values) - 1) / 3)
         start = "pca" if n_components > 1 else "random"
         with threadpool_limits(limits=1):  # so few images are no work for two threads: they would wait for each other
-            positions = TSNE(perplexity=perplexity, init=start, random_state=seed, n_jobs=1).fit_transform(components)
+            positions = TSNE(
+                perplexity=perplexity, init=start, max_iter=STEPS, random_state=seed, n_jobs=1
+            ).fit_transform(components)
     positions = positions - (positions.max(axis=0) + positions.min(axis=0)) / 2
     return np.asarray(positions / max(np.abs(positions).max(), np.finfo(np.float32).tiny), dtype=np.float32)
 

@@ -54,7 +54,7 @@ def map_points(layout: StoreLayout, category: str, snapshot: Snapshot, measures:
     """
     contents = [image.sha256 for image in members(layout, snapshot).clustered]
     with _ONE_AT_A_TIME:
-        positions = _of_snapshot(layout, category, snapshot)
+        positions = snapshot_positions(layout, category, snapshot)
     on_it = set(contents)
     since = sorted(content for content in measures.plain if content not in on_it)
     if not since:
@@ -68,8 +68,14 @@ def map_points(layout: StoreLayout, category: str, snapshot: Snapshot, measures:
     return MapPoints([*contents, *since], np.concatenate([positions, beside]))
 
 
-def _of_snapshot(layout: StoreLayout, category: str, snapshot: Snapshot) -> NDArray[np.float32]:
-    """Places of the images of a re-clustering, in the order of its rows."""
+def snapshot_positions(layout: StoreLayout, category: str, snapshot: Snapshot) -> NDArray[np.float32]:
+    """Places of the images of a re-clustering, in the order of its rows: read, or worked out and kept.
+
+    Raises
+    ------
+    StoreError
+        If the descriptors are gone or damaged.
+    """
     folder = layout.folder("projections", category, snapshot.keys["weigh"])
     if arrays.is_complete(folder):
         with suppress(DamagedError):
