@@ -30,6 +30,7 @@ from anoclust_core.setting import (
     Device,
     Layers,
     Names,
+    Page,
     Patches,
     Range,
     Seconds,
@@ -472,6 +473,13 @@ class NightConfig(_Section):
         takes="auto or a URL such as postgresql://user@host/name",
         nothing="auto",
         is_secret=True,
+    )
+    review: Page | None = setting(
+        None,
+        "Address where `anoclust review` can be reached, such as `http://quality-pc:8765`: night reports link to it.",
+        commands=("nightly", "up", "deploy apply"),
+        takes="none or an address such as http://quality-pc:8765",
+        nothing="none",
     )
 
     @property

@@ -276,6 +276,13 @@ def _valid_device(text: str) -> str:
     return text
 
 
+def _valid_page(text: str) -> str:
+    """Check the address of a web page's server; what would be shown of a user or a token in it is refused."""
+    if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", text):
+        raise ValueError("is an address such as http://quality-pc:8765, without a user or a token")
+    return text.rstrip("/")
+
+
 def _without_password(text: str) -> str:
     """Refuse what Dask knows nothing of and reports would show: its addresses have neither user nor parameters."""
     if re.search(r"[@?\s]", text):
@@ -368,6 +375,7 @@ Size = Annotated[ByteSize, Field(gt=0)]
 Tau = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_valid_tau)]
 Weights = Annotated[str, AfterValidator(_valid_weights)]
 Device = Annotated[str, AfterValidator(_valid_device)]
+Page = Annotated[str, AfterValidator(_valid_page)]
 Side = Annotated[int, Field(ge=32, le=4096)]
 TileSize = Annotated[int, Field(ge=32)]
 Border = Annotated[float, Field(ge=0, lt=0.5)]

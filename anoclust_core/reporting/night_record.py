@@ -123,6 +123,8 @@ class NightReport:
         What has changed about the pictures as such: what it is of, and in words.
     gone
         Known clusters that the re-clustering lost.
+    review
+        Address of the category's page where people look and decide, or None.
     """
 
     category: str
@@ -143,3 +145,4 @@ class NightReport:
     notes: Sequence[str] = ()
     camera: Sequence[tuple[str, str]] = ()
     gone: Sequence[GoneCluster] = ()
+    review: str | None = None

@@ -287,16 +287,14 @@ def cut(
     Groups that are old clusters keep their number and name; others are new. Nothing is computed but the cut. Later
     re-clusterings keep the groups as known clusters, as long as they lie apart: `clusters history` shows it.
     """
-    with Messages(asked.debug), catalog_with(asked, category):
-        from flows.nights.status import catalog_of
+    with Messages(asked.debug), catalog_with(asked, category) as catalog:
         from tasks.night.cutting import cut_clusters
         from tasks.stores.layout import existing_store
 
         settings = asked.settings()
-        layout = existing_store(settings.store)
         done = cut_clusters(
-            layout,
-            catalog_of(layout, settings.config),
+            existing_store(settings.store),
+            catalog,
             category,
             number,
             who=person(by),

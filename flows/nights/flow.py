@@ -29,6 +29,7 @@ from tasks.night.gather import outside_notes
 from tasks.night.look import look_at
 from tasks.night.notify import notify
 from tasks.night.place import Place
+from tasks.night.prepare import prepare
 from tasks.night.report import write_night_report
 from tasks.night.watch import watch
 from tasks.stages.category_run import CategoryRun
@@ -75,6 +76,7 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
     3. **re-cluster** everything where that is due, and **adopt** the result: its clusters keep their identities.
     4. **look** and **watch**: the pictures as such, growth and drift against the past; the night is recorded as done.
     5. **report** and **notify**.
+    6. **prepare** pictures and map for the review page.
 
     Parameters
     ----------
@@ -148,7 +150,10 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             "told": [],
         }
         telemetry.finished("night", done)  # what cannot be told now is told by the next night
-        return {**done, "told": _run_task(notify, place, "events")}
+        told = _run_task(notify, place, "events")
+        if why or is_new:
+            _run_task(prepare, place, "pictures and map", given=given, is_reclustered=bool(why))
+        return {**done, "told": told}
 
 
 def _take_up(run_stage: StageRunner, place: Place, given: DatasetManifest) -> Assigned:

@@ -93,6 +93,7 @@ def routes(site: Site) -> APIRouter:
             charts={row.cluster: by_night(state.nights, row.counts) for row in state.rows},
             columns=reading.columns(state.category),
             questions=reading.catalog.questions(state.category),
+            done=_done(reading.catalog, state.category, request.query_params.get("done")),
         )
 
     @router.get("/c/{folder}/columns")

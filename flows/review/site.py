@@ -18,7 +18,7 @@ from flows.review.door import Keys
 from tasks.review.clusters import CategoryState
 from tasks.review.reading import Reading
 from tasks.stores.catalog.browsing import LABEL, Chosen
-from tasks.stores.files import safe_name
+from tasks.stores.files import category_address
 
 NAME_COOKIE: Final = "anoclust_name"
 """Keeps the name of who uses a browser, which the history shows."""
@@ -43,7 +43,7 @@ class Address:
 
     def category(self, category: str, rest: str = "") -> str:
         """Page of a category, or one below it."""
-        return f"/c/{quote(safe_name(category), safe='')}{rest}"
+        return f"{category_address(category)}{rest}"
 
     def cluster(self, category: str, cluster: str, rest: str = "") -> str:
         """Page of a cluster, or of the unknown images, or one below it."""

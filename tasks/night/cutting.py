@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +55,7 @@ class Cut:
 
 def cut_clusters(
     layout: StoreLayout,
-    where: Path | str,
+    catalog: Catalog,
     category: str,
     number: int,
     *,
@@ -72,7 +71,7 @@ def cut_clusters(
 
     Parameters
     ----------
-    layout, where, category
+    layout, catalog, category
         The store, its catalog, and whose clusters.
     number
         Groups, from 1 to the number of images of the last clustering.
@@ -91,7 +90,7 @@ def cut_clusters(
     BusyError
         If a run of the category goes on.
     """
-    with category_lock(layout, category, wait_seconds=wait_seconds), Catalog.open(where, store=layout) as catalog:
+    with category_lock(layout, category, wait_seconds=wait_seconds):
         latest = catalog.latest_snapshot(category)
         if latest is None:
             raise ConfigError(

@@ -36,6 +36,7 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, NightCount
 from tasks.stores.catalog.standing import NEW
 from tasks.stores.embeddings import EmbeddingSegments
+from tasks.stores.files import category_address
 from tasks.stores.nights.arrivals import record
 from tasks.stores.regions import region_mask, regions_of
 from tasks.stores.stage_keys import embedding_keys
@@ -83,6 +84,7 @@ def night_record(
     drawn = [image for cluster in shown for image in (cluster.images or cluster.earlier)[:DRAWN]]
     drawn += by_cluster[None][:DRAWN] + [image for one in gone for image in (*one.images, *one.of_into)]
     bad = [fact for fact in facts.values() if fact.quarantined is not None]
+    page = place.run.config.night.review
     return NightReport(
         category=place.category,
         night=place.night,
@@ -112,6 +114,7 @@ def night_record(
             if signal.alarm
         ],
         gone=gone,
+        review=None if page is None else f"{page}{category_address(place.category)}",
     )
 
 

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from anoclust_core.reporting.figures import rarity_overlay_png
 from tasks.images.headers import geometry_of
 from tasks.review.clusters import CategoryState, category_state
+from tasks.review.colouring import CLUSTER, COLUMN, NIGHT, Colouring, by_cluster, by_column, by_night
+from tasks.review.cuts import Cuts, read_cuts
 from tasks.review.kept import Kept
 from tasks.review.nearest import nearest_images
 from tasks.review.originals import ShownPicture, original
 from tasks.review.places import UNKNOWN, Positions
+from tasks.review.projection import MapPoints, map_points
 from tasks.review.rarity import Measures, read_measures
 from tasks.review.thumbnails import Thumbnails
 from tasks.stores.catalog.browsing import Chosen
@@ -25,6 +28,7 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact
 from tasks.stores.files import safe_name
 from tasks.stores.layout import StoreLayout
+from tasks.stores.nights.snapshots import read_snapshot
 
 N_LEADING: Final = 12
 """Pictures in the row of a cluster."""
@@ -152,6 +156,52 @@ class Reading:
     def image(self, category: str, content: str) -> ImageView | None:
         """One image, or None where the catalog knows none of that content."""
         return next(iter(self.images(category, [content])), None)
+
+    def where(self, category: str, contents: Sequence[str]) -> dict[str, str]:
+        """Cluster of each of some images, or `UNKNOWN`, by content, without those that are not known."""
+        return {image.fact.content: image.cluster for image in self.images(category, contents)}
+
+    def points(self, category: str) -> MapPoints:
+        """Places of all images on the map; none before the first clustering."""
+
+        def read() -> MapPoints:
+            fact = self.catalog.latest_snapshot(category)
+            if fact is None:
+                return MapPoints([], np.zeros((0, 2), np.float32))
+            return map_points(self.layout, category, read_snapshot(fact), self.measures(category))
+
+        return self._once(category, "points", (), read)
+
+    def colouring(self, category: str, by: str) -> Colouring | None:
+        """What the images on the map are coloured by; None where there is no such column."""
+        column = by.removeprefix(COLUMN) if by.startswith(COLUMN) else None
+        if column is None and by not in {CLUSTER, NIGHT}:
+            return None
+        if column is not None and column not in self.columns(category):
+            return None
+
+        def read() -> Colouring:
+            contents = self.points(category).contents
+            if by == CLUSTER:
+                with self.catalog.view() as view:
+                    names = {fact.cluster: fact.name for fact in view.clusters(category)}
+                    return by_cluster(contents, view.partition(category), view.merges(category), names)
+            facts = {fact.content: fact for fact in self.catalog.images(category)}
+            return by_night(contents, facts) if column is None else by_column(contents, facts, column)
+
+        return self._once(category, "colouring", (by,), read)
+
+    def cuts(self, category: str) -> Cuts | None:
+        """Cuts of the last re-clustering's tree; None where there is none, or only one image."""
+
+        def read() -> Cuts | None:
+            fact = self.catalog.latest_snapshot(category)
+            if fact is None or fact.n_images < 2:
+                return None
+            facts = {image.content: image for image in self.catalog.images(category)}
+            return read_cuts(self.layout, category, read_snapshot(fact), facts)
+
+        return self._once(category, "cuts", (), read)
 
     def thumbnail(self, category: str, image: ImageFact) -> bytes | None:
         """JPEG of an image; None where its file is gone or has changed."""

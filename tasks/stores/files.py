@@ -234,3 +234,14 @@ def safe_name(text: str) -> str:
     if len(name) > MAX_NAME:
         name = f"{name[:MAX_NAME]}%{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return "%2E" + name[1:] if name.startswith(".") else name
+
+
+def category_address(category: str) -> str:
+    """Path of a category's page on the review server.
+
+    Examples
+    --------
+    >>> category_address("metal_nut"), category_address("a/b")
+    ('/c/metal_nut', '/c/a%252Fb')
+    """
+    return f"/c/{quote(safe_name(category), safe='')}"

@@ -13,6 +13,7 @@
       weights/<category>/<key>/                     rarity, weights, descriptors
       models/<category>/<key>/                      what recipe auto describes later images with
       trees/<category>/<key>/                       linkage and labels
+      projections/<category>/<key>/                 where images lie on the map of the review page
       holistic/<category>/<key>/                    embeddings of whole images, for the benchmark
       results/                                      Prefect's cached results: handles, never arrays
       runs/<category>/<run id>/                     what people and scripts read; latest.json: the last asked for

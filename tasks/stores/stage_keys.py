@@ -226,6 +226,8 @@ STAGES: Final = MappingProxyType(
         "group": Stage(
             1, (ArrayFolder("trees", frozenset({"linkage", "labels"}), "weights"),), _group, decides_clusters=True
         ),
+        # clustering/projection.py, for the review page; under the key of the descriptors that it is made of
+        "project": Stage(1, (ArrayFolder("projections", frozenset({"positions"}), "weights"),)),
         # evaluation/
         "evaluate": Stage(1, (), _evaluate),
         # reporting/, and the files of a run

@@ -190,6 +190,13 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "links": shared_neighbours(DESCRIPTORS),
     },
     "clustering.smoothing.smoothed": {"descriptors": DESCRIPTORS, "among": DESCRIPTORS},
+    "clustering.few_groups.few_groups": {"linkage": TREE, "n_groups": 3},
+    "clustering.projection.project": {"descriptors": DESCRIPTORS, "seed": 0},
+    "clustering.projection.place_beside": {
+        "descriptors": DESCRIPTORS,
+        "known": DESCRIPTORS,
+        "positions": DESCRIPTORS[:, :2],
+    },
     "clustering.cut.suggest_cut": {"linkage": TREE, "descriptors": DESCRIPTORS},
     "weighting.auto.patch_scores": {**COUNTS, "role": "cluster"},
     "weighting.auto.pool_level": {

@@ -9,8 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from anoclust_core.clustering.labels import numbered_by_size
 from anoclust_core.matching.partitions import match_partitions
 from anoclust_core.records import DatasetManifest, ImageRecord, Reference
 from tasks.stores import arrays
@@ -93,6 +95,25 @@ def generate(
     return layout
 
 
+def made_tree(kinds: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A tree that joins the images of each kind first: one of 50,000 images would take minutes to work out."""
+    n_images, merges, tops = len(kinds), [], []
+    for kind in np.unique(kinds):
+        top, *others = np.flatnonzero(kinds == kind).tolist()
+        size = 1
+        for other in others:
+            size += 1
+            merges.append((top, other, float(len(merges)), size))
+            top = n_images + len(merges) - 1
+        tops.append((top, size))
+    (top, size), *others = tops
+    for other, of_other in others:
+        size += of_other
+        merges.append((top, other, 10.0 * n_images + len(merges), size))
+        top = n_images + len(merges) - 1
+    return np.array(merges, dtype=np.float64)
+
+
 def _record(layout: StoreLayout, category: str, images: Sequence[tuple[ImageFact, int]], n_nights: int) -> None:
     """Write everything into the catalog and the store: images by night, and a re-clustering of all of them."""
     unknown = len(SHARES) - 1
@@ -109,6 +130,9 @@ def _record(layout: StoreLayout, category: str, images: Sequence[tuple[ImageFact
         rarity[at, 9 * kind] += 2 * bool(kind)
     stored = {"rarity": rarity, "weights": rarity, "descriptors": descriptors}
     arrays.write_arrays(layout.folder("weights", category, keys["weigh"]), stored, {"tau": 0.1})
+    of_images = np.array([kind for _, kind in images])
+    tree = {"linkage": made_tree(of_images), "labels": numbered_by_size(of_images)}
+    arrays.write_arrays(layout.folder("trees", category, keys["group"]), tree, {})
     write_json(
         layout.runs(category) / "run" / "summary.json",
         with_digest({"embedding": {"grid": list(GRID), "resize": "squash", "tiles": None}}),

@@ -2,61 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers.chromium import needs_chromium
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from serving import Served
+from watching import Watched
 
 from tasks.stores.catalog.browsing import Chosen
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 WIDTHS = ((1280, 900), (390, 844))
-
-
-@dataclass
-class Watched:
-    """A page, and what it said or asked for that it should not have."""
-
-    page: Page
-    base: str
-    faults: list[str] = field(default_factory=list)
-
-    def go(self, path: str) -> Page:
-        """Open a page of the server."""
-        self.page.goto(self.base + path)
-        return self.page
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Give Debian's Chromium; Playwright brings none."""
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def watched(browser: Browser, review: Served) -> Iterator[Watched]:
-    """Give a browser with a fresh profile that was let in; no console message and no foreign request is allowed."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        found = Watched(context.new_page(), review.base)
-        found.page.on("console", lambda message: found.faults.append(f"console: {message.text}"))
-        found.page.on("pageerror", lambda error: found.faults.append(f"error: {error}"))
-        found.page.on(
-            "request",
-            lambda request: None if request.url.startswith(review.base) else found.faults.append(request.url),
-        )
-        found.page.set_default_timeout(20_000)
-        found.page.goto(review.opened)
-        yield found
-        assert found.faults == []
 
 
 def say_name(page: Page, name: str) -> None:

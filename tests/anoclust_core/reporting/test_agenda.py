@@ -98,3 +98,12 @@ def test_charts_have_few_dates(n_nights: int) -> None:
     dates = svg.count(" Nov") + svg.count(" Oct") + svg.count(" Sep") + svg.count(" Aug")
     assert 2 <= dates <= 2 * MOST_DATES  # as a comment and as text
     assert f"{NIGHT:%d %b}" in svg
+
+
+def test_the_page_links_to_where_people_decide(quiet: NightReport) -> None:
+    """With an address of the review page, the category and each cluster that is shown link to their pages there."""
+    shown = replace(quiet, clusters=[cluster("c1", is_new=True)])
+    assert "review" not in render_night(shown)
+    page = render_night(replace(shown, review="http://qa:8765/c/tile"))
+    assert '<a href="http://qa:8765/c/tile">open in review</a>' in page
+    assert '<a href="http://qa:8765/c/tile/clusters/c1">review</a>' in page

@@ -64,6 +64,7 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "night.captured": (["path:%Y-%m-%d", "exif"], "column:shot", "exif,file"),
     "night.recluster_every": (3, "14", "none"),
     "night.recluster_unknown": (0.1, "0.3", "0.5"),
+    "night.review": ("http://qa:8765", "https://qa.example/review", "none"),
     "night.catalog": ("postgresql://a@file/x", "postgresql://a@variable/x", "postgresql://a@flag/x"),
 }
 """Three values of every setting, for the file, the variable and the flag, written as `anoclust config show` does."""
