@@ -135,7 +135,8 @@ def _listed(
                 raise DatasetError(f"category {manifest.category} is in two of the data sets; rename one of the two")
             if any(REGION_COLUMN in image.extra for image in manifest.images):
                 raise DatasetError(
-                    f"the benchmark looks at whole pictures, as the papers do; omit the column {REGION_COLUMN} of {path}"
+                    f"the benchmark looks at whole pictures, as the papers do; omit the column {REGION_COLUMN} of "
+                    f"{path}"
                 )
             found[manifest.category] = manifest
     return list(found.values())
