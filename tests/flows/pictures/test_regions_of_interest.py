@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image, ImageDraw
 from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.evaluation.partitions import normalized_mutual_information
 from flows.check.run import check_data
+from flows.nights.run import run_nights
 from flows.run import CategoryOutcome, run_data
 from tasks.store_check.store import check_store
 from tasks.stores import arrays
@@ -403,3 +405,16 @@ def test_nights_look_at_the_same_part(tmp_path: Path, checkpoint: Path, recipe: 
     whole = {"roi": "none"}
     stream.config = config.model_copy(update={"data": config.data.model_copy(update=whole)})
     assert stream.night(3).reclustered == "backbone, recipe or settings were changed"
+
+
+def test_a_folder_that_is_gone_takes_no_region_along(tmp_path: Path, checkpoint: Path) -> None:
+    """A night whose images were all moved away, with the region beside them, does not cluster the rest without it."""
+    config = night_config(checkpoint, recluster_every="none", image_size=SIDE, recipe="sohn", n_clusters=3)
+    data, store = tmp_path / "data", tmp_path / "store"
+    frames(data / CATEGORY / str(day(0)), 9)
+    mask_file(data / CATEGORY / ".roi.png")
+    (first,) = run_nights(data, store, config, as_of=day(0))
+    assert (first.error, first.reclustered) == (None, "the first time")
+    shutil.rmtree(data / CATEGORY)
+    (second,) = run_nights(data, store, config, as_of=day(1))
+    assert (second.error, second.reclustered) == (None, None)
