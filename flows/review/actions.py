@@ -176,7 +176,7 @@ def _ordinary(is_ordinary: bool) -> Action:
     def fits(row: ClusterRow) -> bool:
         return row.fact is not None and row.tells.is_ordinary is not is_ordinary
 
-    return Action("no-defect" if is_ordinary else "defect", word.capitalize(), ask, do, fits)
+    return Action("no-defect" if is_ordinary else "defect", f"Mark as {word}", ask, do, fits)
 
 
 def _retire() -> Action:

@@ -164,7 +164,7 @@ def test_a_changed_file_is_not_shown(reading: Reading) -> None:
 
 
 def test_heat_is_that_of_the_run_on_one_scale(reading: Reading) -> None:
-    """The rarest patch of an image is where the stored rarity is highest; all heat has the category's scale."""
+    """The rarest patch of an image is where the stored rarity is highest; all heat has the scale of the category."""
     view = reading.images(CATEGORY, reading.members(CATEGORY, "c3", Chosen())[:1])[0]
     rarest = reading.rarest(CATEGORY, view.fact)
     stored = arrays.read(reading.layout.folder("weights", CATEGORY, "a" * 32), "rarity")

@@ -1,0 +1,46 @@
+"""The review page beside real nights: what people decide there holds, and what nights measure is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers.streams import CATEGORY, TWO, Stream, day, night_config
+from serving import served
+
+from tasks.stores.catalog.browsing import Chosen
+from tasks.stores.layout import StoreLayout
+
+pytestmark = pytest.mark.slow
+
+
+def test_decisions_of_the_page_hold(tmp_path: Path, checkpoint: Path, prefect_db: None) -> None:
+    """A name and a split from the page hold in the next night and through a re-clustering; heat is shown for both."""
+    stream = Stream(tmp_path / "nights", night_config(checkpoint, recipe="sohn", recluster_every="none"))
+    stream.deliver(0, TWO)
+    stream.night(0)
+    stream.deliver(1, TWO[:6])
+    stream.night(1)
+    with served(StoreLayout(stream.store)) as review, review.client(who="kim") as client:
+        where = f"/c/{CATEGORY}/clusters"
+        assert review.post(client, f"{where}/c1/do/rename", name="good parts").status_code == 303
+        chosen = review.reading.members(CATEGORY, "c2", Chosen())[:2]
+        new = review.post(client, f"{where}/c2/do/split", images=" ".join(chosen))
+        assert new.status_code == 303
+        part = next(row.cluster for row in review.reading.state(CATEGORY).rows if row.n_images == 2)
+        for fact in review.reading.catalog.images(CATEGORY):  # of the clustering, and of the night since
+            assert review.reading.heat(CATEGORY, fact) is not None, fact.path
+            ((nearest, _),) = review.reading.nearest(CATEGORY, fact.content, 1)
+            assert nearest.fact.label == fact.label
+        stream.deliver(2, TWO[:6])
+        stream.night(2)
+        assert "good parts" in client.get(f"/c/{CATEGORY}").text
+        assert set(chosen) <= set(review.reading.members(CATEGORY, part, Chosen()))
+        assert review.reading.state(CATEGORY).nights[-1] == day(2)
+        stream.deliver(3, TWO[:6])
+        stream.night(3, recluster=True)
+        row = review.reading.state(CATEGORY).row("c1")
+        assert row is not None
+        assert row.name == "good parts"
+        assert set(chosen) <= set(review.reading.members(CATEGORY, part, Chosen()))
+        assert client.get(f"{where}/c1").status_code == 200
