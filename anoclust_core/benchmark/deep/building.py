@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from anoclust_core.arrays import told
 from anoclust_core.benchmark.deep.gatcluster import GatCluster
 from anoclust_core.benchmark.deep.iic import Iic
 from anoclust_core.benchmark.deep.networks import (
@@ -167,9 +168,10 @@ def _check(method: str, pixels: Tensor, n_clusters: int, settings: DeepSettings)
     if n_clusters < 2:
         raise ConfigError(f"{TITLES[method]} finds from 2 clusters on; found {n_clusters}")
     expected = (3, settings.side, settings.side)
-    if pixels.ndim != 4 or tuple(pixels.shape[1:]) != expected or len(pixels) <= n_clusters:
+    is_stack = isinstance(pixels, Tensor) and pixels.ndim == 4 and pixels.dtype == torch.uint8
+    if not is_stack or tuple(pixels.shape[1:]) != expected or len(pixels) <= n_clusters:
         raise ArrayContractError(
-            f"{TITLES[method]} needs more than {n_clusters} pictures of shape {expected}; found {tuple(pixels.shape)}"
+            f"{TITLES[method]} needs more than {n_clusters} pictures of shape {expected}, uint8; found {told(pixels)}"
         )
     if getattr(settings, "widths", ()) and settings.side < SMALLEST_SIDE:
         raise ConfigError(f"the small network takes pictures from {SMALLEST_SIDE} px on; found {settings.side}")

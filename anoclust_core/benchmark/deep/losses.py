@@ -14,6 +14,9 @@ from anoclust_core.errors import ArrayContractError, ConfigError
 _SMALLEST: Final = 1e-8
 """Keeps logarithms finite."""
 
+_SMALLEST_JOINT: Final = 2.2e-16
+"""The same in [IIC19], as published: a larger one takes the gradient from clusters that are nearly empty, for ever."""
+
 
 def mutual_information_loss(first: Tensor, second: Tensor) -> Tensor:
     r"""Mutual information of the clusters of two views, with a minus: [IIC19] equations (2) and (3).
@@ -40,7 +43,7 @@ def mutual_information_loss(first: Tensor, second: Tensor) -> Tensor:
     first, second = _pair("first", first, "second", second, "(n_images, n_clusters)")
     joint = first.T @ second / len(first)
     joint = (joint + joint.T) / 2
-    joint = (joint / joint.sum()).clamp_min(_SMALLEST)
+    joint = (joint / joint.sum()).clamp_min(_SMALLEST_JOINT)
     rows, columns = joint.sum(dim=1, keepdim=True), joint.sum(dim=0, keepdim=True)
     return -(joint * (joint.log() - rows.log() - columns.log())).sum()
 

@@ -218,6 +218,11 @@ PUBLISHED: Final[Mapping[str, DeepSettings]] = MappingProxyType(
 """Numbers of the authors' programs. A hundred views stand for one that is drawn anew in each of a hundred epochs."""
 
 
+def n_epochs(phases: tuple[Phase, ...]) -> int:
+    """Epochs of all phases together."""
+    return sum(phase.epochs for phase in phases)
+
+
 def settings_of(method: str, *, as_published: bool) -> DeepSettings:
     """Settings of a method by its short name."""
     return (PUBLISHED if as_published else SMALL)[method]

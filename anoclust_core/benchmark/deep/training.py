@@ -90,11 +90,6 @@ class DeepTraining:
         return cls(clusters.numpy().astype(np.int64), losses.numpy().astype(np.float32), state)
 
 
-def n_epochs(phases: tuple[Phase, ...]) -> int:
-    """Epochs of all phases together."""
-    return sum(phase.epochs for phase in phases)
-
-
 def train_deep(
     method: DeepMethod,
     *,
