@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from PIL import Image
 from prefect import get_run_logger, task
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from anoclust_core.benchmark.deep_rows import deep_rows
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.embedding.backbones import build_extractor, timm_name
 from anoclust_core.embedding.extraction import choose_device
-from anoclust_core.embedding.resizing import square_of
+from anoclust_core.embedding.resizing import RESAMPLING, square_of
 from anoclust_core.evaluation.protocols import Protocol
 from anoclust_core.localization.training import TrainingState
 from anoclust_core.records import ArrayHandle, DatasetManifest, unique_contents
@@ -194,6 +195,7 @@ def _pixels(images: DatasetManifest, run: CategoryRun, side: int) -> Tensor:
     for row, sha256 in enumerate(sorted(by_hash)):
         picture = read_image(Path(by_hash[sha256].file), sha256=sha256, deep=spec.deep)
         box = spec.seen_box(picture.shape[:2])
-        square = square_of(picture, box, side=side, interpolation=spec.interpolation)
+        seen = square_of(picture, box, side=side, interpolation=spec.interpolation)
+        square = Image.fromarray(np.ascontiguousarray(seen)).resize((side, side), RESAMPLING[spec.interpolation])
         pixels[row] = torch.from_numpy(np.array(square)).permute(2, 0, 1)
     return pixels

@@ -63,19 +63,19 @@ def bank(features: NDArray[np.float64], noise: float, *, n_views: int = 8, seed:
     return FeatureBank(plain, around(noise), around(2 * noise))
 
 
-def iic(seed: int = 0, *, epochs: int = 100, n_heads: int = 20) -> Iic:
+def iic(seed: int = 0, *, epochs: int = 200, n_heads: int = 10) -> Iic:
     """IIC on the blobs, with one layer for a network."""
     network = nn.Sequential(linear(16, 64, torch_generator(seed, "network")), nn.ReLU())
-    settings = replace(SMALL[IIC], batch=100, n_heads=n_heads, times=1, phases=(Phase("iic", epochs, 5e-3),))
+    settings = replace(SMALL[IIC], batch=100, n_heads=n_heads, times=2, phases=(Phase("iic", epochs, 5e-3),))
     random = torch_generator(seed, "heads")
-    return Iic(bank(blobs()[0], 0.7, seed=seed), network, dim=64, n_clusters=10, settings=settings, random=random)
+    return Iic(bank(blobs()[0], 0.75, seed=seed), network, dim=64, n_clusters=10, settings=settings, random=random)
 
 
-def scan(seed: int = 0, *, epochs: tuple[int, int] = (30, 5)) -> Scan:
+def scan(seed: int = 0, *, epochs: tuple[int, int] = (40, 5)) -> Scan:
     """SCAN on the blobs."""
-    phases = (Phase("scan", epochs[0], 1e-2), Phase("self-labels", epochs[1], 1e-3))
-    settings = replace(SMALL[SCAN], n_heads=5, neighbours=10, phases=phases)
-    found = bank(blobs()[0], 0.1, seed=seed)
+    phases = (Phase("scan", epochs[0], 3e-2), Phase("self-labels", epochs[1], 1e-3))
+    settings = replace(SMALL[SCAN], batch=50, neighbours=10, phases=phases)
+    found = bank(blobs()[0], 0.3, seed=seed)
     return Scan(found, n_clusters=10, settings=settings, random=torch_generator(seed, "heads"))
 
 
