@@ -20,6 +20,7 @@ from anoclust_core.benchmark.refit import BLIND, GIVEN_TAU, SETTINGS, Setting, S
 from anoclust_core.benchmark.resampling import mean_and_standard_error, random_subsets
 from anoclust_core.benchmark.scoring import Measurement, scores_of
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
+from anoclust_core.clustering.methods import CLUSTERINGS
 from anoclust_core.clustering.smoothing import smoothed
 from anoclust_core.errors import ConfigError
 from anoclust_core.evaluation.partitions import adjusted_rand_index
@@ -61,6 +62,9 @@ PARTS: Final = MappingProxyType(
 ONLY_BLIND: Final = frozenset({"always half a residual"})
 ONLY_NORMALS: Final = frozenset({"nearest normal only", "residual by stability"})
 """Rows that differ from recipe auto in one of the settings only."""
+
+RECIPES: Final = "recipes"
+"""Experiment that measures the recipes on all images, beside deep clustering."""
 
 ROWS: Final = (*MAIN, f"{SOHN}{ORACLE}", f"{WHOLE}{ORACLE}", *PARTS)
 """Rows of the table: the recipe, the published method, the plain average, oracles, and the recipe in parts."""
@@ -126,6 +130,27 @@ def ablate(
         best = max(tried, key=lambda one: float(np.mean([scores["nmi"] for scores in one])))
         measured.append(_measurement(row, setting, best, beside[: len(best)]))
     return measured
+
+
+def recipes(category: CategoryArrays, *, protocol: Protocol, seed: int) -> list[Measurement]:
+    """Recipe auto and the published method on all images of a category, blind, under Ward.
+
+    Parameters
+    ----------
+    category
+        With a deeper level.
+    protocol
+        Decides the number of clusters and which images count.
+    seed
+        Of recipe auto.
+    """
+    whole = Subset(Setting(category, BLIND), np.arange(category.n_images), protocol, seed)
+    rows = []
+    for row in (WHOLE, SOHN):
+        tree = linkage_tree(_described(whole, row, GIVEN_TAU), method="ward")
+        full, defects = scores_of(protocol, whole.labels, cut_tree(tree, n_clusters=whole.n_true))
+        rows.append(Measurement(row, CLUSTERINGS["ward"].title, scores=full, defect_only=defects))
+    return rows
 
 
 def _variants(row: str) -> list[Variant]:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.benchmark.ablation import ABLATIONS, ablate
+from anoclust_core.benchmark.ablation import ABLATIONS, RECIPES, ablate, recipes
 from anoclust_core.benchmark.geometry import (
     HAUSDORFF_VARIANTS,
     HOLISTIC,
@@ -258,6 +258,11 @@ def _ablation(category: CategoryArrays, conditions: Conditions, *, setting: str)
     return ablate(category, setting, protocol=conditions.protocol, seed=conditions.seed, n_subsets=conditions.n_subsets)
 
 
+def _recipes(category: CategoryArrays, conditions: Conditions) -> list[Measurement]:
+    """Recipes auto and sohn on all images, beside deep clustering."""
+    return recipes(category, protocol=conditions.protocol, seed=conditions.seed)
+
+
 EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
     {
         "distances": distances,
@@ -274,6 +279,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
         **{name: partial(_ablation, setting=setting) for name, setting in ABLATIONS.items()},
         **{name: partial(_numbers, setting=setting) for name, setting in NUMBERS.items()},
         ONLY_GOOD: _only_good,
+        RECIPES: _recipes,
     }
 )
 """By the name that keys and files bear."""

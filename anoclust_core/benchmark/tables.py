@@ -25,6 +25,7 @@ from anoclust_core.benchmark.cells import (
 from anoclust_core.benchmark.columns import Column, Results, columns_of
 from anoclust_core.benchmark.experiments import PURITIES
 from anoclust_core.benchmark.published import MAX_HAUSDORFF, WEIGHTED
+from anoclust_core.benchmark.tables_deep import clustering_rows
 from anoclust_core.clustering.methods import CLUSTERINGS
 from anoclust_core.evaluation.protocols import Protocol
 from anoclust_core.records import EmbeddingSpec
@@ -45,11 +46,14 @@ class Setting:
         Backbone.
     taus
         Temperature by category, and how it was chosen.
+    deep
+        How deep clustering was trained, in words; empty where none was.
     """
 
     protocol: Protocol
     spec: EmbeddingSpec
     taus: Mapping[str, str]
+    deep: str = ""
 
     @property
     def is_papers(self) -> bool:
@@ -102,7 +106,7 @@ def categories_table(results: Results, setting: Setting) -> Table:
 
 
 def clusterings_table(results: Results, setting: Setting) -> Table:
-    """Tables 2 and 8: clustering methods on two distances, with the published deep ones."""
+    """Tables 2 and 8: clustering methods on two distances, and deep ones."""
     columns = columns_of(results)
     rows = []
     for clustering in CLUSTERINGS.values():
@@ -117,12 +121,7 @@ def clusterings_table(results: Results, setting: Setting) -> Table:
             for column, cell in zip(columns, cells, strict=True):
                 row += [cell, published_text(_table_8(clustering.name, distance, column.published))]
             rows.append(row)
-    for name, theirs in published.DEEP_CLUSTERING.items():
-        row = [name, "deep clustering, published"]
-        for column in columns:
-            found = theirs.get(column.published or "")
-            row += [NONE, published_text(found[0] if found else None)]
-        rows.append(row)
+    rows += clustering_rows(results, columns, setting.protocol)
     header = _header(["clustering", "distance"], results, setting, score_names(setting.protocol))
     return Table("table-2-8", "Tables 2 and 8: clustering methods", header, rows, _notes(setting))
 

@@ -16,9 +16,11 @@ from anoclust_core.benchmark.cells import (
     scores_text,
 )
 from anoclust_core.benchmark.columns import Column, Results, columns_of
+from anoclust_core.benchmark.deep_rows import LAST
 from anoclust_core.benchmark.published import AVERAGE, MAX_HAUSDORFF, WEIGHTED
 from anoclust_core.benchmark.published_ardelean import FCA, FCA_VAE, OURS, SOHN_RARITY
 from anoclust_core.benchmark.scoring import TRIVIAL, Measurement
+from anoclust_core.benchmark.tables_deep import deep_results, oracle_rows
 from anoclust_core.clustering.methods import CLUSTERINGS
 from anoclust_core.config import BlindConfig
 from anoclust_core.evaluation.protocols import ARDELEAN
@@ -47,6 +49,8 @@ class BlindSetting:
         Temperature of these rows by category, and how it was chosen.
     n_images
         By category.
+    deep
+        How deep clustering was trained, in words; empty where none was.
     """
 
     config: BlindConfig
@@ -55,6 +59,7 @@ class BlindSetting:
     reference: EmbeddingSpec | None
     taus: Mapping[str, str]
     n_images: Mapping[str, int]
+    deep: str = ""
 
     @property
     def is_papers(self) -> bool:
@@ -68,13 +73,19 @@ def clustering_table(results: Results, setting: BlindSetting) -> Table:
     columns = _columns(results)
     measured = dict.fromkeys((AVERAGE, MAX_HAUSDORFF, WEIGHTED), blind.REFERENCE + "distances")
     measured[OURS] = blind.CLUSTERING
+    deep = deep_results(results, blind.REFERENCE)
+    trained = {title for of in deep.values() for title in of}
     rows = []
     for name, theirs in published_ardelean.TABLE_1.items():
-        row = [name if name in measured else _not_measured(name)]
+        row = [name if name in measured else f"{name}, {LAST}" if name in trained else _not_measured(name)]
         for column in columns:
-            row += _triple(results, column, measured.get(name), name)
+            if name in trained:
+                row += _triple(deep, column, name, name, LAST)
+            else:
+                row += _triple(results, column, measured.get(name), name)
             row.append(published_text(theirs.get(column.published or "")))
         rows.append(row)
+    rows += oracle_rows(results, columns, blind.REFERENCE)
     rows += _trivial_rows(results, columns, blind.CLUSTERING)
     return Table("ardelean-1", "Ardelean & Weyrich, Table 1: clustering", _header(columns, setting), rows,
                  [*_notes(setting), *_reference_notes(setting)])  # fmt: skip

@@ -27,7 +27,8 @@ class TrainingState:
     step
         How far training has come: optimiser steps of a VAE, epochs of a head.
     tensors
-        On the CPU. ``model/NAME`` are the weights, ``optimizer/QUANTITY/NAME`` what the optimiser remembers of them.
+        On the CPU. ``model/NAME`` are the weights, ``buffer/NAME`` what else the model remembers,
+        ``optimizer/QUANTITY/NAME`` what the optimiser remembers of the weights.
     """
 
     step: int
@@ -41,6 +42,7 @@ class TrainingState:
             tensors[f"model/{name}"] = weight
             for quantity, value in optimizer.state[weight].items():
                 tensors[f"optimizer/{quantity}/{name}"] = value
+        tensors |= {f"buffer/{name}": value for name, value in model.named_buffers()}
         return cls(step, {name: value.detach().cpu().clone() for name, value in tensors.items()})
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
@@ -51,17 +53,21 @@ class TrainingState:
         ArrayContractError
             If it is of another model.
         """
-        expected = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-        shapes = {name: tuple(value.shape) for name, value in self.tensors.items()}
-        found = {name.removeprefix("model/"): shape for name, shape in shapes.items() if name.startswith("model/")}
+        parts: dict[str, Tensor] = {f"model/{name}": weight for name, weight in model.named_parameters()}
+        parts |= {f"buffer/{name}": value for name, value in model.named_buffers()}
+        expected = {name: tuple(part.shape) for name, part in parts.items()}
+        found = {
+            name: tuple(value.shape) for name, value in self.tensors.items() if name.startswith(("model/", "buffer/"))
+        }
         if found != expected:
             raise ArrayContractError(f"the training state is of another model: expected {expected}, found {found}")
+        with torch.no_grad():
+            for name, part in parts.items():
+                part.copy_(self.tensors[name])
         for name, weight in model.named_parameters():
-            with torch.no_grad():
-                weight.copy_(self.tensors[f"model/{name}"])
             if optimizer is None:
                 continue
-            for quantity in ("step", "exp_avg", "exp_avg_sq"):
+            for quantity in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer"):
                 value = self.tensors.get(f"optimizer/{quantity}/{name}")
                 if value is not None:
                     # the optimiser counts its steps on the CPU

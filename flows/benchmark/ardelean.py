@@ -34,6 +34,7 @@ from anoclust_core.clustering.methods import CLUSTERINGS as ALL_CLUSTERINGS
 from anoclust_core.config import RunConfig
 from anoclust_core.evaluation.protocols import ARDELEAN, n_classes
 from anoclust_core.records import ArrayHandle
+from flows.benchmark.deep import described
 from flows.benchmark.request import BenchmarkRequest, BlindJob, measure_key
 from flows.benchmark.sohn import MeasuredRows, measure_pairwise
 from flows.decoding import kept_spec
@@ -170,7 +171,8 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
         if "distances" in job.reference.experiments:
             taus = {category: told for category, (_, _, told) in measured.taus.items()}
     reference = job.reference.spec if job.reference else None
-    return results, BlindSetting(job.config.blind, job.config.weigh.tau, job.spec, reference, taus, n_images)
+    deep = described(job.reference) if job.reference else ""
+    return results, BlindSetting(job.config.blind, job.config.weigh.tau, job.spec, reference, taus, n_images, deep)
 
 
 def _clustering(category: _Category) -> list[Measurement]:

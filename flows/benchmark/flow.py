@@ -9,6 +9,7 @@ from prefect import flow
 from anoclust_core.benchmark.tables import Setting
 from anoclust_core.evaluation.protocols import protocol_named
 from flows.benchmark.ardelean import measure_blind
+from flows.benchmark.deep import described
 from flows.benchmark.request import BackboneJob, BenchmarkRequest, BlindJob
 from flows.benchmark.sohn import draw, measure_pairwise
 from tasks import telemetry
@@ -62,7 +63,7 @@ def benchmark(
     if measured:
         main = measured[0]
         taus = {category: told for category, (_, _, told) in main.taus.items()}
-        setting = Setting(protocol_named(request.protocol), main.job.spec, taus)
+        setting = Setting(protocol_named(request.protocol), main.job.spec, taus, described(main.job))
         pictures = draw(request, main.prepared, main.taus)
         by_backbone = {found.job.spec.backbone: found.results for found in measured}
         tables, figures = request.of_sohn

@@ -89,6 +89,22 @@ ABLATION_NAMES: Final = (
 """Experiments that take recipe auto apart, without importing them; a test holds them to the experiments'."""
 
 
+RECIPES: Final = "recipes"
+"""Experiment that puts recipe auto beside deep clustering, without importing it; a test holds it to its own name."""
+
+
+DEEP_METHODS: Final = ("iic", "gatcluster", "scan", "spice")
+"""Deep clustering that can be chosen, without importing what trains it; a test holds them to the methods'."""
+
+
+DEEP_EXPERIMENTS: Final = MappingProxyType({f"deep: {name}": name for name in DEEP_METHODS})
+"""Methods of deep clustering by the experiment that trains and scores one."""
+
+
+DEEP_TABLES: Final = ("2", "8", "ardelean-1")
+"""Tables that show deep clustering."""
+
+
 DEFAULT_TABLES: Final = ("1", "2", "3", "5", "9")
 
 
@@ -110,6 +126,8 @@ class BenchmarkRequest:
         Short names of the methods that tables of [SOHN23] compare; all where empty.
     ablation
         Whether recipe auto is taken apart, beside the published methods.
+    as_published
+        Whether deep clustering is trained as its papers do it, and not in a small size.
     """
 
     protocol: str
@@ -119,6 +137,18 @@ class BenchmarkRequest:
     backbones: tuple[str, ...]
     methods: tuple[str, ...] = ()
     ablation: bool = False
+    as_published: bool = False
+
+    @property
+    def classical(self) -> tuple[str, ...]:
+        """Methods that nothing is trained for; all where empty."""
+        return tuple(name for name in self.methods if name not in DEEP_METHODS)
+
+    @property
+    def deep(self) -> tuple[str, ...]:
+        """Experiments of the deep methods that are asked for, with recipe auto beside them; none where none is."""
+        wanted = [name for name, method in DEEP_EXPERIMENTS.items() if method in self.methods]
+        return (RECIPES, *wanted) if wanted else ()
 
     @property
     def of_sohn(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -137,7 +167,8 @@ class BenchmarkRequest:
         wanted = [EXPERIMENT_OF_TABLE[table] for table in tables]
         wanted += [EXPERIMENT_OF_FIGURE[figure] for figure in figures]
         needed = ["temperatures", *(name for name in wanted if name not in PICTURED)] if wanted else []
-        return list(dict.fromkeys([*needed, *(ABLATION_NAMES if self.ablation else ())]))
+        deep = self.deep if set(tables) & set(DEEP_TABLES) else ()
+        return list(dict.fromkeys([*needed, *deep, *(ABLATION_NAMES if self.ablation else ())]))
 
 
 @dataclass(frozen=True)
@@ -154,6 +185,8 @@ class BackboneJob:
         The same backbone as recipe auto takes it, where that is taken apart.
     experiments
         To run on it.
+    as_published
+        Whether deep clustering among them is trained as its papers do it.
     """
 
     config: RunConfig
@@ -161,6 +194,7 @@ class BackboneJob:
     last: EmbeddingSpec | None
     experiments: tuple[str, ...]
     levels: EmbeddingSpec | None = None
+    as_published: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,9 +220,14 @@ class BlindJob:
     manifests: dict[str, str]
 
 
-def default_tables(figures: Iterable[str]) -> tuple[str, ...]:
-    """Default tables: none if only figures of [ARDELEAN24] are asked for, which need no pairs of images."""
-    asked = list(figures)
+def default_tables(figures: Iterable[str], methods: Iterable[str] = ()) -> tuple[str, ...]:
+    """Default tables: none if only figures of [ARDELEAN24] are asked for, which need no pairs of images.
+
+    If only deep clustering is asked for, the table that shows it.
+    """
+    asked, wanted = list(figures), list(methods)
+    if wanted and not asked and all(name in DEEP_METHODS for name in wanted):
+        return DEEP_TABLES[:1]
     return () if asked and all(name in ARDELEAN_FIGURES for name in asked) else DEFAULT_TABLES
 
 
@@ -204,11 +243,21 @@ def check_request(request: BenchmarkRequest) -> None:
     for kind, asked, known in (
         ("--table", request.tables, (*EXPERIMENT_OF_TABLE, *ARDELEAN_TABLES)),
         ("--figure", request.figures, (*EXPERIMENT_OF_FIGURE, *ARDELEAN_FIGURES)),
-        ("--methods", request.methods, METHOD_NAMES),
+        ("--methods", request.methods, (*METHOD_NAMES, *DEEP_METHODS)),
     ):
         for number in asked:
             if number not in known:
                 raise ConfigError(f"{kind} takes one of {', '.join(known)}; found {number!r}")
+    if request.deep and not set(request.tables) & set(DEEP_TABLES):
+        raise ConfigError(
+            f"--methods asks for deep clustering, which stands in --table {' or '.join(DEEP_TABLES)}; found "
+            f"{', '.join(request.tables) or 'no table'}: add one of them"
+        )
+    if request.as_published and not request.deep:
+        raise ConfigError(
+            f"--as-published says how deep clustering is trained, and found none of it; add --methods "
+            f"{','.join(DEEP_METHODS)}"
+        )
     if request.n_subsets < 2:
         raise ConfigError(
             f"--subsets takes a whole number from 2, to estimate a standard error; found {request.n_subsets}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from flows.benchmark.request import (
     ARDELEAN_FIGURES,
     ARDELEAN_TABLES,
     BACKBONE_FIGURES,
+    DEEP_TABLES,
     EXPERIMENT_OF_FIGURE,
+    RECIPES,
     REFERENCE_EXPERIMENTS,
     BackboneJob,
     BenchmarkRequest,
@@ -41,6 +43,7 @@ def run_benchmark(
     out: Path,
     *,
     listener: telemetry.Listener | None = None,
+    say: Callable[[str], None] | None = None,
     debug: bool = False,
 ) -> Path:
     """Measure every category of some data sets and write tables and figures.
@@ -61,6 +64,8 @@ def run_benchmark(
         Folder for ``benchmark.md``, CSV and PNG files.
     listener
         Hears of progress: category, stage, done, total.
+    say
+        Is told what deep clustering will take before it begins.
     debug
         Let Prefect write its log to the console.
 
@@ -83,7 +88,7 @@ def run_benchmark(
     # Hausdorff distances and the mean distance of two images are made of all their patches
     pair = config.pair.model_copy(update={"reference_patches": "all"})
     config = config.model_copy(update={"recipe": "sohn", "pair": pair})
-    jobs = [_job(layout, config, request.experiments)] if request.experiments else []
+    jobs = [_job(layout, config, request.experiments, request.as_published)] if request.experiments else []
     if BACKBONE_FIGURES & set(request.figures):
         compared = tuple(
             dict.fromkeys(EXPERIMENT_OF_FIGURE[number] for number in request.figures if number in BACKBONE_FIGURES)
@@ -101,6 +106,13 @@ def run_benchmark(
             settled_spec(layout, manifest, embedding_spec(layout, config), config)
         paths = {category: str(save_manifest(layout, manifest)) for category, manifest in manifests.items()}
         blind = _blind_job(layout, config, request, blind_manifests) if is_blind else None
+        if request.deep:
+            from flows.benchmark.deep import check_plans
+
+            planned = [(job, protocol_named(request.protocol), manifests) for job in jobs[:1]]
+            if blind and blind.reference:
+                planned.append((blind.reference, ARDELEAN, blind_manifests))
+            check_plans(layout, planned, say or (lambda _: None))
         stack.enter_context(telemetry.recording(listener))
         stack.enter_context(with_prefect(debug))
         from flows.benchmark.flow import benchmark
@@ -159,12 +171,13 @@ def _blind_job(
     tables, figures = request.of_ardelean
     experiments = [ARDELEAN_TABLES[table] for table in tables] + [ARDELEAN_FIGURES[figure] for figure in figures]
     beside = [name for table in tables for name in REFERENCE_EXPERIMENTS.get(table, ())]
+    beside += request.deep if set(tables) & set(DEEP_TABLES) else ()
     blind = config.model_copy(update={"recipe": "blind"})
     return BlindJob(
         config=blind,
         spec=embedding_spec(layout, blind),
         experiments=tuple(dict.fromkeys(experiments)),
-        reference=_job(layout, config, dict.fromkeys(beside)) if beside else None,
+        reference=_job(layout, config, dict.fromkeys(beside), request.as_published) if beside else None,
         manifests={category: str(save_manifest(layout, manifest)) for category, manifest in manifests.items()},
     )
 
@@ -178,9 +191,9 @@ def _check_labels(manifest: DatasetManifest) -> None:
         )
 
 
-def _job(layout: StoreLayout, config: RunConfig, experiments: Iterable[str]) -> BackboneJob:
+def _job(layout: StoreLayout, config: RunConfig, experiments: Iterable[str], as_published: bool = False) -> BackboneJob:
     wanted = tuple(experiments)
     last = last_layer_spec(layout, config) if "holistic" in wanted else None
     in_levels = config.model_copy(update={"recipe": "auto"})
-    levels = embedding_spec(layout, in_levels) if set(ABLATION_NAMES) & set(wanted) else None
-    return BackboneJob(config, embedding_spec(layout, config), last, wanted, levels)
+    levels = embedding_spec(layout, in_levels) if {*ABLATION_NAMES, RECIPES} & set(wanted) else None
+    return BackboneJob(config, embedding_spec(layout, config), last, wanted, levels, as_published)

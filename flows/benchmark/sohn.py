@@ -15,10 +15,13 @@ from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.keys import content_key
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
 from anoclust_core.weighting.reference import choose_reference
+from flows.benchmark.deep import measure_method
 from flows.benchmark.request import (
     ABLATION_NAMES,
+    DEEP_EXPERIMENTS,
     EXPERIMENT_OF_FIGURE,
     PICTURED,
+    RECIPES,
     BackboneJob,
     BenchmarkRequest,
     measure_key,
@@ -78,7 +81,7 @@ def measure_pairwise(
     prepared = prepared_with(job.spec)
     other = {"holistic": prepared_with(job.last)} if job.last else {}
     if job.levels:
-        other |= dict.fromkeys(ABLATION_NAMES, prepared_with(job.levels))
+        other |= dict.fromkeys((*ABLATION_NAMES, RECIPES), prepared_with(job.levels))
     results, taus = _measure_all(job, request, prepared, other)
     return Measured(job, results, taus, prepared)
 
@@ -138,7 +141,17 @@ def _measure_all(
     for experiment in sorted(job.experiments, key=lambda name: name != "temperatures"):
         for category, found in prepared.items():
             source = other[experiment][category] if experiment in other else found
-            rows = _measure(experiment, source, request, taus[category])
+            if experiment in DEEP_EXPERIMENTS:
+                rows = measure_method(
+                    found.run,
+                    found.images,
+                    found.stored.manifest,
+                    DEEP_EXPERIMENTS[experiment],
+                    as_published=job.as_published,
+                    protocol=protocol_named(request.protocol),
+                )
+            else:
+                rows = _measure(experiment, source, request, taus[category])
             results[category][experiment] = rows
         if experiment == "temperatures":
             protocol = protocol_named(request.protocol)
@@ -183,8 +196,8 @@ def _measure(
         taus=[tau, tau_normals] if tau else None,
         seed=run.config.seed,
         n_subsets=request.n_subsets,
-        methods=sorted(request.methods),
-        **({"whiten": STAGES["whiten"].version} if experiment in ABLATION_NAMES else {}),
+        methods=sorted(request.classical),
+        **({"whiten": STAGES["whiten"].version} if experiment in (*ABLATION_NAMES, RECIPES) else {}),
     )
     return run_stage(
         measure,
@@ -199,6 +212,6 @@ def _measure(
             tau_normals=taus[1],
             seed=run.config.seed,
             n_subsets=request.n_subsets,
-            methods=request.methods,
+            methods=request.classical,
         ),
     )

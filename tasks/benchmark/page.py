@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from anoclust_core.benchmark import plots, tables, tables_auto
+from anoclust_core.benchmark import plots, tables, tables_auto, tables_deep
 from anoclust_core.benchmark.cells import Table
 from anoclust_core.benchmark.columns import Results
 from anoclust_core.benchmark.geometry import CategoryArrays, rarity_of, weighted
@@ -91,6 +91,7 @@ def sohn_part(
         make(results, setting)
         for make in (tables_auto.ablation_table, tables_auto.numbers_table, tables_auto.only_good_table)
     ]
+    made.append(tables_deep.deep_table(results, setting.protocol, described=setting.deep))
     made = [table for table in {table.name: table for table in made}.values() if table.rows]
     drawn = {**_figures(results, by_backbone, figures), **pictures}
     rows = [

@@ -9,6 +9,7 @@ from anoclust_core.benchmark import tables_ardelean as tables
 from anoclust_core.benchmark.columns import Results
 from anoclust_core.benchmark.published_ardelean import TAU
 from anoclust_core.benchmark.tables_ardelean import BlindSetting
+from anoclust_core.benchmark.tables_deep import deep_table
 from anoclust_core.evaluation.protocols import ARDELEAN
 from tasks.benchmark.page import Part, numbers_of
 
@@ -25,6 +26,8 @@ FIGURE = "ardelean-figure-5.png"
 def blind_part(results: Results, setting: BlindSetting, numbers: Sequence[str], figures: Sequence[str]) -> Part:
     """Make the tables and figures that are asked for."""
     made = [_TABLES[number](results, setting) for number in dict.fromkeys(numbers)]
+    made.append(deep_table(results, ARDELEAN, prefix=blind.REFERENCE, described=setting.deep))
+    made = [table for table in made if table.rows]
     pictures = {}
     if "ardelean-5" in figures:
         made.append(tables.temperatures_table(results, setting))

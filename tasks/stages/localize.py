@@ -80,7 +80,7 @@ def _trained(
     if state is not None:
         get_run_logger().info("training resumes after %d of %d steps", state.step, variant.vae_steps)
     progress = Progress("train", category)
-    with _all_cores():
+    with all_cores():
         state = train_vae(
             features,
             seed=seed,
@@ -96,7 +96,7 @@ def _trained(
 
 def _maps(features: NDArray[np.float16], vae: FeatureVae | None, device: str) -> NDArray[np.float32]:
     """Raw anomaly maps of a few images, from the residuals of a VAE or from the features themselves."""
-    with _all_cores():
+    with all_cores():
         left = residual_maps(vae, features) if vae else np.stack([scale_channels(image) for image in features])
     if device.startswith("cuda"):
         on_device = [anomaly_map_on_device(torch.from_numpy(image).to(device)) for image in left]
@@ -119,7 +119,7 @@ def keep_state(store: TrainingStore, state: TrainingState, *, is_last: bool = Fa
 
 
 @contextmanager
-def _all_cores() -> Iterator[None]:
+def all_cores() -> Iterator[None]:
     """Let torch use the same number of threads wherever the stage runs: sums depend on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(CORES)

@@ -9,7 +9,7 @@
       embeddings/<category>/<embedding key>/        immutable segments of bags
       nearest/<category>/<distances key>/           immutable slabs of nearest-patch distances
       maps/<category>/<key>/                        anomaly maps of recipe blind
-      training/<category>/<key>/                    what a training of recipe blind has learnt
+      training/<category>/<key>/                    what a training of recipe blind or of the benchmark has learnt
       weights/<category>/<key>/                     rarity, weights, descriptors
       models/<category>/<key>/                      what recipe auto describes later images with
       trees/<category>/<key>/                       linkage and labels

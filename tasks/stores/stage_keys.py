@@ -234,6 +234,8 @@ STAGES: Final = MappingProxyType(
         "report": Stage(2, (), _report),
         # benchmark/, and everything that it calls
         "measure": Stage(2, (ArrayFolder("holistic", frozenset({"embeddings"}), "embeddings"),)),
+        # benchmark/deep/
+        "train": Stage(1, (_TRAINING,)),
     }
 )
 """Stages by name, each after those that it depends on. They are told here, away from the code that they speak for, so

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 import anoclust_core
+from anoclust_core.benchmark.deep.settings import SMALL
+from anoclust_core.benchmark.deep.views import Views
 from anoclust_core.benchmark.geometry import CategoryArrays, Geometry
 from anoclust_core.clustering.distances import pair_statistics
 from anoclust_core.clustering.linkage import linkage_tree
@@ -83,6 +85,7 @@ CATEGORY = CategoryArrays(
     "board", LABELS, BAGS, (2, 2), NEAREST, None, pair_statistics([(0, NEAREST)], n_images=4), masks=MASKS
 )
 INSIDE = np.array([[True, True, False, True], [True, False, False, False], [True, True, True, False], [True] * 4])
+SAID = torch.eye(3).repeat(2, 1) * 0.7 + 0.1
 SPEC = EmbeddingSpec("x", "x", "0", (2,), 8, "bilinear", (0.5,) * 3, (0.5,) * 3, 1, (2, 2), 3)
 
 
@@ -166,6 +169,48 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "benchmark.scoring.scores_of": {"protocol": SOHN, "labels": LABELS, "clusters": np.array([0, 0, 1, 1])},
     "benchmark.scoring.trivial": {"labels": LABELS, "protocol": SOHN},
+    **{
+        f"benchmark.deep.losses.{name}": {one: SAID, other: SAID}
+        for name, one, other in (
+            ("mutual_information_loss", "first", "second"),
+            ("invariance_loss", "probabilities", "targets"),
+            ("attention_loss", "probabilities", "targets"),
+            ("consistency_loss", "probabilities", "neighbours"),
+        )
+    },
+    "benchmark.deep.losses.negative_entropy": {"probabilities": SAID},
+    "benchmark.deep.losses.relation_loss": {"probabilities": SAID, "relations": torch.eye(6)},
+    "benchmark.deep.losses.confident_cross_entropy": {
+        "logits": SAID,
+        "probabilities": SAID,
+        "threshold": 0.5,
+        "balanced": True,
+    },
+    "benchmark.deep.losses.double_softmax_loss": {"logits": SAID, "labels": torch.arange(6) % 3},
+    "benchmark.deep.targets.balanced_scores": {"probabilities": SAID},
+    "benchmark.deep.targets.sharpened_scores": {"probabilities": SAID},
+    "benchmark.deep.targets.relations": {"probabilities": SAID, "generator": torch_rng()},
+    "benchmark.deep.targets.nearest_neighbours": {"features": SAID, "count": 2},
+    "benchmark.deep.targets.prototype_labels": {"features": SAID, "probabilities": SAID, "share": 0.5},
+    "benchmark.deep.targets.reliable_labels": {"features": SAID, "probabilities": SAID, "count": 2, "share": 0.5},
+    "benchmark.deep.networks.gaussian_attention": {"places": SAID, "grid": (2, 2)},
+    "benchmark.deep.networks.sobel_edges": {"images": torch.ones(2, 3, 8, 8)},
+    "benchmark.deep.networks.rows_columns": {"features": torch.ones(2, 3, 8, 8)},
+    "benchmark.deep.views.varied": {"images": torch.ones(2, 3, 8, 8), "views": Views(), "generator": torch_rng()},
+    "benchmark.deep.building.build_method": {
+        "method": "iic",
+        "pixels": torch.zeros(4, 3, 112, 112, dtype=torch.uint8),
+        "n_clusters": 2,
+        "settings": SMALL["iic"],
+        "seed": 0,
+    },
+    "benchmark.deep_rows.deep_rows": {
+        "clusters": np.array([[0, 0, 1, 1]]),
+        "labels": LABELS,
+        "method": "x",
+        "protocol": SOHN,
+        "extra": {},
+    },
     "clustering.checks.checked_descriptors": {"descriptors": DESCRIPTORS},
     "clustering.checks.checked_distances": {"distances": DISTANCES},
     "clustering.checks.check_cut": {"linkage": TREE, "n_clusters": 2},
