@@ -283,5 +283,6 @@ def filled(bags: NDArray[Any], inside: NDArray[np.bool_], grid: tuple[int, int])
     inside = checked_inside(inside, (bags.shape[0], bags.shape[1]))
     if inside.all():
         return bags
-    places = [nearest_inside(row, grid) for row in inside]
-    return np.take_along_axis(bags, np.stack(places)[:, :, None], axis=1)
+    places = np.stack([nearest_inside(row, grid) for row in inside])
+    found: NDArray[Any] = bags[np.arange(len(bags))[:, None], places]
+    return found
