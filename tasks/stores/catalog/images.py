@@ -187,27 +187,26 @@ def _current(category: str, contents: Sequence[str] | None = None) -> Select[Any
         .join(runs, and_(Assignment.run == runs.c.run, Assignment.content == runs.c.content))
         .subquery()
     )
-    placed = (
-        select(Placement.content, Placement.cluster)
-        .join(Cluster, and_(Cluster.category == category, Cluster.cluster == Placement.cluster))
-        .where(Placement.category == category, Cluster.state != "retired")
-        .subquery()
-    )
     by_run = case((Exclusion.content.is_(None), ranked.c.cluster), else_=None)
+    # tables themselves, not a query within: each row of these is found by its key
     return (
         select(
             ranked.c.content,
-            func.coalesce(placed.c.cluster, by_run).label("cluster"),
+            func.coalesce(Cluster.cluster, by_run).label("cluster"),
             ranked.c.distance,
             ranked.c.confidence,
         )
-        .outerjoin(placed, placed.c.content == ranked.c.content)
+        .outerjoin(Placement, and_(Placement.category == category, Placement.content == ranked.c.content))
+        .outerjoin(
+            Cluster,
+            and_(Cluster.category == category, Cluster.cluster == Placement.cluster, Cluster.state != "retired"),
+        )
         .outerjoin(
             Exclusion,
             and_(
                 Exclusion.category == category,
-                Exclusion.content == ranked.c.content,
                 Exclusion.cluster == ranked.c.cluster,
+                Exclusion.content == ranked.c.content,
                 or_(Exclusion.until_run.is_(None), Exclusion.until_run >= ranked.c.run),
             ),
         )

@@ -228,8 +228,8 @@ class Exclusion(Base):
     )
 
     category: Mapped[str] = mapped_column(primary_key=True)
-    content: Mapped[str] = mapped_column(primary_key=True)
     cluster: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str] = mapped_column(primary_key=True)
     until_run: Mapped[int | None]
 
 

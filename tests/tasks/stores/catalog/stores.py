@@ -131,8 +131,11 @@ def recluster(store: Store, key: str, labels: Mapping[str, int], number: int, *,
         )
 
 
-def a_life(store: Store, *, category: str = "tile", page: bool = True) -> list[Callable[[], None]]:
-    """Steps of a category's life: births, a night done again, re-clusterings, all decisions, undo, one key twice."""
+def a_life(store: Store, *, category: str = "tile", page: bool = True, of_now: bool = True) -> list[Callable[[], None]]:
+    """Steps of a category's life: births, a night done again, re-clusterings, all decisions, undo, one key twice.
+
+    Without ``of_now`` the decisions are those that the first versions knew.
+    """
 
     def night(number: int, into: Mapping[str, str | None], born: Sequence[str] = ()) -> Callable[[], None]:
         return lambda: put(store, number, into, born, category=category, page=page)
@@ -143,6 +146,13 @@ def a_life(store: Store, *, category: str = "tile", page: bool = True) -> list[C
     first = {"a": "c1", "b": "c1", "c": "c1", "d": "c2", "e": "c2", "f": None}
     parts = {"a": 0, "b": 0, "c": 0, "d": 1, "e": 1, "f": 1, "g": 2, "h": 2, "i": 2}
     when = NOON
+    new = [
+        decide(lambda c: c.mark_ordinary(category, "c1", True, who="kim", when=when)),
+        decide(lambda c: c.move(category, ["g"], to="c1", who="kim", when=when)),
+        decide(lambda c: c.mark_wrong(category, ["e", "g"], who="lee", when=when)),
+        decide(lambda c: c.undo(category, who="kim", when=when)),
+        decide(lambda c: c.mark_wrong(category, ["e", "g"], who="lee", when=when)),
+    ]
     return [
         night(0, first, ["c1", "c2"]),
         night(0, {**first, "d": "c1", "e": None}, ["c1"]),
@@ -158,11 +168,7 @@ def a_life(store: Store, *, category: str = "tile", page: bool = True) -> list[C
         decide(lambda c: c.split(category, "c1", ["b"], who="lee", when=when)),
         decide(lambda c: c.retire(category, "c3", who="kim", when=when)),
         decide(lambda c: c.rename(category, "c1", "dent", who="kim", when=when)),
-        decide(lambda c: c.mark_ordinary(category, "c1", True, who="kim", when=when)),
-        decide(lambda c: c.move(category, ["g"], to="c1", who="kim", when=when)),
-        decide(lambda c: c.mark_wrong(category, ["e", "g"], who="lee", when=when)),
-        decide(lambda c: c.undo(category, who="kim", when=when)),
-        decide(lambda c: c.mark_wrong(category, ["e", "g"], who="lee", when=when)),
+        *(new if of_now else ()),
         lambda: recluster(store, "s2", {**parts, "c": 1}, 2, category=category),
         lambda: recluster(store, "s1", parts, 3, category=category),
         decide(lambda c: c.record_images(category, [replace(image("a", 0), path="moved.png")])),

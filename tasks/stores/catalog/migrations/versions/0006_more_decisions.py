@@ -41,11 +41,11 @@ def upgrade() -> None:
     op.create_table(
         "exclusions",
         sa.Column("category", sa.String, nullable=False),
-        sa.Column("content", sa.String, nullable=False),
         sa.Column("cluster", sa.String, nullable=False),
+        sa.Column("content", sa.String, nullable=False),
         sa.Column("until_run", sa.Integer, nullable=True),
         sa.Column("checksum", sa.BigInteger, server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("category", "content", "cluster", name="pk_exclusions"),
+        sa.PrimaryKeyConstraint("category", "cluster", "content", name="pk_exclusions"),
         sa.ForeignKeyConstraint(
             ["category", "content"], ["images.category", "images.content"], name="fk_exclusions_category_content"
         ),
