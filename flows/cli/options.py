@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+LAST_PORT: Final = 65535
 
 
 def whole_number(least: int = 0, most: int | None = None, *, takes: str = "") -> Callable[[object], int]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages
-from flows.cli.options import whole_number
+from flows.cli.options import LAST_PORT, whole_number
 
-LAST_PORT = 65535
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8765
 
 
 @with_settings()
@@ -22,7 +23,7 @@ def review(
             help="Name or address to listen on. Any but this machine's own lets others reach the page, and needs a "
             "password in ANOCLUST_REVIEW__PASSWORD."
         ),
-    ] = "127.0.0.1",
+    ] = DEFAULT_HOST,
     port: Annotated[
         int,
         typer.Option(
@@ -30,7 +31,7 @@ def review(
             parser=whole_number(0, LAST_PORT, takes=f"the number of a port, 0 to {LAST_PORT}"),
             metavar="<int>",
         ),
-    ] = 8765,
+    ] = DEFAULT_PORT,
 ) -> None:
     """Open a page on this machine where you look at clusters, name, merge and split them, until Ctrl-C.
 

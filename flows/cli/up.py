@@ -11,7 +11,7 @@ import typer
 from anoclust_core.errors import ConfigError
 from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages
-from flows.cli.options import Debug, whole_number
+from flows.cli.options import LAST_PORT, Debug, whole_number
 
 if TYPE_CHECKING:
     from flows.deploy.deployments import Nights
@@ -21,7 +21,6 @@ DEFAULT_AT = "04:15"
 """Not between two and three, which some days have twice and others not at all."""
 
 DEFAULT_PORT = 4200
-LAST_PORT = 65535
 
 
 @dataclass(frozen=True)

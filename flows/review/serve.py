@@ -14,9 +14,6 @@ from anoclust_core.errors import AnoclustError, ConfigError, ResourceError
 from flows.settings import PASSWORD_VARIABLE
 from tasks.review.reading import Reading
 
-DEFAULT_HOST: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 8765
-
 LEAST_PASSWORD: Final = 8
 """Shortest password, in characters: whoever guesses has one guess a second."""
 
