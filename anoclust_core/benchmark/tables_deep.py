@@ -57,7 +57,7 @@ def clustering_rows(results: Results, columns: Sequence[Column], protocol: Proto
 def oracle_rows(results: Results, columns: Sequence[Column], prefix: str) -> list[list[str]]:
     """Rows for Table 1 of [ARDELEAN24] that it does not print: recipe auto, methods and epochs of its own."""
     deep = deep_results(results, prefix)
-    wanted = [(AUTO, results, prefix + RECIPES, WHOLE, None)]
+    wanted: list[tuple[str, Results, str, str, str | None]] = [(AUTO, results, prefix + RECIPES, WHOLE, None)]
     for title in TITLES:
         if title not in published_ardelean.TABLE_1:
             wanted.append((f"{title}, {LAST}", deep, title, title, LAST))

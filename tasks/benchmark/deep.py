@@ -19,7 +19,7 @@ from anoclust_core.benchmark.deep.settings import PUBLISHED_BACKBONE, n_epochs, 
 from anoclust_core.benchmark.deep.training import DeepTraining, train_deep
 from anoclust_core.benchmark.deep_rows import deep_rows
 from anoclust_core.benchmark.scoring import Measurement
-from anoclust_core.embedding.backbones import build_extractor, timm_name
+from anoclust_core.embedding.backbones import build_extractor, describe
 from anoclust_core.embedding.extraction import choose_device
 from anoclust_core.embedding.resizing import RESAMPLING, square_of
 from anoclust_core.evaluation.protocols import Protocol
@@ -174,17 +174,11 @@ def _train(
 def _pretrained(run: CategoryRun, *, as_published: bool) -> Pretrained:
     """Network with ImageNet weights: the run's own, or the published one."""
     embed, spec = run.config.embed, run.spec
-    if not as_published:
-        state_dict = load_state_dict(embed.backbone, spec.timm_model, embed.checkpoint)
-        return Pretrained(build_extractor(spec, state_dict).model, mean=spec.mean, std=spec.std)
-    import timm
-
-    name = timm_name(PUBLISHED_BACKBONE)
-    model = timm.create_model(name, pretrained=False)
-    checkpoint = embed.checkpoint if embed.backbone == PUBLISHED_BACKBONE else None
-    model.load_state_dict(load_state_dict(PUBLISHED_BACKBONE, name, checkpoint))
-    config = model.pretrained_cfg
-    return Pretrained(model, mean=tuple(config["mean"]), std=tuple(config["std"]))
+    if as_published:
+        spec = describe(PUBLISHED_BACKBONE, weights=None, layers=None, image_size=spec.image_size)
+    checkpoint = embed.checkpoint if spec.backbone == embed.backbone else None
+    state_dict = load_state_dict(spec.backbone, spec.timm_model, checkpoint)
+    return Pretrained(build_extractor(spec, state_dict).model, mean=spec.mean, std=spec.std)
 
 
 def _pixels(images: DatasetManifest, run: CategoryRun, side: int) -> Tensor:

@@ -176,11 +176,11 @@ SPICE: Final = "spice"
 SMALL: Final[Mapping[str, DeepSettings]] = MappingProxyType(
     {
         IIC: IicSettings(
-            side=112, widths=(16, 32, 64), batch=128, repeats=1, n_heads=5, times=7,
-            phases=(Phase("iic", 30, 1e-3),),
+            side=112, widths=(8, 16, 32), batch=64, repeats=1, n_heads=5, times=7,
+            phases=(Phase("iic", 20, 1e-3),),
         ),
         GATCLUSTER: GatSettings(
-            side=128, widths=(16, 32, 64), batch=32, repeats=3, invariance=5, entropy=3, relation=1, attention=5,
+            side=128, widths=(8, 16, 32), batch=32, repeats=3, invariance=5, entropy=3, relation=1, attention=5,
             phases=(Phase("gatcluster", 20, 1e-3),),
         ),
         SCAN: ScanSettings(
@@ -233,5 +233,5 @@ def network_named(method: str, backbone: str, *, as_published: bool) -> str:
     settings = settings_of(method, as_published=as_published)
     widths = getattr(settings, "widths", ())
     if widths:
-        return f"ten convolutions of {', '.join(map(str, widths))}"
+        return f"twelve convolutions of {', '.join(map(str, widths))}"
     return PUBLISHED_BACKBONE if as_published else backbone

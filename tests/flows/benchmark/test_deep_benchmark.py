@@ -120,7 +120,7 @@ def test_what_it_took_is_told(made):
     assert set(trained["that epoch"].str.partition(" of ")[2]) == {"2", "5"}
     assert set(pd.read_csv(out / "deep-ardelean.csv")["category"]) == {"tile", "nut"}
     page = (out / "benchmark.md").read_text()
-    assert "the small default size; iic: ten convolutions of 4, 4, 4, 112 px, 2 epochs" in page
+    assert "the small default size; iic: twelve convolutions of 4, 4, 4, 112 px, 2 epochs" in page
     assert "STEGO are not run here" in page
     assert sum("epochs: about" in line for line in said) == 2 * 4
     assert said[-1].startswith("Deep clustering in all: about")

@@ -181,10 +181,10 @@ def test_a_plan_grows_with_images_and_epochs():
     settings = SMALL[IIC]
     found = Probe(32, 1.0, (2.0,), step_bytes=100 << 20, step_images=32, state_bytes=1 << 20, feature_bytes=0)
     small, large = (planned("IIC", found, settings, n_images=n) for n in (320, 640))
-    assert small.seconds == pytest.approx((1 + 30 * 2) * 10)
+    assert small.seconds == pytest.approx((1 + 20 * 2) * 10)
     assert large.seconds == pytest.approx(2 * small.seconds)
     parts = [plan.memory.parts["a training step"] for plan in (small, large)]
-    assert parts[0] == parts[1] == 2 * (100 << 20) * 128 // 32
+    assert parts[0] == parts[1] == 2 * (100 << 20) * 64 // 32
     with pytest.raises(ResourceError, match="stage train IIC needs"):
         large.memory.check(100 << 20)
 
