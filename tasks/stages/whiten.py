@@ -36,6 +36,7 @@ from anoclust_core.weighting.auto import (
     scoring_details,
     scoring_from,
 )
+from anoclust_core.weighting.parts import decided
 from anoclust_core.weighting.places import Places, usual_scores
 from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.weights import uniform_weights
@@ -51,6 +52,7 @@ from tasks.compute.level_pooling import (
 )
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
+from tasks.stages.views import VIEW_RARITY
 from tasks.stages.weigh import given_scores
 from tasks.stores import arrays
 from tasks.stores.embeddings import LevelSegments
@@ -109,6 +111,12 @@ def whiten(
     scoring = fit_scoring(np.repeat(scores, counts, axis=0), tau=run.config.weigh.tau)
     rarity = scoring.summed(scores)
     del scores
+    of_views: dict[str, NDArray[np.float32]] = {}
+    if run.config.group.by == "part":  # what is learnt from here on is learnt from one view of each part
+        of_views[VIEW_RARITY] = np.repeat(rarity, counts, axis=0).astype(np.float32)
+        images = decided(images, of_views[VIEW_RARITY].max(axis=1))
+        deciding, counts = unique_contents(images.clustered)
+        rarity = rarity[np.searchsorted(contents, deciding)]
     weights = weights_of_scores(run.config.weigh, scoring, rarity)
     found = _fitted(
         levels,
@@ -134,6 +142,7 @@ def whiten(
         "rarity": np.repeat(rarity, counts, axis=0).astype(np.float32),
         "weights": np.repeat(weights.mean(axis=1), counts, axis=0).astype(np.float32),
         "descriptors": np.repeat(smoothed(found.unsmoothed) if switches.smooths else found.unsmoothed, counts, axis=0),
+        **of_views,
     }
     with threadpool_limits(1):
         index = split_index(found.unsmoothed, generator=generator(run.config.seed, "split"))
