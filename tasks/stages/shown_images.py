@@ -18,8 +18,8 @@ from anoclust_core.reporting.record import ImageEntry, Picture, ViewEntry
 from anoclust_core.weighting.parts import labels_by_part
 from tasks.images.thumbnails import picture_of
 from tasks.stages.runner import Progress
-from tasks.stages.views import VIEW_RARITY
 from tasks.stores import arrays
+from tasks.stores.stage_keys import VIEW_RARITY
 from tasks.stores.written_tables import with_given
 
 THUMBNAIL_SIDE: Final = 192

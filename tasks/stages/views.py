@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -12,9 +12,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.records import BagWeights, DatasetManifest
 from anoclust_core.weighting.parts import decided, deciding_rows
 from tasks.stores import arrays
-
-VIEW_RARITY: Final = "view_rarity"
-"""Array beside those of the stages that weigh: rarity of all views, in the order of the images compared."""
+from tasks.stores.stage_keys import VIEW_RARITY
 
 
 def rows_of_parts(

@@ -52,12 +52,12 @@ from tasks.compute.level_pooling import (
 )
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
-from tasks.stages.views import VIEW_RARITY
 from tasks.stages.weigh import given_scores
 from tasks.stores import arrays
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
+from tasks.stores.stage_keys import VIEW_RARITY
 
 _USUAL_SCORES: Final = "usual_scores"
 _USUAL_PATCHES: Final = ("usual_patches", "usual_deeper")

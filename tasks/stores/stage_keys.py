@@ -35,6 +35,10 @@ class ArrayFolder:
 
 
 _WEIGHTS: Final = ArrayFolder("weights", frozenset({"rarity", "weights", "descriptors"}), "weights")
+VIEW_RARITY: Final = "view_rarity"
+"""Array of weights by part: rarity of all views, in the order of `DatasetManifest.compared`; the others have a row for
+each part."""
+
 _MODEL: Final = ArrayFolder("models", frozenset({"means", "matrices", "plain", "unsmoothed"}), "weights")
 _TRAINING: Final = ArrayFolder("training", frozenset({"state"}), "weights")
 
