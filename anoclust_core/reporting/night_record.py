@@ -14,14 +14,27 @@ UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True)
+class NightView:
+    """Another view of a part, beside the one that stands for it."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class NightImage:
-    """One image of the night; ``cluster`` None is unknown."""
+    """One image of the night; ``cluster`` None is unknown.
+
+    Where parts are clustered it stands for its part, whose other views are ``views``.
+    """
 
     path: str
     sha256: str
     cluster: str | None
     distance: float
     confidence: float
+    part: str | None = None
+    views: Sequence[NightView] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +136,8 @@ class NightReport:
         What has changed about the pictures as such: what it is of, and in words.
     gone
         Known clusters that the re-clustering lost.
+    unit
+        ``image`` or ``part``: what is clustered and counted.
     """
 
     category: str
@@ -143,3 +158,4 @@ class NightReport:
     notes: Sequence[str] = ()
     camera: Sequence[tuple[str, str]] = ()
     gone: Sequence[GoneCluster] = ()
+    unit: str = "image"

@@ -23,6 +23,7 @@ from anoclust_core.records import Reference
 from tasks.night.notify import Gone, cluster_notice, gone_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import ordinary_images
+from tasks.night.views import changed_facts, decided_again
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import SnapshotFact, Standing, assignment_facts
@@ -80,6 +81,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
     pooled, height = measured.descriptors, measured.height
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
+        by = decided_again(images, usable)
         latest = catalog.latest_snapshot(place.category)
         snapshot = Snapshot(
             key=parts.keys["group"],
@@ -91,7 +93,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             reference=reference,
             tau=float(summary["tau"]),
             merge_height=height,
-            n_usable=len(usable),
+            n_usable=sum(by[fact.content] == fact.content for fact in usable),
             recipe=place.run.config.recipe,
             yardstick=yardstick(
                 images,
@@ -108,6 +110,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
 
         def matched(found: Standing) -> Adopted:
             """Match against how clusters stand, and record it where they still do."""
+            found = replace(found, assigned={by.get(of, of): cluster for of, cluster in found.assigned.items()})
             match, ids = _matched(found, contents, labels, choosing)
             # where there were no clusters before, everything is new and nothing is told
             born = match.clusters("born") if found.identities else ()
@@ -135,6 +138,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
                 night=place.night,
                 match=match,
                 assignments=assignment_facts(contents, ids, distances, confidence),
+                new=changed_facts(usable, by),
                 tell=[
                     *(cluster_notice(place.category, one, ids.count(one), place.night, place.report) for one in news),
                     *(gone_notice(place.category, one, place.night, place.report) for one in _gone(found, match)),

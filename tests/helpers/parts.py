@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.helpers.builders import save_image, surface, write_manifest_csv
+from helpers.builders import save_image, surface, write_manifest_csv
 
 VIEWS = 4
 

@@ -57,7 +57,8 @@ def merge(session: Session, category: str, named: Sequence[str], into: str, *, b
 def split(session: Session, category: str, named: str, contents: Sequence[str], *, by: Author) -> str:
     """Make a new cluster of some images of another one, and give its identity."""
     cluster = _living(session, category, named)
-    chosen = sorted(set(contents))
+    stands_for = images.views(session, category)
+    chosen = sorted({stands_for.get(content, content) for content in contents})
     merges = clusters.merges(session, category)
     members = {
         fact.content

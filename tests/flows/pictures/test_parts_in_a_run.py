@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.builders import tiny_config, write_manifest_csv
+from helpers.parts import VIEWS, defective_view, part_defect, part_images, part_manifest
+from helpers.running import assignments, run_folder, run_one
 
 from anoclust_core.errors import AnoclustError, ConfigError, DatasetError
 from flows.run import CategoryOutcome, run_data
 from tasks.export.maps import export_maps
 from tasks.images.listing import list_datasets
 from tasks.stores.layout import StoreLayout
-from tests.helpers.builders import tiny_config, write_manifest_csv
-from tests.helpers.parts import VIEWS, defective_view, part_defect, part_images, part_manifest
-from tests.helpers.running import assignments, run_folder, run_one
 
 N_PARTS = 18
 
