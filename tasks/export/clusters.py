@@ -31,13 +31,8 @@ _COLUMNS: Final = {
     "first_seen": "string",
     "label": "string",
     "file": "string",
-    "part": "string",
-    "decides": "bool",
 }
-"""Columns of the tables, and their types."""
-
-_OF_PARTS: Final = ("part", "decides")
-"""Those that only tables with parts have."""
+"""Columns of the tables, and their types; with parts there are `part` and, by part, `decides` besides."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +75,9 @@ def cluster_table(catalog: Catalog, category: str) -> pd.DataFrame:
             **({"decides": content not in decided_by} if decided_by else {}),
         }
         rows.append(with_given(row, image.extra))
-    table = pd.DataFrame(rows, columns=None if rows else [name for name in _COLUMNS if name not in _OF_PARTS])
-    typed = table.astype({name: _COLUMNS.get(name, "string") for name in table.columns})
+    table = pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
+    kinds = _COLUMNS | ({"decides": "bool"} if decided_by else {})
+    typed = table.astype({name: kinds.get(name, "string") for name in table.columns})
     return typed.sort_values("path", kind="stable", ignore_index=True)
 
 

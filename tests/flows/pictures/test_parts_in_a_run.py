@@ -19,6 +19,8 @@ from tasks.export.maps import export_maps
 from tasks.images.listing import list_datasets
 from tasks.stores.layout import StoreLayout
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
+
 N_PARTS = 18
 
 
