@@ -43,7 +43,7 @@ def list_clusters(
         if as_json:
             typer.echo(json.dumps([asdict(one) for one in found], indent=2, default=str, ensure_ascii=False))
         else:
-            print_table(clusters_table(found))
+            print_table(clusters_table(found, counted=_counted(catalog, category)))
 
 
 @app.command("show")
@@ -80,7 +80,7 @@ def show(
             content = {**asdict(found), "nights": nights, "images": rows}
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
             return
-        print_table(clusters_table([found]))
+        print_table(clusters_table([found], counted=_counted(catalog, category)))
         typer.echo("")
         for row in rows[:limit]:
             typer.echo(f"  {row['night']}  confidence {row['confidence']:.2f}  {row['path']}")
@@ -281,6 +281,10 @@ def _listed(file: str) -> list[str]:
             f"@{file} is not a list of images, one per line: {why}; check its path, and save it as UTF-8"
         ) from error
     return [line.strip() for line in lines if line.strip()]
+
+
+def _counted(catalog: Catalog, category: str) -> str:
+    return "parts" if catalog.views(category) else "images"
 
 
 def _who(given: str | None) -> str:

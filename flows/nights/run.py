@@ -240,6 +240,7 @@ def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: tele
         is_empty=worked.is_empty,
         last_came=worked.last_came,
         nothing_came=worked.nothing_came,
+        unit=asked.config.group.by,
     )
 
 
