@@ -245,3 +245,20 @@ def test_a_lost_catalog_knows_parts_again(stream: Stream) -> None:
     layout = StoreLayout(stream.store)
     rebuild_catalog(layout, layout.catalog, NightRules.of(stream.config.night))
     pd.testing.assert_frame_equal(table(stream), before)
+
+
+def test_pages_give_parts_back_where_there_is_no_journal(stream: Stream) -> None:
+    """The arrays tell which views decide, those that took over since the re-clustering too."""
+    deliver(stream, 1, [18, 20, 21, 24, 27])
+    deliver(stream, 1, [19], views=[view for view in range(VIEWS) if view != defective_view(19)])
+    stream.night(1)
+    deliver(stream, 2, [19], views=[defective_view(19)])
+    stream.night(2)
+    before = table(stream)
+    layout = StoreLayout(stream.store)
+    (stream.store / "catalog.sqlite").unlink()
+    shutil.rmtree(layout.identity.parent)
+    rebuild_catalog(layout, layout.catalog, NightRules.of(stream.config.night))
+    after = table(stream)
+    columns = ["path", "part", "decides", "cluster"]
+    pd.testing.assert_frame_equal(after[columns], before[columns])
