@@ -17,6 +17,7 @@ from flows.plan import plan_run, used_images
 from flows.prefect_server.around import importing, kept_if_complete, with_prefect
 from tasks import telemetry
 from tasks.images.listing import check_enough, is_enough, list_datasets
+from tasks.images.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores import runs
 from tasks.stores.embeddings import EmbeddingSegments
@@ -145,6 +146,7 @@ def _run_category(
 ) -> tuple[Path, bool]:
     """Folder of the run of these images, and whether it had to be made; no other run of the category goes on."""
     check_enough(manifest, max_bad_share=config.data.max_bad_share)
+    check_parts(manifest, config)
     with suppress(DamagedError):  # met again below, where it may be repaired
         decided = decided_spec(layout, manifest, spec, config)
         finished = finished_run(manifest, layout, config, decided) if decided else None

@@ -24,6 +24,7 @@ from flows.prefect_server.around import importing, with_prefect
 from tasks import telemetry
 from tasks.images.choosing import why_none
 from tasks.images.listing import list_datasets
+from tasks.images.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NightFact
@@ -270,6 +271,7 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
     asked = _by_own_recipe(asked, listed.category)
     layout, config, category = asked.layout, asked.config, listed.category
     listed = used_images(listed, config)
+    check_parts(listed, config)
     asked = replace(asked, spec=settled_spec(layout, listed, asked.spec, config))
     segments = EmbeddingSegments(layout.folder("embeddings", category, embedding_keys(listed, asked.spec).embedding))
     with Catalog.open(asked.catalog, store=layout) as catalog:

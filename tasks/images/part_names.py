@@ -9,6 +9,7 @@ from typing import Final
 from anoclust_core.config import DataConfig, RunConfig
 from anoclust_core.errors import DatasetError
 from anoclust_core.matching.part_names import NAME, PartRule
+from anoclust_core.records import DatasetManifest
 from tasks.images.folders import one_line
 from tasks.images.layouts import Candidate
 
@@ -25,28 +26,38 @@ def with_parts(found: Sequence[Candidate], config: RunConfig) -> list[Candidate]
 
 
 def part_notes(clustered: Sequence[Candidate], config: RunConfig) -> list[str]:
-    """Say how many images of a category do not say which part they show, where that was asked for.
+    """Say how many images of a category do not say which part they show, where that was asked for and others do."""
+    rule = PartRule.read(config.data.part)
+    usable = [candidate for candidate in clustered if not candidate.refused]
+    without = sorted(candidate.path for candidate in usable if candidate.part is None)
+    if len(without) in (0, len(usable)) or not _is_asked(rule, config):
+        return []
+    return [
+        f"--part {rule} fits {len(usable) - len(without):,} of {len(usable):,} images; each of the other "
+        f"{len(without):,} counts as a part of its own (first: {one_line(without[0])})."
+    ]
+
+
+def check_parts(listed: DatasetManifest, config: RunConfig) -> None:
+    """Refuse a category none of whose images says which part it shows, where that was asked for.
 
     Raises
     ------
     DatasetError
-        If none says it.
+        If so.
     """
-    rule = PartRule.read(config.data.part)
-    usable = [candidate for candidate in clustered if not candidate.refused]
-    without = sorted(candidate.path for candidate in usable if candidate.part is None)
-    if not without or not (config.group.by == "part" or str(rule) != _DEFAULT):
-        return []
-    first = one_line(without[0])
-    if len(without) == len(usable):
-        raise DatasetError(
-            f"--part {rule} fits none of the {len(without):,} images of category {usable[0].category}; the first is "
-            f"{first}; {_advice(rule)}" + (", or cluster images with --by image" if config.group.by == "part" else "")
-        )
-    return [
-        f"--part {rule} fits {len(usable) - len(without):,} of {len(usable):,} images; each of the other "
-        f"{len(without):,} counts as a part of its own (first: {first})."
-    ]
+    rule, clustered = PartRule.read(config.data.part), listed.clustered
+    if not clustered or not _is_asked(rule, config) or any(image.part is not None for image in clustered):
+        return
+    first = one_line(min(image.path for image in clustered))
+    raise DatasetError(
+        f"--part {rule} fits none of the {len(clustered):,} images of category {listed.category}; the first is "
+        f"{first}; {_advice(rule)}" + (", or cluster images with --by image" if config.group.by == "part" else "")
+    )
+
+
+def _is_asked(rule: PartRule, config: RunConfig) -> bool:
+    return config.group.by == "part" or str(rule) != _DEFAULT
 
 
 def shared_names(by_category: Mapping[str, Sequence[Candidate]], config: RunConfig) -> dict[str, list[str]]:

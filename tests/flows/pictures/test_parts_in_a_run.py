@@ -14,10 +14,13 @@ from helpers.parts import VIEWS, defective_view, part_defect, part_images, part_
 from helpers.running import assignments, run_folder, run_one
 
 from anoclust_core.errors import AnoclustError, ConfigError, DatasetError
+from flows.plan import plan_run
 from flows.run import CategoryOutcome, run_data
 from tasks.export.maps import export_maps
 from tasks.images.listing import list_datasets
+from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import settings_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
 
@@ -240,3 +243,38 @@ def test_a_name_that_changes_makes_another_run(data: Path, store: Path, checkpoi
     (outcome,) = run_data(other, store, tiny_config(checkpoint, by="part"))
     assert outcome.is_new
     assert outcome.summary["images"]["parts"] == N_PARTS - 1
+
+
+def test_a_category_without_parts_does_not_stop_the_others(tmp_path: Path, checkpoint: Path) -> None:
+    """It fails by itself, with its name."""
+    rows = list(part_images(tmp_path, range(6)))
+    rows += [{**row, "category": "cable", "part": ""} for row in part_images(tmp_path / "other", range(1))]
+    rows[-4:] = [{**row, "path": f"other/{row['path']}"} for row in rows[-4:]]
+    manifest = write_manifest_csv(tmp_path / "two.csv", rows)
+    config = tiny_config(checkpoint, by="part", n_clusters=2)
+    board, cable = run_data(manifest, tmp_path / "store", config)
+    assert board.error is None
+    assert "fits none of the 4 images of category cable" in str(cable.error)
+
+
+def test_by_image_no_key_knows_parts(checkpoint: Path, tmp_path: Path) -> None:
+    """A store of before there were parts goes on: keys are the same with any pattern, and other ones by part only."""
+    folder = tmp_path / "board"
+    list(part_images(folder, range(2)))
+    plain, named, by_part = (
+        tiny_config(checkpoint, **asked)
+        for asked in ({}, {"part": "path:{part}_cam*"}, {"part": "path:{part}_cam*", "by": "part"})
+    )
+    layout = StoreLayout(tmp_path / "store")
+    spec = embedding_spec(layout, plain)
+    (unnamed,) = list_datasets(folder, plain)
+    (listed,) = list_datasets(folder, named)
+    assert not any("part" in image for image in unnamed.as_json()["images"])
+    assert all(image["part"] for image in listed.as_json()["images"])
+    keys, same, others = (
+        plan_run(images, config, spec).keys for images, config in ((unnamed, plain), (listed, named), (listed, by_part))
+    )
+    assert keys == same
+    assert keys["pair"] == others["pair"]
+    assert keys["weigh"] != others["weigh"]
+    assert settings_key(plain, spec) == settings_key(named, spec) != settings_key(by_part, spec)
