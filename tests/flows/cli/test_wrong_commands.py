@@ -147,7 +147,7 @@ CASES = [
     Case("anoclust run board --n-cluster 3", 2, ("no such option: --n-cluster", "--n-clusters")),
     Case("anoclust run board nut", 2, ("unexpected extra argument", "nut")),
     Case("anoclust run board --tau", 2, ("--tau", "requires an argument")),
-    Case("anoclust run board --part serial", 2, ("--part", "column:NAME, or path:PATTERN", "found 'serial'")),
+    Case("anoclust run board --part serial", 2, ("--part takes", "column:NAME or path:PATTERN", "found 'serial'")),
     Case("anoclust run board --part path:{part}_cam*", 3, ("fits none of the", "images of category board", "000.png")),
     Case("anoclust run board --by part", 3, ("--part column:part fits none", "--by image")),
     Case("anoclust run board --weights heat", 2, ("--weights takes", "rarity, uniform or maps:FOLDER", "found 'heat'")),
