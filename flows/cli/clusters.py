@@ -71,6 +71,7 @@ def show(
                 "night": images[fact.content].night.isoformat(),
                 "distance": fact.distance,
                 "confidence": fact.confidence,
+                **({"part": part} if (part := images[fact.content].part) else {}),
             }
             for fact in members
         ]
