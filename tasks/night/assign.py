@@ -93,7 +93,8 @@ def assign_images(
     ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
     of_snapshot = [image.sha256 for image in was.clustered]
     rarest = new.rarity.max(axis=1)
-    came = [image.sha256 for image in given.clustered if image.sha256 in set(compared)]
+    usable = set(compared)
+    came = [image.sha256 for image in given.clustered if image.sha256 in usable]
     by = decided_tonight(place, snapshot, was, came, list(zip(settled.clustered, rarest.tolist(), strict=True)))
     with Catalog.open(place.catalog, store=place.layout) as opened:
         aside = {*opened.views(place.category), *by} - {content for content, of in by.items() if content == of}
