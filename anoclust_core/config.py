@@ -31,6 +31,7 @@ from anoclust_core.setting import (
     Layers,
     Names,
     Page,
+    PartRule,
     Patches,
     Range,
     Seconds,
@@ -110,6 +111,15 @@ class DataConfig(_Section):
         "test",
         "`test` clusters split test, if there are splits; `all` clusters every image.",
         commands=("run", "check", "nightly"),
+    )
+    # in keys through the parts' names, where parts are clustered
+    part: PartRule = setting(
+        "column:part",
+        "How to tell which part an image shows, where several images are views of one part: `column:NAME` of a "
+        "manifest, or `path:PATTERN`, in which `{part}` is its name and `*` any text without a slash: `path:{part}_*` "
+        "for `0017_cam2.png`, `path:{part}/*` for `0017/cam2.png`, `path:*/{part}` for `cam2/0017.png`.",
+        commands=("run", "check", "nightly", "backfill"),
+        takes="column:NAME or path:PATTERN with {part} in it",
     )
     # in keys through what it comes to for the kinds of samples that a category has
     range: Range = setting(
@@ -379,6 +389,14 @@ class GroupConfig(_Section):
     """Clusters."""
 
     heading: ClassVar[str] = "Clusters"
+
+    # in keys where it is not `image`, as it always was
+    by: Literal["image", "part"] = setting(
+        "image",
+        "What is clustered and counted: every `image` by itself; or every `part`, which takes the rarest of its views; "
+        "`data.part` says which part an image shows.",
+        commands=("run", "check", "nightly", "backfill"),
+    )
 
     # names of `anoclust_core.clustering.distances`; the first is between descriptors, eq. (1)
     distance: Literal[

@@ -22,8 +22,9 @@ REGION_COLUMN: Final = "roi"
 
 _REGION: Final = re.compile(rf"region-[0-9a-f]{{{KEY_LENGTH}}}")
 
-Role = Literal["cluster", "normal"]
-"""``cluster``: the image is clustered. ``normal``: it is a known normal that weights are measured against."""
+Role = Literal["cluster", "normal", "view"]
+"""``cluster``: the image is clustered. ``normal``: it is a known normal that weights are measured against. ``view``: it
+shows a part that another image stands for, which is clustered; it is compared and shown beside that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class ImageRecord:
         Further manifest columns, carried through to the assignments.
     mtime_ns
         When the file was last changed, in nanoseconds since 1970: whether a quarantined one is worth another try.
+    part
+        Name of the part that it shows, where several images may show one; None where nothing says so.
     """
 
     path: str
@@ -57,6 +60,11 @@ class ImageRecord:
     mask: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     mtime_ns: int = 0
+    part: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as JSON values; what came later only where it is there, so that keys stay."""
+        return {name: value for name, value in asdict(self).items() if name != "part" or value is not None}
 
     @property
     def region(self) -> str | None:
@@ -179,6 +187,7 @@ class DatasetManifest:
         """
         content = asdict(self)
         del content["special"]
+        content["images"] = [image.as_json() for image in self.images]
         for name in ("quarantine", "deferred"):
             content[name] = [
                 {key: value for key, value in entry.items() if value is not None} for entry in content[name]
@@ -192,6 +201,19 @@ class DatasetManifest:
         Content comes first so that renaming a file changes no array and no label.
         """
         return tuple(sorted((i for i in self.images if i.role == "cluster"), key=lambda i: (i.sha256, i.path)))
+
+    @property
+    def compared(self) -> tuple[ImageRecord, ...]:
+        """Images to cluster and other views of their parts, in the same order; the former alone until views decide."""
+        return tuple(sorted((i for i in self.images if i.role != "normal"), key=lambda i: (i.sha256, i.path)))
+
+    @property
+    def views(self) -> Mapping[str, tuple[ImageRecord, ...]]:
+        """Views of every part that do not decide for it, by the part's name, by path."""
+        found: dict[str, list[ImageRecord]] = {}
+        for image in sorted((i for i in self.images if i.role == "view"), key=lambda i: i.path):
+            found.setdefault(image.part or "", []).append(image)
+        return {part: tuple(views) for part, views in found.items()}
 
     @property
     def normals(self) -> tuple[ImageRecord, ...]:
@@ -208,9 +230,9 @@ class DatasetManifest:
 
     @property
     def duplicates(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of paths with identical bytes, among the clustered images."""
+        """Groups of paths with identical bytes, among the clustered images and their views."""
         groups: dict[str, list[str]] = {}
-        for image in self.clustered:
+        for image in self.compared:
             groups.setdefault(image.sha256, []).append(image.path)
         return tuple(tuple(paths) for paths in groups.values() if len(paths) > 1)
 
@@ -230,7 +252,7 @@ class DatasetManifest:
 
     def blind(self) -> DatasetManifest:
         """Leave the normals out."""
-        return replace(self, images=tuple(i for i in self.images if i.role == "cluster"), n_normals_given=0)
+        return replace(self, images=tuple(i for i in self.images if i.role != "normal"), n_normals_given=0)
 
     def without_normals(self) -> DatasetManifest:
         """Leave the normals out and say so, where there are any: for a recipe that needs none."""

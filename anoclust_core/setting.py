@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from anoclust_core.embedding.deep_images import parse_range
 from anoclust_core.errors import ConfigError
+from anoclust_core.matching import part_names
 from anoclust_core.matching.night_dates import zone_of
 
 Command = Literal[
@@ -350,6 +351,13 @@ def _split_commas(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _valid_part(text: str) -> str:
+    try:
+        return str(part_names.PartRule.read(text))
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 def _valid_zone(text: str) -> str:
     try:
         zone_of(text)
@@ -381,6 +389,7 @@ TileSize = Annotated[int, Field(ge=32)]
 Border = Annotated[float, Field(ge=0, lt=0.5)]
 Layers = Annotated[tuple[int, ...], Field(min_length=1), BeforeValidator(_split_layers)]
 Address = Annotated[str, AfterValidator(_without_password)]
+PartRule = Annotated[str, AfterValidator(_valid_part)]
 Zone = Annotated[str, AfterValidator(_valid_zone)]
 TimeOfDay = Annotated[str, AfterValidator(_valid_time)]
 Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_split_commas)]

@@ -17,9 +17,11 @@ from tasks.stages.evaluate import evaluate
 from tasks.stages.group import group
 from tasks.stages.report import report
 from tasks.stages.runner import StageRunner
+from tasks.stages.views import decided_by_rarity
 from tasks.stages.weigh import weigh
 from tasks.stores import arrays
 from tasks.stores.layout import StoreLayout
+from tasks.stores.manifests import save_manifest
 from tasks.stores.stage_keys import pair_key
 
 
@@ -32,7 +34,8 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
        where the weights follow given maps.
     3. **weigh**: rare patches get large weights (eq. 5, 6); each image is pooled to one descriptor (eq. 1). Recipe
        Recipe ``auto`` has **whiten** in its place: two feature levels, whitened and smoothed. Recipe ``blind`` has
-       **localize** and **describe** in place of 2 and 3: anomaly maps, a contrastive head, descriptors.
+       **localize** and **describe** in place of 2 and 3: anomaly maps, a contrastive head, descriptors. By part, the
+       rarest view of each part stands for it from here on.
     4. **group**: a tree of merges (Ward's) over the descriptors, or over Hausdorff distances, cut into clusters.
     5. **evaluate**: agreement with the labels, where there are labels.
     6. **report**: the run's folder: assignments, summary, report, figures.
@@ -98,11 +101,14 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
                 folder=str(weights_folder),
             )
 
+        if config.group.by == "part":
+            images = decided_by_rarity(images, weights)
+            settled = str(save_manifest(layout, images))
         tree_folder = layout.folder("trees", category, plan.keys["group"])
         tree = run_stage(
             group,
             key=plan.keys["group"],
-            detail=f"{len(images.clustered)} images, {config.group.distance}, {config.group.linkage}",
+            detail=f"{len(images.clustered)} {config.group.by}s, {config.group.distance}, {config.group.linkage}",
             is_complete=arrays.is_complete(tree_folder),
             manifest=settled,
             weights=weights,

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from anoclust_core.config import RunConfig
-from anoclust_core.errors import ConfigError
+from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.evaluation.protocols import n_classes, protocol_named
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
+from anoclust_core.weighting.parts import labels_by_part, one_of_each_part
 from anoclust_core.weighting.reference import choose_reference
 from tasks.images.anomaly_maps import maps_digest
 from tasks.stores.stage_keys import EmbeddingKeys, RunInputs, embedding_keys, run_keys
 
-_LABELS_RULE: Final = "as many as there are classes, since every image has a label (protocol {})"
+_LABELS_RULE: Final = "as many as there are classes, since every {} has a label (protocol {})"
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,22 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
     DatasetError
         If there is no map for any image, where the weights follow maps.
     """
-    clustered = manifest.clustered
-    n_clusters, rule = _number_of_clusters([image.label for image in clustered], config)
-    if n_clusters is not None and n_clusters > len(clustered):
-        raise ConfigError(f"--n-clusters {n_clusters}: {manifest.category} has only {len(clustered)} images to cluster")
-    if config.group.bounds and config.group.bounds[0] > len(clustered):
+    clustered, labels = manifest.compared, [image.label for image in manifest.clustered]
+    n_units = len(labels)
+    if config.group.by == "part":
+        labels = labels_by_part(one_of_each_part(clustered), clustered)
+        n_units = len(labels)
+        if n_units < 2:
+            raise DatasetError(f"category {manifest.category} has {n_units} part to cluster, but at least 2 are needed")
+    n_clusters, rule = _number_of_clusters(labels, config)
+    if n_clusters is not None and n_clusters > n_units:
         raise ConfigError(
-            f"--n-clusters {config.group.n_clusters}: {manifest.category} has only {len(clustered)} images to cluster"
+            f"--n-clusters {n_clusters}: {manifest.category} has only {n_units} {config.group.by}s to cluster"
+        )
+    if config.group.bounds and config.group.bounds[0] > n_units:
+        raise ConfigError(
+            f"--n-clusters {config.group.n_clusters}: {manifest.category} has only {n_units} {config.group.by}s to "
+            "cluster"
         )
     images = embedding_keys(manifest, spec)
     maps = maps_digest(config.weigh.maps, manifest) if config.weigh.maps else None
@@ -107,5 +117,5 @@ def _number_of_clusters(labels: list[str | None], config: RunConfig) -> tuple[in
     if config.group.bounds is None and all(label is not None for label in labels):
         classes = n_classes(protocol_named(config.protocol), labels)
         if classes:
-            return classes, _LABELS_RULE.format(config.protocol)
+            return classes, _LABELS_RULE.format(config.group.by, config.protocol)
     return None, "suggested without labels"

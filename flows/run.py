@@ -18,6 +18,7 @@ from flows.prefect_server.around import importing, kept_if_complete, with_prefec
 from flows.regions import with_regions
 from tasks import telemetry
 from tasks.images.listing import check_enough, is_enough, list_datasets
+from tasks.images.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores import runs
 from tasks.stores.embeddings import EmbeddingSegments
@@ -148,6 +149,7 @@ def _run_category(
     """Folder of the run of these images, and whether it had to be made; no other run of the category goes on."""
     manifest, looked_at = with_regions(layout, data, listed, spec, config)
     check_enough(manifest, max_bad_share=config.data.max_bad_share)
+    check_parts(manifest, config)
     with suppress(DamagedError):  # met again below, where it may be repaired
         decided = decided_spec(layout, manifest, looked_at, config)
         finished = finished_run(manifest, layout, config, decided) if decided else None

@@ -40,7 +40,7 @@ def agenda(report: NightReport) -> list[ToDo]:
         for what, text in report.camera
     ]
     found += [
-        ToDo("new", f"{_named(one)} is new ({_images(one.n_images)})", one.cluster)
+        ToDo("new", f"{_named(one)} is new ({_counted(one.n_images, report.unit)})", one.cluster)
         for one in report.clusters
         if one.is_new
     ]
@@ -51,8 +51,8 @@ def agenda(report: NightReport) -> list[ToDo]:
         kind, became = ("gone", "is gone") if gone.into is None else ("merged", f"went into {gone.into}")
         found.append(ToDo(kind, f"{name} {became}", gone.cluster))
     if report.unknown.alarm:
-        found.append(ToDo("unknown", f"{_images(report.unknown.value)} {_over(report.unknown.over)}belong to no cluster"
-                          f"{_expected(report.unknown.expected)}"))  # fmt: skip
+        unknown, expected = _counted(report.unknown.value, report.unit), _expected(report.unknown.expected)
+        found.append(ToDo("unknown", f"{unknown} {_over(report.unknown.over)}belong to no cluster{expected}"))
     if report.rarity is not None and report.rarity.alarm:
         way = "rarer" if report.rarity.tonight > 0 else "more ordinary"
         found.append(ToDo("rarity", f"parts look {way} than before"))
@@ -102,8 +102,8 @@ def _named(one: NightCluster) -> str:
     return one.cluster if one.name is None else f'{one.cluster} "{one.name}"'
 
 
-def _images(count: float) -> str:
-    return f"{count:,.0f} image{_s(count)}"
+def _counted(count: float, unit: str) -> str:
+    return f"{count:,.0f} {unit}{_s(count)}"
 
 
 def _s(count: float) -> str:

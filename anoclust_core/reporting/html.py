@@ -20,7 +20,7 @@ from anoclust_core.errors import ConfigError
 from anoclust_core.records import SameReason, SetAside, by_reason
 from anoclust_core.reporting.contingency import contingency, trust_sentence
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, shared_scale
-from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
+from anoclust_core.reporting.record import ImageEntry, Picture, RunReport, ViewEntry
 from anoclust_core.reporting.summary import ClusterSummary, score_bounds, summarise_clusters
 from anoclust_core.setting import flatten
 
@@ -52,6 +52,16 @@ class _Drawn:
     width: int
     height: int
     zoom: DrawnZoom | None
+    views: tuple[_DrawnView, ...] = ()
+
+
+@dataclass(frozen=True)
+class _DrawnView:
+    """Another view of a part on the page; without a picture it is named."""
+
+    entry: ViewEntry
+    photo: Markup | None
+    heat: Markup | None
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,7 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
         _Card(
             cluster=cluster,
             drawn=tuple(
-                _draw(entry, report.pictures[entry.sha256], scale)
-                for entry in _with_picture(cluster, report.pictures)[:limit]
+                _draw(entry, report.pictures, scale) for entry in _with_picture(cluster, report.pictures)[:limit]
             ),
             strip=_strip(cluster.score_range, low=bounds[0], high=bounds[-1]),
         )
@@ -199,14 +208,21 @@ def _with_picture(cluster: ClusterSummary, pictures: Mapping[str, Picture]) -> l
 
 def _drawn_limit(clusters: Sequence[ClusterSummary], pictures: Mapping[str, Picture], *, most: int, budget: int) -> int:
     """Largest number of pictures per cluster, up to ``most``, that keeps all photographs within the budget."""
-    sizes = [[pictures[entry.sha256].n_bytes for entry in _with_picture(c, pictures)] for c in clusters]
+    sizes = [[_n_bytes(entry, pictures) for entry in _with_picture(c, pictures)] for c in clusters]
     for limit in range(most, 1, -1):
         if sum(sum(cluster[:limit]) for cluster in sizes) <= budget:
             return limit
     return min(most, 1)
 
 
-def _draw(entry: ImageEntry, picture: Picture, scale: tuple[float, float]) -> _Drawn:
+def _n_bytes(entry: ImageEntry, pictures: Mapping[str, Picture]) -> int:
+    """Bytes of the photographs of an image and of the other views beside it."""
+    shown = [entry.sha256, *(view.sha256 for view in entry.views)]
+    return sum(pictures[sha256].n_bytes for sha256 in shown if sha256 in pictures)
+
+
+def _draw(entry: ImageEntry, pictures: Mapping[str, Picture], scale: tuple[float, float]) -> _Drawn:
+    picture = pictures[entry.sha256]
     with Image.open(io.BytesIO(picture.thumbnail)) as photo:
         zoom = _TILE_SIDE / max(photo.size)
         width, height = (max(1, round(side * zoom)) for side in photo.size)
@@ -217,7 +233,15 @@ def _draw(entry: ImageEntry, picture: Picture, scale: tuple[float, float]) -> _D
         width=width,
         height=height,
         zoom=draw_zoom(picture),
+        views=tuple(_draw_view(view, pictures.get(view.sha256), scale) for view in entry.views),
     )
+
+
+def _draw_view(view: ViewEntry, picture: Picture | None, scale: tuple[float, float]) -> _DrawnView:
+    if picture is None:
+        return _DrawnView(view, None, None)
+    heat = _png_uri(rarity_overlay_png(picture.rarity, vmin=scale[0], vmax=scale[1]))
+    return _DrawnView(view, data_uri("image/jpeg", picture.thumbnail), heat)
 
 
 def draw_zoom(picture: Picture) -> DrawnZoom | None:

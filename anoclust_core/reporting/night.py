@@ -17,7 +17,7 @@ from PIL import Image
 from anoclust_core.reporting.agenda import agenda, first_line
 from anoclust_core.reporting.figures import rarity_overlay_png, shared_scale, to_svg
 from anoclust_core.reporting.html import DrawnZoom, data_uri, draw_zoom, environment, read_style
-from anoclust_core.reporting.night_record import UNKNOWN, NightImage, NightReport
+from anoclust_core.reporting.night_record import UNKNOWN, NightImage, NightReport, NightView
 from anoclust_core.reporting.record import Picture
 from anoclust_core.reporting.summary import identity_colour
 
@@ -38,6 +38,14 @@ class _Tile:
     width: int
     height: int
     zoom: DrawnZoom | None = None
+    views: tuple[_View, ...] = ()
+
+
+@dataclass(frozen=True)
+class _View:
+    entry: NightView
+    photo: Markup | None
+    heat: Markup | None
 
 
 def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
@@ -79,13 +87,13 @@ def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
             unknown_tiles=[_tile(image, report.pictures, scale) for image in report.unknown_images[:max_drawn]],
             zoomed=any(picture.zoom is not None for picture in report.pictures.values()),
             colours={cluster.cluster: identity_colour(cluster.cluster) for cluster in report.clusters},
-            plot=Markup(counts_svg(report.nights, report.series)) if len(report.nights) > 1 else None,  # noqa: S704
+            plot=Markup(counts_svg(report.nights, report.series, unit=report.unit)) if len(report.nights) > 1 else None,  # noqa: S704
             css=Markup(read_style()),  # noqa: S704 - a file of this package
         )
     )
 
 
-def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]]) -> str:
+def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]], *, unit: str = "image") -> str:
     """Images of each cluster, night by night, as one line each in the colour of the cluster.
 
     Parameters
@@ -94,6 +102,8 @@ def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]]) -> s
         In order.
     series
         By cluster its number of images in each night; `UNKNOWN` is drawn in grey.
+    unit
+        What is counted, ``image`` or ``part``.
 
     Returns
     -------
@@ -107,14 +117,14 @@ def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]]) -> s
         style = "--" if name == UNKNOWN else "-"
         axes.plot(days, list(counts), style, color=identity_colour(name), linewidth=1.8, marker="o", markersize=3)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("images")
+    axes.set_ylabel(f"{unit}s")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _label_lines(axes, days[-1], {name: counts[-1] for name, counts in series.items()})
     # as many dates as fit beside each other, the last night always among them
     step = max(1, -(-(days[-1] + 1) // MOST_DATES))
     shown = range(days[-1], -1, -step)
     axes.set_xticks(list(shown), labels=[f"{nights[0] + timedelta(days=at):%d %b}" for at in shown])
-    return to_svg(figure, name="counts", title=f"Images of each cluster in {len(nights)} nights")
+    return to_svg(figure, name="counts", title=f"{unit.capitalize()}s of each cluster in {len(nights)} nights")
 
 
 def _label_lines(axes: Axes, at: int, ends: Mapping[str, int]) -> None:
@@ -138,12 +148,20 @@ def _label_lines(axes: Axes, at: int, ends: Mapping[str, int]) -> None:
 
 def _tile(image: NightImage, pictures: Mapping[str, Picture], scale: tuple[float, float]) -> _Tile:
     picture = pictures.get(image.sha256)
+    views = tuple(_View(view, *_drawn(pictures.get(view.sha256), scale)) for view in image.views)
     if picture is None:
-        return _Tile(image, None, None, _TILE_SIDE, _TILE_SIDE)
+        return _Tile(image, None, None, _TILE_SIDE, _TILE_SIDE, views=views)
     with Image.open(io.BytesIO(picture.thumbnail)) as photo:
         zoom = _TILE_SIDE / max(photo.size)
         width, height = (max(1, round(side * zoom)) for side in photo.size)
+    return _Tile(image, *_drawn(picture, scale), width, height, draw_zoom(picture), views)
+
+
+def _drawn(picture: Picture | None, scale: tuple[float, float]) -> tuple[Markup | None, Markup | None]:
+    """Photograph and heat of a picture, where there are."""
+    if picture is None:
+        return None, None
     heat = None
     if picture.rarity.size:
         heat = data_uri("image/png", rarity_overlay_png(picture.rarity, vmin=scale[0], vmax=scale[1]))
-    return _Tile(image, data_uri("image/jpeg", picture.thumbnail), heat, width, height, draw_zoom(picture))
+    return data_uri("image/jpeg", picture.thumbnail), heat

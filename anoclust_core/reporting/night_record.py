@@ -14,14 +14,27 @@ UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True)
+class NightView:
+    """Another view of a part, beside the one that stands for it."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class NightImage:
-    """One image of the night; ``cluster`` None is unknown."""
+    """One image of the night; ``cluster`` None is unknown.
+
+    Where parts are clustered it stands for its part, whose other views are ``views``.
+    """
 
     path: str
     sha256: str
     cluster: str | None
     distance: float
     confidence: float
+    part: str | None = None
+    views: Sequence[NightView] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,8 @@ class NightReport:
         Known clusters that the re-clustering lost.
     review
         Address of the category's page where people look and decide, or None.
+    unit
+        ``image`` or ``part``: what is clustered and counted.
     """
 
     category: str
@@ -146,3 +161,4 @@ class NightReport:
     camera: Sequence[tuple[str, str]] = ()
     gone: Sequence[GoneCluster] = ()
     review: str | None = None
+    unit: str = "image"

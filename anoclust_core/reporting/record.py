@@ -13,8 +13,18 @@ from anoclust_core.evaluation.partitions import Scores as Scores
 
 
 @dataclass(frozen=True)
+class ViewEntry:
+    """Another view of a part, beside the one that decides; attributes as in `ImageEntry`."""
+
+    path: str
+    sha256: str
+    anomaly_score: float
+    label: str | None
+
+
+@dataclass(frozen=True)
 class ImageEntry:
-    """One clustered image.
+    """One clustered image, or one part by the view that decides for it.
 
     Attributes
     ----------
@@ -29,7 +39,11 @@ class ImageEntry:
     distance
         Euclidean distance of its descriptor to the mean descriptor of its cluster.
     label, split
-        As given with the data, or None.
+        As given with the data, or None; the label of a part is that of its defect, whichever view shows it.
+    part
+        Name of the part, where parts are clustered and the image is of one.
+    views
+        Other views of that part.
     """
 
     path: str
@@ -39,6 +53,8 @@ class ImageEntry:
     distance: float
     label: str | None
     split: str | None
+    part: str | None = None
+    views: Sequence[ViewEntry] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +147,8 @@ class RunReport:
         Otherwise, in words: the unit of the scores, and which images a patch is compared with.
     deferred
         ``(path, reason)`` of each image that is left to the next run.
+    unit
+        ``image`` or ``part``: what is clustered and counted.
     """
 
     category: str
@@ -164,3 +182,4 @@ class RunReport:
     compared_with: str = "the other images, on average"
     f1_average: str = "weighted"
     deferred: Sequence[tuple[str, str]] = ()
+    unit: str = "image"

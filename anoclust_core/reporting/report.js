@@ -34,7 +34,8 @@
     byId("viewer-title").textContent = tile.dataset.path;
     const facts = viewer.querySelector("dl");
     facts.replaceChildren();
-    for (const name of ["cluster", "score", "distance", "label", "split"]) {
+    for (const name of ["cluster", "score", "distance", "label", "split", "part"]) {
+      if (!(name in tile.dataset)) continue;
       const row = document.createElement("div");
       const term = document.createElement("dt");
       const value = document.createElement("dd");

@@ -28,7 +28,7 @@ def reference_contents(reference: Reference, images: DatasetManifest) -> tuple[l
     hashes, counts
         Content hashes in ascending order, and how many images have each.
     """
-    hashes, counts = unique_contents(images.clustered if reference.role == "cluster" else images.normals)
+    hashes, counts = unique_contents(images.compared if reference.role == "cluster" else images.normals)
     if reference.size is None:
         return hashes, counts
     drawn = set(draw(hashes, reference.size, seed=reference.seed))
@@ -85,7 +85,7 @@ def choose_reference(images: DatasetManifest, *, size: int | None, budget: int, 
         If one image is asked for in a blind run, which leaves that image nothing to be measured against.
     """
     role: Role = "normal" if images.normals else "cluster"
-    n_images = len(unique_contents(images.clustered)[0])
+    n_images = len(unique_contents(images.compared)[0])
     n_all = len(reference_contents(Reference(role), images)[0])
     smallest = 1 if role == "normal" else min(MIN_BLIND, n_all)
     if size is not None and size < smallest:

@@ -54,7 +54,7 @@ def list_clusters(
             ]
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
         else:
-            print_table(clusters_table(found))
+            print_table(clusters_table(found, counted=_counted(catalog, category)))
             for line in question_lines(catalog.questions(category), category):
                 typer.echo(line)
 
@@ -84,6 +84,7 @@ def show(
                 "night": images[fact.content].night.isoformat(),
                 "distance": fact.distance,
                 "confidence": fact.confidence,
+                **({"part": part} if (part := images[fact.content].part) else {}),
             }
             for fact in members
         ]
@@ -95,7 +96,7 @@ def show(
             content = {**asdict(found), "version": version, "questions": asks, "nights": nights, "images": rows}
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
             return
-        print_table(clusters_table([found]))
+        print_table(clusters_table([found], counted=_counted(catalog, category)))
         typer.echo("")
         for row in rows[:limit]:
             typer.echo(f"  {row['night']}  confidence {row['confidence']:.2f}  {row['path']}")
@@ -403,3 +404,7 @@ def _questions(catalog: Catalog, category: str) -> dict[str, list[dict[str, obje
     for one in catalog.questions(category):
         found.setdefault(one.cluster, []).append(asdict(one))
     return found
+
+
+def _counted(catalog: Catalog, category: str) -> str:
+    return "parts" if catalog.views(category) else "images"

@@ -161,7 +161,9 @@ def _take_up(run_stage: StageRunner, place: Place, given: DatasetManifest) -> As
     run = place.run
     with Catalog.open(place.catalog, store=run.layout) as catalog:
         snapshot = assignable(run.layout, catalog, run.category, run.config, settings_key=_settings_key(place))
-    compared = compared_with(place.layout, place.catalog, given, snapshot, place.night)
+    compared = compared_with(
+        place.layout, place.catalog, given, snapshot, place.night, by_part=run.config.group.by == "part"
+    )
     embedded = embed_any(run_stage, compared, str(save_manifest(place.layout, compared)))
     _check_share(given, embedded, place.run.config)
     if snapshot is None or not embedded.images.clustered:

@@ -46,6 +46,8 @@ class NightOutcome:
         Of an empty night, why there was not a single file to look at, where there should have been some.
     line
         What there is to do, in one line, where the night has a report.
+    unit
+        ``image`` or ``part``: what is new, assigned and unknown.
     """
 
     category: str
@@ -64,6 +66,7 @@ class NightOutcome:
     last_came: date | None = None
     nothing_came: str | None = None
     line: str | None = None
+    unit: str = "image"
 
     @property
     def exit_code(self) -> int:
@@ -112,7 +115,7 @@ def outcome_line(outcome: NightOutcome) -> str:
         return f"{title}: no image came: {outcome.nothing_came}"
     if outcome.is_new:
         counters = outcome.counters
-        parts = [_counted(counters.get("new", 0), "new image")]
+        parts = [_counted(counters.get("new", 0), f"new {outcome.unit}")]
         if counters.get("unknown"):
             parts.append(f"{counters['unknown']:,} unknown")
         if counters.get("new_clusters"):

@@ -25,6 +25,7 @@ from flows.regions import AUTO, with_regions
 from tasks import telemetry
 from tasks.images.choosing import why_none
 from tasks.images.listing import list_datasets
+from tasks.images.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NightFact
@@ -242,6 +243,7 @@ def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: tele
         is_empty=worked.is_empty,
         last_came=worked.last_came,
         nothing_came=worked.nothing_came,
+        unit=asked.config.group.by,
     )
 
 
@@ -279,7 +281,9 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
     """Find what is new in a night, and run its flow where there is something to do. The lock is held."""
     asked = _by_own_recipe(asked, listed.category)
     layout, config, category = asked.layout, asked.config, listed.category
-    listed, spec = with_regions(layout, asked.data, used_images(listed, config), asked.spec, config)
+    listed = used_images(listed, config)
+    check_parts(listed, config)
+    listed, spec = with_regions(layout, asked.data, listed, asked.spec, config)
     if not listed.images and config.data.roi == AUTO and spec.region is None:
         spec = replace(spec, region=_last_region(asked, category))
     spec = settled_spec(layout, listed, spec, config)

@@ -118,6 +118,7 @@ def _status(layout: StoreLayout, catalog: Catalog, category: str) -> CategorySta
         n_clusters=len(living),
         n_provisional=sum(one.state == "provisional" for one in living),
         clustered=snapshot.night if snapshot else None,
-        n_since=n_usable - (snapshot.n_usable if snapshot else 0),
+        n_since=sum(one.quarantined is None and one.decided_by is None for one in images)
+        - (snapshot.n_usable if snapshot else 0),
         report=next((str(report) for report in reports if report.is_file()), None),
     )

@@ -72,9 +72,9 @@ def status_table(found: Sequence[CategoryStatus]) -> Table:
     return table
 
 
-def clusters_table(found: Sequence[ClusterFact]) -> Table:
-    """One row per cluster."""
-    table = new_table("cluster", "name", "images", "state", "born", "note", numbers=("images",))
+def clusters_table(found: Sequence[ClusterFact], *, counted: str) -> Table:
+    """One row per cluster; ``counted`` is what it has a number of, ``images`` or ``parts``."""
+    table = new_table("cluster", "name", counted, "state", "born", "note", numbers=(counted,))
     for one in found:
         state = one.state if one.merged_into is None else f"merged into {one.merged_into}"
         if one.ordinary is not None:

@@ -71,7 +71,8 @@ def run_lines(run: PastRun) -> str:
     aside = [f"{images[name]:,} {name}" for name in ("quarantined", "deferred") if images.get(name)]
     structure = summary.get("structure")
     doubt = ["structure uncertain"] if structure is not None and not structure["is_certain"] else []
-    facts = [f"{images['clustered']:,} images", f"{summary['n_clusters']} clusters", *doubt, agreement, *aside]
+    parts = [f"{images['parts']:,} parts"] if "parts" in images else []
+    facts = [f"{images['clustered']:,} images", *parts, f"{summary['n_clusters']} clusters", *doubt, agreement, *aside]
     when = datetime.fromisoformat(summary["created_at"])
     mark = " (latest)" if run.is_latest else ""
     return f"  {when:%Y-%m-%d %H:%M} UTC  {', '.join(facts)}{mark}\n    {short_path(run.folder / REPORT)}"

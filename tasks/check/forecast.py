@@ -32,7 +32,8 @@ from tasks.compute.embedding import (
 )
 from tasks.stages.group import grouping_memory
 from tasks.stages.pair import plan_blocks
-from tasks.stages.report import DRAWN_PER_CLUSTER, reporting_memory
+from tasks.stages.report import reporting_memory
+from tasks.stages.shown_images import DRAWN_PER_CLUSTER
 from tasks.stages.weigh import weighing_memory
 from tasks.stages.whiten import whitening_memory
 

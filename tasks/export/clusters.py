@@ -32,7 +32,7 @@ _COLUMNS: Final = {
     "label": "string",
     "file": "string",
 }
-"""Columns of the tables, and their types."""
+"""Columns of the tables, and their types; with parts there are `part` and, by part, `decides` besides."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,23 @@ class ExportedClusters:
 
 
 def cluster_table(catalog: Catalog, category: str) -> pd.DataFrame:
-    """One row per image, by path: its cluster as a person or the last run placed it, merges followed."""
+    """One row per image, by path: its cluster as a person or the last run placed it, merges followed.
+
+    Views of a part have the cluster of the one that decides. Without parts there are no columns of them.
+    """
     names = {cluster.cluster: cluster.name for cluster in catalog.clusters(category)}
     facts = {fact.content: fact for fact in catalog.images(category)}
+    placed_of = {placed.content: placed for placed in catalog.assignments(category)}
+    decided_by = catalog.views(category)
+    names_parts = any(fact.part for fact in facts.values())
     rows = []
-    for placed in catalog.assignments(category):
-        image = facts[placed.content]
+    for content, image in facts.items():
+        placed = placed_of.get(decided_by.get(content, content))
+        if placed is None:
+            continue
         row: dict[str, object] = {
             "path": image.path,
-            "sha256": placed.content,
+            "sha256": content,
             "cluster": placed.cluster,
             "name": names.get(placed.cluster) if placed.cluster else None,
             "distance": placed.distance,
@@ -63,10 +71,13 @@ def cluster_table(catalog: Catalog, category: str) -> pd.DataFrame:
             "first_seen": image.first_seen.isoformat() if image.first_seen else None,
             "label": image.label,
             "file": image.file,
+            **({"part": image.part} if names_parts else {}),
+            **({"decides": content not in decided_by} if decided_by else {}),
         }
         rows.append(with_given(row, image.extra))
     table = pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
-    typed = table.astype({name: _COLUMNS.get(name, "string") for name in table.columns})
+    kinds = _COLUMNS | ({"decides": "bool"} if decided_by else {})
+    typed = table.astype({name: kinds.get(name, "string") for name in table.columns})
     return typed.sort_values("path", kind="stable", ignore_index=True)
 
 
@@ -121,6 +132,7 @@ def write_labelstudio(table: pd.DataFrame, out: Path) -> ExportedClusters:
                 "path": row["path"],
                 "sha256": row["sha256"],
                 "night": row["night"],
+                **({"part": row["part"]} if "part" in row and not pd.isna(row["part"]) else {}),
             },
             "predictions": [
                 {

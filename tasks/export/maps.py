@@ -25,6 +25,7 @@ from tasks.stores.files import safe_name, write_bytes, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.runs import parts_of
+from tasks.stores.stage_keys import VIEW_RARITY
 
 MAX_SIDE: Final = 2048
 """Longest side of a picture; a larger image is shown smaller."""
@@ -48,7 +49,7 @@ class ExportedMaps:
 def export_maps(
     layout: StoreLayout, run: Path, out: Path, *, progress: Callable[[int, int], None] | None = None
 ) -> ExportedMaps:
-    """Write the rarity of every clustered image of a run.
+    """Write the rarity of every clustered image of a run, by part of all views.
 
     For an image ``a/b.png``, ``OUT/<category>/a/b.png.npy`` holds its rarity, float32, on the patch grid
     ``(height, width)``, in the unit that ``scale.json`` tells; where pictures are padded or cropped, on as many patches
@@ -76,11 +77,12 @@ def export_maps(
     summary = runs.read_summary(run)
     parts = parts_of(layout, summary)
     try:
-        images = load_manifest(parts.manifest).clustered
+        manifest = load_manifest(parts.manifest)
     except FileNotFoundError as error:
         raise StoreError(f"{parts.manifest} is gone; delete {run} and run again to make its maps") from error
+    images, kept = manifest.compared, VIEW_RARITY if manifest.views else "rarity"
     grid = (int(summary["embedding"]["grid"][0]), int(summary["embedding"]["grid"][1]))
-    maps: NDArray[np.float32] = arrays.read(parts.weights, "rarity").reshape(-1, *grid).astype(np.float32)
+    maps: NDArray[np.float32] = arrays.read(parts.weights, kept).reshape(-1, *grid).astype(np.float32)
     rows, columns = summary["embedding"].get("tiles") or (1, 1)
     resize = summary["embedding"].get("resize", "squash")
     low, high = rarity_scale(maps, n_tiles=int(rows) * int(columns))

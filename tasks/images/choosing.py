@@ -16,6 +16,7 @@ from anoclust_core.records import GOOD, Role
 from tasks.images.folders import Walk, is_folder, is_there
 from tasks.images.layouts import TEST, TRAIN, Candidate, read_flat, read_folder
 from tasks.images.manifest_rows import read_manifest
+from tasks.images.part_names import part_notes, shared_names, with_parts
 from tasks.stores.addresses import on_this_machine
 
 
@@ -68,9 +69,14 @@ def choose_images(
         raise ConfigError(f"no category {', '.join(unknown)} in {data}; found {', '.join(sorted(by_category))}{hint}")
     _check_own(config, by_category, data)
     wanted = sorted(by_category.keys() & set(categories or by_category))
-    chosen = {name: _choose(by_category[name], config.of(name), root) for name in wanted}
+    named = {name: with_parts(by_category[name], config.of(name)) for name in wanted}
+    shared = shared_names(named, config) if is_there(data) else {}
+    chosen = {name: _choose(found, config.of(name), root) for name, found in named.items()}
     ends = _ignored_notes(ignored)
-    return {name: Chosen(tuple(kept), (*told, *notes, *ends)) for name, (kept, notes) in chosen.items()}
+    return {
+        name: Chosen(tuple(kept), (*told, *notes, *shared.get(name, ()), *ends))
+        for name, (kept, notes) in chosen.items()
+    }
 
 
 def _check_own(config: RunConfig, found: Collection[str], data: Path) -> None:
@@ -159,7 +165,8 @@ def _choose(found: list[Candidate], config: RunConfig, root: Path) -> tuple[list
     if config.data.normals not in ("auto", "none"):
         normals = _read_normals(Path(config.data.normals), found[0].category, root)
         chosen += [(candidate, "normal") for candidate in normals]
-    return chosen, [f"{count} images left out: {what}." for what, count in sorted(left_out.items())]
+    unnamed = part_notes([candidate for candidate, role in chosen if role == "cluster"], config)
+    return chosen, [*(f"{count} images left out: {what}." for what, count in sorted(left_out.items())), *unnamed]
 
 
 def _read_normals(folder: Path, category: str, data: Path) -> list[Candidate]:

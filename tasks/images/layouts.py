@@ -22,7 +22,7 @@ class Candidate:
 
     Attributes
     ----------
-    path, category, split, label, mask, extra
+    path, category, split, label, mask, extra, part
         As in `ImageRecord`.
     file
         Where it is.
@@ -41,6 +41,7 @@ class Candidate:
     mask: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
     line: int | None = None
+    part: str | None = None
 
 
 def read_folder(walk: Walk, data: Path, *, may_be_empty: bool) -> list[Candidate]:

@@ -274,6 +274,7 @@ def _record(candidate: Candidate, role: Role, found: Examined) -> ImageRecord:
         mask=candidate.mask,
         extra=candidate.extra,
         mtime_ns=found.mtime_ns,
+        part=candidate.part,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tasks.night.lasting import assigned, lasting_clusters, lost_clusters
 from tasks.night.notify import Gone, cluster_notice, gone_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import Said, ordinary_images
+from tasks.night.views import changed_facts, decided_again
 from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import SnapshotFact, Standing
@@ -77,6 +78,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
     height = measured.height
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
+        by = decided_again(images, usable)
         latest = catalog.latest_snapshot(place.category)
         snapshot = Snapshot(
             key=parts.keys["group"],
@@ -88,7 +90,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             reference=reference,
             tau=float(summary["tau"]),
             merge_height=height,
-            n_usable=len(usable),
+            n_usable=sum(by[fact.content] == fact.content for fact in usable),
             recipe=place.run.config.recipe,
             region=place.run.spec.region,
             yardstick=yardstick(
@@ -106,6 +108,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
 
         def matched(found: Standing) -> Adopted:
             """Match against how clusters stand, and record it where they still do."""
+            found = replace(found, assigned={by.get(of, of): cluster for of, cluster in found.assigned.items()})
             lasting = lasting_clusters(found, contents, labels, choosing)
             match, ids = lasting.match, lasting.ids
             # where there were no clusters before, everything is new and nothing is told
@@ -124,6 +127,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
                 night=place.night,
                 match=match,
                 assignments=assigned(contents, ids, measured),
+                new=changed_facts(usable, by),
                 tell=[
                     *(cluster_notice(place.category, one, ids.count(one), place.night, place.report) for one in news),
                     *(

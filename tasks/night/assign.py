@@ -23,6 +23,7 @@ from tasks.night.describe import NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import Said, ordinary_images
+from tasks.night.views import changed_facts, decided_tonight, decided_unseen
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
@@ -87,23 +88,28 @@ def assign_images(
     was = members(place.layout, snapshot)
     if snapshot.reference is None:
         raise AssertionError("a snapshot without a reference is re-clustered every night")
-    contents = [image.sha256 for image in settled.clustered]
+    compared = [image.sha256 for image in settled.clustered]
     against = snapshot_reference(was, snapshot.reference)
     new = describe_new(place, snapshot, against, settled.clustered, embeddings=embeddings, nearest=nearest)
     measured = read_measured(place.layout, place.category, snapshot.keys)
     ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
     of_snapshot = [image.sha256 for image in was.clustered]
+    rarest = new.rarity.max(axis=1)
+    usable = set(compared)
+    came = [image.sha256 for image in given.clustered if image.sha256 in usable]
+    by = decided_tonight(place, snapshot, was, came, list(zip(settled.clustered, rarest.tolist(), strict=True)))
+    with Catalog.open(place.catalog, store=place.layout) as opened:
+        aside = {*opened.views(place.category), *by} - {content for content, of in by.items() if content == of}
     described = Described.of(
         (of_snapshot, measured.descriptors, measured.choosing, ranked),
-        (contents, new.descriptors, new.choosing, new.rarity.max(axis=1)),
-    )
+        (compared, new.descriptors, new.choosing, rarest),
+    ).without(aside)
+    contents, fresh = ([content for content in of if content not in aside] for of in (compared, came))
     row_of = {content: at for at, content in enumerate(described.contents)}
     descriptors, choosing = described.descriptors, described.choosing
-    settled_contents = set(contents)
-    fresh = [image.sha256 for image in given.clustered if image.sha256 in settled_contents]
     at_fresh = [row_of[content] for content in fresh]
     regions = regions_of(place.layout, settled.clustered, place.run.spec)[0]
-    level = _level(NearestSlabs(Path(nearest.uri)), fresh, snapshot, regions)
+    level = _level(NearestSlabs(Path(nearest.uri)), came, snapshot, regions)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
 
@@ -146,8 +152,8 @@ def assign_images(
             names = fresh_ids(found.identities, len(born))
             evidence = {name: group.evidence(snapshot.key) for name, group in zip(names, born, strict=True)}
             placed |= members_of_born(dict(zip(names, born, strict=True)), described, prototypes, by_choice)
-            drawn = {*fresh, *(content for content in contents if now[content] is None)}
-            kept = _keep_arrays(place, snapshot, contents, new, of=drawn) if fresh else None
+            drawn = {*came, *(content for content in contents if now[content] is None)}
+            kept = _keep_arrays(place, snapshot, compared, new, of=drawn) if came else None
             assigned = Assigned(
                 n_new=len(fresh),
                 n_assigned=sum(placed[content].cluster is not None for content in fresh),
@@ -161,7 +167,7 @@ def assign_images(
                 cluster_notice(place.category, name, len(group.contents), place.night, place.report)
                 for name, group in zip(names, born, strict=True)
             ]
-            work = _Worked(given, settled, assigned, snapshot.key, placed, evidence, told)
+            work = _Worked(given, settled, assigned, snapshot.key, placed, evidence, told, by)
             return _record(place, catalog, found, work)
 
         return catalog.recording(place.category, assigned_to)
@@ -185,10 +191,12 @@ def _level(
 def register_images(*, place: Place, given: DatasetManifest, settled: DatasetManifest) -> Assigned:
     """Record new images as unknown: they get their clusters once everything is re-clustered."""
     usable = {image.sha256 for image in settled.clustered}
-    fresh = [image.sha256 for image in given.clustered if image.sha256 in usable]
+    came = [image for image in given.clustered if image.sha256 in usable]
     with Catalog.open(place.catalog, store=place.layout) as catalog:
+        by = decided_unseen(place, catalog, came)
+        fresh = [image.sha256 for image in came if by.get(image.sha256, image.sha256) == image.sha256]
         placed = {content: AssignmentFact(content, None, 0.0, 0.0) for content in fresh}
-        work = _Worked(given, settled, Assigned(len(fresh), 0, len(fresh), 0, 0), "", placed)
+        work = _Worked(given, settled, Assigned(len(fresh), 0, len(fresh), 0, 0), "", placed, by=by)
         return catalog.recording(place.category, lambda found: _record(place, catalog, found, work))
 
 
@@ -238,7 +246,8 @@ def _keep_arrays(
 class _Worked:
     """What was worked out about new images: where they belong, the clusters born of them, what is told.
 
-    ``given`` and ``settled`` are those of `assign_images`, ``key`` is the snapshot's, or empty without one.
+    ``given`` and ``settled`` are those of `assign_images`, ``key`` is the snapshot's, or empty without one. ``by`` is
+    that of `decided_tonight`.
     """
 
     given: DatasetManifest
@@ -248,6 +257,7 @@ class _Worked:
     placed: Mapping[str, AssignmentFact]
     born: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     told: Sequence[NoticeFact] = ()
+    by: Mapping[str, str] = field(default_factory=dict)
 
 
 def _record(place: Place, catalog: Catalog, found: Standing, work: _Worked) -> Assigned:
@@ -263,6 +273,10 @@ def _record(place: Place, catalog: Catalog, found: Standing, work: _Worked) -> A
         elif image.path in reasons:
             facts.append(rules.fact(image, quarantined=reasons[image.path]))
     facts += [rules.fact_without_bytes(entry, place.night) for entry in given.quarantine]
+    changed = {fact.content: fact for fact in changed_facts(facts, work.by)}
+    facts = [changed.get(fact.content, fact) for fact in facts]
+    earlier_views = catalog.known_images(place.category, sorted(work.by.keys() - {fact.content for fact in facts}))
+    facts += changed_facts(earlier_views.values(), work.by)
     bad = [fact for fact in facts if fact.quarantined is not None]
     known = catalog.known_images(place.category, [fact.content for fact in bad])
     newly_bad = [fact for fact in bad if fact.content not in known]

@@ -55,6 +55,14 @@ class Described:
         rarity = np.concatenate([part[3] for part in parts]).astype(np.float64)
         return cls(contents, descriptors[order], choosing[order], rarity[order])
 
+    def without(self, contents: Set[str]) -> Described:
+        """The same without some images."""
+        if not contents:
+            return self
+        rows = [at for at, content in enumerate(self.contents) if content not in contents]
+        kept = tuple(self.contents[at] for at in rows)
+        return Described(kept, self.descriptors[rows], self.choosing[rows], self.rarity[rows])
+
     def rows(self, contents: Sequence[str]) -> list[int]:
         """Rows of some images."""
         at = {content: row for row, content in enumerate(self.contents)}

@@ -26,7 +26,7 @@ from tasks.stores.catalog.decisions.asking import Seen
 from tasks.stores.catalog.facts import AssignmentFact, SnapshotFact, Standing, assignment_facts
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
-from tasks.stores.nights.measured import Measured, descriptors_since, read_measured
+from tasks.stores.nights.measured import Measured, arrays_since, read_measured
 from tasks.stores.nights.snapshots import Snapshot, members, pin, read_snapshot
 
 
@@ -103,7 +103,7 @@ def cut_clusters(
         contents, groups = [images[row].sha256 for row in rows], labels[rows]
         measured = measured.of(rows)
         dim = measured.descriptors.shape[1]
-        since = {at: row for at, row in descriptors_since(layout, category).items() if len(row) == dim}
+        since = {at: row for at, row in arrays_since(layout, category).items() if len(row) == dim}
 
         def record(found: Standing) -> Cut:
             """Match the groups against how clusters stand, and record them where they still do."""

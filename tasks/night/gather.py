@@ -22,6 +22,7 @@ from anoclust_core.reporting.night_record import (
     NightCluster,
     NightImage,
     NightReport,
+    NightView,
 )
 from anoclust_core.reporting.record import Picture
 from anoclust_core.weighting.regions import region_note
@@ -45,6 +46,8 @@ DRAWN: Final = 12
 """Pictures of a cluster."""
 
 THUMBNAIL_SIDE: Final = 160
+VIEW_SIDE: Final = 96
+"""Longest sides of pictures, and of those of other views of a part."""
 
 
 def night_record(
@@ -68,18 +71,20 @@ def night_record(
         arrived = catalog.known_images(place.category, [image.sha256 for image in given.clustered])
         facts |= {content: fact for content, fact in arrived.items() if fact.night <= place.night}
         assigned = {fact.content: fact for fact in catalog.assignments(place.category, list(facts))}
+        beside = catalog.known_images(place.category, list(catalog.views(place.category)))
+    views: dict[str | None, list[NightView]] = defaultdict(list)
+    for view in sorted(beside.values(), key=lambda view: view.path):
+        views[view.decided_by].append(NightView(view.path, view.content))
     tonight = {content: fact for content, fact in facts.items() if content in assigned}
     by_cluster: dict[str | None, list[NightImage]] = defaultdict(list)
     for content, fact in tonight.items():
         where = assigned[content]
-        by_cluster[where.cluster].append(
-            NightImage(fact.path, content, where.cluster, where.distance, where.confidence)
-        )
+        by_cluster[where.cluster].append(_night_image(fact, where, views))
     for images in by_cluster.values():
         images.sort(key=lambda image: (-image.confidence, image.path))
     nights = sorted({count.night for count in counts} | {place.night})
     shown = _shown(clusters, by_cluster, counts, watched, place.night, news)
-    shown, gone, others = _beside(place, shown, lost, severity)
+    shown, gone, others = _beside(place, shown, lost, severity, views)
     facts |= others
     drawn = [image for cluster in shown for image in (cluster.images or cluster.earlier)[:DRAWN]]
     drawn += by_cluster[None][:DRAWN] + [image for one in gone for image in (*one.images, *one.of_into)]
@@ -94,7 +99,8 @@ def night_record(
         unknown=_compared(counts, None, nights, place.night, watched.unknown),
         unknown_images=by_cluster[None],
         rarity=_shift(watched.rarity),
-        pictures=_pictures(drawn, facts, weights, place),
+        pictures=_pictures(drawn, facts, weights, place)
+        | _pictures([view for image in drawn for view in image.views], beside, weights, place, side=VIEW_SIDE),
         nights=nights,
         series=_series(counts, nights, [cluster.cluster for cluster in shown]),
         reclustered=reclustered,
@@ -115,7 +121,15 @@ def night_record(
         ],
         gone=gone,
         review=None if page is None else f"{page}{category_address(place.category)}",
+        unit=place.run.config.group.by,
     )
+
+
+def _night_image(image: ImageFact, where: AssignmentFact, views: Mapping[str | None, list[NightView]]) -> NightImage:
+    """An image as it is shown, with the other views of the part that it stands for, if there are."""
+    others = views.get(image.content, ())
+    part = image.part if others else None
+    return NightImage(image.path, where.content, where.cluster, where.distance, where.confidence, part, others)
 
 
 def outside_notes(place: Place, given: DatasetManifest) -> list[str]:
@@ -237,7 +251,11 @@ def _lost(catalog: Catalog, place: Place) -> list[_Lost]:
 
 
 def _beside(
-    place: Place, shown: Sequence[NightCluster], lost: Sequence[_Lost], severity: Severity
+    place: Place,
+    shown: Sequence[NightCluster],
+    lost: Sequence[_Lost],
+    severity: Severity,
+    views: Mapping[str | None, list[NightView]],
 ) -> tuple[list[NightCluster], list[GoneCluster], dict[str, ImageFact]]:
     """Say of clusters how severe they are, and show images of other nights where there are none of tonight.
 
@@ -270,11 +288,7 @@ def _beside(
         images = catalog.known_images(place.category, sorted(wanted))
 
     def shown_of(facts: Iterable[AssignmentFact]) -> list[NightImage]:
-        return [
-            NightImage(images[fact.content].path, fact.content, fact.cluster, fact.distance, fact.confidence)
-            for fact in facts
-            if fact.content in images
-        ]
+        return [_night_image(images[fact.content], fact, views) for fact in facts if fact.content in images]
 
     clusters = [
         replace(
@@ -306,7 +320,12 @@ def _series(counts: Sequence[NightCount], nights: Sequence[date], names: Sequenc
 
 
 def _pictures(
-    images: Sequence[NightImage], facts: Mapping[str, ImageFact], weights: str | None, place: Place
+    images: Sequence[NightImage | NightView],
+    facts: Mapping[str, ImageFact],
+    weights: str | None,
+    place: Place,
+    *,
+    side: int = THUMBNAIL_SIDE,
 ) -> dict[str, Picture]:
     """Thumbnails of images whose files are still there, with their rarity where it is known."""
     spec = place.run.spec
@@ -319,9 +338,7 @@ def _pictures(
         file, region = Path(facts[image.sha256].file or ""), record(facts[image.sha256], "cluster").region
         grid = rarity[image.sha256].reshape(spec.grid) if image.sha256 in rarity else np.empty((0, 0), np.float32)
         looked_at = region_mask(place.layout, region or spec.region)
-        picture = picture_of(
-            file, sha256=image.sha256, side=THUMBNAIL_SIDE, spec=spec, rarity=grid, looked_at=looked_at
-        )
+        picture = picture_of(file, sha256=image.sha256, side=side, spec=spec, rarity=grid, looked_at=looked_at)
         if picture is not None:
             found[image.sha256] = picture
     return found

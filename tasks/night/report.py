@@ -68,6 +68,7 @@ def _summary(record: NightReport) -> dict[str, Any]:
         "summary_version": SUMMARY_VERSION,
         "category": record.category,
         "night": record.night.isoformat(),
+        "unit": record.unit,
         "created_at": record.created_at,
         "line": first_line(agenda(record)),
         "to_do": [asdict(one) for one in agenda(record)],

@@ -21,6 +21,7 @@ from anoclust_core.weighting.weights import soft_weights, temperature
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.localize import keep_state, kept_state
 from tasks.stages.runner import STAGE, Progress
+from tasks.stages.views import rows_of_parts
 from tasks.stores import arrays
 from tasks.stores.embeddings import feature_maps
 from tasks.stores.manifests import load_manifest
@@ -41,7 +42,8 @@ def describe(
 ) -> BagWeights:
     """Finish the maps, train the head, pool; arrays as those of stage `weigh`, the maps standing for rarity."""
     config, spec, seed = run.config.blind, run.spec, run.config.seed
-    hashes, counts = unique_contents(load_manifest(Path(manifest)).clustered)
+    images = load_manifest(Path(manifest))
+    hashes, counts = unique_contents(images.clustered)
     describe_plan(n_images=sum(counts), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(
         run.memory_budget
     )
@@ -89,6 +91,7 @@ def describe(
         "weights": np.repeat(soft_weights(scores, tau=tau_value), counts, axis=0).astype(np.float32),
         "descriptors": np.repeat(pooled, counts, axis=0),
     }
+    stored = rows_of_parts(run.config, images, stored)
     arrays.write_arrays(Path(folder), stored, notes)
     shapes = {name: values.shape for name, values in stored.items()}
     return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau_value)

@@ -10,6 +10,7 @@ from prefect.artifacts import create_table_artifact
 
 from anoclust_core.evaluation import protocols, scores
 from anoclust_core.records import ClusterTree
+from anoclust_core.weighting.parts import labels_by_part
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, artifact_key
 from tasks.stores import arrays
@@ -26,9 +27,12 @@ def evaluate(
 ) -> scores.Evaluation:
     """Score the clusters, and publish the scores as a table in the Prefect UI."""
     protocol = run.config.protocol
-    images = load_manifest(Path(manifest)).clustered
+    images = load_manifest(Path(manifest))
+    labels = [image.label for image in images.clustered]
+    if run.config.group.by == "part":
+        labels = labels_by_part(images.clustered, images.compared)
     clusters = arrays.read(Path(tree.arrays.uri), "labels")
-    made = scores.evaluate(protocols.protocol_named(protocol), [image.label for image in images], clusters.tolist())
+    made = scores.evaluate(protocols.protocol_named(protocol), labels, clusters.tolist())
     rows = {"full": made.full, "defects only": made.defect_only, **made.trivial}
     table = [
         {"images": name, **{metric: round(value, 4) for metric, value in asdict(scores).items()}}

@@ -18,7 +18,6 @@ from prefect import task
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
 
 from anoclust_core.clustering.knee import CERTAIN_FROM, FEWEST_TO_SPLIT
-from anoclust_core.clustering.labels import distances_to_cluster_means
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import Outside, outside_note, range_note
 from anoclust_core.embedding.fixed_camera import Steadiness, aligned_note
@@ -26,7 +25,7 @@ from anoclust_core.evaluation.partitions import Scores
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import Evaluation
 from anoclust_core.memory import MemoryPlan, report_plan
-from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord, Reference
+from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, Reference
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
 from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
@@ -35,20 +34,27 @@ from anoclust_core.weighting.reference import reference_contents, reference_note
 from anoclust_core.weighting.regions import Regions, region_note
 from tasks import telemetry
 from tasks.images.category_frames import read_frames
-from tasks.images.thumbnails import ZOOM_SIDE, picture_of
+from tasks.images.thumbnails import ZOOM_SIDE
 from tasks.services.prefect_server import complete_anyway
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress, artifact_key
+from tasks.stages.shown_images import (
+    DRAWN_PER_CLUSTER,
+    THUMBNAIL_SIDE,
+    ShownImages,
+    assignments_of,
+    entries_of,
+    parquet_of,
+    pictures_of,
+    view_rarity,
+)
 from tasks.stores import arrays, runs
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.files import FILES, file_digests, with_digest, write_bytes, write_json, write_text
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
-from tasks.stores.regions import region_mask, regions_of
-from tasks.stores.written_tables import csv_of_frame, with_given
-
-THUMBNAIL_SIDE: Final = 192
-DRAWN_PER_CLUSTER: Final = 24
+from tasks.stores.regions import regions_of
+from tasks.stores.written_tables import csv_of_frame
 
 _VERSIONED: Final = ("anoclust", "torch", "timm", "zarr", "dask", "prefect", "scikit-learn", "numpy")
 
@@ -75,13 +81,10 @@ class _Shown:
     config: RunConfig
     spec: EmbeddingSpec
     manifest: DatasetManifest
-    images: tuple[ImageRecord, ...]
+    of_images: ShownImages
     reference: Reference | None
     weights: BagWeights
-    rarity: NDArray[np.float32]
-    descriptors: NDArray[np.float32]
     tree: ClusterTree
-    labels: NDArray[np.int64]
     linkage: NDArray[np.float64]
     evaluation: Evaluation
     keys: Mapping[str, str]
@@ -110,7 +113,10 @@ def report(
     layout, category, spec = run.layout, run.category, run.spec
     settled = load_manifest(Path(manifest))
     n_images, dim = weights.arrays.shapes["descriptors"]
-    reporting_memory(spec, n_images=n_images, dim=dim, n_clusters=tree.n_clusters).check(run.memory_budget)
+    n_views = -(-len(settled.compared) // n_images)
+    reporting_memory(spec, n_images=n_images, dim=dim, n_clusters=tree.n_clusters, n_views=n_views).check(
+        run.memory_budget
+    )
     shown = _Shown(
         category=category,
         run_id=runs.new_run_id(layout.runs(category), key),
@@ -118,13 +124,20 @@ def report(
         config=run.config,
         spec=spec,
         manifest=settled,
-        images=settled.clustered,
+        of_images=ShownImages(
+            layout=layout,
+            images=settled.clustered,
+            views=settled.views,
+            spec=spec,
+            by_part=run.config.group.by == "part",
+            rarity=arrays.read(Path(weights.arrays.uri), "rarity"),
+            descriptors=arrays.read(Path(weights.arrays.uri), "descriptors"),
+            labels=arrays.read(Path(tree.arrays.uri), "labels"),
+            view_rarity=view_rarity(settled, weights),
+        ),
         reference=reference,
         weights=weights,
-        rarity=arrays.read(Path(weights.arrays.uri), "rarity"),
-        descriptors=arrays.read(Path(weights.arrays.uri), "descriptors"),
         tree=tree,
-        labels=arrays.read(Path(tree.arrays.uri), "labels"),
         linkage=arrays.read(Path(tree.arrays.uri), "linkage"),
         evaluation=evaluation,
         keys=keys,
@@ -132,22 +145,22 @@ def report(
         structure=_structure(run.config, weights),
         steadiness=read_frames(layout.frame(category)).steadiness,
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
-        outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.clustered),
+        outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.compared),
         radii=_radii(layout, category, settled, reference, keys),
-        regions=regions_of(layout, settled.clustered, spec)[0],
+        regions=regions_of(layout, settled.compared, spec)[0],
     )
-    entries = _entries(shown)
-    record = _record(shown, entries, _pictures(layout, shown, entries, Progress("report", category)))
+    entries = entries_of(shown.of_images)
+    record = _record(shown, entries, pictures_of(shown.of_images, entries, Progress("report", category)))
     sheet = montage_jpeg(record)
-    clusters = shown.labels.tolist()
+    clusters = shown.of_images.labels.tolist()
     with runs.publish_run(layout.runs(category), shown.run_id) as draft:
-        assignments = _assignments(shown, entries)
+        assignments = assignments_of(shown.of_images, entries)
         write_text(draft / runs.ASSIGNMENTS_CSV, csv_of_frame(assignments))
-        write_bytes(draft / runs.ASSIGNMENTS_PARQUET, _parquet(assignments))
+        write_bytes(draft / runs.ASSIGNMENTS_PARQUET, parquet_of(assignments))
         write_bytes(draft / "figures" / "clusters.jpg", sheet)
         tree_svg = dendrogram_svg(shown.linkage, tree.n_clusters, clusters=clusters)
         write_text(draft / "figures" / "dendrogram.svg", tree_svg)
-        write_text(draft / "figures" / "map.svg", descriptor_map_svg(shown.descriptors, clusters))
+        write_text(draft / "figures" / "map.svg", descriptor_map_svg(shown.of_images.descriptors, clusters))
         write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
         write_json(draft / runs.SUMMARY, with_digest({**_summary(shown), FILES: file_digests(draft)}))
     folder = layout.runs(category) / shown.run_id
@@ -156,58 +169,19 @@ def report(
     return str(folder)
 
 
-def reporting_memory(spec: EmbeddingSpec, *, n_images: int, dim: int, n_clusters: int) -> MemoryPlan:
-    """Predict the peak of the stage for so many images with descriptors of a length, in so many clusters."""
+def reporting_memory(spec: EmbeddingSpec, *, n_images: int, dim: int, n_clusters: int, n_views: int = 1) -> MemoryPlan:
+    """Predict the peak of the stage for so many images or parts with descriptors of a length, in so many clusters.
+
+    ``n_views`` is how many images a part has, on average and rounded up.
+    """
     return report_plan(
         n_images=n_images,
         n_patches=spec.n_patches,
         dim=dim,
-        n_drawn=min(n_images, n_clusters * DRAWN_PER_CLUSTER),
+        n_drawn=n_views * min(n_images, n_clusters * DRAWN_PER_CLUSTER),
         thumbnail_bytes=3 * (THUMBNAIL_SIDE**2 + (ZOOM_SIDE**2 if spec.tiles else 0)),
         largest_pixels=0,
     )
-
-
-def _entries(shown: _Shown) -> list[ImageEntry]:
-    scores = shown.rarity.max(axis=1)
-    distances = distances_to_cluster_means(shown.descriptors, shown.labels)
-    return [
-        ImageEntry(
-            path=image.path,
-            sha256=image.sha256,
-            cluster=int(cluster),
-            anomaly_score=float(score),
-            distance=float(distance),
-            label=image.label,
-            split=image.split,
-        )
-        for image, cluster, score, distance in zip(shown.images, shown.labels, scores, distances, strict=True)
-    ]
-
-
-def _pictures(
-    layout: StoreLayout, shown: _Shown, entries: Sequence[ImageEntry], progress: Progress
-) -> dict[str, Picture]:
-    """Thumbnails of the most typical images of every cluster."""
-    order = np.lexsort([np.array([entry.distance for entry in entries]), shown.labels])
-    first = np.searchsorted(shown.labels[order], shown.labels[order])
-    drawn = order[np.arange(len(order)) - first < DRAWN_PER_CLUSTER]
-    pictures = {}
-    for done, at in enumerate(drawn, start=1):
-        image = shown.images[at]
-        picture = picture_of(
-            Path(image.file),
-            sha256=image.sha256,
-            side=THUMBNAIL_SIDE,
-            spec=shown.spec,
-            rarity=shown.rarity[at].reshape(shown.spec.grid),
-            looked_at=region_mask(layout, image.region or shown.spec.region),
-        )
-        if picture is None:
-            continue  # moved since it was embedded: listed without a picture
-        pictures[image.sha256] = picture
-        progress(done, len(drawn))
-    return pictures
 
 
 def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str, Picture]) -> RunReport:
@@ -220,7 +194,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         images=entries,
         pictures=pictures,
         linkage=shown.linkage,
-        descriptors=shown.descriptors,
+        descriptors=shown.of_images.descriptors,
         n_clusters=shown.tree.n_clusters,
         n_clusters_rule=shown.tree.n_clusters_rule,
         n_clusters_suggested=shown.tree.n_clusters_suggested,
@@ -231,7 +205,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         scores=shown.evaluation.full,
         scores_defect_only=shown.evaluation.defect_only,
         trivial=shown.evaluation.trivial,
-        counts=_counts(shown.manifest),
+        counts=_counts(shown.manifest, shown.config.group.by),
         quarantine=[(entry.path, entry.told) for entry in shown.manifest.quarantine],
         duplicates=shown.manifest.duplicates,
         config={"run": shown.config.model_dump(exclude={"night"}), "embedding": asdict(shown.spec)},
@@ -243,32 +217,8 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         **_rarity_words(shown.config, shown.reference),
         f1_average=protocol_named(shown.evaluation.protocol).f1_average,
         deferred=[(entry.path, entry.reason) for entry in shown.manifest.deferred],
+        unit=shown.config.group.by,
     )
-
-
-def _assignments(shown: _Shown, entries: Sequence[ImageEntry]) -> pd.DataFrame:
-    """One row per image, by path: what the run says of it, then the columns that came with it."""
-    rows = []
-    for image, entry in zip(shown.images, entries, strict=True):
-        row: dict[str, object] = {
-            "path": entry.path,
-            "sha256": entry.sha256,
-            "cluster": entry.cluster,
-            "anomaly_score": round(entry.anomaly_score, 6),
-            "distance": round(entry.distance, 6),
-            "label": entry.label,
-            "split": entry.split,
-        }
-        rows.append(with_given(row, image.extra))
-    return pd.DataFrame(rows).sort_values("path", kind="stable")
-
-
-def _parquet(assignments: pd.DataFrame) -> bytes:
-    """The same rows with types: numbers in 32 bits, text that may be missing."""
-    numbers = {"cluster": "int32", "anomaly_score": "float32", "distance": "float32"}
-    typed = assignments.astype({name: numbers.get(name, "string") for name in assignments.columns})
-    written: bytes = typed.to_parquet(None, engine="pyarrow", index=False)
-    return written
 
 
 def _summary(shown: _Shown) -> dict[str, Any]:
@@ -289,7 +239,7 @@ def _summary(shown: _Shown) -> dict[str, Any]:
         "reference": shown.reference.role if shown.reference else None,
         "n_reference": len(reference_contents(shown.reference, shown.manifest)[0]) if shown.reference else 0,
         "protocol": shown.evaluation.protocol,
-        "images": _counts(shown.manifest),
+        "images": _counts(shown.manifest, shown.config.group.by),
         "n_clusters": shown.tree.n_clusters,
         "n_clusters_rule": shown.tree.n_clusters_rule,
         "n_clusters_suggested": shown.tree.n_clusters_suggested,
@@ -316,10 +266,11 @@ def _summary(shown: _Shown) -> dict[str, Any]:
     }
 
 
-def _counts(manifest: DatasetManifest) -> dict[str, int]:
+def _counts(manifest: DatasetManifest, by: str) -> dict[str, int]:
     return {
         "total": manifest.n_total,
-        "clustered": len(manifest.clustered),
+        "clustered": len(manifest.compared),
+        **({"parts": len(manifest.clustered)} if by == "part" else {}),
         "normals": len(manifest.normals),
         "duplicates": sum(len(paths) - 1 for paths in manifest.duplicates),
         "quarantined": len(manifest.quarantine),
@@ -347,8 +298,8 @@ def _notes(shown: _Shown) -> list[str]:
         *shown.manifest.notes,
         *(reference_note(shown.reference, shown.manifest) if shown.reference else []),
         *map(range_note, shown.spec.deep),
-        *([told] if (told := outside_note(shown.outside, len(shown.images))) else []),
-        *([told] if (told := region_note(shown.regions, [one.sha256 for one in shown.images])) else []),
+        *([told] if (told := outside_note(shown.outside, len(shown.manifest.compared))) else []),
+        *([told] if (told := region_note(shown.regions, [one.sha256 for one in shown.manifest.compared])) else []),
         *_compared_notes(shown),
         *_structure_notes(shown.structure),
         *_method_notes(shown.config, shown.localization),
@@ -487,7 +438,7 @@ def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
     sizes = pd.Series([entry.cluster for entry in record.images]).value_counts().sort_index()
     scores, protocol = record.scores, protocol_named(record.protocol)
     lines = [
-        f"# {category}: {record.n_clusters} clusters of {len(record.images)} images",
+        f"# {category}: {record.n_clusters} clusters of {len(record.images)} {record.unit}s",
         f"Report: `{folder / runs.REPORT}`",
         f"{record.n_clusters_rule}. tau = {record.tau:.4g} ({record.tau_text}), protocol `{record.protocol}`.",
         f"NMI {scores.nmi:.3f}, ARI {scores.ari:.3f}, {protocol.f1_average} F1 {protocol.headline_f1(scores):.3f}."
@@ -495,7 +446,8 @@ def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
         else "No labels, no scores.",
         *([f"**{len(record.quarantine)} images could not be used.**"] if record.quarantine else []),
         *([f"{len(record.deferred)} images are left for the next run."] if record.deferred else []),
-        "| cluster | images |\n|---|---|\n" + "\n".join(f"| {cluster} | {size} |" for cluster, size in sizes.items()),
+        f"| cluster | {record.unit}s |\n|---|---|\n"
+        + "\n".join(f"| {cluster} | {size} |" for cluster, size in sizes.items()),
     ]
     create_markdown_artifact(
         "\n\n".join(lines), key=artifact_key("summary", category), description=f"Run {record.run_id}"

@@ -26,6 +26,7 @@ from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.images.anomaly_maps import maps_of, read_map, seen_map
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
+from tasks.stages.views import rows_of_parts
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.manifests import load_manifest
@@ -43,7 +44,10 @@ def weigh(
     nearest: NearestDistances | None,
     folder: str,
 ) -> BagWeights:
-    """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest."""
+    """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest.
+
+    By part they have one row per part, and what all views have beside them.
+    """
     config, spec = run.config.weigh, run.spec
     images = load_manifest(Path(manifest))
     hashes = [image.sha256 for image in images.clustered]
@@ -61,11 +65,15 @@ def weigh(
     tau = temperature(config.tau, rarity if inside is None else rarity[inside][None])
     weights = weights_of(config, rarity, tau=tau, inside=inside)
     descriptors = pooled(EmbeddingSegments(Path(embeddings)), hashes, weights)
-    stored = {
-        "rarity": rarity.astype(np.float32),
-        "weights": weights.astype(np.float32),
-        "descriptors": descriptors,
-    }
+    stored = rows_of_parts(
+        run.config,
+        images,
+        {
+            "rarity": rarity.astype(np.float32),
+            "weights": weights.astype(np.float32),
+            "descriptors": descriptors,
+        },
+    )
     arrays.write_arrays(Path(folder), stored, {"tau": tau})
     shapes = {name: values.shape for name, values in stored.items()}
     return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau)

@@ -36,6 +36,7 @@ from anoclust_core.weighting.auto import (
     scoring_details,
     scoring_from,
 )
+from anoclust_core.weighting.parts import decided
 from anoclust_core.weighting.places import Places, usual_scores
 from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.regions import least_outside
@@ -58,6 +59,7 @@ from tasks.stores.embeddings import LevelSegments
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.regions import regions_of
+from tasks.stores.stage_keys import VIEW_RARITY
 
 _USUAL_SCORES: Final = "usual_scores"
 _USUAL_PATCHES: Final = ("usual_patches", "usual_deeper")
@@ -116,6 +118,13 @@ def whiten(
     del scores
     if inside is not None:
         rarity = least_outside(rarity, inside)
+    of_views: dict[str, NDArray[np.float32]] = {}
+    if run.config.group.by == "part":  # what is learnt from here on is learnt from one view of each part
+        of_views[VIEW_RARITY] = np.repeat(rarity, counts, axis=0).astype(np.float32)
+        images = decided(images, of_views[VIEW_RARITY].max(axis=1))
+        deciding, counts = unique_contents(images.clustered)
+        rows = np.searchsorted(contents, deciding)
+        rarity, inside = rarity[rows], None if inside is None else inside[rows]
     weights = weights_of_scores(run.config.weigh, scoring, rarity, inside)
     found = _fitted(
         levels,
@@ -141,6 +150,7 @@ def whiten(
         "rarity": np.repeat(rarity, counts, axis=0).astype(np.float32),
         "weights": np.repeat(weights.mean(axis=1), counts, axis=0).astype(np.float32),
         "descriptors": np.repeat(smoothed(found.unsmoothed) if switches.smooths else found.unsmoothed, counts, axis=0),
+        **of_views,
     }
     with threadpool_limits(1):
         index = split_index(found.unsmoothed, generator=generator(run.config.seed, "split"))

@@ -35,6 +35,10 @@ class ArrayFolder:
 
 
 _WEIGHTS: Final = ArrayFolder("weights", frozenset({"rarity", "weights", "descriptors"}), "weights")
+VIEW_RARITY: Final = "view_rarity"
+"""Array of weights by part: rarity of all views, in the order of `DatasetManifest.compared`; the others have a row for
+each part."""
+
 _MODEL: Final = ArrayFolder("models", frozenset({"means", "matrices", "plain", "unsmoothed"}), "weights")
 _TRAINING: Final = ArrayFolder("training", frozenset({"state"}), "weights")
 
@@ -141,7 +145,7 @@ def _localize(run: RunInputs, _: Mapping[str, str]) -> Parts | None:
 def _describe(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
     if run.config.recipe != "blind":
         return None
-    return _describe_parts(keys["localize"], run.config, n_classes=run.n_clusters)
+    return {**_describe_parts(keys["localize"], run.config, n_classes=run.n_clusters), **_view_parts(run)}
 
 
 def _weigh(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
@@ -164,7 +168,15 @@ def _weights_parts(run: RunInputs, keys: Mapping[str, str]) -> Parts:
         "uniform": config.weights == "uniform",
         "tau": config.tau,
         **({"regions": run.images.regions} if run.images.regions else {}),
+        **_view_parts(run),
     }
+
+
+def _view_parts(run: RunInputs) -> Parts:
+    """What keys say of the views of parts, where one of them stands for the part."""
+    if run.config.group.by != "part":
+        return {}
+    return {"parts": content_key("parts", {"parts": [image.part for image in run.manifest.clustered]})}
 
 
 def _group(run: RunInputs, keys: Mapping[str, str]) -> Parts:
@@ -187,7 +199,7 @@ def _evaluate(run: RunInputs, keys: Mapping[str, str]) -> Parts:
 
 def _report(run: RunInputs, keys: Mapping[str, str]) -> Parts:
     """Where the images lie and how old they are is not shown, so it is not part of the key."""
-    images = [{**asdict(image), "file": None, "mask": None, "mtime_ns": None} for image in run.manifest.images]
+    images = [{**image.as_json(), "file": None, "mask": None, "mtime_ns": None} for image in run.manifest.images]
     shown = {**run.manifest.as_json(), "images": images}
     return {"evaluate": keys["evaluate"], "shown": shown, "recipe": run.config.recipe}
 
@@ -309,12 +321,13 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             "store_budget": int(config.pair.store_budget),
             "weigh": config.weigh.model_dump(),
             "blind": config.blind.model_dump() if config.recipe == "blind" else None,
-            "group": config.group.model_dump(),
+            "group": config.group.model_dump(exclude={"by"}),
             "versions": {  # whiten came later: it must not make nights by other recipes again
                 name: stage.version
                 for name, stage in STAGES.items()
                 if stage.decides_clusters or (name == "whiten" and config.recipe == "auto")
             },
+            **({"by": "part", "part": config.data.part} if config.group.by == "part" else {}),
             **({"deeper": spec.deeper.identity} if spec.deeper else {}),
             **_comparison_parts(spec),
             **({"region": spec.region} if spec.region else {}),

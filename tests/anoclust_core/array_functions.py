@@ -28,7 +28,7 @@ from anoclust_core.localization.relations import draw_cells
 from anoclust_core.localization.vae import FeatureVae, channel_ranges
 from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.pairwise.cpu import nearest_distances_within
-from anoclust_core.records import EmbeddingSpec, Window
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, Window
 from anoclust_core.weighting.auto import PooledLevel
 from anoclust_core.weighting.regions import Regions
 from anoclust_core.weighting.whitening import Moments
@@ -61,6 +61,7 @@ def _unit(*shape: int) -> Any:
 
 BAGS = _unit(4, 4, 3)
 WINDOW = Window((2, 2), 1)
+VIEWS = DatasetManifest("board", tuple(ImageRecord(name, name, name, "cluster", part="p") for name in ("a", "b")))
 WEIGHTS = np.full((4, 4), 0.25)
 NEAREST = nearest_distances_within(BAGS)
 RARITY = RANDOM.random((4, 4))
@@ -471,6 +472,9 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "weighting.rarity.minimum_rarity": COUNTS,
     "weighting.rarity.trimmed_rarity": {**COUNTS, "share": 0.5},
     "weighting.rarity.rarity_against_normals": {"nearest": NEAREST},
+    "weighting.parts.deciding_rows": {"scores": np.array([0.2, 0.3, 0.1]), "parts": ["p", "p", None]},
+    "weighting.parts.decided": {"images": VIEWS, "scores": np.array([0.2, 0.3])},
+    "weighting.parts.label_of_part": {"labels": ["good", "hole", None]},
     "weighting.reference.draw": {"hashes": ["a", "b"], "size": 1, "seed": 0},
     "reporting.figures.rarity_scale": {"maps": list(MAPS)},
     "reporting.figures.rarity_overlay_png": {"rarity": MAPS[0], "vmin": 0.0, "vmax": 1.0},

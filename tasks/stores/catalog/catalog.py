@@ -154,9 +154,14 @@ class Catalog(DecidingCatalog):
             return images.images(session, category, since, until)
 
     def n_usable(self, category: str, *, until: date) -> int:
-        """How many images of a category can be used, those of later nights left out."""
+        """How many images of a category can be used, those of later nights left out; a part counts once."""
         with self._reading() as session:
             return images.n_usable(session, category, until)
+
+    def views(self, category: str) -> dict[str, str]:
+        """Views of parts that another view stands for, and that view, by content; none where images are clustered."""
+        with self._reading() as session:
+            return images.views(session, category)
 
     def record_night(
         self,
@@ -277,6 +282,7 @@ class Catalog(DecidingCatalog):
     ) -> list[AssignmentFact]:
         """Where every image is now, or those asked for, by content: as a person placed it, else as its last run says.
 
+        Of a part it is the view that stands for it; `views` has the others.
         With ``follow_merges=False`` it is the part of a merged cluster that was assigned.
         """
         with self._reading() as session:

@@ -91,8 +91,11 @@ class ImageFact:
         When the catalog was first told of it; set by the catalog.
     file
         Where its bytes were last; they may be gone.
-    split, label, mask
+    split, label, mask, part
         As given with the data, or None.
+    decided_by
+        Content of the view that stands for the part, where parts are clustered and it is another one: that one has the
+        cluster. None where the image stands for its part, or for itself.
     """
 
     content: str
@@ -106,6 +109,8 @@ class ImageFact:
     split: str | None = None
     label: str | None = None
     mask: str | None = None
+    part: str | None = None
+    decided_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,10 @@ def record_images(session: Session, category: str, images: Iterable[ImageFact], 
             given = by_content[content]
             image.path, image.extra, image.quarantined = given.path, dict(given.extra), given.quarantined
             image.file, image.split, image.label, image.mask = given.file, given.split, given.label, given.mask
+            image.part, image.decided_by = given.part, given.decided_by
     session.flush()
+    if any(image.decided_by for image in by_content.values()):
+        _hand_on_placements(session, category)
 
 
 def known_images(session: Session, category: str, contents: Sequence[str]) -> dict[str, ImageFact]:
@@ -57,15 +60,24 @@ def images(session: Session, category: str, since: date | None, until: date | No
 
 
 def n_usable(session: Session, category: str, until: date) -> int:
-    """Images of a category that can be used, those of later nights left out."""
-    query = select(func.count()).where(Image.category == category, Image.night <= until, Image.quarantined.is_(None))
+    """Images of a category that can be used, those of later nights left out; a part counts once."""
+    query = select(func.count()).where(
+        Image.category == category, Image.night <= until, Image.quarantined.is_(None), Image.decided_by.is_(None)
+    )
     return session.execute(query).scalar_one()
+
+
+def views(session: Session, category: str) -> dict[str, str]:
+    """Views of parts that another view stands for, and that view, by content."""
+    query = select(Image.content, Image.decided_by).where(Image.category == category, Image.decided_by.is_not(None))
+    return {content: str(decided_by) for content, decided_by in session.execute(query)}
 
 
 def current_assignments(session: Session, category: str, contents: Sequence[str] | None = None) -> list[AssignmentFact]:
     """Where all images or some are now, by content: as a person placed it, or else as the last run that had it says.
 
-    An image that a person found wrong in the cluster of its last run is unknown.
+    An image that a person found wrong in the cluster of its last run is unknown. Of a part it is the view that stands
+    for it.
     """
     parts = [None] if contents is None else batches(sorted(contents))
     return [
@@ -173,6 +185,18 @@ def by_runs(session: Session, category: str, contents: Sequence[str]) -> dict[st
     return found
 
 
+def _hand_on_placements(session: Session, category: str) -> None:
+    """Where a person put a view, the view that stands for its part now is put too."""
+    by_person = select(Placement.content, Placement.cluster).where(Placement.category == category)
+    placed = {content: cluster for content, cluster in session.execute(by_person)}  # noqa: C416 - rows are no pairs to mypy
+    if not placed:
+        return
+    for content, deciding in sorted(views(session, category).items()):
+        if content in placed and deciding not in placed:
+            place(session, category, [deciding], placed[content])
+            placed[deciding] = placed[content]
+
+
 def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Values in parts that fit one statement."""
     return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
@@ -185,6 +209,8 @@ def _current(category: str, contents: Sequence[str] | None = None) -> Select[Any
     ranked = (
         select(Assignment.content, Assignment.run, Assignment.cluster, Assignment.distance, Assignment.confidence)
         .join(runs, and_(Assignment.run == runs.c.run, Assignment.content == runs.c.content))
+        .join(Image, and_(Image.category == category, Image.content == Assignment.content))
+        .where(Image.decided_by.is_(None))
         .subquery()
     )
     by_run = case((Exclusion.content.is_(None), ranked.c.cluster), else_=None)
@@ -231,4 +257,6 @@ def _row(category: str, image: ImageFact, now: datetime) -> dict[str, Any]:
         "split": image.split,
         "label": image.label,
         "mask": image.mask,
+        "part": image.part,
+        "decided_by": image.decided_by,
     }

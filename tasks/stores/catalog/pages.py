@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import groupby
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -22,7 +25,8 @@ from anoclust_core.errors import StoreError
 from anoclust_core.matching.assigning import assign, member_confidence, member_distances
 from anoclust_core.matching.identities import fresh_ids, id_order
 from anoclust_core.matching.prototypes import Prototypes, fit_prototypes
-from anoclust_core.records import ImageRecord
+from anoclust_core.records import DatasetManifest, ImageRecord
+from anoclust_core.weighting.parts import deciding_rows
 from tasks.stores import arrays
 from tasks.stores.catalog import clusters, images, nights
 from tasks.stores.catalog.facts import NightFact, assignment_facts
@@ -32,8 +36,9 @@ from tasks.stores.files import read_json, safe_name, without_digest
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.nights.arrivals import NightRules
-from tasks.stores.nights.measured import descriptors_since, read_measured
+from tasks.stores.nights.measured import arrays_since, read_measured
 from tasks.stores.nights.snapshots import pinned
+from tasks.stores.stage_keys import VIEW_RARITY
 from tasks.stores.upkeep import inventory
 
 _UNREADABLE: Final = (StoreError, OSError, ValueError, KeyError, TypeError)
@@ -126,20 +131,22 @@ class _Category:
     def _put_images(self, pin: Mapping[str, Any] | None) -> None:
         """Images of the snapshot in their clusters, and those that came since in the nearest one."""
         records = self._records()
-        since = descriptors_since(self._layout, self._category)
+        since = arrays_since(self._layout, self._category)
         try:
             if pin is None:
                 raise StoreError("it names no snapshot")
             manifest = load_manifest(self._layout.root / pin["manifest"])
             of_snapshot = [image.sha256 for image in manifest.clustered]
-            records |= {image.sha256: image for image in manifest.clustered}
+            records |= {image.sha256: image for image in manifest.compared}
             labels = arrays.read(self._layout.folder("trees", self._category, pin["keys"]["group"]), "labels")
             measured = read_measured(self._layout, self._category, pin["keys"])
+            weights = self._layout.folder("weights", self._category, pin["keys"]["weigh"])
+            by = self._views(manifest, weights, records)
         except _UNREADABLE:
             self._lacks.append("which images were in which cluster: the last re-clustering is gone from the store")
             self._record(records, [])
             return
-        self._record(records, [*of_snapshot, *since])
+        self._record(records, [*(image.sha256 for image in manifest.compared), *since], by)
         pooled, height = measured.descriptors, measured.height
         ids = self._identities_of([int(label) for label in labels], date.fromisoformat(pin["night"]))
         prototypes = fit_prototypes(pooled, ids, merge_height=height)
@@ -157,16 +164,40 @@ class _Category:
         n_bad = 0
         for path in inventory.manifests(self._layout, self._folder):
             try:
-                found |= {image.sha256: image for image in load_manifest(path).clustered}
+                found |= {image.sha256: image for image in load_manifest(path).compared}
             except _UNREADABLE:
                 n_bad += 1
         if n_bad:
             self._lacks.append(f"images of {n_bad} manifests that cannot be read")
         return found
 
-    def _record(self, records: Mapping[str, ImageRecord], contents: Sequence[str]) -> None:
+    def _views(self, manifest: DatasetManifest, weights: Path, records: Mapping[str, ImageRecord]) -> dict[str, str]:
+        """Views of parts that another view stands for, and that view: the rarest, as the arrays say; none by image."""
+        if not manifest.views:
+            return {}
+        found = {
+            content: rarity.max()
+            for content, rarity in arrays_since(self._layout, self._category, "rarity").items()
+            if content in records
+        }
+        highest = arrays.read(weights, VIEW_RARITY).max(axis=1)
+        found |= {image.sha256: score for image, score in zip(manifest.compared, highest, strict=True)}
+        contents = sorted(found)
+        parts = [records[content].part for content in contents]
+        rows = deciding_rows(np.array([found[content] for content in contents]), parts).tolist()
+        stands = {parts[row]: contents[row] for row in rows if parts[row] is not None}
+        by = {content: stands.get(part, content) for content, part in zip(contents, parts, strict=True)}
+        return {content: deciding for content, deciding in by.items() if content != deciding}
+
+    def _record(
+        self, records: Mapping[str, ImageRecord], contents: Sequence[str], by: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         known = images.known_images(self._session, self._category, contents)
-        facts = [self._rules.fact(records[content]) for content in contents if content in records.keys() - known.keys()]
+        facts = [
+            replace(self._rules.fact(records[content]), decided_by=by.get(content))
+            for content in contents
+            if content in records.keys() - known.keys()
+        ]
         images.record_images(self._session, self._category, facts, now=datetime.now(UTC))
 
     def _identities_of(self, labels: Sequence[int], night: date) -> list[str]:
@@ -208,7 +239,8 @@ class _Category:
     def _put_since(self, prototypes: Prototypes, since: Mapping[str, NDArray[Any]], of_snapshot: set[str]) -> None:
         placed = {fact.content for fact in images.current_assignments(self._session, self._category)}
         known = images.known_images(self._session, self._category, list(since))
-        waiting = sorted(known.keys() - placed - of_snapshot)
+        aside = images.views(self._session, self._category)
+        waiting = sorted(known.keys() - placed - of_snapshot - aside.keys())
         night = self._missing[-1]
         query = select(Run).where(Run.category == self._category, Run.night == night)
         if waiting and self._session.scalars(query).first() is None:

@@ -91,6 +91,8 @@ class Image(Base):
     split: Mapped[str | None]
     label: Mapped[str | None]
     mask: Mapped[str | None]
+    part: Mapped[str | None]
+    decided_by: Mapped[str | None]
 
 
 class Snapshot(Base):

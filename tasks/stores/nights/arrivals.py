@@ -85,6 +85,7 @@ class NightRules:
             split=image.split,
             label=image.label,
             mask=image.mask,
+            part=image.part,
         )
 
     def fact_without_bytes(self, entry: SetAside, night: date) -> ImageFact:
@@ -243,6 +244,7 @@ def _told_again(fact: ImageFact, copies: Sequence[ImageRecord]) -> ImageFact:
         split=copy.split,
         label=copy.label,
         mask=copy.mask,
+        part=copy.part,
     )
 
 
@@ -268,4 +270,5 @@ def record(fact: ImageFact, role: str) -> ImageRecord:
         label=fact.label,
         mask=fact.mask,
         extra=dict(fact.extra),
+        part=fact.part,
     )

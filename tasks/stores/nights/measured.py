@@ -71,8 +71,8 @@ def read_measured(layout: StoreLayout, category: str, keys: Mapping[str, str]) -
     return Measured(plain, height, arrays.read(model, "unsmoothed"))
 
 
-def descriptors_since(layout: StoreLayout, category: str) -> dict[str, NDArray[np.float32]]:
-    """Descriptors of images that came in the nights between re-clusterings, by content.
+def arrays_since(layout: StoreLayout, category: str, name: str = "descriptors") -> dict[str, NDArray[np.float32]]:
+    """Descriptors, or another array, of images that came in the nights between re-clusterings, by content.
 
     Those that are gone or damaged are left out: `anoclust store check` tells of them.
     """
@@ -80,7 +80,7 @@ def descriptors_since(layout: StoreLayout, category: str) -> dict[str, NDArray[n
     for path in inventory.array_folders(layout, "weights", safe_name(category)):
         try:
             contents = (arrays.describe(path) or {}).get("contents", [])
-            found |= dict(zip(contents, arrays.read(path, "descriptors"), strict=True)) if contents else {}
+            found |= dict(zip(contents, arrays.read(path, name), strict=True)) if contents else {}
         except (StoreError, OSError, ValueError, KeyError, TypeError):
             continue
     return found

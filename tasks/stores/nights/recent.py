@@ -55,7 +55,11 @@ def recent_images(catalog: Catalog, category: str, night: date) -> Recent:
     since = nights[-RECENT_NIGHTS:][0]
     settled = nights[-2 * RECENT_NIGHTS :][0]
     return Recent(
-        {image.content: image.night for image in catalog.images(category, since=since, until=night)},
+        {
+            image.content: image.night
+            for image in catalog.images(category, since=since, until=night)
+            if image.decided_by is None
+        },
         {
             str(one.payload["cluster"]): one.night
             for one in catalog.notices(category)

@@ -177,7 +177,8 @@ def snapshot_reference(images: DatasetManifest, reference: Reference) -> Snapsho
     """Images of a snapshot that rarity is measured against."""
     contents, counts = reference_contents(reference, images)
     wanted = set(contents)
-    found = {image.sha256: image for image in images.images if image.role == reference.role and image.sha256 in wanted}
+    of_role = images.normals if reference.role == "normal" else images.compared
+    found = {image.sha256: image for image in of_role if image.sha256 in wanted}
     return SnapshotReference(
         tuple(found[content] for content in contents), tuple(contents), tuple(counts), reference.role
     )
@@ -197,11 +198,11 @@ def yardstick(images: DatasetManifest, embedding: str, before: Snapshot | None) 
     """
     role: Role = "normal" if images.normals else "cluster"
     if before is not None and before.yardstick is not None:
-        known = {image.sha256 for image in images.images if image.role == role}
+        known = {image.sha256 for image in images.normals or images.compared}
         kept = before.yardstick
         if (kept.embedding, kept.role) == (embedding, role) and known.issuperset(kept.contents):
             return kept
-    contents = unique_contents(images.normals or images.clustered)[0]
+    contents = unique_contents(images.normals or images.compared)[0]
     chosen = generator(0, "yardstick").permutation(len(contents))[:YARDSTICK]
     return Yardstick(embedding, role, sorted(contents[at] for at in chosen))
 

@@ -19,7 +19,7 @@ from tasks.stores.catalog.schema import Decision, Exclusion, Placement
 def split(session: Session, category: str, named: str, contents: Sequence[str], *, by: Author) -> str:
     """Make a new cluster of some images of another one, and give its identity."""
     cluster = living(session, category, named)
-    chosen = sorted(set(contents))
+    chosen = _deciding(session, category, contents)
     merges = clusters.merges(session, category)
     members = {
         fact.content
@@ -103,6 +103,12 @@ def unmark_wrong(session: Session, decision: Decision) -> None:
     _place_again(session, category, {at: to for at, to in decision.before["placed"].items() if at not in moved_since})
 
 
+def _deciding(session: Session, category: str, contents: Sequence[str]) -> list[str]:
+    """Images that are clustered: in place of a view of a part, the one that stands for it."""
+    stands_for = images.views(session, category)
+    return sorted({stands_for.get(content, content) for content in contents})
+
+
 def _where(session: Session, category: str, contents: Sequence[str]) -> dict[str, str | None]:
     """Cluster of each of some images, merges followed, by content; None where it is unknown.
 
@@ -111,7 +117,7 @@ def _where(session: Session, category: str, contents: Sequence[str]) -> dict[str
     ConfigError
         If there is no image, or one that the catalog does not have or that cannot be used.
     """
-    chosen = sorted(set(contents))
+    chosen = _deciding(session, category, contents)
     merges = clusters.merges(session, category)
     where = {
         fact.content: None if fact.cluster is None else owner_of(fact.cluster, merges)

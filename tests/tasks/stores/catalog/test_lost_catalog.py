@@ -416,6 +416,10 @@ def test_a_damaged_journal_is_kept_aside_and_written_again(file_store: Store, li
 # -- old stores -----------------------------------------------------------------------------------------------------
 
 
+LATER = {("images", "part"), ("images", "decided_by")}
+"""Columns that came after."""
+
+
 def old_catalog(store: Store) -> None:
     """Put the same facts into a catalog of before there were identities, journals and checksums, where it was then."""
     marker = read_marker(store.layout)
