@@ -6,10 +6,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from anoclust_core.config import RunConfig
+from anoclust_core.config import COUNT_ONCE, RunConfig
 from anoclust_core.records import EmbeddingSpec
 from flows.plan import plan_run
-from flows.stages import compare_images, describe_blindly, describe_in_levels, embed_images
+from flows.stages import compare_images, describe_blindly, describe_in_levels, embed_images, find_near_duplicates
 from tasks import telemetry
 from tasks.compute.dask_jobs import memory_budget
 from tasks.stages.category_run import CategoryRun
@@ -29,7 +29,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
 
     1. **embed**: every new image becomes a bag of patch embeddings.
     2. **pair**: distance of every patch to its nearest patch in every other image, or in the known normals. Not needed
-       where the weights follow given maps.
+       where the weights follow given maps. **near_duplicates** finds images of one part exposed several times.
     3. **weigh**: rare patches get large weights (eq. 5, 6); each image is pooled to one descriptor (eq. 1). Recipe
        Recipe ``auto`` has **whiten** in its place: two feature levels, whitened and smoothed. Recipe ``blind`` has
        **localize** and **describe** in place of 2 and 3: anomaly maps, a contrastive head, descriptors.
@@ -73,6 +73,10 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             else None
             for reference in (plan.reference, plan.among)
         )
+        alike = once = None
+        if nearest:
+            alike = find_near_duplicates(run_stage, embedded, nearest, key=plan.keys["near_duplicates"])
+            once = alike if config.pair.near_duplicates == COUNT_ONCE else None
         if config.recipe == "blind":
             weights = describe_blindly(
                 run_stage,
@@ -83,7 +87,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             )
         elif config.recipe == "auto":
             weights = describe_in_levels(
-                run_stage, embedded, nearest, key=plan.keys["weigh"], n_clusters=plan.n_clusters
+                run_stage, embedded, nearest, key=plan.keys["weigh"], n_clusters=plan.n_clusters, once=once
             )
         else:
             weights_folder = layout.folder("weights", category, plan.keys["weigh"])
@@ -96,6 +100,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
                 embeddings=embedded.embeddings,
                 nearest=nearest,
                 folder=str(weights_folder),
+                once=once,
             )
 
         tree_folder = layout.folder("trees", category, plan.keys["group"])
@@ -110,6 +115,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             folder=str(tree_folder),
             n_clusters=plan.n_clusters,
             n_clusters_rule=plan.n_clusters_rule,
+            once=once,
         )
 
         evaluation = run_stage(
@@ -132,5 +138,6 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             tree=tree,
             evaluation=evaluation,
             keys=plan.told,
+            near_duplicates=alike,
         )
         return telemetry.finished("cluster", run)

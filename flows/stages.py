@@ -11,6 +11,7 @@ from tasks.networks.openvino import network_file
 from tasks.stages.describe import describe
 from tasks.stages.embed import embed
 from tasks.stages.localize import localize
+from tasks.stages.near_duplicates import near_duplicates
 from tasks.stages.pair import pair
 from tasks.stages.runner import StageRunner
 from tasks.stages.whiten import whiten
@@ -133,6 +134,35 @@ def compare_images(
     )
 
 
+def find_near_duplicates(
+    run_stage: StageRunner, embedded: EmbeddedImages, nearest: NearestDistances, *, key: str
+) -> ArrayHandle:
+    """Find images of one part that was exposed several times.
+
+    Parameters
+    ----------
+    run_stage
+        Runs the stages of the category.
+    embedded
+        From `embed_images`.
+    nearest
+        From `compare_images`.
+    key
+        Content key of the stage.
+    """
+    folder = run_stage.run.layout.folder("near_duplicates", run_stage.run.category, key)
+    return run_stage(
+        near_duplicates,
+        key=key,
+        detail=f"{len(embedded.images.clustered)} images",
+        is_complete=arrays.is_complete(folder),
+        manifest=embedded.manifest,
+        embeddings=embedded.embeddings,
+        nearest=nearest,
+        folder=str(folder),
+    )
+
+
 def describe_blindly(
     run_stage: StageRunner,
     embedded: EmbeddedImages,
@@ -178,6 +208,7 @@ def describe_in_levels(
     *,
     key: str,
     n_clusters: int | None,
+    once: ArrayHandle | None = None,
 ) -> BagWeights:
     """Weigh rare patches and describe images on several feature levels: recipe auto.
 
@@ -193,6 +224,8 @@ def describe_in_levels(
         Content key of the stage.
     n_clusters
         Number that is cut; None where it is suggested.
+    once
+        Near-duplicates that count once; None where every image counts.
     """
     layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
     folder, model = layout.folder("weights", category, key), layout.folder("models", category, key)
@@ -207,6 +240,7 @@ def describe_in_levels(
         folder=str(folder),
         model=str(model),
         n_clusters=n_clusters,
+        once=once,
     )
 
 

@@ -119,6 +119,8 @@ class RunReport:
         ``(path, reason)`` of each image that could not be used.
     duplicates
         Groups of paths with identical bytes.
+    near_duplicates
+        Groups of images that show one part, exposed several times; copies are among them.
     config, seconds, work, versions
         Shown as tables.
     notes
@@ -164,3 +166,4 @@ class RunReport:
     compared_with: str = "the other images, on average"
     f1_average: str = "weighted"
     deferred: Sequence[tuple[str, str]] = ()
+    near_duplicates: Sequence[Sequence[ImageEntry]] = ()

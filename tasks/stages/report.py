@@ -26,7 +26,15 @@ from anoclust_core.evaluation.partitions import Scores
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import Evaluation
 from anoclust_core.memory import MemoryPlan, report_plan
-from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, ImageRecord, Reference
+from anoclust_core.records import (
+    ArrayHandle,
+    BagWeights,
+    ClusterTree,
+    DatasetManifest,
+    EmbeddingSpec,
+    ImageRecord,
+    Reference,
+)
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
 from anoclust_core.reporting.html import render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
@@ -36,7 +44,9 @@ from tasks import telemetry
 from tasks.images.category_frames import read_frames
 from tasks.images.thumbnails import ZOOM_SIDE, picture_of
 from tasks.services.prefect_server import complete_anyway
+from tasks.stages.alike import Alike, alike_images
 from tasks.stages.category_run import CategoryRun
+from tasks.stages.method_notes import method_notes
 from tasks.stages.runner import STAGE, Progress, artifact_key
 from tasks.stores import arrays, runs
 from tasks.stores.embeddings import EmbeddingSegments
@@ -89,6 +99,7 @@ class _Shown:
     manifest_path: str
     outside: Mapping[str, Outside]
     radii: list[float]
+    alike: Alike
 
 
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
@@ -102,6 +113,7 @@ def report(
     tree: ClusterTree,
     evaluation: Evaluation,
     keys: Mapping[str, str],
+    near_duplicates: ArrayHandle | None,
 ) -> str:
     """Write the run folder and publish its artifacts; gives the folder."""
     layout, category, spec = run.layout, run.category, run.spec
@@ -131,6 +143,7 @@ def report(
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
         outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.clustered),
         radii=_radii(layout, category, settled, reference, keys),
+        alike=alike_images(settled.clustered, near_duplicates, run.config, spec, reference),
     )
     entries = _entries(shown)
     record = _record(shown, entries, _pictures(shown, entries, Progress("report", category)))
@@ -227,6 +240,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         counts=_counts(shown.manifest),
         quarantine=[(entry.path, entry.told) for entry in shown.manifest.quarantine],
         duplicates=shown.manifest.duplicates,
+        near_duplicates=[[entries[at] for at in rows] for rows in shown.alike.groups],
         config={"run": shown.config.model_dump(exclude={"night"}), "embedding": asdict(shown.spec)},
         seconds=_seconds(notes.seconds),
         work=notes.work,
@@ -242,7 +256,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
 def _assignments(shown: _Shown, entries: Sequence[ImageEntry]) -> pd.DataFrame:
     """One row per image, by path: what the run says of it, then the columns that came with it."""
     rows = []
-    for image, entry in zip(shown.images, entries, strict=True):
+    for image, entry, group in zip(shown.images, entries, shown.alike.numbers, strict=True):
         row: dict[str, object] = {
             "path": entry.path,
             "sha256": entry.sha256,
@@ -251,14 +265,15 @@ def _assignments(shown: _Shown, entries: Sequence[ImageEntry]) -> pd.DataFrame:
             "distance": round(entry.distance, 6),
             "label": entry.label,
             "split": entry.split,
+            "near_duplicates": group,
         }
         rows.append(with_given(row, image.extra))
-    return pd.DataFrame(rows).sort_values("path", kind="stable")
+    return pd.DataFrame(rows).astype({"near_duplicates": "Int32"}).sort_values("path", kind="stable")
 
 
 def _parquet(assignments: pd.DataFrame) -> bytes:
     """The same rows with types: numbers in 32 bits, text that may be missing."""
-    numbers = {"cluster": "int32", "anomaly_score": "float32", "distance": "float32"}
+    numbers = {"cluster": "int32", "anomaly_score": "float32", "distance": "float32", "near_duplicates": "Int32"}
     typed = assignments.astype({name: numbers.get(name, "string") for name in assignments.columns})
     written: bytes = typed.to_parquet(None, engine="pyarrow", index=False)
     return written
@@ -304,6 +319,7 @@ def _summary(shown: _Shown) -> dict[str, Any]:
         "quarantine": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.quarantine],
         "deferred": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.deferred],
         "duplicates": [list(paths) for paths in shown.manifest.duplicates],
+        "near_duplicates": [[shown.images[at].path for at in rows] for rows in shown.alike.groups],
         "outside_range": {path: asdict(one) for path, one in sorted(shown.outside.items())},
         "notes": _notes(shown),
     }
@@ -343,7 +359,8 @@ def _notes(shown: _Shown) -> list[str]:
         *([told] if (told := outside_note(shown.outside, len(shown.images))) else []),
         *_compared_notes(shown),
         *_structure_notes(shown.structure),
-        *_method_notes(shown.config, shown.localization),
+        *shown.alike.notes,
+        *method_notes(shown.config, shown.localization),
         *telemetry.current().notes,
     ]
 
@@ -409,44 +426,6 @@ def _structure_notes(structure: Mapping[str, float | bool | None] | None) -> lis
         f"other halves hardly confirm the split (index {structure['index']:.2f}, certain from {CERTAIN_FROM}). Look at "
         "the clusters before you act on them."
     ]
-
-
-def _method_notes(config: RunConfig, localization: Mapping[str, float] | None) -> list[str]:
-    """What is done in another way than usual."""
-    found = []
-    if config.recipe == "auto":
-        found.append(
-            "Recipe auto describes every image by its rarest patches and by its average patch, at two levels of the "
-            "network's features. What the patches of all images have in common counts less, and every image is drawn "
-            "towards the images that are most similar to it. Clusters are cut from the merge tree of these descriptors."
-        )
-    if localization is not None:
-        where = "what a VAE cannot reconstruct" if config.blind.vae else "the features of every image alone"
-        found.append(f"Anomaly maps are made from {where} (recipe blind); scores are in the unit of these maps.")
-        if "threshold" in localization:
-            share = localization["anomalous_share"]
-            found.append(
-                f"{share:.2%} of all cells lie above the threshold {localization['threshold']:.4g} "
-                f"({config.blind.threshold})"
-                + ("." if share else ": none is anomalous, so descriptors were pooled without a head.")
-            )
-        if config.blind.border:
-            found.append(
-                f"A border of {config.blind.border:.1%} of each side is ignored: no defect can be found there."
-            )
-    if config.weigh.maps:
-        found.append(f"Patches are weighted by the anomaly maps in {config.weigh.maps}, not by rarity (--weights).")
-    if config.weigh.weights == "uniform":
-        found.append("All patches of an image have the same weight (--weights uniform).")
-    if config.group.distance != "weighted_average":
-        how = ", the Lance-Williams recurrence on them" if config.group.linkage == "ward" else ""
-        found.append(
-            f"Images are clustered by {config.group.distance} Hausdorff distances, {config.group.linkage} linkage{how} "
-            "(--distance); the map and the distances to a cluster's mean are of the weighted averages."
-        )
-    elif config.group.linkage != "ward":
-        found.append(f"Clusters are merged by {config.group.linkage} linkage (--linkage).")
-    return found
 
 
 def _scores(scores: Scores | None) -> dict[str, float] | None:

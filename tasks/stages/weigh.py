@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ from anoclust_core.records import (
     DatasetManifest,
     EmbeddingSpec,
     NearestDistances,
-    unique_contents,
 )
 from anoclust_core.weighting.auto import BAGS_AT_ONCE
 from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.weights import map_scores, temperature
+from tasks.compute.counting import Counting, Measure
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.images.anomaly_maps import maps_of, read_map, seen_map
 from tasks.stages.category_run import CategoryRun
@@ -40,8 +41,12 @@ def weigh(
     embeddings: str,
     nearest: NearestDistances | None,
     folder: str,
+    once: ArrayHandle | None = None,
 ) -> BagWeights:
-    """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest."""
+    """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest.
+
+    Near-duplicates ``once``, of stage ``near_duplicates``, count as one image.
+    """
     config, spec = run.config.weigh, run.spec
     images = load_manifest(Path(manifest))
     hashes = [image.sha256 for image in images.clustered]
@@ -51,8 +56,10 @@ def weigh(
         n_contents=len(set(hashes)),
         n_reference=nearest.shape[1] if nearest else 0,
     ).check(run.memory_budget)
-    rarity = _rarity(images, nearest) if nearest else given_scores(images, config, spec)
-    tau = temperature(config.tau, rarity)
+    counting = Counting.of(images.clustered, once)
+    rarity = _rarity(images, nearest, counting) if nearest else given_scores(images, config, spec)
+    counted = rarity if once is None else rarity[first_rows(counting.counts)[counting.rows]]
+    tau = temperature(config.tau, counted)
     weights = weights_of(config, rarity, tau=tau)
     descriptors = pooled(EmbeddingSegments(Path(embeddings)), hashes, weights)
     stored = {
@@ -77,13 +84,29 @@ def weighing_memory(spec: EmbeddingSpec, *, n_images: int, n_contents: int, n_re
     )
 
 
-def _rarity(images: DatasetManifest, nearest: NearestDistances) -> NDArray[np.float64]:
+def _rarity(images: DatasetManifest, nearest: NearestDistances, counting: Counting) -> NDArray[np.float64]:
     """Rarity of every patch, ``(n_images, n_patches)``; byte-identical images are scored once."""
-    contents, counts = unique_contents(images.clustered)
-    references, reference_counts = reference_contents(nearest.reference, images)
-    slabs = NearestSlabs(Path(nearest.uri))
-    rarity = rarity_of_contents(slabs, contents, references, reference_counts, nearest.reference.role)
-    return np.repeat(rarity, counts, axis=0)
+    measure = measured_against(nearest, images, counting)
+    rarity = rarity_of_contents(
+        NearestSlabs(Path(nearest.uri)),
+        counting.contents,
+        measure.contents,
+        measure.counts,
+        nearest.reference.role,
+        own=measure.own,
+    )
+    return np.repeat(rarity, counting.counts, axis=0)
+
+
+def measured_against(nearest: NearestDistances, images: DatasetManifest, counting: Counting) -> Measure:
+    """Contents that rarity is measured against, each as often as it counts: normals all as they are there."""
+    contents, counts = reference_contents(nearest.reference, images)
+    return Measure(contents, counts) if nearest.reference.role == "normal" else counting.reference(contents, counts)
+
+
+def first_rows(counts: Sequence[int]) -> NDArray[np.int64]:
+    """Row of the first image of each content, among all clustered images."""
+    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
 
 
 def given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingSpec) -> NDArray[np.float64]:
