@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.records import NearestDistances
+from anoclust_core.records import NearestDistances, Role
 from anoclust_core.weighting.auto import AUTO
+from tasks.compute.counting import Measure
 from tasks.compute.level_pooling import levels_of, pool_levels, scores_of_contents, weights_of_scores
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.night.place import Place
 from tasks.stages.whiten import read_model
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.nearest import NearestSlabs
-from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
+from tasks.stores.nights.snapshots import Snapshot
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class NewDescriptors:
 def describe_new(
     place: Place,
     snapshot: Snapshot,
-    against: SnapshotReference,
+    role: Role,
+    measure: Measure,
     contents: Sequence[str],
     *,
     embeddings: tuple[str, str],
@@ -48,8 +50,10 @@ def describe_new(
     ----------
     place
         Where.
-    snapshot, against
-        What the last re-clustering left, and its reference.
+    snapshot, role
+        What the last re-clustering left, and what its reference is.
+    measure
+        Images of that reference, as often as they count.
     contents
         Content hashes of the images.
     embeddings
@@ -60,11 +64,13 @@ def describe_new(
     slabs = NearestSlabs(Path(nearest.uri))
     levels = LevelSegments.of(*embeddings)
     if snapshot.recipe != "auto":
-        rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
+        rarity = rarity_of_contents(slabs, contents, measure.contents, measure.counts, role, own=measure.own)
         weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau)
         return NewDescriptors(rarity, weights, pooled(levels.first, contents, weights))
     model, scoring, places = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
-    scores = scores_of_contents(slabs, contents, against.contents, against.counts, role=against.role, switches=AUTO)
+    scores = scores_of_contents(
+        slabs, contents, measure.contents, measure.counts, role=role, switches=AUTO, own=measure.own
+    )
     if places is not None:
         scores -= places.scores
     rarity = scoring.summed(scores)

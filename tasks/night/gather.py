@@ -26,6 +26,7 @@ from anoclust_core.reporting.night_record import (
 from anoclust_core.reporting.record import Picture
 from tasks import telemetry
 from tasks.images.thumbnails import picture_of
+from tasks.night.alike import alike_notes
 from tasks.night.notify import GONE, MERGED
 from tasks.night.place import Place
 from tasks.night.severity import Severity, cluster_severity
@@ -100,6 +101,7 @@ def night_record(
             *given.notes,
             *map(range_note, place.run.spec.deep),
             *outside_notes(place, given),
+            *alike_notes(weights, given),
             *telemetry.current().notes,
         ],
         camera=[
