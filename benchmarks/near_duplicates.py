@@ -29,7 +29,7 @@ from anoclust_core.benchmark.scoring import scores_of
 from anoclust_core.clustering.cut import suggest_cut
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree, suggest_n_clusters
 from anoclust_core.clustering.smoothing import smoothed
-from anoclust_core.clustering.units import first_of_each, unit_means, units_of
+from anoclust_core.clustering.units import first_of_each, join_lone_units, unit_means, units_of
 from anoclust_core.config import RECIPE_SIDES, RunConfig
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.pairwise.near_duplicates import ALONE, closest_images, near_duplicate_groups
@@ -117,6 +117,7 @@ def scored(
         _, own = suggest_cut(tree, leaves)
     else:
         own = cut_tree(tree, n_clusters=suggest_n_clusters(tree).n_clusters)
+    own = join_lone_units(own, units, leaves)
     true, defects = scores_of(subset.protocol, subset.labels, cut_tree(tree, n_clusters=subset.n_true)[units])
     at_own, _ = scores_of(subset.protocol, subset.labels, own[units])
     number = int(own.max()) + 1

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.arrays import WHOLE, checked_array
 from anoclust_core.clustering.checks import check_bounds, checked_descriptors
+from anoclust_core.clustering.labels import numbered_by_size
 from anoclust_core.errors import ArrayContractError
 
 
@@ -70,6 +71,50 @@ def unit_means(descriptors: NDArray[np.floating[Any]], units: NDArray[np.integer
     sizes = np.bincount(given)
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
     return np.asarray(np.add.reduceat(values[order], starts, axis=0) / sizes[:, None], np.float64)
+
+
+def join_lone_units(
+    labels: NDArray[np.integer[Any]], units: NDArray[np.integer[Any]], leaves: NDArray[np.floating[Any]]
+) -> NDArray[np.int64]:
+    """Join clusters that are one part, exposed several times, to the nearest other one: one part is no kind.
+
+    Parameters
+    ----------
+    labels
+        Shape ``(n_units,)``: cluster of each unit. A cluster of one image stays, as it would without near-duplicates.
+    units
+        Shape ``(n_images,)``, as from `units_of`.
+    leaves
+        Shape ``(n_units, dim)``, finite: mean descriptor of each unit; clusters are near where their means are.
+
+    Returns
+    -------
+    labels
+        Shape ``(n_units,)``, int64, numbered by decreasing size in images; as they were where no other cluster is left.
+
+    Raises
+    ------
+    ArrayContractError
+        If the arrays do not fit each other.
+    """
+    given = _checked_units(units, None)
+    values = checked_descriptors(leaves, min_rows=1)
+    found = checked_array("labels", labels, "(n_units,)", kinds=WHOLE).astype(np.int64)
+    if not len(found) == len(values) == given.max() + 1:
+        raise ArrayContractError(
+            f"expected labels and leaves of {given.max() + 1} units, found {len(found)} and {len(values)}"
+        )
+    sizes = np.bincount(given)
+    names, codes, n_units = np.unique(found, return_inverse=True, return_counts=True)
+    is_lone = (n_units[codes] == 1) & (sizes > 1)
+    others = np.setdiff1d(np.arange(len(names)), codes[is_lone])
+    joined = codes.astype(np.int64)
+    if len(others):
+        means = np.stack([values[codes == other].mean(axis=0) for other in others])
+        for unit in np.flatnonzero(is_lone):
+            joined[unit] = others[np.argmin(((means - values[unit]) ** 2).sum(axis=1))]
+    numbers = numbered_by_size(joined[given])
+    return numbers[np.unique(given, return_index=True)[1]]
 
 
 def tree_of_images(linkage: NDArray[np.float64], units: NDArray[np.integer[Any]]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from anoclust_core.clustering.linkage import (
     linkage_tree,
     suggest_n_clusters,
 )
-from anoclust_core.clustering.units import tree_of_images, unit_means
+from anoclust_core.clustering.units import join_lone_units, tree_of_images, unit_means
 from anoclust_core.config import GroupConfig, RunConfig
 from anoclust_core.memory import MemoryPlan, group_plan
 from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree, NearestDistances
@@ -67,6 +68,7 @@ def group(
         linkage = linkage_from_distances(distances, method=config.linkage)
     suggestion, suggested = _suggested(linkage, run.config, descriptors, counting)
     if units is not None:
+        suggestion, suggested = _without_lone(suggestion, suggested, units, descriptors, run.config.group)
         linkage, suggested = tree_of_images(linkage, units), numbered_by_size(suggested[units])
     labels = cut_tree(linkage, n_clusters=n_clusters) if n_clusters else suggested
     arrays.write_arrays(Path(folder), {"linkage": linkage, "labels": labels}, {})
@@ -106,6 +108,24 @@ def _suggested(
         return found, cut_tree(linkage, n_clusters=found.n_clusters)
     rows = None if counting.units is not None else first_rows(counting.counts)
     return suggest_cut(linkage, descriptors, rows=rows, lowest=lowest, highest=highest)
+
+
+def _without_lone(
+    suggestion: NClustersSuggestion,
+    labels: NDArray[np.int64],
+    units: NDArray[np.int64],
+    descriptors: NDArray[np.floating[Any]] | None,
+    config: GroupConfig,
+) -> tuple[NClustersSuggestion, NDArray[np.int64]]:
+    """Suggestion without clusters that are one part exposed several times; as it is where it would be too few."""
+    if descriptors is None:
+        return suggestion, labels
+    joined = join_lone_units(labels, units, descriptors)
+    number = int(joined.max()) + 1
+    if number == suggestion.n_clusters or number < (config.bounds or (1, None))[0]:
+        return suggestion, labels
+    why = f"{suggestion.criterion} ({suggestion.n_clusters}), of which some were one part, exposed several times"
+    return replace(suggestion, n_clusters=number, criterion=why), joined
 
 
 def _hausdorff(counting: Counting, among: NearestDistances, variant: HausdorffVariant) -> NDArray[np.float64]:

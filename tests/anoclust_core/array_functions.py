@@ -196,6 +196,11 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "clustering.units.units_of": {"groups": np.arange(len(DESCRIPTORS))},
     "clustering.units.first_of_each": {"units": np.arange(len(DESCRIPTORS))},
     "clustering.units.unit_means": {"descriptors": DESCRIPTORS, "units": np.arange(len(DESCRIPTORS))},
+    "clustering.units.join_lone_units": {
+        "labels": np.zeros(len(DESCRIPTORS), np.int64),
+        "units": np.arange(len(DESCRIPTORS)),
+        "leaves": DESCRIPTORS,
+    },
     "clustering.units.tree_of_images": {"linkage": TREE, "units": np.arange(len(TREE) + 1)},
     "pairwise.near_duplicates.closest_images": {"means": np.ones((3, 3)), "largest": np.ones((3, 3))},
     "clustering.cut.suggest_cut": {"linkage": TREE, "descriptors": DESCRIPTORS},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.clustering.smoothing import smoothed
-from anoclust_core.clustering.units import first_of_each, tree_of_images, unit_means, units_of
+from anoclust_core.clustering.units import first_of_each, join_lone_units, tree_of_images, unit_means, units_of
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.evaluation.partitions import adjusted_rand_index
 
@@ -48,6 +48,15 @@ def test_without_groups_the_tree_stays_as_it_is() -> None:
     whole = tree_of_images(tree, np.arange(9))
     assert np.array_equal(whole[:, 2:], tree[:, 2:])
     assert np.array_equal(np.sort(whole[:, :2]), np.sort(tree[:, :2]))
+
+
+def test_one_part_is_no_cluster_of_its_own() -> None:
+    """A cluster of one part exposed three times joins the nearest one; a cluster of one image stays."""
+    units = np.array([0, 1, 2, 3, 3, 3, 4])
+    leaves = np.array([[0.0], [0.1], [5.0], [4.0], [9.0]])
+    assert join_lone_units(np.array([0, 0, 1, 2, 3]), units, leaves).tolist() == [1, 1, 0, 0, 2]
+    assert join_lone_units(np.zeros(5, np.int64), units, leaves).tolist() == [0] * 5
+    assert join_lone_units(np.array([0, 1]), np.array([0, 0, 1, 1]), leaves[:2]).tolist() == [0, 1]
 
 
 def test_an_image_is_no_neighbour_of_what_stands_for_it() -> None:

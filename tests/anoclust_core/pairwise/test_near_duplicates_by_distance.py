@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -13,6 +13,8 @@ from anoclust_core.pairwise.cpu import nearest_distances_within
 from anoclust_core.pairwise.near_duplicates import ALONE, NEARER, Closest, closest_images, near_duplicate_groups
 
 PATCHES, DIM = 12, 6
+
+quick = settings(max_examples=25, deadline=None, database=None)
 
 
 def bags_of(parts: list[int], *, noise: float, seed: int = 0) -> NDArray[np.float32]:
@@ -35,6 +37,7 @@ def as_sets(groups: NDArray[np.int64]) -> set[frozenset[int]]:
     return {frozenset(np.flatnonzero(groups == group).tolist()) for group in set(groups.tolist()) - {ALONE}}
 
 
+@quick
 @given(seed=st.integers(0, 1000), sizes=st.lists(st.integers(1, 5), min_size=10, max_size=14))
 def test_exposures_of_one_part_are_one_group(seed: int, sizes: list[int]) -> None:
     """Parts that were exposed one to five times: each that came more than once is a group, and nothing else."""
@@ -48,6 +51,7 @@ def test_exposures_of_one_part_are_one_group(seed: int, sizes: list[int]) -> Non
     assert as_sets(groups) == expected
 
 
+@quick
 @given(seed=st.integers(0, 1000), order=st.randoms(use_true_random=False))
 def test_the_order_of_the_images_does_not_matter(seed: int, order: np.random.Generator) -> None:
     """Permuting the images permutes the groups, also where exposures differ so much that not all are found."""
@@ -58,6 +62,7 @@ def test_the_order_of_the_images_does_not_matter(seed: int, order: np.random.Gen
     assert moved == as_sets(groups_of(bags))
 
 
+@quick
 @given(seed=st.integers(0, 1000), n_images=st.integers(8, 40))
 def test_images_of_different_parts_are_alone(seed: int, n_images: int) -> None:
     """However many images there are, parts that have nothing in common are no near-duplicates."""
@@ -80,6 +85,7 @@ def test_a_chain_is_no_giant_group(n_images: int) -> None:
     assert max(sizes) <= 8
 
 
+@quick
 @given(seed=st.integers(0, 300))
 def test_images_of_a_group_are_near_on_average(seed: int) -> None:
     """No group is looser than the bound: the mean delta of its pairs is at most that."""

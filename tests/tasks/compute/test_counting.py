@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from anoclust_core.weighting.rarity import expected_rarity
 from tasks.compute.counting import Counting
@@ -30,7 +31,7 @@ def test_a_group_counts_as_one_image() -> None:
 
 
 def test_of_a_drawn_reference_the_first_of_each_group_stands() -> None:
-    """A group whose usual image was not drawn is stood for by another of it, and one of which none was drawn by none."""
+    """Another image of a group stands for it where the usual one was not drawn; without any it is not there."""
     counting = Counting.of_contents(CONTENTS, [1] * 5, np.array([0, 1, 0, 1, -1]))
     measure = counting.reference(["c", "e"], [1, 1])
     assert (measure.contents, measure.own) == (["c", "e"], {"a": "c", "c": "c", "e": "e"})
@@ -42,7 +43,7 @@ def test_where_everything_is_one_group_every_image_counts() -> None:
 
 
 def test_the_twins_of_an_image_do_not_make_its_defect_look_common() -> None:
-    """Three exposures of a defective part and eight good ones: counted once, its rarity is what it was without twins."""
+    """Three exposures of a defective part and eight good ones: counted once, it is as rare as it was without twins."""
     good, defect = 0.1, 0.9
     nearest = np.full((11, 11, 1), good)
     nearest[:3], nearest[3:, :3] = defect, good
@@ -56,5 +57,5 @@ def test_the_twins_of_an_image_do_not_make_its_defect_look_common() -> None:
         once[row, measure.contents.index(measure.own[content])] = 0
     every = expected_rarity(nearest, np.ones(11, np.int64))
     found = expected_rarity(once, np.array(measure.counts))
-    assert found[:3, 0].tolist() == [defect] * 3
+    assert found[:3, 0] == pytest.approx([defect] * 3)
     assert (every[:3, 0] < 0.75).all()

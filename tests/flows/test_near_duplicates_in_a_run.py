@@ -1,0 +1,86 @@
+"""One part exposed several times: found, listed, and counted once where that is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers.builders import exposed_again, save_image, surface, tiny_config
+from helpers.running import assignments, run_folder, run_one
+
+from tasks.stores.stage_keys import stage_key
+
+pytestmark = pytest.mark.usefixtures("prefect_db")
+
+BURST = 6
+"""Exposures of one scratched part among twenty good ones and ten with a hole."""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images without labels, so that the number of clusters is the program's."""
+    root = tmp_path_factory.mktemp("parts") / "plate"
+    for number in range(20):
+        save_image(root / f"good-{number:02}.png", surface(number))
+    for number in range(10):
+        save_image(root / f"hole-{number:02}.png", surface(100 + number, "hole"))
+    scratched = surface(200, "scratch")
+    for number in range(BURST):
+        save_image(root / f"burst-{number}.png", exposed_again(scratched, number))
+    return root
+
+
+def of_burst(frame: pd.DataFrame, column: str) -> set[object]:
+    """Values of the burst's images."""
+    return set(frame[frame.index.str.startswith("burst")][column])
+
+
+@pytest.mark.parametrize("recipe", ["auto", "sohn"])
+def test_a_burst_forms_no_cluster_of_its_own_where_it_counts_once(parts, tmp_path, checkpoint, recipe):
+    """It is one cluster where each image counts, and joins another where the part counts once."""
+    found = {}
+    for count in ("keep", "count-once"):
+        config = tiny_config(checkpoint, recipe=recipe, near_duplicates=count)
+        found[count] = assignments(run_one(parts, tmp_path / "store", config))
+    (own,) = of_burst(found["keep"], "cluster")
+    (joined,) = of_burst(found["count-once"], "cluster")
+    assert (found["keep"]["cluster"] == own).sum() == BURST
+    assert (found["count-once"]["cluster"] == joined).sum() > BURST
+
+
+def test_a_burst_is_listed_whatever_counts(parts, tmp_path, checkpoint):
+    """Its images share a group in the table, the summary and the page, others have none; what is said is why."""
+    outcome = run_one(parts, tmp_path / "store", tiny_config(checkpoint))
+    frame, burst = assignments(outcome), [f"burst-{number}.png" for number in range(BURST)]
+    assert frame[frame["near_duplicates"] != ""].index.tolist() == burst
+    assert of_burst(frame, "near_duplicates") == {"1"}
+    assert [sorted(group) for group in outcome.summary["near_duplicates"]] == [burst]
+    (note,) = [note for note in outcome.summary["notes"] if "near-duplicates" in note]
+    assert note.startswith("6 of 36 images are near-duplicates: 1 part")
+    assert "--near-duplicates keep" in note
+    page = (run_folder(outcome) / "report.html").read_text(encoding="utf-8")
+    assert 'id="near-duplicates"' in page
+
+
+def test_keeping_every_image_changes_nothing_but_what_is_listed(parts, tmp_path, checkpoint):
+    """Weights, descriptors and tree have the keys that they had before near-duplicates were looked for."""
+    keep, once = (
+        run_one(parts, tmp_path / "store", tiny_config(checkpoint, near_duplicates=count)).summary["keys"]
+        for count in ("keep", "count-once")
+    )
+    assert keep["near_duplicates"] == once["near_duplicates"]
+    assert all(keep[stage] != once[stage] for stage in ("weigh", "group"))
+    parts_of_key = {"pair": keep["pair"], "maps": None, "uniform": False, "tau": "0.3sd"}
+    own = {"deeper": keep["deeper"], "n_clusters": None, "seed": 0}
+    assert keep["weigh"] == stage_key("whiten", **parts_of_key, **own)
+
+
+def test_a_burst_is_found_against_normals_too(parts, tmp_path, checkpoint):
+    """With known normals no clustered images are compared with each other; near-duplicates are found all the same."""
+    normals = tmp_path / "normals"
+    for number in range(12):
+        save_image(normals / f"{number:02}.png", surface(300 + number))
+    outcome = run_one(parts, tmp_path / "store", tiny_config(checkpoint, normals=str(normals)))
+    assert [len(group) for group in outcome.summary["near_duplicates"]] == [BURST]
+    assert outcome.summary["reference"] == "normal"
