@@ -113,7 +113,7 @@ def report(
     tree: ClusterTree,
     evaluation: Evaluation,
     keys: Mapping[str, str],
-    near_duplicates: ArrayHandle | None,
+    near_duplicates: ArrayHandle | None = None,
 ) -> str:
     """Write the run folder and publish its artifacts; gives the folder."""
     layout, category, spec = run.layout, run.category, run.spec
@@ -240,7 +240,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         counts=_counts(shown.manifest),
         quarantine=[(entry.path, entry.told) for entry in shown.manifest.quarantine],
         duplicates=shown.manifest.duplicates,
-        near_duplicates=[[entries[at] for at in rows] for rows in shown.alike.groups],
+        near_duplicates=[sorted((entries[at] for at in rows), key=lambda one: one.path) for rows in shown.alike.groups],
         config={"run": shown.config.model_dump(exclude={"night"}), "embedding": asdict(shown.spec)},
         seconds=_seconds(notes.seconds),
         work=notes.work,
@@ -319,7 +319,7 @@ def _summary(shown: _Shown) -> dict[str, Any]:
         "quarantine": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.quarantine],
         "deferred": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.deferred],
         "duplicates": [list(paths) for paths in shown.manifest.duplicates],
-        "near_duplicates": [[shown.images[at].path for at in rows] for rows in shown.alike.groups],
+        "near_duplicates": [sorted(shown.images[at].path for at in rows) for rows in shown.alike.groups],
         "outside_range": {path: asdict(one) for path, one in sorted(shown.outside.items())},
         "notes": _notes(shown),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from helpers.builders import exposed_again, save_image, tiny_config
 from helpers.running import assignments, run_folder, run_one
 from helpers.streams import demo_drawer
 
+from flows.run import CategoryOutcome
 from tasks.stores.stage_keys import stage_key
 
 pytestmark = pytest.mark.usefixtures("prefect_db")
@@ -31,62 +33,58 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+Runs = Callable[..., CategoryOutcome]
+
+
+@pytest.fixture(scope="module")
+def run(parts: Path, tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Runs:
+    """Run over the parts, in one store."""
+    store = tmp_path_factory.mktemp("store")
+    return lambda **settings: run_one(parts, store, tiny_config(checkpoint, **settings))
+
+
 def of_burst(frame: pd.DataFrame, column: str) -> set[object]:
     """Values of the burst's images."""
     return set(frame[frame.index.str.startswith("burst")][column])
 
 
 @pytest.mark.parametrize("recipe", ["auto", "sohn"])
-def test_a_burst_forms_no_cluster_of_its_own_where_it_counts_once(parts, tmp_path, checkpoint, recipe):
+def test_a_burst_forms_no_cluster_of_its_own_where_it_counts_once(run: Runs, recipe: str) -> None:
     """It is one cluster where each image counts, and joins another where the part counts once."""
-    found = {}
-    for count in ("keep", "count-once"):
-        config = tiny_config(checkpoint, recipe=recipe, near_duplicates=count)
-        found[count] = assignments(run_one(parts, tmp_path / "store", config))
-        print(
-            recipe,
-            count,
-            found[count].groupby("cluster").apply(lambda one: " ".join(n[:-4] for n in one.index)).to_dict(),
-            found[count]["near_duplicates"].to_dict(),
-        )
-    (own,) = of_burst(found["keep"], "cluster")
-    (joined,) = of_burst(found["count-once"], "cluster")
-    assert (found["keep"]["cluster"] == own).sum() == BURST
-    assert (found["count-once"]["cluster"] == joined).sum() > BURST
+    keep, once = (assignments(run(recipe=recipe, near_duplicates=count)) for count in ("keep", "count-once"))
+    (own,), (joined,) = of_burst(keep, "cluster"), of_burst(once, "cluster")
+    assert (keep["cluster"] == own).sum() == BURST
+    assert (once["cluster"] == joined).sum() > BURST
 
 
-def test_a_burst_is_listed_whatever_counts(parts, tmp_path, checkpoint):
+def test_a_burst_is_listed_whatever_counts(run: Runs) -> None:
     """Its images share a group in the table, the summary and the page, others have none; what is said is why."""
-    outcome = run_one(parts, tmp_path / "store", tiny_config(checkpoint))
+    outcome = run()
     frame, burst = assignments(outcome), [f"burst-{number}.png" for number in range(BURST)]
     assert frame[frame["near_duplicates"] != ""].index.tolist() == burst
     assert of_burst(frame, "near_duplicates") == {"1"}
     assert [sorted(group) for group in outcome.summary["near_duplicates"]] == [burst]
     (note,) = [note for note in outcome.summary["notes"] if "near-duplicates" in note]
-    assert note.startswith("6 of 36 images are near-duplicates: 1 part")
+    assert note.startswith(f"{BURST} of 36 images are near-duplicates: 1 part")
     assert "--near-duplicates keep" in note
     page = (run_folder(outcome) / "report.html").read_text(encoding="utf-8")
     assert 'id="near-duplicates"' in page
 
 
-def test_keeping_every_image_changes_nothing_but_what_is_listed(parts, tmp_path, checkpoint):
+def test_keeping_every_image_changes_no_key(run: Runs) -> None:
     """Weights, descriptors and tree have the keys that they had before near-duplicates were looked for."""
-    keep, once = (
-        run_one(parts, tmp_path / "store", tiny_config(checkpoint, near_duplicates=count)).summary["keys"]
-        for count in ("keep", "count-once")
-    )
+    keep, once = (run(near_duplicates=count).summary["keys"] for count in ("keep", "count-once"))
     assert keep["near_duplicates"] == once["near_duplicates"]
     assert all(keep[stage] != once[stage] for stage in ("weigh", "group"))
-    parts_of_key = {"pair": keep["pair"], "maps": None, "uniform": False, "tau": "0.3sd"}
-    own = {"deeper": keep["deeper"], "n_clusters": None, "seed": 0}
-    assert keep["weigh"] == stage_key("whiten", **parts_of_key, **own)
+    weigh = {"pair": keep["pair"], "maps": None, "uniform": False, "tau": "0.3sd"}
+    assert keep["weigh"] == stage_key("whiten", **weigh, deeper=keep["deeper"], n_clusters=None, seed=0)
 
 
-def test_a_burst_is_found_against_normals_too(parts, tmp_path, checkpoint):
+def test_a_burst_is_found_against_normals_too(run: Runs, tmp_path: Path) -> None:
     """With known normals no clustered images are compared with each other; near-duplicates are found all the same."""
-    normals = tmp_path / "normals"
+    draw = demo_drawer("brick")
     for number in range(12):
-        save_image(normals / f"{number:02}.png", demo_drawer("brick")((5, number), "good"))
-    outcome = run_one(parts, tmp_path / "store", tiny_config(checkpoint, normals=str(normals)))
+        save_image(tmp_path / f"{number:02}.png", draw((5, number), "good"))
+    outcome = run(normals=str(tmp_path))
     assert [len(group) for group in outcome.summary["near_duplicates"]] == [BURST]
     assert outcome.summary["reference"] == "normal"
