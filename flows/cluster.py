@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
@@ -73,10 +74,9 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             else None
             for reference in (plan.reference, plan.among)
         )
-        alike = once = None
         if nearest:
             alike = find_near_duplicates(run_stage, embedded, nearest, key=plan.keys["near_duplicates"])
-            once = alike if config.pair.near_duplicates == COUNT_ONCE else None
+            nearest = replace(nearest, once=alike.uri if config.pair.near_duplicates == COUNT_ONCE else "")
         if config.recipe == "blind":
             weights = describe_blindly(
                 run_stage,
@@ -87,7 +87,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             )
         elif config.recipe == "auto":
             weights = describe_in_levels(
-                run_stage, embedded, nearest, key=plan.keys["weigh"], n_clusters=plan.n_clusters, once=once
+                run_stage, embedded, nearest, key=plan.keys["weigh"], n_clusters=plan.n_clusters
             )
         else:
             weights_folder = layout.folder("weights", category, plan.keys["weigh"])
@@ -100,7 +100,6 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
                 embeddings=embedded.embeddings,
                 nearest=nearest,
                 folder=str(weights_folder),
-                once=once,
             )
 
         tree_folder = layout.folder("trees", category, plan.keys["group"])
@@ -115,7 +114,6 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             folder=str(tree_folder),
             n_clusters=plan.n_clusters,
             n_clusters_rule=plan.n_clusters_rule,
-            once=once,
         )
 
         evaluation = run_stage(
@@ -138,6 +136,5 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             tree=tree,
             evaluation=evaluation,
             keys=plan.told,
-            near_duplicates=alike,
         )
         return telemetry.finished("cluster", run)

@@ -208,7 +208,6 @@ def describe_in_levels(
     *,
     key: str,
     n_clusters: int | None,
-    once: ArrayHandle | None = None,
 ) -> BagWeights:
     """Weigh rare patches and describe images on several feature levels: recipe auto.
 
@@ -224,8 +223,6 @@ def describe_in_levels(
         Content key of the stage.
     n_clusters
         Number that is cut; None where it is suggested.
-    once
-        Near-duplicates that count once; None where every image counts.
     """
     layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
     folder, model = layout.folder("weights", category, key), layout.folder("models", category, key)
@@ -240,7 +237,6 @@ def describe_in_levels(
         folder=str(folder),
         model=str(model),
         n_clusters=n_clusters,
-        once=once,
     )
 
 

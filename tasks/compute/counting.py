@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.clustering.units import first_of_each, units_of
-from anoclust_core.records import ArrayHandle, ImageRecord, unique_contents
+from anoclust_core.records import ImageRecord, unique_contents
 from tasks.stores import arrays
 
 GROUPS: Final = "groups"
@@ -40,10 +40,10 @@ class Counting:
     stands_for: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, images: Sequence[ImageRecord], near_duplicates: ArrayHandle | None) -> Counting:
-        """Count images; ``near_duplicates`` are groups that count once, of stage ``near_duplicates``, or None."""
+    def of(cls, images: Sequence[ImageRecord], once: str) -> Counting:
+        """Count images; ``once`` is the folder of groups that count once, of stage ``near_duplicates``, or empty."""
         contents, counts = unique_contents(images)
-        groups = None if near_duplicates is None else arrays.read(Path(near_duplicates.uri), GROUPS)
+        groups = arrays.read(Path(once), GROUPS) if once else None
         return cls.of_contents(contents, counts, groups)
 
     @classmethod

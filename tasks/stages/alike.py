@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from anoclust_core.config import COUNT_ONCE, RunConfig
-from anoclust_core.records import ArrayHandle, EmbeddingSpec, ImageRecord, Reference, unique_contents
+from anoclust_core.records import EmbeddingSpec, ImageRecord, Reference, unique_contents
 from tasks.compute.closest import can_be_compared, has_all_pairs
 from tasks.compute.counting import GROUPS
 from tasks.stores import arrays
@@ -42,7 +42,7 @@ class Alike:
 
 def alike_images(
     images: Sequence[ImageRecord],
-    near_duplicates: ArrayHandle | None,
+    near_duplicates: Path | None,
     config: RunConfig,
     spec: EmbeddingSpec,
     reference: Reference | None,
@@ -54,12 +54,12 @@ def alike_images(
     images
         Clustered images, in their order.
     near_duplicates
-        Of the stage, or None where no images were compared.
+        Folder of the stage, or None where no images were compared.
     config, spec, reference
         Of the run.
     """
     contents, counts = unique_contents(images)
-    groups = np.full(len(contents), -1) if near_duplicates is None else arrays.read(Path(near_duplicates.uri), GROUPS)
+    groups = np.full(len(contents), -1) if near_duplicates is None else arrays.read(near_duplicates, GROUPS)
     names = [
         f"group {group}" if group >= 0 else content if count > 1 else None
         for content, count, group in zip(contents, counts, groups.tolist(), strict=True)

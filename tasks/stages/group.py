@@ -45,18 +45,17 @@ def group(
     folder: str,
     n_clusters: int | None,
     n_clusters_rule: str,
-    once: ArrayHandle | None = None,
 ) -> ClusterTree:
     """Build the tree, keep it whole, and cut it into the wanted or the suggested number of clusters.
 
-    Near-duplicates ``once``, of stage ``near_duplicates``, are one leaf of it, and are split by no suggestion.
+    Near-duplicates that count once, as ``weights`` say, are one leaf of it, and are split by no suggestion.
     """
     config = run.config.group
     n_images, dim = weights.arrays.shapes["descriptors"]
     grouping_memory(config, n_images=n_images, dim=dim, n_patches=weights.arrays.shapes["weights"][1]).check(
         run.memory_budget
     )
-    counting = Counting.of(load_manifest(Path(manifest)).clustered, once)
+    counting = Counting.of(load_manifest(Path(manifest)).clustered, weights.once)
     units = counting.of_images
     descriptors = None
     if among is None:

@@ -27,7 +27,6 @@ from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import Evaluation
 from anoclust_core.memory import MemoryPlan, report_plan
 from anoclust_core.records import (
-    ArrayHandle,
     BagWeights,
     ClusterTree,
     DatasetManifest,
@@ -113,7 +112,6 @@ def report(
     tree: ClusterTree,
     evaluation: Evaluation,
     keys: Mapping[str, str],
-    near_duplicates: ArrayHandle | None = None,
 ) -> str:
     """Write the run folder and publish its artifacts; gives the folder."""
     layout, category, spec = run.layout, run.category, run.spec
@@ -143,7 +141,7 @@ def report(
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
         outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.clustered),
         radii=_radii(layout, category, settled, reference, keys),
-        alike=alike_images(settled.clustered, near_duplicates, run.config, spec, reference),
+        alike=alike_images(settled.clustered, _groups_folder(layout, category, keys), run.config, spec, reference),
     )
     entries = _entries(shown)
     record = _record(shown, entries, _pictures(shown, entries, Progress("report", category)))
@@ -175,6 +173,11 @@ def reporting_memory(spec: EmbeddingSpec, *, n_images: int, dim: int, n_clusters
         thumbnail_bytes=3 * (THUMBNAIL_SIDE**2 + (ZOOM_SIDE**2 if spec.tiles else 0)),
         largest_pixels=0,
     )
+
+
+def _groups_folder(layout: StoreLayout, category: str, keys: Mapping[str, str]) -> Path | None:
+    """Where the near-duplicates of the run lie, where some were looked for."""
+    return layout.folder("near_duplicates", category, keys["near_duplicates"]) if "near_duplicates" in keys else None
 
 
 def _entries(shown: _Shown) -> list[ImageEntry]:

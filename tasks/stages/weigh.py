@@ -41,11 +41,10 @@ def weigh(
     embeddings: str,
     nearest: NearestDistances | None,
     folder: str,
-    once: ArrayHandle | None = None,
 ) -> BagWeights:
     """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest.
 
-    Near-duplicates ``once``, of stage ``near_duplicates``, count as one image.
+    Near-duplicates count as one image where ``nearest`` says so.
     """
     config, spec = run.config.weigh, run.spec
     images = load_manifest(Path(manifest))
@@ -56,9 +55,9 @@ def weigh(
         n_contents=len(set(hashes)),
         n_reference=nearest.shape[1] if nearest else 0,
     ).check(run.memory_budget)
-    counting = Counting.of(images.clustered, once)
+    counting = Counting.of(images.clustered, nearest.once if nearest else "")
     rarity = _rarity(images, nearest, counting) if nearest else given_scores(images, config, spec)
-    counted = rarity if once is None else rarity[first_rows(counting.counts)[counting.rows]]
+    counted = rarity if counting.units is None else rarity[first_rows(counting.counts)[counting.rows]]
     tau = temperature(config.tau, counted)
     weights = weights_of(config, rarity, tau=tau)
     descriptors = pooled(EmbeddingSegments(Path(embeddings)), hashes, weights)
@@ -69,7 +68,7 @@ def weigh(
     }
     arrays.write_arrays(Path(folder), stored, {"tau": tau})
     shapes = {name: values.shape for name, values in stored.items()}
-    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau)
+    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau, once=nearest.once if nearest else "")
 
 
 def weighing_memory(spec: EmbeddingSpec, *, n_images: int, n_contents: int, n_reference: int) -> MemoryPlan:

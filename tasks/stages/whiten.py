@@ -74,16 +74,15 @@ def whiten(
     folder: str,
     model: str,
     n_clusters: int | None,
-    once: ArrayHandle | None = None,
 ) -> BagWeights:
     """Score, weigh, whiten and smooth; arrays as those of stage `weigh`, and the model in the folder ``model``.
 
-    Near-duplicates ``once``, of stage ``near_duplicates``, count as one image in all that is learnt. The model is all
+    Near-duplicates count as one image in all that is learnt where ``nearest`` says so. The model is all
     that the descriptors of later images need, besides their own bags: nights describe with it.
     """
     spec = run.spec
     images = load_manifest(Path(manifest))
-    counting = Counting.of(images.clustered, once)
+    counting = Counting.of(images.clustered, nearest.once if nearest else "")
     contents, counts = counting.contents, counting.counts
     whitening_memory(
         spec,
@@ -147,7 +146,8 @@ def whiten(
         index = split_index(found.unsmoothed[counting.rows], generator=generator(run.config.seed, "split"))
     arrays.write_arrays(Path(folder), stored, {"tau": scoring.taus[0], "split_index": index})
     shapes = {name: values.shape for name, values in stored.items()}
-    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=scoring.taus[0])
+    once = nearest.once if nearest else ""
+    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=scoring.taus[0], once=once)
 
 
 def whitening_memory(spec: EmbeddingSpec, *, n_contents: int, n_reference: int, has_normals: bool) -> MemoryPlan:

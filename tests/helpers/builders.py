@@ -67,7 +67,7 @@ def surface(seed: int, defect: str = "good") -> NDArray[np.uint8]:
 def exposed_again(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     """Expose the part of a picture once more: a little more or less light, and other noise."""
     rng = np.random.default_rng(seed)
-    seen = pixels * rng.uniform(0.97, 1.03) + rng.normal(0, 1, size=pixels.shape[:2])[..., None]
+    seen = pixels * rng.uniform(0.99, 1.01) + rng.normal(0, 1, size=pixels.shape[:2])[..., None]
     return np.asarray(seen.clip(0, 255).astype(np.uint8))
 
 

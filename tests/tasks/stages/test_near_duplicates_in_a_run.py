@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.builders import exposed_again, save_image, tiny_config
+from helpers.builders import exposed_again, save_image, surface, tiny_config
 from helpers.running import assignments, run_folder, run_one
-from helpers.streams import demo_drawer
 
 from flows.run import CategoryOutcome
 from tasks.stores.stage_keys import stage_key
@@ -17,17 +16,17 @@ from tasks.stores.stage_keys import stage_key
 pytestmark = pytest.mark.usefixtures("prefect_db")
 
 BURST = 6
-"""Exposures of one scratched part among twenty good ones and ten with a hole."""
+"""Exposures of one scratched part among 24 good ones and 24 with a hole."""
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images without labels, so that the number of clusters is the program's."""
-    root, drawn = tmp_path_factory.mktemp("parts") / "wall", demo_drawer("brick")
-    for kind, (label, n_images) in enumerate((("good", 20), ("hole", 10))):
-        for number in range(n_images):
-            save_image(root / f"{label}-{number:02}.png", drawn((1 + kind, number), label))
-    scratched = drawn((9, 9), "scratch")
+    root = tmp_path_factory.mktemp("parts") / "plate"
+    for kind, label in enumerate(("good", "hole")):
+        for number in range(24):
+            save_image(root / f"{label}-{number:02}.png", surface(100 * (1 + kind) + number, label))
+    scratched = surface(909, "scratch")
     for number in range(BURST):
         save_image(root / f"burst-{number}.png", exposed_again(scratched, number))
     return root
@@ -65,7 +64,7 @@ def test_a_burst_is_listed_whatever_counts(run: Runs) -> None:
     assert of_burst(frame, "near_duplicates") == {"1"}
     assert [sorted(group) for group in outcome.summary["near_duplicates"]] == [burst]
     (note,) = [note for note in outcome.summary["notes"] if "near-duplicates" in note]
-    assert note.startswith(f"{BURST} of 36 images are near-duplicates: 1 part")
+    assert note.startswith(f"{BURST} of 54 images are near-duplicates: 1 part")
     assert "--near-duplicates keep" in note
     page = (run_folder(outcome) / "report.html").read_text(encoding="utf-8")
     assert 'id="near-duplicates"' in page
@@ -82,9 +81,8 @@ def test_keeping_every_image_changes_no_key(run: Runs) -> None:
 
 def test_a_burst_is_found_against_normals_too(run: Runs, tmp_path: Path) -> None:
     """With known normals no clustered images are compared with each other; near-duplicates are found all the same."""
-    draw = demo_drawer("brick")
     for number in range(12):
-        save_image(tmp_path / f"{number:02}.png", draw((5, number), "good"))
+        save_image(tmp_path / f"{number:02}.png", surface(500 + number))
     outcome = run(normals=str(tmp_path))
     assert [len(group) for group in outcome.summary["near_duplicates"]] == [BURST]
     assert outcome.summary["reference"] == "normal"
