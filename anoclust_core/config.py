@@ -52,6 +52,9 @@ DEFAULT_BACKBONE: Final = "efficientnet_lite2"
 RECIPE_SIDES: Final = MappingProxyType({"auto": 256, "sohn": 256, "blind": 512})
 """Input side in pixels of each recipe; of the papers' two as published."""
 
+COUNT_ONCE: Final = "count-once"
+"""Near-duplicates count as one image."""
+
 DEFAULT_STORE_BUDGET: Final = ByteSize(2 << 30)
 """Nearest distances that a run may keep on disk: every pair of 2,000 images with 256 patches each."""
 
@@ -299,6 +302,14 @@ class PairConfig(_Section):
         "right. Of a frame of 4,000 pixels in 16 columns of tiles, a patch is 16 pixels.",
         commands=("run", "check", "nightly", "benchmark"),
         takes="a whole number of patches from 0 to 64",
+    )
+    # part of keys where they count once
+    near_duplicates: Literal["count-once", "keep"] = setting(
+        "keep",
+        "Images of one part that was exposed several times: `count-once` lets them count as one image for rarity, the "
+        "merge tree and the number of clusters; `keep` lets every image count. They are listed in either case. Recipe "
+        "`blind` and weights by maps compare no images and find none.",
+        commands=("run", "check", "nightly"),
     )
     # not part of any key
     dask: Address | None = setting(

@@ -236,6 +236,32 @@ def weigh_plan(*, n_images: int, n_contents: int, n_reference: int, n_patches: i
     )
 
 
+def near_duplicates_plan(*, n_contents: int, n_patches: int, dim: int, is_stored: bool) -> MemoryPlan:
+    """Predict the peak of looking for near-duplicates.
+
+    Parameters
+    ----------
+    n_contents
+        Distinct clustered images.
+    n_patches, dim
+        Of the bags.
+    is_stored
+        Whether the distances of all pairs are read; else bags are held, and some of their pairs compared.
+    """
+    reading = min(max(READ_BYTES, 2 * n_contents * n_patches), 2 * n_contents**2 * n_patches)
+    distances = {"distances of all pairs": 24 * n_contents**2, "nearest distances": 3 * reading}
+    bags = {"embeddings": 3 * n_contents * n_patches * dim + 256 * n_patches * (dim + 16)}
+    return MemoryPlan(
+        stage="near_duplicates",
+        parts={
+            **(distances if is_stored else bags),
+            "nearest images": 1200 * n_contents,
+            "the rest": _FIXED,
+        },
+        knob=f"{_SMALLER} or --reference",
+    )
+
+
 def whiten_plan(
     *, n_contents: int, n_reference: int, n_patches: int, n_scores: int, dims: Sequence[int], n_pooled: int
 ) -> MemoryPlan:

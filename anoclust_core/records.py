@@ -568,20 +568,27 @@ class NearestDistances:
         Images that distances are measured to.
     shape
         ``(n_images, n_reference, n_patches)`` of the distinct contents.
+    once
+        Folder of the near-duplicates that count as one image; empty where every image counts.
     """
 
     uri: str
     key: str
     reference: Reference
     shape: tuple[int, int, int]
+    once: str = ""
 
 
 @dataclass(frozen=True)
 class BagWeights:
-    """Handle of rarity, weights and descriptors, and the temperature in embedding units that made them."""
+    """Handle of rarity, weights and descriptors, and the temperature in embedding units that made them.
+
+    ``once`` is that of `NearestDistances`.
+    """
 
     arrays: ArrayHandle
     tau: float
+    once: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
 
-from anoclust_core.config import RunConfig
+from anoclust_core.config import COUNT_ONCE, RunConfig
 from anoclust_core.records import EmbeddingSpec
 from flows.plan import plan_run
-from flows.stages import compare_images, describe_blindly, describe_in_levels, embed_images
+from flows.stages import compare_images, describe_blindly, describe_in_levels, embed_images, find_near_duplicates
 from tasks import telemetry
 from tasks.compute.dask_jobs import memory_budget
 from tasks.stages.category_run import CategoryRun
@@ -31,7 +32,7 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
 
     1. **embed**: every new image becomes a bag of patch embeddings.
     2. **pair**: distance of every patch to its nearest patch in every other image, or in the known normals. Not needed
-       where the weights follow given maps.
+       where the weights follow given maps. **near_duplicates** finds images of one part exposed several times.
     3. **weigh**: rare patches get large weights (eq. 5, 6); each image is pooled to one descriptor (eq. 1). Recipe
        Recipe ``auto`` has **whiten** in its place: two feature levels, whitened and smoothed. Recipe ``blind`` has
        **localize** and **describe** in place of 2 and 3: anomaly maps, a contrastive head, descriptors. By part, the
@@ -76,6 +77,9 @@ def cluster_category(category: str, manifest: str, store: str, config: RunConfig
             else None
             for reference in (plan.reference, plan.among)
         )
+        if nearest:
+            alike = find_near_duplicates(run_stage, embedded, nearest, key=plan.keys["near_duplicates"])
+            nearest = replace(nearest, once=alike.uri if config.pair.near_duplicates == COUNT_ONCE else "")
         if config.recipe == "blind":
             weights = describe_blindly(
                 run_stage,

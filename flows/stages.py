@@ -11,6 +11,7 @@ from tasks.networks.openvino import network_file
 from tasks.stages.describe import describe
 from tasks.stages.embed import embed
 from tasks.stages.localize import localize
+from tasks.stages.near_duplicates import near_duplicates
 from tasks.stages.pair import pair
 from tasks.stages.runner import StageRunner
 from tasks.stages.whiten import whiten
@@ -130,6 +131,35 @@ def compare_images(
         reference=reference,
         with_means=with_means,
         both_ways=both_ways,
+    )
+
+
+def find_near_duplicates(
+    run_stage: StageRunner, embedded: EmbeddedImages, nearest: NearestDistances, *, key: str
+) -> ArrayHandle:
+    """Find images of one part that was exposed several times.
+
+    Parameters
+    ----------
+    run_stage
+        Runs the stages of the category.
+    embedded
+        From `embed_images`.
+    nearest
+        From `compare_images`.
+    key
+        Content key of the stage.
+    """
+    folder = run_stage.run.layout.folder("near_duplicates", run_stage.run.category, key)
+    return run_stage(
+        near_duplicates,
+        key=key,
+        detail=f"{len(embedded.images.clustered)} images",
+        is_complete=arrays.is_complete(folder),
+        manifest=embedded.manifest,
+        embeddings=embedded.embeddings,
+        nearest=nearest,
+        folder=str(folder),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.benchmark.geometry import CategoryArrays
+from anoclust_core.clustering.units import first_of_each
 from anoclust_core.evaluation.protocols import Protocol, n_classes
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.auto import (
@@ -101,38 +103,52 @@ class Subset:
 
     def _trimmed(self, share: float) -> NDArray[np.float64]:
         if share not in self._rarity:
-            ones = np.ones(len(self.images), np.int64)
-            self._rarity[share] = trimmed_rarity(self._nearest, ones, share=share)
+            self._rarity[share] = self.trimmed_once(np.arange(len(self.images)), share)
         return self._rarity[share]
+
+    def trimmed_once(self, units: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+        """Rarity among the images, each unit of near-duplicates counting as one image, by the first of it."""
+        nearest = self._nearest[:, first_of_each(units)]
+        nearest[np.arange(len(units)), units] = 0  # an image is its own unit's, whichever stands for that
+        return trimmed_rarity(nearest, np.ones(nearest.shape[1], np.int64), share=share)
 
 
 def fitted(
-    subset: Subset, n_clusters: int | None, *, switches: Switches = AUTO, tau: str = GIVEN_TAU
+    subset: Subset,
+    n_clusters: int | None,
+    *,
+    switches: Switches = AUTO,
+    tau: str = GIVEN_TAU,
+    scores: NDArray[np.float64] | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> FittedDescriptors:
     """Descriptors of recipe auto, learnt from the images of a subset alone.
 
-    ``n_clusters`` is the number that the stability of a residual is judged at, None the knee.
+    ``n_clusters`` is the number that the stability of a residual is judged at, None the knee; ``scores`` take the place
+    of the subset's own; only the images of ``rows`` are learnt from.
     """
     category = subset.category
-    scores = subset.scores(switches)
-    scoring = fit_scoring(scores, tau=tau, n_taus=switches.n_taus)
+    scores = subset.scores(switches) if scores is None else scores
+    rows = np.arange(len(subset.images)) if rows is None else rows
+    scoring = fit_scoring(scores[rows], tau=tau, n_taus=switches.n_taus)
     weights = scoring.weights(scoring.summed(scores))
     levels, patches, normals = [], [], []
     for at, (bags, grid) in enumerate(_levels(category)[: switches.n_levels]):
         own = np.asarray(bags[subset.images], np.float32)
         spread = spread_weights(weights, category.grid, grid).astype(np.float32)
         levels.append(PooledLevel(np.matmul(spread, own).astype(np.float64), own.mean(axis=1, dtype=np.float64)))
-        patches.append(_moments(own.reshape(-1, own.shape[2])))
+        patches.append(_moments(own[rows].reshape(-1, own.shape[2])))
         if subset.setting != BLIND and category.normal_means is not None:
             normals.append(_moments(category.normal_means[at]))
-    return fit_descriptors(
-        levels,
+    found = fit_descriptors(
+        [level.of(rows) for level in levels],
         patches=patches,
         normals=normals or None,
         n_clusters=n_clusters,
         generator=generator(subset.seed, "stability"),
         switches=switches,
     )
+    return replace(found, unsmoothed=found.model.descriptors(levels), plain=levels[0].plain)
 
 
 def _moments(vectors: NDArray[np.floating[Any]]) -> Moments:

@@ -135,6 +135,8 @@ class RunReport:
         ``(path, reason)`` of each image that could not be used.
     duplicates
         Groups of paths with identical bytes.
+    near_duplicates
+        Groups of images that show one part, exposed several times; copies are among them.
     config, seconds, work, versions
         Shown as tables.
     notes
@@ -183,3 +185,4 @@ class RunReport:
     f1_average: str = "weighted"
     deferred: Sequence[tuple[str, str]] = ()
     unit: str = "image"
+    near_duplicates: Sequence[Sequence[ImageEntry]] = ()

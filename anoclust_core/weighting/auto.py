@@ -293,6 +293,10 @@ class PooledLevel:
         """Patches pooled at the first temperature, ``(n_images, dim)``: a descriptor of [SOHN23] eq. (1)."""
         return self.rare[:, 0].astype(np.float32)
 
+    def of(self, rows: NDArray[np.integer[Any]]) -> PooledLevel:
+        """The same of some images, by their rows."""
+        return PooledLevel(self.rare[rows], self.whole[rows])
+
 
 def pool_level(
     read: Callable[[slice], NDArray[np.floating[Any]]],

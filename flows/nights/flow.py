@@ -24,6 +24,7 @@ from tasks import telemetry
 from tasks.compute.dask_jobs import memory_budget
 from tasks.images.folders import one_line
 from tasks.night.adopt import Adopted, adopt
+from tasks.night.alike import alike_notes
 from tasks.night.assign import Assigned, assign_images, register_images
 from tasks.night.gather import outside_notes
 from tasks.night.look import look_at
@@ -146,7 +147,11 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             "counters": _counters(place, assigned, adopted.news, given),
             "reclustered": why,
             "changes": adopted.changes,
-            "notes": [*([_LEFT_OUT.format(n_left_out)] if n_left_out else []), *outside_notes(place, given)],
+            "notes": [
+                *([_LEFT_OUT.format(n_left_out)] if n_left_out else []),
+                *outside_notes(place, given),
+                *alike_notes(assigned.weights, given),
+            ],
             "told": [],
         }
         telemetry.finished("night", done)  # what cannot be told now is told by the next night

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,7 @@ from anoclust_core.weighting.places import Places
 from anoclust_core.weighting.regions import Regions, weights_inside
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
+from tasks.compute.rarity_pooling import ALONE, read_with_own
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.nearest import NearestSlabs
 
@@ -31,16 +32,16 @@ def scores_of_contents(
     *,
     role: Role,
     switches: Switches,
+    own: Mapping[str, str] = ALONE,
 ) -> NDArray[np.float64]:
     """Scores of every patch of distinct contents, ``(n_contents, n_patches, n_scores)``: three against normals, or one.
 
     Parameters and errors are those of `tasks.compute.rarity_pooling.rarity_of_contents`.
     """
-    is_reference = np.isin(contents, references)
-    parts = []
-    for start, distances in slabs.read(contents, references):
-        own = is_reference[start : start + len(distances)]
-        parts.append(patch_scores(distances, np.asarray(counts), is_reference=own, role=role, switches=switches))
+    parts = [
+        patch_scores(distances, np.asarray(counts), is_reference=is_reference, role=role, switches=switches)
+        for distances, is_reference in read_with_own(slabs, contents, references, own)
+    ]
     return np.concatenate(parts)
 
 

@@ -17,7 +17,9 @@ from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
 from anoclust_core.records import DatasetManifest, NearestDistances
 from anoclust_core.weighting.regions import Regions, least_outside
+from tasks.compute.counting import Measure
 from tasks.compute.rarity_pooling import rarity_of_contents
+from tasks.night.alike import alike_details, counts_once, night_alike
 from tasks.night.births import Described, born_of, members_of_born
 from tasks.night.describe import NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
@@ -90,7 +92,12 @@ def assign_images(
         raise AssertionError("a snapshot without a reference is re-clustered every night")
     compared = [image.sha256 for image in settled.clustered]
     against = snapshot_reference(was, snapshot.reference)
-    new = describe_new(place, snapshot, against, settled.clustered, embeddings=embeddings, nearest=nearest)
+    alike = night_alike(place, snapshot, was, compared, embeddings[0])
+    once = alike if counts_once(place) else None
+    measure = once.measure(against) if once else Measure(against.contents, against.counts)
+    new = describe_new(
+        place, snapshot, against.role, measure, settled.clustered, embeddings=embeddings, nearest=nearest
+    )
     measured = read_measured(place.layout, place.category, snapshot.keys)
     ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
     of_snapshot = [image.sha256 for image in was.clustered]
@@ -148,12 +155,16 @@ def assign_images(
                 ordinary=ordinary_images(now, highest, said),
                 unknown={content for content in open_ones & {*contents} if now[content] is None},
                 seed=place.run.config.seed,
+                units=once.units if once else None,
             )
             names = fresh_ids(found.identities, len(born))
             evidence = {name: group.evidence(snapshot.key) for name, group in zip(names, born, strict=True)}
             placed |= members_of_born(dict(zip(names, born, strict=True)), described, prototypes, by_choice)
             drawn = {*came, *(content for content in contents if now[content] is None)}
-            kept = _keep_arrays(place, snapshot, compared, new, of=drawn) if came else None
+            kept = None
+            if came:
+                told_alike = alike_details(alike, set(came))
+                kept = _keep_arrays(place, snapshot, compared, new, of=drawn, details=told_alike)
             assigned = Assigned(
                 n_new=len(fresh),
                 n_assigned=sum(placed[content].cluster is not None for content in fresh),
@@ -227,18 +238,25 @@ def _by_content(
 
 
 def _keep_arrays(
-    place: Place, snapshot: Snapshot, contents: Sequence[str], new: NewDescriptors, *, of: Set[str]
+    place: Place,
+    snapshot: Snapshot,
+    contents: Sequence[str],
+    new: NewDescriptors,
+    *,
+    of: Set[str],
+    details: Mapping[str, Sequence[Sequence[str]]],
 ) -> str:
-    """Keep what the report draws of some images; gives the folder."""
+    """Keep what the report draws of some images, and what it tells of all; gives the folder."""
     rows = [at for at, content in enumerate(contents) if content in of]
-    key = content_key("assign", {"snapshot": snapshot.key, "contents": [contents[at] for at in rows]})
+    parts = {"snapshot": snapshot.key, "contents": [contents[at] for at in rows]}
+    key = content_key("assign", {**parts, **{name: value for name, value in details.items() if value}})
     folder = place.layout.folder("weights", place.category, key)
     stored = {
         "rarity": new.rarity[rows].astype(np.float32),
         "weights": new.weights[rows].astype(np.float32),
         "descriptors": new.descriptors[rows],
     }
-    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, "contents": [contents[at] for at in rows]})
+    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, "contents": [contents[at] for at in rows], **details})
     return str(folder)
 
 

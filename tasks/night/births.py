@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -57,10 +57,12 @@ class Described:
 
     def without(self, contents: Set[str]) -> Described:
         """The same without some images."""
-        if not contents:
-            return self
-        rows = [at for at, content in enumerate(self.contents) if content not in contents]
-        kept = tuple(self.contents[at] for at in rows)
+        return self.of_these(set(self.contents) - contents) if contents else self
+
+    def of_these(self, contents: Set[str]) -> Described:
+        """The same of some images only."""
+        rows = [row for row, content in enumerate(self.contents) if content in contents]
+        kept = tuple(self.contents[row] for row in rows)
         return Described(kept, self.descriptors[rows], self.choosing[rows], self.rarity[rows])
 
     def rows(self, contents: Sequence[str]) -> list[int]:
@@ -91,8 +93,12 @@ def born_of(
     ordinary: Set[str],
     unknown: Set[str],
     seed: int,
+    units: NDArray[np.int64] | None = None,
 ) -> list[Born]:
     """Find the new clusters among the images of the last nights, and among all that are unknown.
+
+    A burst of one part is no kind: with ``units``, one image of each unit is looked at, an older one if there is one,
+    and the others follow it.
 
     Parameters
     ----------
@@ -110,7 +116,13 @@ def born_of(
         Images in no cluster.
     seed
         Of the run.
+    units
+        Shape ``(n_contents,)``: what counts once; None where every image counts.
     """
+    if units is not None:
+        return _born_of_units(
+            described, where, prototypes, recent=recent, ordinary=ordinary, unknown=unknown, seed=seed, units=units
+        )
     names = {name: at for at, name in enumerate(sorted({one for one in where.values() if one}, key=id_order))}
     is_recent = np.array([content in recent for content in described.contents])
     found = find_newcomers(
@@ -136,6 +148,40 @@ def born_of(
         if has_no_past or _is_apart(described, where, contents):
             born.append(Born(contents))
     return born
+
+
+def _born_of_units(
+    described: Described,
+    where: Mapping[str, str | None],
+    prototypes: Prototypes,
+    *,
+    recent: Set[str],
+    ordinary: Set[str],
+    unknown: Set[str],
+    seed: int,
+    units: NDArray[np.int64],
+) -> list[Born]:
+    """`born_of` over one image of each unit; its clusters have all images of theirs that could be new."""
+    members: dict[int, list[str]] = defaultdict(list)
+    for content, unit in zip(described.contents, units.tolist(), strict=True):
+        members[unit].append(content)
+    could_be = {*recent, *unknown}
+    first = {unit: min(ones, key=lambda one: (one in could_be, one)) for unit, ones in members.items()}
+    stands = set(first.values())
+    born = born_of(
+        described.of_these(stands),
+        {content: where.get(content) for content in stands},
+        prototypes,
+        recent=recent & stands,
+        ordinary=ordinary & stands,
+        unknown=unknown & stands,
+        seed=seed,
+    )
+    with_it = {first[unit]: [one for one in ones if one in could_be] for unit, ones in members.items()}
+    return [
+        replace(one, contents=tuple(sorted({*(other for content in one.contents for other in with_it[content])})))
+        for one in born
+    ]
 
 
 def members_of_born(

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.records import ImageRecord, NearestDistances
+from anoclust_core.records import ImageRecord, NearestDistances, Role
 from anoclust_core.weighting.auto import AUTO
 from anoclust_core.weighting.regions import least_outside
+from tasks.compute.counting import Measure
 from tasks.compute.level_pooling import levels_of, pool_levels, scores_of_contents, weights_of_scores
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.night.place import Place
 from tasks.stages.whiten import read_model
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.nearest import NearestSlabs
-from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
+from tasks.stores.nights.snapshots import Snapshot
 from tasks.stores.regions import regions_of
 
 
@@ -38,7 +39,8 @@ class NewDescriptors:
 def describe_new(
     place: Place,
     snapshot: Snapshot,
-    against: SnapshotReference,
+    role: Role,
+    measure: Measure,
     images: Sequence[ImageRecord],
     *,
     embeddings: tuple[str, str],
@@ -50,8 +52,10 @@ def describe_new(
     ----------
     place
         Where.
-    snapshot, against
-        What the last re-clustering left, and its reference.
+    snapshot, role
+        What the last re-clustering left, and what its reference is.
+    measure
+        Images of that reference, as often as they count.
     images
         The images, each content once.
     embeddings
@@ -65,13 +69,15 @@ def describe_new(
     regions = regions_of(place.layout, images, place.run.spec)
     inside = regions[0].inside(contents) if regions[0] else None
     if snapshot.recipe != "auto":
-        rarity = rarity_of_contents(slabs, contents, against.contents, against.counts, against.role)
+        rarity = rarity_of_contents(slabs, contents, measure.contents, measure.counts, role, own=measure.own)
         if inside is not None:
             rarity = least_outside(rarity, inside)
         weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau, inside=inside)
         return NewDescriptors(rarity, weights, pooled(levels.first, contents, weights))
     model, scoring, places = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
-    scores = scores_of_contents(slabs, contents, against.contents, against.counts, role=against.role, switches=AUTO)
+    scores = scores_of_contents(
+        slabs, contents, measure.contents, measure.counts, role=role, switches=AUTO, own=measure.own
+    )
     if places is not None:
         scores -= places.scores
     rarity = scoring.summed(scores)

@@ -28,6 +28,7 @@ from anoclust_core.reporting.record import Picture
 from anoclust_core.weighting.regions import region_note
 from tasks import telemetry
 from tasks.images.thumbnails import picture_of
+from tasks.night.alike import alike_notes
 from tasks.night.notify import GONE, MERGED
 from tasks.night.place import Place
 from tasks.night.severity import Severity, cluster_severity
@@ -112,6 +113,7 @@ def night_record(
             *map(range_note, place.run.spec.deep),
             *outside_notes(place, given),
             *region_notes(place, given),
+            *alike_notes(weights, given),
             *telemetry.current().notes,
         ],
         camera=[

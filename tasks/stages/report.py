@@ -36,7 +36,9 @@ from tasks import telemetry
 from tasks.images.category_frames import read_frames
 from tasks.images.thumbnails import ZOOM_SIDE
 from tasks.services.prefect_server import complete_anyway
+from tasks.stages.alike import Alike, alike_images
 from tasks.stages.category_run import CategoryRun
+from tasks.stages.method_notes import method_notes
 from tasks.stages.runner import STAGE, Progress, artifact_key
 from tasks.stages.shown_images import (
     DRAWN_PER_CLUSTER,
@@ -95,6 +97,7 @@ class _Shown:
     outside: Mapping[str, Outside]
     radii: list[float]
     regions: Regions | None
+    alike: Alike
 
 
 @task(name="report", **{**STAGE, "cache_policy": None, "persist_result": False})
@@ -117,6 +120,7 @@ def report(
     reporting_memory(spec, n_images=n_images, dim=dim, n_clusters=tree.n_clusters, n_views=n_views).check(
         run.memory_budget
     )
+    alike = alike_images(settled.compared, _groups_folder(layout, category, keys), run.config, spec, reference)
     shown = _Shown(
         category=category,
         run_id=runs.new_run_id(layout.runs(category), key),
@@ -134,6 +138,7 @@ def report(
             descriptors=arrays.read(Path(weights.arrays.uri), "descriptors"),
             labels=arrays.read(Path(tree.arrays.uri), "labels"),
             view_rarity=view_rarity(settled, weights),
+            alike=alike.by_content(settled.compared),
         ),
         reference=reference,
         weights=weights,
@@ -148,6 +153,7 @@ def report(
         outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.compared),
         radii=_radii(layout, category, settled, reference, keys),
         regions=regions_of(layout, settled.compared, spec)[0],
+        alike=alike,
     )
     entries = entries_of(shown.of_images)
     record = _record(shown, entries, pictures_of(shown.of_images, entries, Progress("report", category)))
@@ -184,6 +190,11 @@ def reporting_memory(spec: EmbeddingSpec, *, n_images: int, dim: int, n_clusters
     )
 
 
+def _groups_folder(layout: StoreLayout, category: str, keys: Mapping[str, str]) -> Path | None:
+    """Where the near-duplicates of the run lie, where some were looked for."""
+    return layout.folder("near_duplicates", category, keys["near_duplicates"]) if "near_duplicates" in keys else None
+
+
 def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str, Picture]) -> RunReport:
     notes = telemetry.current()
     return RunReport(
@@ -208,6 +219,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         counts=_counts(shown.manifest, shown.config.group.by),
         quarantine=[(entry.path, entry.told) for entry in shown.manifest.quarantine],
         duplicates=shown.manifest.duplicates,
+        near_duplicates=_near_duplicates(shown, entries),
         config={"run": shown.config.model_dump(exclude={"night"}), "embedding": asdict(shown.spec)},
         seconds=_seconds(notes.seconds),
         work=notes.work,
@@ -219,6 +231,16 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
         deferred=[(entry.path, entry.reason) for entry in shown.manifest.deferred],
         unit=shown.config.group.by,
     )
+
+
+def _near_duplicates(shown: _Shown, entries: Sequence[ImageEntry]) -> list[list[ImageEntry]]:
+    """Entries of each group of near-duplicates, by path; by part those of the parts that they show."""
+    of_image = {view.sha256: entry for entry in entries for view in (entry, *entry.views)}
+    groups = []
+    for rows in shown.alike.groups:
+        of_rows = {entry.path: entry for at in rows if (entry := of_image.get(shown.manifest.compared[at].sha256))}
+        groups.append([of_rows[path] for path in sorted(of_rows)])
+    return [group for group in groups if len(group) > 1]
 
 
 def _summary(shown: _Shown) -> dict[str, Any]:
@@ -261,6 +283,7 @@ def _summary(shown: _Shown) -> dict[str, Any]:
         "quarantine": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.quarantine],
         "deferred": [{"path": entry.path, "reason": entry.told} for entry in shown.manifest.deferred],
         "duplicates": [list(paths) for paths in shown.manifest.duplicates],
+        "near_duplicates": [sorted(shown.manifest.compared[at].path for at in rows) for rows in shown.alike.groups],
         "outside_range": {path: asdict(one) for path, one in sorted(shown.outside.items())},
         "notes": _notes(shown),
     }
@@ -302,7 +325,8 @@ def _notes(shown: _Shown) -> list[str]:
         *([told] if (told := region_note(shown.regions, [one.sha256 for one in shown.manifest.compared])) else []),
         *_compared_notes(shown),
         *_structure_notes(shown.structure),
-        *_method_notes(shown.config, shown.localization),
+        *shown.alike.notes,
+        *method_notes(shown.config, shown.localization),
         *telemetry.current().notes,
     ]
 
@@ -368,44 +392,6 @@ def _structure_notes(structure: Mapping[str, float | bool | None] | None) -> lis
         f"other halves hardly confirm the split (index {structure['index']:.2f}, certain from {CERTAIN_FROM}). Look at "
         "the clusters before you act on them."
     ]
-
-
-def _method_notes(config: RunConfig, localization: Mapping[str, float] | None) -> list[str]:
-    """What is done in another way than usual."""
-    found = []
-    if config.recipe == "auto":
-        found.append(
-            "Recipe auto describes every image by its rarest patches and by its average patch, at two levels of the "
-            "network's features. What the patches of all images have in common counts less, and every image is drawn "
-            "towards the images that are most similar to it. Clusters are cut from the merge tree of these descriptors."
-        )
-    if localization is not None:
-        where = "what a VAE cannot reconstruct" if config.blind.vae else "the features of every image alone"
-        found.append(f"Anomaly maps are made from {where} (recipe blind); scores are in the unit of these maps.")
-        if "threshold" in localization:
-            share = localization["anomalous_share"]
-            found.append(
-                f"{share:.2%} of all cells lie above the threshold {localization['threshold']:.4g} "
-                f"({config.blind.threshold})"
-                + ("." if share else ": none is anomalous, so descriptors were pooled without a head.")
-            )
-        if config.blind.border:
-            found.append(
-                f"A border of {config.blind.border:.1%} of each side is ignored: no defect can be found there."
-            )
-    if config.weigh.maps:
-        found.append(f"Patches are weighted by the anomaly maps in {config.weigh.maps}, not by rarity (--weights).")
-    if config.weigh.weights == "uniform":
-        found.append("All patches of an image have the same weight (--weights uniform).")
-    if config.group.distance != "weighted_average":
-        how = ", the Lance-Williams recurrence on them" if config.group.linkage == "ward" else ""
-        found.append(
-            f"Images are clustered by {config.group.distance} Hausdorff distances, {config.group.linkage} linkage{how} "
-            "(--distance); the map and the distances to a cluster's mean are of the weighted averages."
-        )
-    elif config.group.linkage != "ward":
-        found.append(f"Clusters are merged by {config.group.linkage} linkage (--linkage).")
-    return found
 
 
 def _scores(scores: Scores | None) -> dict[str, float] | None:

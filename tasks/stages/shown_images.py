@@ -47,6 +47,8 @@ class ShownImages:
         Arrays of the stages: shape ``(n_images, n_patches)``, ``(n_images, dim)``, and the cluster of each image.
     view_rarity
         Rarity of the patches of every other view, by content.
+    alike
+        Number of each image's group of near-duplicates, by content; those in none are not there.
     """
 
     layout: StoreLayout
@@ -58,6 +60,7 @@ class ShownImages:
     descriptors: NDArray[np.float32]
     labels: NDArray[np.int64]
     view_rarity: Mapping[str, NDArray[np.float32]]
+    alike: Mapping[str, int]
 
 
 def entries_of(shown: ShownImages) -> list[ImageEntry]:
@@ -160,16 +163,17 @@ def assignments_of(shown: ShownImages, entries: Sequence[ImageEntry]) -> pd.Data
                 "distance": round(entry.distance, 6),
                 "label": view.label,
                 "split": view.split,
+                "near_duplicates": shown.alike.get(view.sha256),
                 **({"part": view.part} if names_parts else {}),
                 **({"decides": view is image} if shown.by_part else {}),
             }
             rows.append(with_given(row, view.extra))
-    return pd.DataFrame(rows).sort_values("path", kind="stable")
+    return pd.DataFrame(rows).astype({"near_duplicates": "Int32"}).sort_values("path", kind="stable")
 
 
 def parquet_of(assignments: pd.DataFrame) -> bytes:
     """The same rows with types: numbers in 32 bits, text that may be missing."""
-    ours = {"cluster": "int32", "anomaly_score": "float32", "distance": "float32"}
+    ours = {"cluster": "int32", "anomaly_score": "float32", "distance": "float32", "near_duplicates": "Int32"}
     ours |= {str(name): "bool" for name in assignments.columns[assignments.dtypes == np.dtype(bool)]}
     typed = assignments.astype({name: ours.get(name, "string") for name in assignments.columns})
     written: bytes = typed.to_parquet(None, engine="pyarrow", index=False)

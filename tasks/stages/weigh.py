@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,12 @@ from anoclust_core.records import (
     DatasetManifest,
     EmbeddingSpec,
     NearestDistances,
-    unique_contents,
 )
 from anoclust_core.weighting.auto import BAGS_AT_ONCE
 from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.regions import least_outside
 from anoclust_core.weighting.weights import map_scores, temperature
+from tasks.compute.counting import Counting, Measure
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.images.anomaly_maps import maps_of, read_map, seen_map
 from tasks.stages.category_run import CategoryRun
@@ -46,7 +47,8 @@ def weigh(
 ) -> BagWeights:
     """Score, weigh and pool; the arrays have one row per clustered image, in the order of the manifest.
 
-    By part they have one row per part, and what all views have beside them.
+    By part they have one row per part, and what all views have beside them. Near-duplicates count as one image where
+    ``nearest`` says so.
     """
     config, spec = run.config.weigh, run.spec
     images = load_manifest(Path(manifest))
@@ -57,12 +59,15 @@ def weigh(
         n_contents=len(set(hashes)),
         n_reference=nearest.shape[1] if nearest else 0,
     ).check(run.memory_budget)
-    rarity = _rarity(images, nearest) if nearest else given_scores(images, config, spec)
+    counting = Counting.of(images.clustered, nearest.once if nearest else "")
+    rarity = _rarity(images, nearest, counting) if nearest else given_scores(images, config, spec)
     regions = regions_of(run.layout, images.clustered, spec)[0]
     inside = regions.inside(hashes) if regions else None
     if inside is not None:
         rarity = least_outside(rarity, inside)
-    tau = temperature(config.tau, rarity if inside is None else rarity[inside][None])
+    rows = slice(None) if counting.units is None else first_rows(counting.counts)[counting.rows]
+    counted = rarity[rows] if inside is None else rarity[rows][inside[rows]][None]
+    tau = temperature(config.tau, counted)
     weights = weights_of(config, rarity, tau=tau, inside=inside)
     descriptors = pooled(EmbeddingSegments(Path(embeddings)), hashes, weights)
     stored = rows_of_parts(
@@ -76,7 +81,7 @@ def weigh(
     )
     arrays.write_arrays(Path(folder), stored, {"tau": tau})
     shapes = {name: values.shape for name, values in stored.items()}
-    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau)
+    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau, once=nearest.once if nearest else "")
 
 
 def weighing_memory(spec: EmbeddingSpec, *, n_images: int, n_contents: int, n_reference: int) -> MemoryPlan:
@@ -91,13 +96,29 @@ def weighing_memory(spec: EmbeddingSpec, *, n_images: int, n_contents: int, n_re
     )
 
 
-def _rarity(images: DatasetManifest, nearest: NearestDistances) -> NDArray[np.float64]:
+def _rarity(images: DatasetManifest, nearest: NearestDistances, counting: Counting) -> NDArray[np.float64]:
     """Rarity of every patch, ``(n_images, n_patches)``; byte-identical images are scored once."""
-    contents, counts = unique_contents(images.clustered)
-    references, reference_counts = reference_contents(nearest.reference, images)
-    slabs = NearestSlabs(Path(nearest.uri))
-    rarity = rarity_of_contents(slabs, contents, references, reference_counts, nearest.reference.role)
-    return np.repeat(rarity, counts, axis=0)
+    measure = measured_against(nearest, images, counting)
+    rarity = rarity_of_contents(
+        NearestSlabs(Path(nearest.uri)),
+        counting.contents,
+        measure.contents,
+        measure.counts,
+        nearest.reference.role,
+        own=measure.own,
+    )
+    return np.repeat(rarity, counting.counts, axis=0)
+
+
+def measured_against(nearest: NearestDistances, images: DatasetManifest, counting: Counting) -> Measure:
+    """Contents that rarity is measured against, each as often as it counts: normals all as they are there."""
+    contents, counts = reference_contents(nearest.reference, images)
+    return Measure(contents, counts) if nearest.reference.role == "normal" else counting.reference(contents, counts)
+
+
+def first_rows(counts: Sequence[int]) -> NDArray[np.int64]:
+    """Row of the first image of each content, among all clustered images."""
+    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
 
 
 def given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingSpec) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -38,10 +39,10 @@ from anoclust_core.weighting.auto import (
 )
 from anoclust_core.weighting.parts import decided
 from anoclust_core.weighting.places import Places, usual_scores
-from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.regions import least_outside
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments
+from tasks.compute.counting import Counting
 from tasks.compute.level_pooling import (
     Level,
     bags_at_once,
@@ -53,7 +54,7 @@ from tasks.compute.level_pooling import (
 )
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE
-from tasks.stages.weigh import given_scores
+from tasks.stages.weigh import first_rows, given_scores, measured_against
 from tasks.stores import arrays
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.manifests import load_manifest
@@ -80,11 +81,13 @@ def whiten(
 ) -> BagWeights:
     """Score, weigh, whiten and smooth; arrays as those of stage `weigh`, and the model in the folder ``model``.
 
-    The model is all that the descriptors of later images need, besides their own bags: nights describe with it.
+    Near-duplicates count as one image in all that is learnt where ``nearest`` says so. The model is all
+    that the descriptors of later images need, besides their own bags: nights describe with it.
     """
     spec = run.spec
     images = load_manifest(Path(manifest))
-    contents, counts = unique_contents(images.clustered)
+    counting = Counting.of(images.clustered, nearest.once if nearest else "")
+    contents, counts = counting.contents, counting.counts
     whitening_memory(
         spec,
         n_contents=len(contents),
@@ -93,27 +96,28 @@ def whiten(
     ).check(run.memory_budget)
     regions = regions_of(run.layout, images.images, spec)
     inside = regions[0].inside(contents) if regions[0] else None
-    inside_of_images = None if inside is None else np.repeat(inside, counts, axis=0)
+    inside_counted = None if inside is None else np.repeat(inside, counting.times, axis=0)
     levels = levels_of(spec, LevelSegments.of(*embeddings).levels, AUTO.n_levels, regions)
     places = None
     if nearest is None:
-        scores = given_scores(images, run.config.weigh, spec)[_first_rows(counts)][..., None]
+        scores = given_scores(images, run.config.weigh, spec)[first_rows(counts)][..., None]
     else:
-        references, reference_counts = reference_contents(nearest.reference, images)
+        measure = measured_against(nearest, images, counting)
         scores = scores_of_contents(
             NearestSlabs(Path(nearest.uri)),
             contents,
-            references,
-            reference_counts,
+            measure.contents,
+            measure.counts,
             role=nearest.reference.role,
             switches=AUTO,
+            own=measure.own,
         )
         if spec.aligned_within is not None:
-            usual = usual_scores(np.repeat(scores, counts, axis=0), inside_of_images)
-            places = Places(usual, usual_patches(levels, contents, counts))
+            usual = usual_scores(np.repeat(scores, counting.times, axis=0), inside_counted)
+            places = Places(usual, usual_patches(levels, contents, counting.times))
             scores -= usual
     switches = AUTO if places is None else FIXED_CAMERA
-    scoring = fit_scoring(np.repeat(scores, counts, axis=0), tau=run.config.weigh.tau, inside=inside_of_images)
+    scoring = fit_scoring(np.repeat(scores, counting.times, axis=0), tau=run.config.weigh.tau, inside=inside_counted)
     rarity = scoring.summed(scores)
     del scores
     if inside is not None:
@@ -122,13 +126,15 @@ def whiten(
     if run.config.group.by == "part":  # what is learnt from here on is learnt from one view of each part
         of_views[VIEW_RARITY] = np.repeat(rarity, counts, axis=0).astype(np.float32)
         images = decided(images, of_views[VIEW_RARITY].max(axis=1))
-        deciding, counts = unique_contents(images.clustered)
-        rows = np.searchsorted(contents, deciding)
+        counting = Counting.of(images.clustered, "")
+        rows = np.searchsorted(contents, counting.contents)
+        contents, counts = counting.contents, counting.counts
         rarity, inside = rarity[rows], None if inside is None else inside[rows]
     weights = weights_of_scores(run.config.weigh, scoring, rarity, inside)
     found = _fitted(
         levels,
         images,
+        counting,
         weights,
         has_normals=nearest is not None and nearest.reference.role == "normal",
         n_clusters=n_clusters,
@@ -149,14 +155,17 @@ def whiten(
     stored = {
         "rarity": np.repeat(rarity, counts, axis=0).astype(np.float32),
         "weights": np.repeat(weights.mean(axis=1), counts, axis=0).astype(np.float32),
-        "descriptors": np.repeat(smoothed(found.unsmoothed) if switches.smooths else found.unsmoothed, counts, axis=0),
+        "descriptors": np.repeat(
+            _smoothed(found.unsmoothed, counting) if switches.smooths else found.unsmoothed, counts, axis=0
+        ),
         **of_views,
     }
     with threadpool_limits(1):
-        index = split_index(found.unsmoothed, generator=generator(run.config.seed, "split"))
+        index = split_index(found.unsmoothed[counting.rows], generator=generator(run.config.seed, "split"))
     arrays.write_arrays(Path(folder), stored, {"tau": scoring.taus[0], "split_index": index})
     shapes = {name: values.shape for name, values in stored.items()}
-    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=scoring.taus[0])
+    once = nearest.once if nearest else ""
+    return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=scoring.taus[0], once=once)
 
 
 def whitening_memory(spec: EmbeddingSpec, *, n_contents: int, n_reference: int, has_normals: bool) -> MemoryPlan:
@@ -174,6 +183,7 @@ def whitening_memory(spec: EmbeddingSpec, *, n_contents: int, n_reference: int, 
 def _fitted(
     levels: Sequence[Level],
     images: DatasetManifest,
+    counting: Counting,
     weights: NDArray[np.float64],
     *,
     has_normals: bool,
@@ -183,8 +193,7 @@ def _fitted(
     switches: Switches,
 ) -> FittedDescriptors:
     """Pool the distinct contents of the images, learn from them and, with normals, from those, and describe them."""
-    contents, counts = unique_contents(images.clustered)
-    pooled = pool_levels(levels, contents, weights, counts=counts, places=places)
+    pooled = pool_levels(levels, counting.contents, weights, counts=counting.times, places=places)
     normals = None
     if has_normals:
         known, times = unique_contents(images.normals)
@@ -192,14 +201,24 @@ def _fitted(
         whole = [level.whole for level in pool_levels(levels, known, uniform, places=places).levels]
         normals = [Moments.of(vectors, times) for vectors in whole]
     with threadpool_limits(1):  # many small products: threads would wait for each other
-        return fit_descriptors(
-            pooled.levels,
+        found = fit_descriptors(
+            [level.of(counting.rows) for level in pooled.levels],
             patches=pooled.moments,
             normals=normals,
             n_clusters=n_clusters,
             generator=generator(seed, "stability"),
             switches=switches,
         )
+    if counting.units is None:
+        return found
+    return replace(found, unsmoothed=found.model.descriptors(pooled.levels), plain=pooled.levels[0].plain)
+
+
+def _smoothed(unsmoothed: NDArray[np.float32], counting: Counting) -> NDArray[np.float32]:
+    """Average descriptors with their neighbours, among which near-duplicates that count once are one."""
+    if counting.units is None:
+        return smoothed(unsmoothed)
+    return smoothed(unsmoothed, among=unsmoothed[counting.rows], own=counting.units)
 
 
 def _place_arrays(places: Places | None) -> dict[str, NDArray[np.float32]]:
@@ -225,8 +244,3 @@ def read_model(folder: Path) -> tuple[DescriptorModel, Scoring, Places | None]:
         patches = tuple(arrays.read(folder, name) for name in _USUAL_PATCHES[: len(model.patches)])
         places = Places(arrays.read(folder, _USUAL_SCORES), patches)
     return model, scoring_from(details["scoring"]), places
-
-
-def _first_rows(counts: Sequence[int]) -> NDArray[np.int64]:
-    """Row of the first image of each content, among all clustered images."""
-    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)

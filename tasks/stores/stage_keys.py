@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Final
 
-from anoclust_core.config import RunConfig
+from anoclust_core.config import COUNT_ONCE, RunConfig
 from anoclust_core.keys import content_key
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, Reference
 
@@ -138,6 +138,16 @@ def _pair(run: RunInputs, _: Mapping[str, str]) -> Parts | None:
     return _pair_parts(run.images, run.manifest, run.reference) if run.reference else None
 
 
+def _near_duplicates(_: RunInputs, keys: Mapping[str, str]) -> Parts | None:
+    return {"pair": keys["pair"]} if "pair" in keys else None
+
+
+def _counted_once(run: RunInputs, keys: Mapping[str, str]) -> Parts:
+    """What keys say of near-duplicates that count once; nothing where all count, as it always was."""
+    is_once = run.config.pair.near_duplicates == COUNT_ONCE and "near_duplicates" in keys
+    return {"near_duplicates": keys["near_duplicates"]} if is_once else {}
+
+
 def _localize(run: RunInputs, _: Mapping[str, str]) -> Parts | None:
     return _localize_parts(run.images, run.manifest, run.config) if run.config.recipe == "blind" else None
 
@@ -169,6 +179,7 @@ def _weights_parts(run: RunInputs, keys: Mapping[str, str]) -> Parts:
         "tau": config.tau,
         **({"regions": run.images.regions} if run.images.regions else {}),
         **_view_parts(run),
+        **_counted_once(run, keys),
     }
 
 
@@ -189,6 +200,7 @@ def _group(run: RunInputs, keys: Mapping[str, str]) -> Parts:
         "rule": run.n_clusters_rule,
         **({"cut": "knee and neighbours"} if run.config.recipe == "auto" else {}),
         **({"bounds": list(config.bounds)} if config.bounds else {}),
+        **_counted_once(run, keys),
     }
 
 
@@ -201,7 +213,8 @@ def _report(run: RunInputs, keys: Mapping[str, str]) -> Parts:
     """Where the images lie and how old they are is not shown, so it is not part of the key."""
     images = [{**image.as_json(), "file": None, "mask": None, "mtime_ns": None} for image in run.manifest.images]
     shown = {**run.manifest.as_json(), "images": images}
-    return {"evaluate": keys["evaluate"], "shown": shown, "recipe": run.config.recipe}
+    found = {"near_duplicates": keys["near_duplicates"]} if "near_duplicates" in keys else {}
+    return {"evaluate": keys["evaluate"], "shown": shown, "recipe": run.config.recipe, **found}
 
 
 STAGES: Final = MappingProxyType(
@@ -220,6 +233,12 @@ STAGES: Final = MappingProxyType(
             (ArrayFolder("nearest", frozenset({"distances"}), "distances", grouped=True),),
             _pair,
             decides_clusters=True,
+        ),
+        # pairwise/near_duplicates.py
+        "near_duplicates": Stage(
+            1,
+            (ArrayFolder("near_duplicates", frozenset({"images", "means", "largest", "groups"}), "distances"),),
+            _near_duplicates,
         ),
         # localization/fca.py, vae.py, maps.py
         "localize": Stage(
@@ -243,7 +262,7 @@ STAGES: Final = MappingProxyType(
         # evaluation/
         "evaluate": Stage(1, (), _evaluate),
         # reporting/, and the files of a run
-        "report": Stage(2, (), _report),
+        "report": Stage(3, (), _report),
         # benchmark/, and everything that it calls
         "measure": Stage(2, (ArrayFolder("holistic", frozenset({"embeddings"}), "embeddings"),)),
         # benchmark/deep/
@@ -332,8 +351,15 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             **_comparison_parts(spec),
             **({"region": spec.region} if spec.region else {}),
             **(_PLACES if spec.aligned_within is not None and config.recipe == "auto" else {}),
+            **_near_duplicates_of_nights(config),
         },
     )
+
+
+def _near_duplicates_of_nights(config: RunConfig) -> Parts:
+    if config.pair.near_duplicates != COUNT_ONCE or config.recipe == "blind":
+        return {}
+    return {"near_duplicates": {"count": COUNT_ONCE, "version": STAGES["near_duplicates"].version}}
 
 
 def pair_key(images: EmbeddingKeys, manifest: DatasetManifest, reference: Reference) -> str:

@@ -42,6 +42,7 @@ SEQUENCES: Final = ("Sequence[int]", "Sequence[str]", "Sequence[str | None]")
 NO_CONTRACT: Final = {
     "benchmark.cells": "texts of tables",
     "benchmark.columns": "names of columns",
+    "benchmark.refit.fitted": "scores and rows come from a subset, whose arrays were checked",
     "benchmark.plots": "draws what was measured; its arrays stand in records",
     "memory": "sizes of images, for a prediction",
     "reporting.night": "draws counts of the catalog",
@@ -235,7 +236,11 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "labels": np.zeros(len(TREE) + 1, np.int64),
         "links": shared_neighbours(DESCRIPTORS),
     },
-    "clustering.smoothing.smoothed": {"descriptors": DESCRIPTORS, "among": DESCRIPTORS},
+    "clustering.smoothing.smoothed": {
+        "descriptors": DESCRIPTORS,
+        "among": DESCRIPTORS,
+        "own": np.arange(len(DESCRIPTORS)),
+    },
     "clustering.few_groups.few_groups": {"linkage": TREE, "n_groups": 3},
     "clustering.projection.project": {"descriptors": DESCRIPTORS, "seed": 0},
     "clustering.projection.place_beside": {
@@ -243,6 +248,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "known": DESCRIPTORS,
         "positions": DESCRIPTORS[:, :2],
     },
+    "clustering.units.units_of": {"groups": np.arange(len(DESCRIPTORS))},
+    "clustering.units.first_of_each": {"units": np.arange(len(DESCRIPTORS))},
+    "clustering.units.unit_means": {"descriptors": DESCRIPTORS, "units": np.arange(len(DESCRIPTORS))},
+    "clustering.units.join_lone_units": {
+        "labels": np.zeros(len(DESCRIPTORS), np.int64),
+        "units": np.arange(len(DESCRIPTORS)),
+        "leaves": DESCRIPTORS,
+    },
+    "clustering.units.tree_of_images": {"linkage": TREE, "units": np.arange(len(TREE) + 1)},
+    "pairwise.near_duplicates.closest_images": {"means": np.ones((3, 3)), "largest": np.ones((3, 3))},
     "clustering.cut.suggest_cut": {"linkage": TREE, "descriptors": DESCRIPTORS},
     "weighting.auto.patch_scores": {**COUNTS, "role": "cluster"},
     "weighting.auto.pool_level": {

@@ -55,7 +55,7 @@ def test_summary_tells_what_a_run_is_made_of(tmp_path: Path, checkpoint: Path) -
     summary, layout = outcome.summary, StoreLayout(tmp_path / "store")
     assert summary["summary_version"] == 2
     assert set(summary["keys"]) == {
-        *("embedding", "deeper", "distances", "pair", "weigh", "whiten", "group", "evaluate"),
+        *("embedding", "deeper", "distances", "pair", "near_duplicates", "weigh", "whiten", "group", "evaluate"),
     }
     manifest = load_manifest(layout.root / summary["manifest"])
     assert (len(manifest.clustered), len(manifest.normals)) == (6, 2)

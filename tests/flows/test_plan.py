@@ -87,7 +87,7 @@ def test_every_stage_has_an_algorithm_version() -> None:
 def test_recipe_auto_has_a_stage_of_its_own(monkeypatch, stage):
     """Recipe auto shares embeddings and distances with sohn, and makes weights, trees and run under keys of its own."""
     before, of_sohn = keys_of(RunConfig()), keys_of()
-    shared = {"embedding", "embed", "distances", "pair"}
+    shared = {"embedding", "embed", "distances", "pair", "near_duplicates"}
     assert {name for name in before if before[name] == of_sohn.get(name)} == shared
     raised = replace(stage_keys.STAGES[stage], version=stage_keys.STAGES[stage].version + 1)
     monkeypatch.setattr(stage_keys, "STAGES", {**stage_keys.STAGES, stage: raised})

@@ -57,7 +57,15 @@ def test_assignments_have_a_row_an_image(tmp_path, checkpoint):
     """assignments.csv has one row for every clustered image with the documented columns; labels and splits are kept."""
     data = mvtec_category(tmp_path / "nut", COUNTS)
     frame = assignments(run_one(data, tmp_path / "store", tiny_config(checkpoint)))
-    assert list(frame.columns) == ["sha256", "cluster", "anomaly_score", "distance", "label", "split"]
+    assert list(frame.columns) == [
+        "sha256",
+        "cluster",
+        "anomaly_score",
+        "distance",
+        "label",
+        "split",
+        "near_duplicates",
+    ]
     assert list(frame.index) == sorted(path.relative_to(data).as_posix() for path in data.rglob("*.png"))
     for path, row in frame.iterrows():
         assert row["sha256"] == hashlib.sha256((data / path).read_bytes()).hexdigest()

@@ -64,6 +64,13 @@ def surface(seed: int, defect: str = "good") -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
+def exposed_again(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Expose the part of a picture once more: a little more or less light, and other noise."""
+    rng = np.random.default_rng(seed)
+    seen = pixels * rng.uniform(0.99, 1.01) + rng.normal(0, 1, size=pixels.shape[:2])[..., None]
+    return np.asarray(seen.clip(0, 255).astype(np.uint8))
+
+
 def save_image(path: Path, pixels: NDArray[Any]) -> Path:
     """Save pixels in the format that the ending names."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,7 @@ from tasks.images.decoding import bytes_to_decode, decode_image
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.openvino import converted
 from tasks.stages import group as group_stage
+from tasks.stages import near_duplicates as near_stage
 from tasks.stages import weigh as weigh_stage
 from tasks.stages import whiten as whiten_stage
 from tasks.stages.pair import covering_memory, plan_blocks
@@ -275,6 +276,40 @@ def whiten(size: int, folder: Path) -> Measured:
     return Measured(f"{n_images} images, {spec.n_patches} x {dim} and {2 * dim}", peak[0], predicted.total)
 
 
+def near_duplicates(size: int, folder: Path) -> Measured:
+    """Made-up distances of all pairs."""
+    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
+    spec, images = made_up_spec(grid, dim), made_up_images(n_images)
+    write_distances(folder, sorted(image.sha256 for image in images), spec.n_patches)
+    return _near_duplicates(Reference("cluster"), spec, write_manifest(folder, images), n_images, folder)
+
+
+def near_duplicates_compared(size: int, folder: Path) -> Measured:
+    """Made-up bags, a few pairs of which are compared."""
+    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
+    spec, images = made_up_spec(grid, dim), made_up_images(n_images)
+    write_bags(folder / "bags", sorted(image.sha256 for image in images), spec)
+    return _near_duplicates(Reference("cluster", 20), spec, write_manifest(folder, images), n_images, folder)
+
+
+def _near_duplicates(
+    reference: Reference, spec: EmbeddingSpec, manifest: Path, n_images: int, folder: Path
+) -> Measured:
+    is_stored = reference.size is None
+    predicted = near_stage.searching_memory(spec, n_contents=n_images, is_stored=is_stored)
+    nearest = NearestDistances(str(folder / "nearest"), "k", reference, (n_images, n_images, spec.n_patches))
+    with without_prefect(), peak_memory() as peak:
+        near_stage.near_duplicates.fn(
+            run=made_up_run(folder, spec),
+            key="k",
+            manifest=str(manifest),
+            embeddings=str(folder / "bags"),
+            nearest=nearest,
+            folder=str(folder / "near_duplicates"),
+        )
+    return Measured(f"{n_images} images, {spec.n_patches} x {spec.dim}", peak[0], predicted.total)
+
+
 def _weights(folder: Path, n_images: int, n_patches: int, dim: int) -> BagWeights:
     rng = np.random.default_rng(0)
     stored = {
@@ -449,6 +484,8 @@ MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "pair": pair,
     "pair aligned": pair_aligned,
     "pair covers": pair_covers,
+    "near_duplicates": near_duplicates,
+    "near_duplicates, compared": near_duplicates_compared,
     "weigh": weigh,
     "whiten": whiten,
     "group": group,

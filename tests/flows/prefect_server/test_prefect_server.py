@@ -18,7 +18,7 @@ from helpers.builders import TINY_BACKBONE, TINY_SIDE, mvtec_category
 
 pytestmark = pytest.mark.slow
 
-STAGES = ("embed", "pair", "whiten", "group", "evaluate", "report")
+STAGES = ("embed", "pair", "near_duplicates", "whiten", "group", "evaluate", "report")
 START_SECONDS = 90
 SETTLE_SECONDS = 60
 """The server writes task runs down in the background, some seconds after they ended."""
@@ -180,6 +180,7 @@ def test_another_temperature_takes_embeddings_and_pairs_from_the_cache(server):
     assert {stage: state for stage, (state, _) in states.items()} == {
         "embed": "Cached",
         "pair": "Cached",
+        "near_duplicates": "Cached",
         "whiten": "Completed",
         "group": "Completed",
         "evaluate": "Completed",
