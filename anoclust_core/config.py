@@ -579,6 +579,8 @@ class RunConfig(_Section):
             raise ValueError("recipe blind makes its own anomaly maps; omit --weights, or use recipe sohn")
         if self.recipe == "blind" and self.data.normals not in ("auto", "none"):
             raise ValueError("recipe blind uses no normals; omit --normals, or use recipe sohn")
+        if self.group.by == "part" and self.pair.near_duplicates == COUNT_ONCE:
+            raise ValueError("--by part counts every part once already; omit --near-duplicates count-once")
         if isinstance(self.pair.reference_patches, int):
             self._fits_cover()
         if self.recipe != "sohn" and self.group.distance != "weighted_average":

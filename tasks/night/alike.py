@@ -142,7 +142,8 @@ def alike_notes(weights: str | None, given: DatasetManifest) -> list[str]:
     """
     groups = (arrays.describe(Path(weights)) or {}).get("near_duplicates", []) if weights else []
     path_of = {image.sha256: image.path for image in given.clustered}
-    seen, among = [], []
+    seen: list[list[str]] = []
+    among: list[list[str]] = []
     for members in groups:
         new = [path_of[content] for content in members if content in path_of]
         (among if len(new) == len(members) else seen).append(sorted(new))

@@ -235,7 +235,7 @@ def _record(shown: _Shown, entries: Sequence[ImageEntry], pictures: Mapping[str,
 
 def _near_duplicates(shown: _Shown, entries: Sequence[ImageEntry]) -> list[list[ImageEntry]]:
     """Entries of each group of near-duplicates, by path; by part those of the parts that they show."""
-    of_image = {view.sha256: entry for entry in entries for view in (entry, *entry.views)}
+    of_image = {content: one for one in entries for content in (one.sha256, *(view.sha256 for view in one.views))}
     groups = []
     for rows in shown.alike.groups:
         of_rows = {entry.path: entry for at in rows if (entry := of_image.get(shown.manifest.compared[at].sha256))}
