@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
 
-_NAMED = 3
+_NAMED: Final = 3
 """Files that a note names."""
 
 
@@ -142,7 +143,8 @@ def alike_notes(weights: str | None, given: DatasetManifest) -> list[str]:
     """
     groups = (arrays.describe(Path(weights)) or {}).get("near_duplicates", []) if weights else []
     path_of = {image.sha256: image.path for image in given.clustered}
-    seen, among = [], []
+    seen: list[list[str]] = []
+    among: list[list[str]] = []
     for members in groups:
         new = [path_of[content] for content in members if content in path_of]
         (among if len(new) == len(members) else seen).append(sorted(new))
