@@ -24,15 +24,18 @@ def keys_of(config: RunConfig = SOHN) -> dict[str, str | None]:
     return {**made.told, "embed": made.images.embed, "run": made.run}
 
 
+PAIRED = ("embedding", "embed", "distances", "pair", "near_duplicates")
+
+
 @pytest.mark.parametrize(
     ("stage", "kept"),
     [
         ("embed", set()),
         ("pair", {"embedding", "embed"}),
-        ("weigh", {"embedding", "embed", "distances", "pair"}),
-        ("group", {"embedding", "embed", "distances", "pair", "weigh"}),
-        ("evaluate", {"embedding", "embed", "distances", "pair", "weigh", "group"}),
-        ("report", {"embedding", "embed", "distances", "pair", "weigh", "group", "evaluate"}),
+        ("weigh", {*PAIRED}),
+        ("group", {*PAIRED, "weigh"}),
+        ("evaluate", {*PAIRED, "weigh", "group"}),
+        ("report", {*PAIRED, "weigh", "group", "evaluate"}),
     ],
 )
 def test_new_version_of_a_stage_makes_it_and_all_after_it_again(monkeypatch, stage, kept):
@@ -87,7 +90,7 @@ def test_every_stage_has_an_algorithm_version() -> None:
 def test_recipe_auto_has_a_stage_of_its_own(monkeypatch, stage):
     """Recipe auto shares embeddings and distances with sohn, and makes weights, trees and run under keys of its own."""
     before, of_sohn = keys_of(RunConfig()), keys_of()
-    shared = {"embedding", "embed", "distances", "pair", "near_duplicates"}
+    shared = set(PAIRED)
     assert {name for name in before if before[name] == of_sohn.get(name)} == shared
     raised = replace(stage_keys.STAGES[stage], version=stage_keys.STAGES[stage].version + 1)
     monkeypatch.setattr(stage_keys, "STAGES", {**stage_keys.STAGES, stage: raised})
