@@ -76,8 +76,8 @@ def test_pictures_come_quickly(
     with served(layout) as review, browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
         page.goto(review.opened)
-        last = -(-max(row.n_images for row in review.reading.state("bottle").rows) // PAGE_SIZE)
         before = process.memory_info().rss
+        last = -(-max(row.n_images for row in review.reading.state("bottle").rows) // PAGE_SIZE)
         paths = {"category": "/c/bottle", "largest cluster": "/c/bottle/clusters/c1"}
         again = {}
 
