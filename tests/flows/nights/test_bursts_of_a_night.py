@@ -10,7 +10,7 @@ from helpers.streams import CATEGORY, TWO, Stream, day, night_config
 
 from flows.nights.outcome import NightOutcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.usefixtures("prefect_db")]
 
 BURST = 4
 
