@@ -309,7 +309,7 @@ def cut(
 
 
 @app.command("adopt")
-@with_settings("nightly")
+@with_settings()
 def adopt(
     asked: Asked,
     category: Category,
@@ -320,9 +320,9 @@ def adopt(
 ) -> None:
     """Start the nights of a category from a run that `anoclust run` made: its clusters become c1, c2, and so on.
 
-    The next `anoclust nightly` only looks at images that came since, and goes on from these clusters. Give the settings
-    that `nightly` will have; all but the number of clusters must be those of the run. A category that has nights
-    already is refused. `anoclust show` lists runs.
+    The next `anoclust nightly` only looks at images that came since, and goes on from these clusters. Settings come
+    from `anoclust.toml` and `ANOCLUST_*` variables; all but the number of clusters must be those of the run. A
+    category that has nights already is refused. `anoclust show` lists runs.
     """
     with Messages(asked.debug):
         from flows.nights.adopting import adopt_run

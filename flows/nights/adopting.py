@@ -188,7 +188,8 @@ def _same_settings(
         raise ConfigError(
             f"run {summary['run_id']} of {images.category} was made with other settings than `anoclust nightly` has "
             f"now (they differ in {', '.join(others)}), so that nights could not go on from it; give the settings of "
-            "the run, which its summary.json has in `config`, or make a run with the settings of the nights"
+            "the run, which its summary.json has in `config`, in anoclust.toml or as variables, or make a run with the "
+            "settings of the nights"
         )
     return plan
 

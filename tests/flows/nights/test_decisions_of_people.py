@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from helpers.streams import CATEGORY, TWO, Stream, day, identity_of, night_config
 from helpers.typed import Typed
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.run import run_data
 from tasks.stores.catalog.rebuild import rebuild_catalog
 from tasks.stores.layout import StoreLayout
@@ -122,10 +124,11 @@ def test_an_adopted_run_can_be_undone_and_others_are_refused(plain_run: tuple[St
     missing = typed("clusters", "adopt", CATEGORY, "--run", "2020")
     assert missing.exit_code == 2
     assert f"0 runs of board in {stream.store} are named '2020'; it has {run}" in missing.stderr
-    other = typed("clusters", "adopt", CATEGORY, "--run", run, "--recipe", "sohn")
+    asked = ["clusters", "adopt", CATEGORY, "--run", run, "--config", str(stream.root / "anoclust.toml")]
+    other = CliRunner().invoke(app, asked, env={"ANOCLUST_RECIPE": "sohn"})
     assert other.exit_code == 2
     assert "was made with other settings than `anoclust nightly` has now (they differ in" in other.stderr
-    nobody_knows = typed("clusters", "adopt", CATEGORY, "--run", run, "--captured", "path:%d.%m.%Y")
+    nobody_knows = CliRunner().invoke(app, asked, env={"ANOCLUST_NIGHT__CAPTURED": "path:%d.%m.%Y"})
     assert nobody_knows.exit_code == 10
     assert typed("clusters", "adopt", CATEGORY, "--run", run[:12]).exit_code == 0
     assert typed("clusters", "undo", CATEGORY).exit_code == 0
