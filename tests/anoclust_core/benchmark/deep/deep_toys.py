@@ -63,7 +63,7 @@ def bank(features: NDArray[np.float64], noise: float, *, n_views: int = 8, seed:
     return FeatureBank(plain, around(noise), around(2 * noise))
 
 
-def iic(seed: int = 0, *, epochs: int = 200, n_heads: int = 10) -> Iic:
+def iic(seed: int = 0, *, epochs: int = 60, n_heads: int = 20) -> Iic:
     """IIC on the blobs, with one layer for a network."""
     network = nn.Sequential(linear(16, 64, torch_generator(seed, "network")), nn.ReLU())
     settings = replace(SMALL[IIC], batch=100, n_heads=n_heads, times=2, phases=(Phase("iic", epochs, 5e-3),))
