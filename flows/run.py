@@ -18,7 +18,7 @@ from flows.prefect_server.around import importing, kept_if_complete, with_prefec
 from flows.regions import with_regions
 from tasks import telemetry
 from tasks.images.listing import check_enough, is_enough, list_datasets
-from tasks.images.part_names import check_parts
+from tasks.images.manifests.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores import runs
 from tasks.stores.embeddings import EmbeddingSegments

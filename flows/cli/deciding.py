@@ -92,7 +92,7 @@ def _listed(file: str) -> list[str]:
     ConfigError
         If it cannot be read.
     """
-    from tasks.images.texts import read_given_text
+    from tasks.images.manifests.texts import read_given_text
     from tasks.stores.addresses import on_this_machine
 
     try:

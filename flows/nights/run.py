@@ -25,7 +25,7 @@ from flows.regions import AUTO, with_regions
 from tasks import telemetry
 from tasks.images.choosing import why_none
 from tasks.images.listing import list_datasets
-from tasks.images.part_names import check_parts
+from tasks.images.manifests.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NightFact

@@ -17,7 +17,7 @@ import pandas as pd
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import GOOD
 from tasks.images.decoding import IMAGE_SUFFIXES, REFUSED_SUFFIXES
-from tasks.images.texts import read_given_text
+from tasks.images.manifests.texts import read_given_text
 from tasks.stores.addresses import on_this_machine
 from tasks.stores.files import write_text
 from tasks.stores.written_tables import csv_of_frame

@@ -15,8 +15,8 @@ from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.records import GOOD, Role
 from tasks.images.folders import Walk, is_folder, is_there
 from tasks.images.layouts import TEST, TRAIN, Candidate, read_flat, read_folder
-from tasks.images.manifest_rows import read_manifest
-from tasks.images.part_names import part_notes, shared_names, with_parts
+from tasks.images.manifests.manifest_rows import read_manifest
+from tasks.images.manifests.part_names import part_notes, shared_names, with_parts
 from tasks.stores.addresses import on_this_machine
 
 

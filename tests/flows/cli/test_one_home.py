@@ -209,6 +209,7 @@ def test_a_command_has_a_flag_for_every_setting_that_names_it() -> None:
     for name, its in found.items():
         named = {flag_of(one.name) for one in SETTINGS.values() if {"every", name} & set(one.commands)}
         own = {"--seed"} if name in {"demo", "prepare demo"} else set()  # of the images, not of the draws
+        own |= {"--by"} if name.startswith("clusters ") else set()  # who decides, not what is clustered
         assert its & {flag_of(one) for one in SETTINGS} - own == (named if name in with_settings else set()), name
 
 

@@ -48,7 +48,7 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "pair.store_budget": ("1GiB", "1500B", "7KiB"),
     "pair.aligned": (True, "false", "true"),
     "pair.window": (1, "3", "4"),
-    "pair.near_duplicates": ("count-once", "keep", "count-once"),
+    "pair.near_duplicates": ("count-once", "count-once", "keep"),
     "pair.dask": ("tcp://file:1", "tcp://variable:1", "none"),
     "weigh.tau": (0.02, "0.5sd", "0.7"),
     "weigh.weights": ("uniform", "maps:/variable", "rarity"),

@@ -13,7 +13,7 @@ from typing import Final
 from anoclust_core.errors import DatasetError
 from anoclust_core.safe_text.cells import original
 from tasks.images.folders import one_line
-from tasks.images.texts import is_damaged, read_given_text
+from tasks.images.manifests.texts import is_damaged, read_given_text
 
 SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "the sign |"}
 """What may stand between cells, the commonest first, and what people call it."""

@@ -17,8 +17,8 @@ from anoclust_core.records import REGION_COLUMN, SetAside, by_reason
 from tasks.images.decoding import IMAGE_SUFFIXES
 from tasks.images.folders import is_there, leads_out, one_line
 from tasks.images.layouts import TEST, TRAIN, Candidate
-from tasks.images.tables import Row, Table, read_table
-from tasks.images.texts import is_damaged
+from tasks.images.manifests.tables import Row, Table, read_table
+from tasks.images.manifests.texts import is_damaged
 from tasks.stores.addresses import path_of_url, why_no_path
 
 ENDINGS: Final = (".csv", ".tsv")
