@@ -141,7 +141,7 @@ def report(
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
         outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.clustered),
         radii=_radii(layout, category, settled, reference, keys),
-        alike=alike_images(settled.clustered, _groups_folder(layout, category, keys), run.config, spec, reference),
+        alike=alike_images(settled.clustered, _groups_folder(layout, category, keys), run.config),
     )
     entries = _entries(shown)
     record = _record(shown, entries, _pictures(shown, entries, Progress("report", category)))
