@@ -250,7 +250,7 @@ def near_duplicates_plan(*, n_contents: int, n_patches: int, dim: int, is_stored
     """
     reading = min(max(READ_BYTES, 2 * n_contents * n_patches), 2 * n_contents**2 * n_patches)
     distances = {"distances of all pairs": 24 * n_contents**2, "nearest distances": 3 * reading}
-    bags = {"embeddings": 3 * n_contents * n_patches * dim + 256 * n_patches * (dim + 16)}
+    bags = {"embeddings": 9 * n_contents * n_patches * dim + 256 * n_patches * (dim + 16), "the kernel": _COMPILING}
     return MemoryPlan(
         stage="near_duplicates",
         parts={

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from anoclust_core.config import COUNT_ONCE, RunConfig
-from anoclust_core.records import EmbeddingSpec, ImageRecord, Reference, unique_contents
-from tasks.compute.closest import can_be_compared, has_all_pairs
+from anoclust_core.records import ImageRecord, unique_contents
 from tasks.compute.counting import GROUPS
 from tasks.stores import arrays
 
@@ -48,8 +47,6 @@ def alike_images(
     images: Sequence[ImageRecord],
     near_duplicates: Path | None,
     config: RunConfig,
-    spec: EmbeddingSpec,
-    reference: Reference | None,
 ) -> Alike:
     """Read the groups that stage ``near_duplicates`` found; without one, only copies are near-duplicates.
 
@@ -59,7 +56,7 @@ def alike_images(
         Clustered images, in their order.
     near_duplicates
         Folder of the stage, or None where no images were compared.
-    config, spec, reference
+    config
         Of the run.
     """
     contents, counts = unique_contents(images)
@@ -76,8 +73,10 @@ def alike_images(
     found = [None if name is None else numbers[name] for name in names]
     if near_duplicates is None:
         return Alike(found)
-    if reference and not has_all_pairs(reference) and not can_be_compared(spec, len(contents)):
-        return Alike(found, ["Near-duplicates were not looked for: too many patches are to be compared besides."])
+    if not (arrays.describe(near_duplicates) or {}).get("is_searched", True):
+        return Alike(
+            found, ["Near-duplicates were not looked for: there are too many patches for that, or too little memory."]
+        )
     n_alike = sum(number is not None for number in found)
     if not n_alike:
         return Alike(found)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prefect import task
 
 from anoclust_core.memory import MemoryPlan, near_duplicates_plan
-from anoclust_core.pairwise.near_duplicates import ALONE, Closest, near_duplicate_groups
+from anoclust_core.pairwise.near_duplicates import Closest, near_duplicate_groups
 from anoclust_core.records import ArrayHandle, EmbeddingSpec, NearestDistances, unique_contents
 from tasks.compute.closest import can_be_compared, closest_compared, closest_stored, has_all_pairs
 from tasks.compute.counting import GROUPS
@@ -33,8 +33,10 @@ def near_duplicates(
     spec = run.spec
     contents, _ = unique_contents(load_manifest(Path(manifest)).clustered)
     is_stored = has_all_pairs(nearest.reference)
-    searching_memory(spec, n_contents=len(contents), is_stored=is_stored).check(run.memory_budget)
-    if len(contents) < 2 or not (is_stored or can_be_compared(spec, len(contents))):
+    memory = searching_memory(spec, n_contents=len(contents), is_stored=is_stored)
+    # a run needs no near-duplicates: where they do not fit it goes on, and its report says so
+    is_searched = memory.total <= run.memory_budget and (is_stored or can_be_compared(spec, len(contents)))
+    if len(contents) < 2 or not is_searched:
         closest = nothing_close(len(contents))
     elif is_stored:
         closest = closest_stored(NearestSlabs(Path(nearest.uri)), contents)
@@ -53,7 +55,7 @@ def near_duplicates(
         "largest": closest.largest,
         GROUPS: groups,
     }
-    arrays.write_arrays(Path(folder), stored, {"n_groups": int(groups.max(initial=ALONE)) + 1})
+    arrays.write_arrays(Path(folder), stored, {"is_searched": is_searched})
     return ArrayHandle(uri=folder, key=key, shapes={name: values.shape for name, values in stored.items()})
 
 

@@ -120,7 +120,7 @@ def report(
     reporting_memory(spec, n_images=n_images, dim=dim, n_clusters=tree.n_clusters, n_views=n_views).check(
         run.memory_budget
     )
-    alike = alike_images(settled.compared, _groups_folder(layout, category, keys), run.config, spec, reference)
+    alike = alike_images(settled.compared, _groups_folder(layout, category, keys), run.config)
     shown = _Shown(
         category=category,
         run_id=runs.new_run_id(layout.runs(category), key),

@@ -213,7 +213,8 @@ def _report(run: RunInputs, keys: Mapping[str, str]) -> Parts:
     """Where the images lie and how old they are is not shown, so it is not part of the key."""
     images = [{**image.as_json(), "file": None, "mask": None, "mtime_ns": None} for image in run.manifest.images]
     shown = {**run.manifest.as_json(), "images": images}
-    found = {"near_duplicates": keys["near_duplicates"]} if "near_duplicates" in keys else {}
+    listed = STAGES["near_duplicates"].version  # runs of before there was such a stage stay finished
+    found = {"near_duplicates": listed} if listed > 1 else {}
     return {"evaluate": keys["evaluate"], "shown": shown, "recipe": run.config.recipe, **found}
 
 
@@ -262,7 +263,7 @@ STAGES: Final = MappingProxyType(
         # evaluation/
         "evaluate": Stage(1, (), _evaluate),
         # reporting/, and the files of a run
-        "report": Stage(3, (), _report),
+        "report": Stage(2, (), _report),
         # benchmark/, and everything that it calls
         "measure": Stage(2, (ArrayFolder("holistic", frozenset({"embeddings"}), "embeddings"),)),
         # benchmark/deep/
