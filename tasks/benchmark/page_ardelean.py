@@ -26,8 +26,8 @@ FIGURE = "ardelean-figure-5.png"
 def blind_part(results: Results, setting: BlindSetting, numbers: Sequence[str], figures: Sequence[str]) -> Part:
     """Make the tables and figures that are asked for."""
     made = [_TABLES[number](results, setting) for number in dict.fromkeys(numbers)]
-    made.append(deep_table(results, ARDELEAN, prefix=blind.REFERENCE, described=setting.deep))
-    made = [table for table in made if table.rows]
+    deep = deep_table(results, ARDELEAN, prefix=blind.REFERENCE, described=setting.deep)
+    made += [deep] if deep.rows else []
     pictures = {}
     if "ardelean-5" in figures:
         made.append(tables.temperatures_table(results, setting))
