@@ -175,13 +175,14 @@ def test_no_serious_fault_of_access_and_nothing_beside_the_window(
     """Every page, light and dark, wide and narrow, passes axe without a serious issue and needs no sideways scroll."""
     image = review.reading.members("bottle", "c2", Chosen())[0]
     paths = ["/", "/c/bottle", "/c/bottle/clusters/c2?heat=1", f"/c/bottle/images/{image}", "/c/bottle/history"]
-    paths += ["/c/bottle/clusters/c2/ask/merge", "/c/bottle/columns?column=line"]
+    paths += ["/c/bottle/clusters/c2/ask/merge", "/c/bottle/columns?column=line", "/c/bottle/map", "/c/bottle/cuts"]
     viewport = {"width": size[0], "height": size[1]}
     with browser.new_context(viewport=viewport, color_scheme=scheme) as context:  # type: ignore[arg-type]
         page = context.new_page()
         page.goto(review.opened)
         for path in paths:
             page.goto(review.base + path)
+            page.wait_for_load_state("networkidle")
             found = Axe().run(page).response["violations"]
             serious = [
                 (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}

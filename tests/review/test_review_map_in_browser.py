@@ -79,3 +79,21 @@ def test_the_slider_makes_the_groups_of_every_cut(watched: Watched) -> None:
     expect(rows).to_have_count(2)
     page.get_by_role("button", name="Suggested: 6").click()
     expect(rows).to_have_count(6)
+
+
+def test_a_cut_is_used_and_taken_back(watched: Watched, review: Served) -> None:
+    """The button says what the cut will do; afterwards the category shows it, with a button that undoes it."""
+    page = watched.go("/c/bottle/cuts")
+    expect(page.locator("#cut-groups .row")).to_have_count(6)
+    before = review.reading.catalog.partition("bottle")
+    page.locator("#cut").fill("4")
+    page.get_by_role("button", name="Use this cut…").click()
+    dialog = page.locator("#dialog")
+    expect(dialog).to_contain_text("become 4 clusters")
+    dialog.get_by_label("Your name").fill("Kim")
+    dialog.get_by_role("button", name="Use this cut").click()
+    expect(page.locator(".done")).to_contain_text("Kim cut all images into 4 groups")
+    assert len(set(review.reading.catalog.partition("bottle").values())) == 4
+    page.locator(".done").get_by_role("button", name="Undo").click()
+    expect(page.locator(".done")).to_contain_text("Kim undid")
+    assert review.reading.catalog.partition("bottle") == before

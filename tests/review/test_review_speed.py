@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 from generated import generate
 from helpers.chromium import needs_chromium
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from serving import served
 
 from flows.review.pages import PAGE_SIZE
@@ -29,20 +29,14 @@ SHOWN = """() => {
 
 FIRST_SECONDS = 1.0
 JUMP_SECONDS = 0.3
+TOUCH_SECONDS = 0.1
+"""Until a lasso has chosen, and until a slider has made its groups again."""
 
 SCREEN = 32
 """Pictures of a window of that size."""
 
 SLACK = 4.0
 """How much longer it may take on a machine that does other things too; what it took is printed."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 def seconds_until_shown(page: Page, act: Callable[[], object], *, first: int | None = None) -> float:
@@ -55,6 +49,40 @@ def seconds_until_shown(page: Page, act: Callable[[], object], *, first: int | N
     return time.perf_counter() - began
 
 
+def lasso_seconds(page: Page, base: str) -> float:
+    """Seconds, median of 3, from the end of a lasso around nearly all images until they are chosen and marked."""
+    page.goto(f"{base}/c/bottle/map")
+    page.wait_for_function("() => document.querySelector('#map').dataset.ready", timeout=300_000)
+    box = page.locator("#map").bounding_box()
+    assert box is not None
+    left, top = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    found = []
+    for _ in range(3):
+        page.get_by_role("button", name="Lasso").click()
+        page.mouse.move(left - 0.48 * box["width"], top)
+        page.mouse.down()
+        for step in range(1, 25):
+            angle = math.pi + step / 24 * 2 * math.pi
+            page.mouse.move(left + 0.48 * box["width"] * math.cos(angle), top + 0.48 * box["height"] * math.sin(angle))
+        page.mouse.up()
+        expect(page.locator("#map-told")).to_contain_text("chosen")
+        found.append(float(page.locator("#map").get_attribute("data-milliseconds") or "nan") / 1000)
+    return sorted(found)[1]
+
+
+def slider_seconds(page: Page, base: str) -> float:
+    """Seconds, median of 5, from a move of the slider until its groups are made again."""
+    page.goto(f"{base}/c/bottle/cuts")
+    page.wait_for_function("() => document.querySelector('#cut').dataset.ready")
+    slider = page.locator("#cut")
+    found = []
+    for number in (60, 2, 31, 60, 10):
+        slider.fill(str(number))
+        expect(page.locator("#cut-groups .row")).to_have_count(number)
+        found.append(float(slider.get_attribute("data-milliseconds") or "nan") / 1000)
+    return sorted(found)[2]
+
+
 @pytest.mark.parametrize(
     ("n_images", "scale"), [(600, 10), (5_000, 10), pytest.param(50_000, 1, marks=pytest.mark.long)]
 )
@@ -65,7 +93,7 @@ def test_pictures_come_quickly(
     n_images: int,
     scale: int,
 ) -> None:
-    """First pictures of a category and of its largest cluster, and those after a jump of 20 screens, come at once.
+    """First pictures of a category and of its largest cluster, those after a jump, a lasso and the slider: all at once.
 
     The first time thumbnails are made on the way; after that they are kept. The memory that the server takes beyond a
     small category's does not grow with what was looked at.
@@ -104,10 +132,16 @@ def test_pictures_come_quickly(
         rows.append(
             (f"{n_images:,}", f"jump to page {far}", f"{first:.2f} s", f"{again['jump']:.2f} s", f"{JUMP_SECONDS} s")
         )
+        again["lasso"], again["slider"] = lasso_seconds(page, review.base), slider_seconds(page, review.base)
+        rows += [
+            (f"{n_images:,}", what, "", f"{again[what]:.3f} s", f"{TOUCH_SECONDS} s") for what in ("lasso", "slider")
+        ]
         grown = (process.memory_info().rss - before) / 1e6
         rows.append((f"{n_images:,}", "memory", f"{grown:.0f} MB more", "", "150 MB"))
     print_table(rows)
     assert again["category"] < SLACK * FIRST_SECONDS
     assert again["largest cluster"] < SLACK * FIRST_SECONDS
     assert again["jump"] < SLACK * JUMP_SECONDS
+    assert again["lasso"] < SLACK * TOUCH_SECONDS
+    assert again["slider"] < SLACK * TOUCH_SECONDS
     assert grown < 150
