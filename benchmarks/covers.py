@@ -27,10 +27,10 @@ from anoclust_core.clustering.distances import PairStatistics
 from anoclust_core.clustering.linkage import cut_tree, linkage_tree
 from anoclust_core.clustering.smoothing import smoothed
 from anoclust_core.config import RunConfig
+from anoclust_core.config.setting import nest
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.records import DatasetManifest
 from anoclust_core.seeding import generator
-from anoclust_core.setting import nest
 from anoclust_core.weighting.auto import AUTO
 
 SEED = 0

@@ -33,9 +33,9 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import normalized_mutual_info_score, roc_auc_score
 
 from anoclust_core.config import RunConfig
+from anoclust_core.config.setting import nest
 from anoclust_core.safe_text.cells import original
 from anoclust_core.seeding import generator
-from anoclust_core.setting import nest
 from anoclust_core.synthesis.shapes import smooth_noise, to_uint8
 
 KINDS = ("pit", "scratch", "stain")

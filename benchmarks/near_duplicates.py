@@ -31,11 +31,11 @@ from anoclust_core.clustering.linkage import cut_tree, linkage_tree, suggest_n_c
 from anoclust_core.clustering.smoothing import smoothed
 from anoclust_core.clustering.units import first_of_each, join_lone_units, unit_means, units_of
 from anoclust_core.config import RECIPE_SIDES, RunConfig
+from anoclust_core.config.setting import nest
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.pairwise.near_duplicates import ALONE, closest_images, near_duplicate_groups
 from anoclust_core.records import unique_contents
 from anoclust_core.seeding import generator
-from anoclust_core.setting import nest
 from anoclust_core.weighting.auto import AUTO
 from anoclust_core.weighting.weights import soft_weights, temperature, uniform_weights
 from benchmarks.covers import compare

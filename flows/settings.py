@@ -17,9 +17,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from anoclust_core.config import RunConfig, StoreConfig
+from anoclust_core.config.setting import flatten, nest, settings_of
 from anoclust_core.errors import ConfigError
 from anoclust_core.safe_text.masking import HIDDEN, has_secret, masked, masked_text
-from anoclust_core.setting import flatten, nest, settings_of
 from tasks.stores.addresses import on_this_machine, path_of_url, shown_address, why_no_path
 
 FILE_NAME: Final = "anoclust.toml"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from anoclust_core.config import PairConfig
+from anoclust_core.config.setting import MAX_TILES
 from anoclust_core.errors import ConfigError
 from anoclust_core.records import EmbeddingSpec, Window
-from anoclust_core.setting import MAX_TILES
 
 if TYPE_CHECKING:
     from anoclust_core.embedding.alignment import Alignment

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from anoclust_core.arrays import checked_array
 from anoclust_core.config import EmbedConfig, RunConfig
+from anoclust_core.config.setting import MAX_TILES, MOST_TILES
 from anoclust_core.embedding.resizing import Box, seen_box
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.setting import MAX_TILES, MOST_TILES
 
 
 def check_tiles(config: RunConfig) -> None:

@@ -16,13 +16,13 @@ from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from anoclust_core.config.setting import flatten
 from anoclust_core.errors import ConfigError
 from anoclust_core.records import SameReason, SetAside, by_reason
 from anoclust_core.reporting.contingency import contingency, trust_sentence
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, shared_scale
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport, ViewEntry
 from anoclust_core.reporting.summary import ClusterSummary, score_bounds, summarise_clusters
-from anoclust_core.setting import flatten
 
 NOT_KNOWN = "–"
 

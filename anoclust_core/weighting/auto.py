@@ -35,9 +35,9 @@ from numpy.typing import NDArray
 
 from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.clustering.knee import stability
+from anoclust_core.config.setting import parse_tau
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.records import Role
-from anoclust_core.setting import parse_tau
 from anoclust_core.weighting.levels import spread_weights
 from anoclust_core.weighting.rarity import Counts, IsReference, Nearest, rarity_against_normals, trimmed_rarity
 from anoclust_core.weighting.regions import checked_inside, filled

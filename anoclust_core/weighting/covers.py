@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from anoclust_core.arrays import checked_array
 from anoclust_core.bags import check_bags
 from anoclust_core.config import RunConfig
+from anoclust_core.config.setting import MAX_TILES
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.pairwise.cpu import nearest_distances
 from anoclust_core.records import Cover, EmbeddingSpec
-from anoclust_core.setting import MAX_TILES
 
 PATCHES_OF_MANY: Final = 4096
 """Patches of an image that others are compared with where frames have more than `MAX_TILES` tiles: comparing two frames

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.arrays import checked_array, checked_grid, checked_sequence
+from anoclust_core.config.setting import parse_tau
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.setting import parse_tau
 
 Weights: TypeAlias = NDArray[np.float64]
 """Shape ``(n_images, n_patches)``, patches of a grid row by row; every row sums to 1."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from anoclust_core.setting import Command
+from anoclust_core.config.setting import Command
 from flows.cli.options import ConfigFile, Debug
 from flows.settings import SETTINGS, Settings, as_text, flag_of, resolve
 

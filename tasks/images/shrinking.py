@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from anoclust_core.config import RunConfig
+from anoclust_core.config.setting import MAX_TILES
 from anoclust_core.records import ImageRecord
-from anoclust_core.setting import MAX_TILES
 from tasks.images.decoding import MAX_ASPECT, MIN_SIDE
 from tasks.images.headers import geometry_of
 

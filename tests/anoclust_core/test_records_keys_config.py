@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from anoclust_core.config import GroupConfig, RunConfig
+from anoclust_core.config.setting import flatten, parse_tau
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import KEY_LENGTH, content_key
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, SetAside, unique_contents
 from anoclust_core.seeding import generator
-from anoclust_core.setting import flatten, parse_tau
 
 quick = settings(max_examples=25, deadline=None, database=None)
 

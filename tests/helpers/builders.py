@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from anoclust_core.config import RunConfig
+from anoclust_core.config.setting import flatten, nest
 from anoclust_core.records import DatasetManifest, ImageRecord, Role
-from anoclust_core.setting import flatten, nest
 
 TINY_BACKBONE = "test_resnet"
 """A timm model of half a million weights; 64 px give 8 x 8 patches of length 48."""

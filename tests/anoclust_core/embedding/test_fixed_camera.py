@@ -9,12 +9,12 @@ import pytest
 from helpers.builders import config_of
 from scipy.ndimage import gaussian_filter, shift
 
+from anoclust_core.config.setting import MAX_TILES
 from anoclust_core.embedding.alignment import Alignment, align
 from anoclust_core.embedding.fixed_camera import Steadiness, aligned_note, aligned_spec, check_number
 from anoclust_core.embedding.tiles import check_tiles
 from anoclust_core.errors import ConfigError
 from anoclust_core.records import EmbeddingSpec, Window
-from anoclust_core.setting import MAX_TILES
 from tasks.stores.stage_keys import settings_key
 
 SPEC = EmbeddingSpec("b", "b", "w", (1,), 256, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (16, 16), 24)

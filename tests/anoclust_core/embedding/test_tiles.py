@@ -10,10 +10,10 @@ from helpers.builders import config_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anoclust_core.config.setting import MAX_TILES
 from anoclust_core.embedding.tiles import check_tiles, needs_frame, stitched, tile_boxes, tiled_spec
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.setting import MAX_TILES
 from tasks.stores.stage_keys import settings_key
 
 quick = settings(max_examples=40, deadline=None, database=None)

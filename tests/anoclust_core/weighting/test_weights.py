@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
+from anoclust_core.config.setting import parse_tau
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.setting import parse_tau
 from anoclust_core.weighting.weights import (
     hard_weights,
     hybrid_weights,

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from anoclust_core import config
-from anoclust_core.setting import Command, Setting, settings_of
+from anoclust_core.config.setting import Command, Setting, settings_of
 from flows.cli import COMMANDS, app, load_command
 from flows.cli.arguments import shown_arguments
 from flows.settings import SETTINGS, as_text, flag_of, variable_of
@@ -39,7 +39,7 @@ One category alone has other settings in sections of its own: `[category.bottle]
 part of the file, so variables and flags override them. What holds for all categories of a command cannot stand there:
 `store`, `wait_seconds`, `data.settle_seconds` and `[night]`.
 
-`REWRITE_DOCS=1 pytest tests/flows/cli/test_one_home.py` makes this page from the fields of `anoclust_core/config.py`.
+`REWRITE_DOCS=1 pytest tests/flows/cli/test_one_home.py` makes this page from the fields of `anoclust_core/config/`.
 {sections}"""
 
 LINE = (

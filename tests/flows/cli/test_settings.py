@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from anoclust_core.config import RunConfig
+from anoclust_core.config.setting import flatten, nest
 from anoclust_core.errors import ConfigError
-from anoclust_core.setting import flatten, nest
 from flows.cli import app
 from flows.settings import SETTINGS, Settings, commented_file, defaults, flag_of, resolve, variable_of
 
