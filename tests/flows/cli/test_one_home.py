@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -51,7 +51,7 @@ PROGRAM = """
 import importlib.util, json, sys
 import anoclust_core
 
-spec = importlib.util.spec_from_file_location("anoclust_core.config", sys.argv[1])
+spec = importlib.util.spec_from_file_location("anoclust_core.config", sys.argv[1] + "/__init__.py")
 sys.modules["anoclust_core.config"] = anoclust_core.config = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(anoclust_core.config)
 
@@ -84,24 +84,33 @@ def flags(command: Any) -> set[str]:
 
 def with_the_line(folder: Path, line: str = LINE) -> Path:
     """Copy of the settings with one more line."""
-    source = inspect.getsource(config)
+    copy = folder / "config"
+    shutil.copytree(Path(str(config.__file__)).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    file = copy / "method.py"
+    source = file.read_text(encoding="utf-8")
     before = "    # Ward over a Hausdorff distance"
     assert source.count(before) == 1
-    copy = folder / "config.py"
-    copy.write_text(source.replace(before, line + before), encoding="utf-8")
+    typed = source.replace(
+        "class GroupConfig(", "from anoclust_core.config.setting import Share\n\n\nclass GroupConfig("
+    )
+    file.write_text(typed.replace(before, line + before), encoding="utf-8")
     return copy
 
 
-def imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("config_with_one_more", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+def imported(folder: Path) -> ModuleType:
+    """Import a copy of the settings in place of them, and put them back."""
+    name = config.__name__
+    kept = {other: sys.modules.pop(other) for other in list(sys.modules) if f"{other}.".startswith(f"{name}.")}
     try:
+        spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     finally:
-        del sys.modules[spec.name]
+        for other in [other for other in sys.modules if f"{other}.".startswith(f"{name}.")]:
+            del sys.modules[other]
+        sys.modules.update(kept)
     return module
 
 
