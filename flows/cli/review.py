@@ -47,6 +47,8 @@ def review(
 
         settings = asked.settings()
         layout = existing_store(settings.store)
-        with Catalog.open(catalog_of(layout, settings.config), store=layout, create=False) as catalog:
+        where = catalog_of(layout, settings.config)
+        has_only_runs = where == layout.catalog and not layout.catalog.exists() and (layout.root / "runs").is_dir()
+        with Catalog.open(where, store=layout, create=has_only_runs) as catalog:
             catalog.check()
-            serve(Reading(layout, catalog), host=host, port=port, tell=typer.echo)
+            serve(Reading(layout, catalog), settings.config, host=host, port=port, tell=typer.echo)

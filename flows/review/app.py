@@ -11,10 +11,11 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.staticfiles import StaticFiles
 
+from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, ConfigError
 from anoclust_core.reporting.html import read_style
 from anoclust_core.safe_text.masking import masked_text
-from flows.review import actions, cuts, image_map, pages, pictures
+from flows.review import actions, adopting, cuts, image_map, pages, pictures
 from flows.review.door import STATIC, Door, Keys
 from flows.review.site import Site, stranger
 from tasks.review.reading import Reading
@@ -26,7 +27,7 @@ _STATUS: Final = {ConfigError: 409, BusyError: 503}
 """Answers to what cannot be decided, or not now."""
 
 
-def review_app(reading: Reading, keys: Keys, *, names: Iterable[str] = ()) -> Door:
+def review_app(reading: Reading, keys: Keys, *, names: Iterable[str] = (), config: RunConfig | None = None) -> Door:
     """Make the application.
 
     Parameters
@@ -37,10 +38,12 @@ def review_app(reading: Reading, keys: Keys, *, names: Iterable[str] = ()) -> Do
         What opens the door.
     names
         Names of this server besides those of the machine itself.
+    config
+        Settings of nights; by default those of a program that says nothing.
     """
-    site = Site(reading, keys)
+    site = Site(reading, keys, config or RunConfig())
     app = FastAPI(title="Anoclust review", docs_url=None, redoc_url=None, openapi_url=None)
-    for part in (cuts, image_map, pages, pictures, actions):
+    for part in (adopting, cuts, image_map, pages, pictures, actions):
         app.include_router(part.routes(site))
     app.get(f"{STATIC}report.css")(_report_style)
     app.mount(STATIC.rstrip("/"), StaticFiles(directory=str(FILES)))

@@ -17,6 +17,7 @@ from tasks.review.places import UNKNOWN
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ClusterFact, DecisionFact
+from tasks.stores.files import safe_name
 
 PAGE_SIZE: Final = 60
 """Pictures of a page: five screens of a large window."""
@@ -74,7 +75,8 @@ def routes(site: Site) -> APIRouter:
             ][:N_COVERS]
             for state in states
         }
-        return site.page(request, "home.html.jinja", states=states, covers=covers)
+        plain = {name: safe_name(name) for name in reading.runs_without_nights()}
+        return site.page(request, "home.html.jinja", states=states, covers=covers, plain=plain)
 
     @router.get("/c/{folder}")
     def category(request: Request, folder: str) -> Response:

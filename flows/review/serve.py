@@ -10,6 +10,7 @@ from contextlib import suppress
 from threading import Thread
 from typing import Final
 
+from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, ConfigError, ResourceError
 from flows.settings import PASSWORD_VARIABLE
 from tasks.review.reading import Reading
@@ -18,13 +19,13 @@ LEAST_PASSWORD: Final = 8
 """Shortest password, in characters: whoever guesses has one guess a second."""
 
 
-def serve(reading: Reading, *, host: str, port: int, tell: Callable[[str], None]) -> None:
+def serve(reading: Reading, config: RunConfig, *, host: str, port: int, tell: Callable[[str], None]) -> None:
     """Serve the review page until Ctrl-C.
 
     Parameters
     ----------
-    reading
-        The store.
+    reading, config
+        The store, and the settings of its nights.
     host
         Name or address to listen on.
     port
@@ -57,7 +58,7 @@ def serve(reading: Reading, *, host: str, port: int, tell: Callable[[str], None]
         tell("what is sent can be read on the way: let others reach it only in a network that you trust")
     tell("Ctrl-C ends it")
     config = uvicorn.Config(
-        review_app(reading, keys, names=names),
+        review_app(reading, keys, names=names, config=config),
         access_log=False,  # it would show the token
         log_level="warning",
         lifespan="off",

@@ -12,6 +12,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, PackageLoader
 
+from anoclust_core.config import RunConfig
 from anoclust_core.reporting.html import environment
 from anoclust_core.reporting.summary import identity_colour
 from flows.review.door import Keys
@@ -71,10 +72,13 @@ class Site:
         The store.
     keys
         What opens the door.
+    config
+        Settings of nights, for what is decided by them.
     """
 
     reading: Reading
     keys: Keys
+    config: RunConfig
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Answer with a page, or with a part of one."""

@@ -256,7 +256,7 @@ def _keep_arrays(
         "weights": new.weights[rows].astype(np.float32),
         "descriptors": new.descriptors[rows],
     }
-    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, "contents": [contents[at] for at in rows], **details})
+    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, **parts, **details})
     return str(folder)
 
 

@@ -114,7 +114,10 @@ def _of_nights(layout: StoreLayout, category: str, snapshot: Snapshot) -> list[t
     """Folders that nights since a snapshot have kept, with the images of their rows: only these are on its scale."""
     found = []
     for folder in inventory.array_folders(layout, "weights", safe_name(category)):
-        contents = (arrays.describe(folder) or {}).get("contents")
-        if contents and folder.name == content_key("assign", {"snapshot": snapshot.key, "contents": contents}):
+        told = arrays.describe(folder) or {}
+        contents = told.get("contents")
+        # folders of before tell their snapshot by their name alone
+        of_before = content_key("assign", {"snapshot": snapshot.key, "contents": contents})
+        if contents and (told.get("snapshot") == snapshot.key or folder.name == of_before):
             found.append((folder, contents))
     return found

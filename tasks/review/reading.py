@@ -23,12 +23,14 @@ from tasks.review.places import UNKNOWN, Positions
 from tasks.review.projection import MapPoints, map_points
 from tasks.review.rarity import Measures, read_measures
 from tasks.review.thumbnails import Thumbnails
+from tasks.stores import runs
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact
 from tasks.stores.files import safe_name
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.snapshots import read_snapshot
+from tasks.stores.upkeep.inventory import category_name
 
 N_LEADING: Final = 12
 """Pictures in the row of a cluster."""
@@ -110,6 +112,15 @@ class Reading:
             for contents in self.leading(category, Chosen()).values():
                 for fact in self.catalog.known_images(category, contents).values():
                     self.thumbnail(category, fact)
+
+    def runs_without_nights(self) -> dict[str, str]:
+        """Latest run of every category that has runs and has had no night, by category."""
+        runs_of, known = self.layout.root / "runs", self.categories()
+        found = {}
+        for folder in sorted(runs_of.iterdir()) if runs_of.is_dir() else []:
+            newest = [] if folder.name in known else runs.list_runs(folder)[:1]
+            found |= {category_name(self.layout, folder.name): run.name for run in newest}
+        return found
 
     def state(self, category: str) -> CategoryState:
         """How a category stands."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import httpx
 import uvicorn
 
+from anoclust_core.config import RunConfig
 from flows.review.app import review_app
 from flows.review.door import CSRF, TOKEN, Keys
 from flows.review.serve import listening_on
@@ -50,14 +51,14 @@ class Served:
 
 
 @contextmanager
-def served(layout: StoreLayout, *, password: str | None = None) -> Iterator[Served]:
+def served(layout: StoreLayout, *, password: str | None = None, settings: RunConfig | None = None) -> Iterator[Served]:
     """Serve a store."""
     listening = listening_on("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    with Catalog.open(layout.catalog, store=layout, create=False) as catalog:
+    with Catalog.open(layout.catalog, store=layout) as catalog:
         reading, keys = Reading(layout, catalog), Keys(f"anoclust_review_{port}", password)
         config = uvicorn.Config(
-            review_app(reading, keys), access_log=False, log_level="warning", lifespan="off", ws="none"
+            review_app(reading, keys, config=settings), access_log=False, log_level="warning", lifespan="off", ws="none"
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -8,6 +8,7 @@ import pytest
 from helpers.streams import CATEGORY, TWO, Stream, day, night_config
 from serving import served
 
+from flows.run import run_data
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.layout import StoreLayout
 
@@ -44,3 +45,33 @@ def test_decisions_of_the_page_hold(tmp_path: Path, checkpoint: Path, prefect_db
         assert row.name == "good parts"
         assert set(chosen) <= set(review.reading.members(CATEGORY, part, Chosen()))
         assert client.get(f"{where}/c1").status_code == 200
+
+
+def test_a_run_is_adopted_mapped_and_cut(tmp_path: Path, checkpoint: Path, prefect_db: None) -> None:
+    """A run starts the nights of its category from the page; a night draws its map; a cut holds in the next night."""
+    stream = Stream(tmp_path / "nights", night_config(checkpoint, recluster_every="none"))
+    stream.deliver(0, TWO)
+    (outcome,) = run_data(stream.manifest, stream.store, stream.config)
+    assert outcome.run is not None, outcome.error
+    with served(StoreLayout(stream.store), settings=stream.config) as review, review.client(who="kim") as client:
+        assert CATEGORY in client.get("/").text
+        assert "become c1, c2, and so on" in client.get(f"/adopt/{CATEGORY}/ask").text
+        answer = review.post(client, f"/adopt/{CATEGORY}/do")
+        assert answer.status_code == 303, answer.text
+        assert "kim" in client.get(answer.headers["location"]).text
+        assert review.post(client, f"/adopt/{CATEGORY}/do").status_code == 404
+        before = stream.partition()
+        stream.deliver(1, TWO[:4])
+        stream.night(1)
+        assert {path: cluster for path, cluster in stream.partition().items() if path in before} == before
+        points = client.get(f"/c/{CATEGORY}/map/points").json()
+        assert len(points["images"]) == len(before) + 4
+        assert review.post(client, f"/c/{CATEGORY}/cuts/do", number="3").status_code == 303
+        assert len(set(stream.partition().values())) == 3
+        stream.deliver(2, TWO[:4])
+        stream.night(2, recluster=True)
+        shown = client.get(f"/c/{CATEGORY}").text
+        assert "kim cut" not in shown
+        assert (StoreLayout(stream.store).root / "projections" / CATEGORY).is_dir()
+        kinds = [one.kind for one in review.reading.catalog.history(CATEGORY)]
+        assert {"adopt", "cut"} <= set(kinds)
