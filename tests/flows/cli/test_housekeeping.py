@@ -310,7 +310,7 @@ def test_sizes_add_up(store: Store) -> None:
     (row,) = found["categories"]
     assert row["category"] == CATEGORY
     assert row["embeddings"] == on_disk("embeddings")
-    assert row["distances"] == on_disk("nearest")
+    assert row["distances"] == on_disk("nearest", "near_duplicates")
     assert row["weights"] == on_disk("weights", "models", "trees")
     assert row["runs"] == on_disk("runs", "manifests", "results")
     assert (found["other"], found["damaged"]) == (1000, 0)
