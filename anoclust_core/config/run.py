@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from anoclust_core.config.images import RECIPE_SIDES, DataConfig, EmbedConfig
-from anoclust_core.config.method import COUNT_ONCE, BlindConfig, GroupConfig, PairConfig, WeighConfig
+from anoclust_core.config.method import BlindConfig, GroupConfig, PairConfig, WeighConfig
 from anoclust_core.config.nights import NightConfig
 from anoclust_core.config.section import Section
 from anoclust_core.config.setting import (
@@ -80,8 +80,6 @@ class RunConfig(Section):
             raise ValueError("recipe blind makes its own anomaly maps; omit --weights, or use recipe sohn")
         if self.recipe == "blind" and self.data.normals not in ("auto", "none"):
             raise ValueError("recipe blind uses no normals; omit --normals, or use recipe sohn")
-        if self.group.by == "part" and self.pair.near_duplicates == COUNT_ONCE:
-            raise ValueError("--by part counts every part once already; omit --near-duplicates count-once")
         if isinstance(self.pair.reference_patches, int):
             self._fits_cover()
         if self.recipe != "sohn" and self.group.distance != "weighted_average":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ ZOOM_LEAST: Final = 96
 """Shortest side of a zoom in pixels: less shows no surroundings."""
 
 _JPEG_QUALITY: Final = 80
+
+_DIGEST_BYTES: Final = 32
+"""Of the SHA-256 that stands behind a thumbnail that is kept: whoever shows a JPEG reads no further than its end."""
 
 _GREY: Final = 205
 _CONTRAST_LEFT: Final = 0.3
@@ -59,6 +63,21 @@ def thumbnail(
     picture = Image.fromarray(pixels)
     picture.thumbnail((side, side))
     return picture
+
+
+def sealed(jpeg: bytes) -> bytes:
+    """Bytes of a file that keeps a JPEG and knows whether it is as it was written."""
+    return jpeg + hashlib.sha256(jpeg).digest()
+
+
+def whole(file: Path) -> bytes | None:
+    """JPEG of a file that `sealed` made; None where there is none, or not as it was written."""
+    try:
+        kept = file.read_bytes()
+    except OSError:
+        return None
+    jpeg, digest = kept[:-_DIGEST_BYTES], kept[-_DIGEST_BYTES:]
+    return jpeg if hashlib.sha256(jpeg).digest() == digest else None
 
 
 def picture_of(

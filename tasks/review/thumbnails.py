@@ -11,7 +11,7 @@ from typing import Final
 from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.keys import content_key
 from tasks.images.category_decoding import read_decoding
-from tasks.images.thumbnails import thumbnail
+from tasks.images.thumbnails import sealed, thumbnail, whole
 from tasks.stores.catalog.facts import ImageFact
 from tasks.stores.files import write_bytes
 from tasks.stores.layout import StoreLayout
@@ -41,9 +41,7 @@ class Thumbnails:
 
     def kept(self, image: ImageFact) -> bytes | None:
         """JPEG of an image; None where there is none yet."""
-        with suppress(FileNotFoundError):
-            return self._place(image.content).read_bytes()
-        return None
+        return whole(self._place(image.content))
 
     def made(self, image: ImageFact) -> bytes | None:
         """Make the JPEG of an image and keep it; None where its file is gone or has changed."""
@@ -60,7 +58,7 @@ class Thumbnails:
         # on the way it lies where runs look for leftovers of killed processes
         draft = self._folder.parent / f".{place.stem}.{secrets.token_hex(4)}.partial"
         with suppress(OSError):
-            write_bytes(draft, jpeg)
+            write_bytes(draft, sealed(jpeg))
             place.parent.mkdir(parents=True, exist_ok=True)
             draft.replace(place)
 

@@ -10,6 +10,7 @@ from typing import Final
 from anoclust_core.errors import DamagedError
 from tasks.images.category_frames import read_frames
 from tasks.images.known_hashes import read_known_hashes
+from tasks.images.thumbnails import whole
 from tasks.networks.backbone_spec import read_card
 from tasks.store_check.findings import COLLECTED, Fault, Finding, finding, told
 from tasks.stores.files import FILES, changed_files, read_checked, told_as_damage
@@ -49,6 +50,16 @@ def check_frames(layout: StoreLayout, categories: Collection[str]) -> list[Findi
 def check_regions(layout: StoreLayout) -> list[Finding]:
     """Read every mask of what is looked at."""
     return _unreadable(layout, inventory.regions(layout), read_region, _MADE_AGAIN)
+
+
+def check_thumbnails(layout: StoreLayout, category: str) -> list[Finding]:
+    """Read the small pictures of a category, by the name of its folder."""
+    files = sorted((layout.root / "thumbnails" / category).rglob("*.jpg"))
+    return [
+        finding(layout, file, "is damaged", "the review page makes it again when it is shown")
+        for file in files
+        if whole(file) is None
+    ]
 
 
 def check_locks(layout: StoreLayout, categories: Collection[str]) -> list[Finding]:

@@ -18,6 +18,7 @@ from tasks.store_check.shared import (
     check_locks,
     check_regions,
     check_strays,
+    check_thumbnails,
 )
 from tasks.stores import arrays
 from tasks.stores.layout import StoreLayout
@@ -85,6 +86,7 @@ def check_store(
             ([path for _, path in inventory.results(layout, name)], partial(check_results, layout, name)),
             ([layout.root / "nights" / name], partial(check_nights, layout, name)),
             ([layout.root / "decoding" / f"{name}.json"], partial(check_decoding, layout, name)),
+            ([layout.root / "thumbnails" / name], partial(check_thumbnails, layout, name)),
         ]
     of_categories = names if categories else inventory.shared_names(layout)
     jobs += [

@@ -14,10 +14,12 @@ from generated import FIRST, GRID, generate
 from PIL import Image
 
 from anoclust_core.errors import ConfigError
+from tasks.images.thumbnails import whole
 from tasks.review.columns import column_table
 from tasks.review.kept import Kept
 from tasks.review.reading import N_LEADING, Reading
 from tasks.review.told import read_told
+from tasks.store_check.shared import check_thumbnails
 from tasks.stores import arrays
 from tasks.stores.catalog.browsing import MOST_VALUES, Chosen
 from tasks.stores.catalog.catalog import Catalog
@@ -122,6 +124,20 @@ def test_a_table_tells_what_stands_out() -> None:
     assert (list(table.totals), table.n_without) == ([64, 141], 3)
 
 
+def test_a_damaged_thumbnail_is_told_and_made_again(reading: Reading) -> None:
+    """One bit is noticed: `store check` names the file, and the page shows the picture as it was."""
+    image = reading.images(CATEGORY, reading.members(CATEGORY, "c2", Chosen())[:1])[0]
+    jpeg = reading.thumbnail(CATEGORY, image.fact)
+    (kept,) = (reading.layout.root / "thumbnails").rglob("*.jpg")
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data)
+    (found,) = check_thumbnails(reading.layout, CATEGORY)
+    assert found.path == kept.relative_to(reading.layout.root).as_posix()
+    assert reading.thumbnail(CATEGORY, image.fact) == jpeg
+    assert check_thumbnails(reading.layout, CATEGORY) == []
+
+
 def test_thumbnails_are_made_once_and_known_to_the_store(reading: Reading) -> None:
     """A thumbnail is kept by content; it counts to its category, and what a killed process left is swept."""
     fact = reading.images(CATEGORY, reading.members(CATEGORY, "c2", Chosen())[:1])[0].fact
@@ -129,7 +145,7 @@ def test_thumbnails_are_made_once_and_known_to_the_store(reading: Reading) -> No
     assert jpeg is not None
     assert Image.open(io.BytesIO(jpeg)).size == (64, 48)
     (kept,) = (reading.layout.root / "thumbnails").rglob("*.jpg")
-    assert kept.read_bytes() == jpeg
+    assert whole(kept) == jpeg
     Path(fact.file or "").rename(f"{fact.file}.gone")
     try:
         assert reading.thumbnail(CATEGORY, fact) == jpeg

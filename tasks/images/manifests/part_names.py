@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from anoclust_core.config import DataConfig, RunConfig
-from anoclust_core.errors import DatasetError
+from anoclust_core.config import COUNT_ONCE, DataConfig, RunConfig
+from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.matching.part_names import NAME, PartRule
 from anoclust_core.records import DatasetManifest
 from tasks.images.folders import one_line
@@ -43,9 +43,13 @@ def check_parts(listed: DatasetManifest, config: RunConfig) -> None:
 
     Raises
     ------
+    ConfigError
+        If near-duplicates are to count once besides: a part counts once already.
     DatasetError
         If so.
     """
+    if config.group.by == "part" and config.pair.near_duplicates == COUNT_ONCE:
+        raise ConfigError("--by part counts every part once already; omit --near-duplicates count-once")
     rule, clustered = PartRule.read(config.data.part), listed.clustered
     if not clustered or not _is_asked(rule, config) or any(image.part is not None for image in clustered):
         return

@@ -218,8 +218,9 @@ def test_the_next_run_and_night_make_everything_again(stream: Stream, how: str) 
     # known hashes save reading and no more: a folder in their place is a person's
     shutil.rmtree(layout.known_hashes(CATEGORY), ignore_errors=True)
     left = [one for one in check_store(layout).damage if not one.path.startswith("results/")]
-    # runs that nobody asks for any more stay as they are
-    folders = {"runs", "manifests", "weights", "models", "trees", "nearest", "embeddings"}
+    # runs that nobody asks for any more stay as they are, and what only the review page shows until it is shown
+    folders = {"runs", "manifests", "weights", "models", "trees", "nearest", "near_duplicates", "embeddings"}
+    folders |= {"projections", "thumbnails"}
     assert all(one.path.split("/")[0] in folders for one in left), left
 
 

@@ -278,3 +278,9 @@ def test_by_image_no_key_knows_parts(checkpoint: Path, tmp_path: Path) -> None:
     assert keys["pair"] == others["pair"]
     assert keys["weigh"] != others["weigh"]
     assert settings_key(plain, spec) == settings_key(named, spec) != settings_key(by_part, spec)
+
+
+def test_parts_and_near_duplicates_count_once_in_one_way(data: Path, tmp_path: Path, checkpoint: Path) -> None:
+    """By part every part counts once already: the two settings together are refused."""
+    error = error_of(data, tmp_path, checkpoint, by="part", near_duplicates="count-once")
+    assert "--by part counts every part once already" in str(error)
