@@ -57,7 +57,7 @@ def serve(reading: Reading, config: RunConfig, *, host: str, port: int, tell: Ca
         tell(f"open http://{socket.gethostname()}:{port}/ and give the password of {PASSWORD_VARIABLE}")
         tell("what is sent can be read on the way: let others reach it only in a network that you trust")
     tell("Ctrl-C ends it")
-    config = uvicorn.Config(
+    served = uvicorn.Config(
         review_app(reading, keys, names=names, config=config),
         access_log=False,  # it would show the token
         log_level="warning",
@@ -67,7 +67,7 @@ def serve(reading: Reading, config: RunConfig, *, host: str, port: int, tell: Ca
     )
     Thread(target=_warm, args=(reading,), daemon=True).start()
     with listening, suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(served).run(sockets=[listening])
 
 
 def _warm(reading: Reading) -> None:

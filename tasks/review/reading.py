@@ -116,7 +116,7 @@ class Reading:
     def runs_without_nights(self) -> dict[str, str]:
         """Latest run of every category that has runs and has had no night, by category."""
         runs_of, known = self.layout.root / "runs", self.categories()
-        found = {}
+        found: dict[str, str] = {}
         for folder in sorted(runs_of.iterdir()) if runs_of.is_dir() else []:
             newest = [] if folder.name in known else runs.list_runs(folder)[:1]
             found |= {category_name(self.layout, folder.name): run.name for run in newest}
