@@ -26,6 +26,10 @@ _MOST_TOLD: Final = 5
 """Changes of others that are told, the last ones."""
 
 
+NAMELESS: Final = "say who you are: a name of at most 100 characters"
+"""Answer to a decision of nobody."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One thing that a form asks for; ``choices`` are values and texts, ``long`` is a text of several lines."""
@@ -291,11 +295,11 @@ def routes(site: Site) -> APIRouter:
         """Do it, and show the cluster with what was done."""
         action, form = known(kind), form_of(request)
         target = target_of(site, folder, cluster, form)
-        who = who_asks(request) or clean_name(first(form, "who"))
+        who = who_decides(request)
         given = {one.name: first(form, one.name) for one in action.ask(target).fields}
         try:
             if not who:
-                raise ConfigError("say who you are: a name of at most 100 characters")  # noqa: TRY301 - told like others
+                raise ConfigError(NAMELESS)  # noqa: TRY301 - told like others
             action.do(catalog, target, given, who)
         except ChangedSinceError as error:
             now = replace(target, seen=catalog.versions(target.category).get(cluster))
@@ -308,7 +312,7 @@ def routes(site: Site) -> APIRouter:
     def undo(request: Request, folder: str) -> Response:
         """Take a decision back."""
         state, form = site.state(folder), form_of(request)
-        number, who = first(form, "number"), who_asks(request) or clean_name(first(form, "who"))
+        number, who = first(form, "number"), who_decides(request)
         found = next((one for one in catalog.history(state.category) if str(one.number) == number), None)
         if found is None:
             raise HTTPException(404, "There is no such decision.")
@@ -335,7 +339,7 @@ def routes(site: Site) -> APIRouter:
         asked = {one.question: one for one in catalog.questions(state.category)}.get(first(form, "question"))
         if asked is None or first(form, "answer") not in {"yes", "no"}:
             raise HTTPException(404, "This is not asked any more: somebody has answered it, or settled it otherwise.")
-        is_yes, who = first(form, "answer") == "yes", who_asks(request) or clean_name(first(form, "who"))
+        is_yes, who = first(form, "answer") == "yes", who_decides(request)
         if who:
             catalog.answer(state.category, asked.question, is_yes, who=who)
             return named(request, after(site, state.category, asked.cluster, who), who)
@@ -400,6 +404,11 @@ def known(kind: str) -> Action:
     if kind not in _ACTIONS:
         raise HTTPException(404, "There is no such action.")
     return _ACTIONS[kind]
+
+
+def who_decides(request: Request) -> str:
+    """Name that a browser was told, or that a form says, or nothing."""
+    return who_asks(request) or clean_name(first(form_of(request), "who"))
 
 
 def form_of(request: Request) -> Mapping[str, list[str]]:

@@ -8,8 +8,8 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from anoclust_core.errors import BusyError, CaptureError, ConfigError
-from flows.review.actions import Asked, first, form_of, named
-from flows.review.site import Address, Site, clean_name, is_part, who_asks
+from flows.review.actions import NAMELESS, Asked, named, who_decides
+from flows.review.site import Address, Site, is_part
 from tasks.stores.files import safe_name
 
 
@@ -53,9 +53,9 @@ def routes(site: Site) -> APIRouter:
         from flows.nights.adopting import adopt_run  # plans a run: nobody else on the page needs that
 
         category, run = latest(folder)
-        who = who_asks(request) or clean_name(first(form_of(request), "who"))
+        who = who_decides(request)
         if not who:
-            return form_page(request, folder, category, run, "say who you are: a name of at most 100 characters")
+            return form_page(request, folder, category, run, NAMELESS)
         try:
             done = adopt_run(reading.layout, category, run, site.config, who=who)
         except (ConfigError, CaptureError, BusyError) as error:

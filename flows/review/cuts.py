@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from anoclust_core.errors import BusyError, ConfigError
-from flows.review.actions import Asked, first, form_of, named
-from flows.review.site import Address, Site, clean_name, is_part, number_of, who_asks
+from flows.review.actions import NAMELESS, Asked, first, form_of, named, who_decides
+from flows.review.site import Address, Site, is_part, number_of
 from tasks.night.cutting import cut_clusters
 from tasks.review.clusters import CategoryState
 
@@ -63,9 +63,9 @@ def routes(site: Site) -> APIRouter:
         """Cut, and show the category."""
         state, form = site.state(folder), form_of(request)
         number = number_of(first(form, "number"))
-        who = who_asks(request) or clean_name(first(form, "who"))
+        who = who_decides(request)
         if not who:
-            return form_page(request, state, number, "say who you are: a name of at most 100 characters")
+            return form_page(request, state, number, NAMELESS)
         try:
             done = cut_clusters(reading.layout, reading.catalog, state.category, number, who=who)
         except (ConfigError, BusyError) as error:
