@@ -161,14 +161,16 @@ def pair_plan(
     n_pairs
         Pairs of the run, computed or not.
     is_aligned
-        Whether patches are compared within a window: nothing is compiled for that.
+        Whether patches are compared within a window: nothing is compiled for that, and nothing copied.
     """
     group = side * n_patches * dim * 4
     n_blocks = -(-n_pairs // side**2) + 1
+    # as they are read; aligned ones are compared as they lie, without copies
+    groups = 2 * group if is_aligned else 6 * group
     return MemoryPlan(
         stage="pair",
         parts={
-            "blocks of image pairs": threads * (block_bytes + 6 * group),
+            "blocks of image pairs": threads * (block_bytes + groups),
             "embeddings kept in memory": min(CACHED_BYTES + group, n_images * n_patches * dim * 4) if threads else 0,
             "the list of pairs": 6 * n_pairs + 24_000 * n_blocks,
             "compiling": _COMPILING if threads and not is_aligned else 0,

@@ -35,9 +35,13 @@ def review(layout: StoreLayout) -> Iterator[Served]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Give Debian's Chromium; Playwright brings none."""
+    """Give Debian's Chromium; Playwright brings none.
+
+    Not for the session: while it is open, Playwright's event loop counts as running in this thread, and
+    `asyncio.run` of any later test would fail.
+    """
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         yield found
