@@ -15,6 +15,7 @@ from helpers.streams import CATEGORY, Stream, day, night_config
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.evaluation.partitions import normalized_mutual_information
 from flows.check.run import check_data
@@ -370,26 +371,31 @@ def test_a_damaged_mask_is_written_again(tmp_path: Path, checkpoint: Path) -> No
     assert check_store(layout).findings == ()
 
 
+def deliver(stream: Stream, number: int, first: int, arms: tuple[str, ...]) -> None:
+    """Three frames of every tool, one of each defect, counted from ``first``."""
+    for at in range(first, first + 3 * len(arms)):
+        path = stream.data / CATEGORY / str(day(number)) / f"{at:03d}.png"
+        save_image(path, frame(at, DEFECTS[at % 3], arms[at // 3 % len(arms)]))
+        stream.list(path, "")
+
+
+def looking_at(config: RunConfig, roi: str) -> RunConfig:
+    return config.model_copy(update={"data": config.data.model_copy(update={"roi": roi})})
+
+
+def stream_of(folder: Path, checkpoint: Path, recipe: str, roi: str) -> Stream:
+    config = night_config(checkpoint, recluster_every="none", image_size=SIDE, recipe=recipe, n_clusters=3)
+    return Stream(folder, looking_at(config, roi))
+
+
 @pytest.mark.parametrize("recipe", ["auto", "sohn"])
 def test_nights_look_at_the_same_part(tmp_path: Path, checkpoint: Path, recipe: str) -> None:
     """Clusters follow the defects, a new tool is no news, and only new images are compared; another region counts."""
-    config = night_config(checkpoint, recluster_every="none", image_size=SIDE, recipe=recipe, n_clusters=3)
-    config = config.model_copy(
-        update={"data": config.data.model_copy(update={"roi": str(mask_file(tmp_path / "mask.png"))})}
-    )
-    stream = Stream(tmp_path, config)
-
-    def deliver(number: int, first: int, arms: tuple[str, ...]) -> None:
-        for at in range(first, first + 3 * len(arms)):
-            path = stream.data / CATEGORY / str(day(number)) / f"{at:03d}.png"
-            save_image(path, frame(at, DEFECTS[at % 3], arms[at // 3 % len(arms)]))
-            stream.list(path, "")
-
-    deliver(0, 0, ("away", "bar") * 3)
+    stream = stream_of(tmp_path, checkpoint, recipe, str(mask_file(tmp_path / "mask.png")))
+    deliver(stream, 0, 0, ("away", "bar") * 3)
     stream.night(0)
-    clusters = stream.partition()
-    assert follows(clusters)[0] > 0.9
-    deliver(1, 18, ("board", "board"))  # a tool that was never seen
+    assert follows(stream.partition())[0] > 0.9
+    deliver(stream, 1, 18, ("board", "board"))  # a tool that was never seen
     second = stream.night(1)
     assert second.reclustered is None
     assert second.work["pair_products"] <= 6 * 18 + 15
@@ -398,13 +404,24 @@ def test_nights_look_at_the_same_part(tmp_path: Path, checkpoint: Path, recipe: 
     assert follows(stream.partition())[0] > 0.9
     page = second.report.read_text() if second.report else ""
     assert "Only a part of each picture is looked at, 160 of 256 patches" in page
-    polygon = {"roi": str(polygon_file(tmp_path / "polygon.json"))}
-    stream.config = config.model_copy(update={"data": config.data.model_copy(update=polygon)})
-    deliver(2, 24, ("away",))
+    stream.config = looking_at(stream.config, str(polygon_file(tmp_path / "polygon.json")))
+    deliver(stream, 2, 24, ("away",))
     assert stream.night(2).reclustered is None  # the same region in another file
-    whole = {"roi": "none"}
-    stream.config = config.model_copy(update={"data": config.data.model_copy(update=whole)})
+    stream.config = looking_at(stream.config, "none")
     assert stream.night(3).reclustered == "backbone, recipe or settings were changed"
+
+
+def test_nights_without_a_mask_follow_the_background(tmp_path: Path, checkpoint: Path) -> None:
+    """The robot's arm decides who is with whom on the first night, and for what comes after it."""
+    stream = stream_of(tmp_path, checkpoint, "auto", "none")
+    deliver(stream, 0, 0, ARMS * 4)
+    stream.night(0)
+    deliver(stream, 1, 36, ARMS * 2)
+    assert stream.night(1).reclustered is None
+    clusters = stream.partition()
+    for found in (clusters, {name: cluster for name, cluster in clusters.items() if int(Path(name).stem) >= 36}):
+        defects, arms = follows(found)
+        assert defects < 0.5 < arms
 
 
 def test_a_folder_that_is_gone_takes_no_region_along(tmp_path: Path, checkpoint: Path) -> None:
