@@ -99,6 +99,7 @@ function showGroups() {
 
 async function colourBy(by) {
   const found = await ask(`${frame.dataset.colours}?by=${encodeURIComponent(by)}`);
+  if (by !== picker.value) return; // somebody has chosen another colouring meanwhile
   Object.assign(state, { groups: found.groups, of: found.of, hidden: new Set() });
   draw();
   showGroups();
