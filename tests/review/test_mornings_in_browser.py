@@ -24,6 +24,7 @@ from benchmarks.nights import COLUMN, FIRST, deal, one_night
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.files import category_address
 from tasks.stores.layout import StoreLayout
+from tasks.stores.nights.snapshots import members, read_snapshot
 
 pytestmark = [pytest.mark.slow, needs_chromium, pytest.mark.usefixtures("prefect_db")]
 
@@ -47,7 +48,7 @@ class Decided:
     merged
         Cluster by the one that was merged into it.
     groups
-        Cluster of every image when the last decision was made.
+        Cluster of every image of the cut, when the last decision was made.
     undone
         Clusters that somebody made, and took back.
     """
@@ -154,7 +155,10 @@ def work_through(watched: Watched, review: Served, category: str, *, number: int
     watched.go(f"{where}/clusters/{last}")
     decide(page, "Merge…", confirm="Merge", choose=second)
     decided.merged[last] = second
-    decided.groups = groups(review, category)
+    latest = review.reading.catalog.latest_snapshot(category)
+    assert latest is not None
+    cut = {image.sha256 for image in members(review.reading.layout, read_snapshot(latest)).clustered}
+    decided.groups = {content: name for content, name in groups(review, category).items() if content in cut}
     return decided
 
 
@@ -165,7 +169,7 @@ def groups(review: Served, category: str) -> dict[str, str]:
 
 
 def stayed(review: Served, category: str, decided: Decided) -> float:
-    """Part of the images that are in the cluster that they were in when the last decision was made."""
+    """Part of the images of the cut that are in the cluster that they were in when the last decision was made."""
     now = groups(review, category)
     return float(np.mean([now.get(content) == cluster for content, cluster in decided.groups.items()]))
 
