@@ -208,6 +208,7 @@ def check_holds(watched: Watched, review: Served, category: str, decided: Decide
     expect(history).not_to_contain_text("anoclust")
 
 
+@pytest.mark.timeout(900)
 def test_a_morning_holds(tmp_path: Path, checkpoint: Path) -> None:
     """All that a person does at the page, with the clusters of a cut that a plain re-clustering would join again."""
     stream = Stream(tmp_path, night_config(checkpoint, n_clusters=2, recluster_every="none"))
