@@ -82,11 +82,15 @@ class PartitionMatch:
 
 @dataclass(frozen=True)
 class _Overlaps:
-    """Common images of old clusters (rows, by identity) and new ones (columns, by size and least image)."""
+    """Common images of old clusters (rows, by identity) and new ones (columns, by size and least image).
+
+    ``free`` are those of them that no person placed.
+    """
 
     old: list[str]
     new: list[int]
     counts: NDArray[np.int64]
+    free: NDArray[np.int64]
 
 
 def match_partitions(
@@ -95,6 +99,7 @@ def match_partitions(
     *,
     taken: Iterable[str] = (),
     merged_into: Mapping[str, str] | None = None,
+    placed: Iterable[str] = (),
     lasting: Iterable[str] = (),
     heights: Mapping[tuple[str, int], float] | None = None,
     max_height: float = 0.0,
@@ -107,9 +112,11 @@ def match_partitions(
     .. math:: |O \cap N| / |O \cup N| \ge \text{min\_overlap}
 
     over the images that are in both clusterings, one with the most images in common; of equal ones the one with the
-    nearest prototypes. Then by prototypes, among clusters left over that share no image with any: as many pairs as
-    possible within ``max_height``, of equal ones the nearest. Every other new cluster is born with a new identity. An
-    old cluster left over is merged if more than half of its common images are in one new cluster, else retired.
+    nearest prototypes. Images that a person placed stay where they are, whichever cluster is which. So the others
+    decide, and those that were placed only among clusters that are left over then. Then by prototypes, among clusters
+    left over that share no image with any: as many pairs as possible within ``max_height``, of equal ones the nearest.
+    Every other new cluster is born with a new identity. An old cluster left over is merged if more than half of its
+    common images are in one new cluster, else retired.
 
     A person's merge survives: parts that are matched stay parts of the cluster they were merged into, which itself is
     always among them, and where no part is matched all of them together may be. Names go with identities.
@@ -127,6 +134,8 @@ def match_partitions(
         All identities that the category ever had; those of ``old`` and of the merges count too.
     merged_into
         Clusters that were merged into another one.
+    placed
+        Images that a person put into the cluster that they are in.
     lasting
         Clusters that a person made: they are neither retired nor merged.
     heights
@@ -143,10 +152,11 @@ def match_partitions(
     """
     check_share("min_overlap", min_overlap, usual=MIN_OVERLAP)
     merges, distances = dict(merged_into or {}), dict(heights or {})
-    overlaps = _overlaps(old, new, merges)
+    overlaps = _overlaps(old, new, merges, set(placed))
     closeness = _closeness(overlaps, distances)
     owners = {name: owner_of(name, merges) for name in overlaps.old}
-    found = _named(overlaps, _by_members(overlaps.counts, closeness, min_overlap))
+    found = _named(overlaps, _by_members(overlaps.free, closeness, min_overlap))
+    found |= _named(overlaps, _by_members(_among_left_over(overlaps, found), closeness, min_overlap))
     found |= _by_whole_groups(overlaps, found, owners, min_overlap)
     by_prototype = _named(overlaps, _by_prototypes(overlaps, found, distances, max_height))
     found |= by_prototype
@@ -160,17 +170,27 @@ def match_partitions(
     return _told(overlaps, ids, owners, evidence, frozenset(lasting))
 
 
-def _overlaps(old: Mapping[str, str], new: Mapping[str, int], merges: Mapping[str, str]) -> _Overlaps:
+def _overlaps(old: Mapping[str, str], new: Mapping[str, int], merges: Mapping[str, str], placed: Set[str]) -> _Overlaps:
     rows = sorted({*old.values(), *(owner_of(name, merges) for name in old.values())}, key=id_order)
     sizes, least = Counter(new.values()), dict[int, str]()
     for image in sorted(new):
         least.setdefault(new[image], image)
     columns = sorted(sizes, key=lambda label: (-sizes[label], least[label]))
     row_of, column_of = {name: i for i, name in enumerate(rows)}, {label: j for j, label in enumerate(columns)}
-    counts = np.zeros((len(rows), len(columns)), dtype=np.int64)
+    counts, free = np.zeros((2, len(rows), len(columns)), dtype=np.int64)
     for image in old.keys() & new.keys():
-        counts[row_of[old[image]], column_of[new[image]]] += 1
-    return _Overlaps(rows, columns, counts)
+        at = row_of[old[image]], column_of[new[image]]
+        counts[at] += 1
+        free[at] += image not in placed
+    return _Overlaps(rows, columns, counts, free)
+
+
+def _among_left_over(overlaps: _Overlaps, found: Mapping[int, str]) -> NDArray[np.int64]:
+    """Common images of old and new clusters that are not matched yet, 0 of all others."""
+    matched = set(found.values())
+    rows = np.array([name not in matched for name in overlaps.old], dtype=bool)
+    columns = np.array([label not in found for label in overlaps.new], dtype=bool)
+    return np.where(rows[:, None] & columns, overlaps.counts, 0)
 
 
 def _closeness(overlaps: _Overlaps, heights: Mapping[tuple[str, int], float]) -> NDArray[np.float64]:

@@ -84,6 +84,10 @@ class Target:
         rows = [row for row in self.state.rows if row.fact is not None and row.cluster != self.cluster]
         return [(row.cluster, f"{row.cluster} {row.name or ''} ({row.n_images:,})") for row in rows]
 
+    def counted(self, n: int) -> str:
+        """So many images, or parts where these are clustered."""
+        return f"{n:,} {self.state.unit}{'' if n == 1 else 's'}"
+
     @property
     def expected(self) -> dict[str, int] | None:
         """Version that the cluster has to have still."""
@@ -115,10 +119,6 @@ class Action:
     fits: Callable[[ClusterRow], bool] = lambda row: row.fact is not None
 
 
-def _images(n: int) -> str:
-    return f"{n:,} image{'' if n == 1 else 's'}"
-
-
 def _rename() -> Action:
     def ask(target: Target) -> Asked:
         lines = [
@@ -148,8 +148,8 @@ def _note() -> Action:
 def _merge() -> Action:
     def ask(target: Target) -> Asked:
         lines = [
-            f"All {_images(target.row.n_images)} of {target.cluster}, those of past nights too, count as the other "
-            "cluster's.",
+            f"All {target.counted(target.row.n_images)} of {target.cluster}, those of past nights too, count as the "
+            "other cluster's.",
             "What nights would give to it goes there from now on, and re-clusterings keep the merge.",
         ]
         title = f"Merge {target.called} into another cluster"
@@ -187,7 +187,7 @@ def _retire() -> Action:
     def ask(target: Target) -> Asked:
         lines = [
             f"{target.cluster} is no longer listed and gets no more images; no re-clustering brings it back.",
-            f"Its {_images(target.row.n_images)} stay in the catalog.",
+            f"Its {target.counted(target.row.n_images)} stay in the catalog.",
         ]
         return Asked(f"Retire {target.called}", "Retire", lines)
 
@@ -201,11 +201,11 @@ def _split() -> Action:
     def ask(target: Target) -> Asked:
         n_images = len(target.images)
         lines = [
-            f"{_images(n_images)} leave{'s' if n_images == 1 else ''} {target.cluster} for a new cluster; "
+            f"{target.counted(n_images)} leave{'s' if n_images == 1 else ''} {target.cluster} for a new cluster; "
             f"{target.row.n_images - n_images:,} stay.",
             "No night and no re-clustering puts them back.",
         ]
-        return Asked(f"Split {_images(n_images)} off {target.called}", "Split off", lines)
+        return Asked(f"Split {target.counted(n_images)} off {target.called}", "Split off", lines)
 
     def do(catalog: Catalog, target: Target, _: Mapping[str, str], who: str) -> object:
         return catalog.split(target.category, target.cluster, target.images, who=who, expected=target.expected)
@@ -217,11 +217,12 @@ def _move() -> Action:
     def ask(target: Target) -> Asked:
         n_images = len(target.images)
         lines = [
-            f"{_images(n_images)} leave{'s' if n_images == 1 else ''} {target.called} for the cluster that you choose.",
+            f"{target.counted(n_images)} leave{'s' if n_images == 1 else ''} {target.called} for the cluster that you "
+            "choose.",
             "No night and no re-clustering moves them again.",
         ]
         fields = [Field("to", "To", choices=target.others)]
-        return Asked(f"Move {_images(n_images)} to another cluster", "Move", lines, fields)
+        return Asked(f"Move {target.counted(n_images)} to another cluster", "Move", lines, fields)
 
     def do(catalog: Catalog, target: Target, form: Mapping[str, str], who: str) -> object:
         return catalog.move(target.category, target.images, to=form["to"], who=who, expected=target.expected)
@@ -233,12 +234,12 @@ def _wrong() -> Action:
     def ask(target: Target) -> Asked:
         n_images = len(target.images)
         lines = [
-            f"{_images(n_images)} leave{'s' if n_images == 1 else ''} {target.cluster} and "
+            f"{target.counted(n_images)} leave{'s' if n_images == 1 else ''} {target.cluster} and "
             f"{'is' if n_images == 1 else 'are'} unknown until a re-clustering or a person puts "
             f"{'it' if n_images == 1 else 'them'} elsewhere.",
             f"No night puts {'it' if n_images == 1 else 'them'} back into {target.cluster}.",
         ]
-        return Asked(f"{_images(n_images)} wrong in {target.called}", "Mark as wrong here", lines)
+        return Asked(f"{target.counted(n_images)} wrong in {target.called}", "Mark as wrong here", lines)
 
     def do(catalog: Catalog, target: Target, _: Mapping[str, str], who: str) -> object:
         return catalog.mark_wrong(target.category, target.images, who=who, expected=target.expected)
@@ -386,8 +387,11 @@ def target_of(site: Site, folder: str, cluster: str, form: Mapping[str, list[str
 
 
 def after(site: Site, category: str, cluster: str, who: str) -> Response:
-    """Page of the cluster that somebody has just decided about, with what was decided."""
-    last = [one for one in site.reading.catalog.history(category) if one.who == who][-1]
+    """Page of the cluster that somebody has just decided about, with what was decided; of a cut, of all clusters."""
+    history = site.reading.catalog.history(category)
+    last = [one for one in history if one.who == who][-1]
+    if last.kind == "undo" and any(one.number == last.after["undone"] and one.kind == "cut" for one in history):
+        return RedirectResponse(f"{Address().category(category)}?done={last.number}", 303)
     shown = last.after["merged_into"] if last.kind == "merge" else cluster
     return RedirectResponse(f"{Address().cluster(category, shown)}?done={last.number}", 303)
 

@@ -45,7 +45,7 @@ def routes(site: Site) -> APIRouter:
                 "images": found.contents,
                 "x": places[:, 0].tolist(),
                 "y": places[:, 1].tolist(),
-                "missing": max(0, state.n_images - len(found.contents)),
+                "missing": max(0, state.n_units - len(found.contents)),
             }
         )
 

@@ -16,6 +16,7 @@ from tasks.review.columns import column_table
 from tasks.review.places import UNKNOWN
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.decisions.undoing import BY_PEOPLE
 from tasks.stores.catalog.facts import ClusterFact, DecisionFact
 from tasks.stores.files import safe_name
 
@@ -171,7 +172,7 @@ def routes(site: Site) -> APIRouter:
             raise HTTPException(404, "There is no such image.")
         row = state.row(view.cluster)
         order = reading.members(state.category, view.cluster, Chosen())
-        at = order.index(content) if content in order else None
+        at = order.index(view.stands) if view.stands in order else None
         return site.page(
             request,
             "image.html.jinja",
@@ -206,8 +207,8 @@ def routes(site: Site) -> APIRouter:
 
 
 def is_of_person(decision: DecisionFact) -> bool:
-    """Whether a person decided it, and no night."""
-    return decision.night is None
+    """Whether a person decided it, and no night; what a cut did to each cluster is told by the cut."""
+    return decision.kind == "undo" or decision.kind in BY_PEOPLE
 
 
 def _found(state: CategoryState, cluster: str) -> tuple[ClusterRow | None, ClusterFact | None]:

@@ -108,7 +108,11 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
 
         def matched(found: Standing) -> Adopted:
             """Match against how clusters stand, and record it where they still do."""
-            found = replace(found, assigned={by.get(of, of): cluster for of, cluster in found.assigned.items()})
+            found = replace(
+                found,
+                assigned={by.get(of, of): cluster for of, cluster in found.assigned.items()},
+                placed={by.get(of, of): cluster for of, cluster in found.placed.items()},
+            )
             lasting = lasting_clusters(found, contents, labels, choosing)
             match, ids = lasting.match, lasting.ids
             # where there were no clusters before, everything is new and nothing is told

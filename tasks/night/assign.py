@@ -256,7 +256,8 @@ def _keep_arrays(
         "weights": new.weights[rows].astype(np.float32),
         "descriptors": new.descriptors[rows],
     }
-    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, **parts, **details})
+    # a person's cut is another snapshot, on the same scale
+    arrays.write_arrays(folder, stored, {"tau": snapshot.tau, "weigh": snapshot.keys["weigh"], **parts, **details})
     return str(folder)
 
 

@@ -65,6 +65,7 @@ def lasting_clusters(
             dict(zip(contents, (int(label) for label in labels), strict=True)),
             taken=found.identities,
             merged_into=found.merged_into,
+            placed=found.placed,
             lasting=found.lasting,
         )
         lost = {name: members[name] for name in lost_clusters(found, match) if name not in separations}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Literal
 
 from tasks.review.places import UNKNOWN, Positions
 from tasks.review.told import TellsOf, Told, read_told
@@ -68,6 +69,10 @@ class CategoryState:
         What the last recorded night told; None before the first.
     n_images, n_unusable
         Images, and files that cannot be used.
+    taken_back
+        Those of the gone clusters that came of a decision which was undone.
+    n_views
+        Views of parts that other views stand for; 0 where images are clustered.
     """
 
     category: str
@@ -77,10 +82,27 @@ class CategoryState:
     told: Told | None
     n_images: int
     n_unusable: int
+    taken_back: Set[str] = frozenset()
+    n_views: int = 0
 
     def row(self, cluster: str) -> ClusterRow | None:
         """Row of a living cluster, or of the unknown."""
         return next((row for row in self.rows if row.cluster == cluster), None)
+
+    @property
+    def lost(self) -> Sequence[ClusterFact]:
+        """Clusters that are gone, without those that an undo took back: to people, these have never been."""
+        return [fact for fact in self.gone if fact.cluster not in self.taken_back]
+
+    @property
+    def unit(self) -> Literal["image", "part"]:
+        """What is clustered and counted."""
+        return "part" if self.n_views else "image"
+
+    @property
+    def n_units(self) -> int:
+        """How many there are of what is clustered."""
+        return self.n_images - self.n_views
 
     @property
     def n_new(self) -> int:
@@ -125,6 +147,7 @@ def category_state(layout: StoreLayout, catalog: Catalog, category: str, positio
     with catalog.browsing(category) as browsing:
         n_images, n_unusable = browsing.n_images()
         facts = browsing.clusters({cluster: sum(found) for cluster, found in counts.items()})
+        taken_back = browsing.taken_back()
     living = [fact for fact in facts if fact.state in {"provisional", "confirmed"}]
     return CategoryState(
         category=category,
@@ -134,6 +157,8 @@ def category_state(layout: StoreLayout, catalog: Catalog, category: str, positio
         told=told,
         n_images=n_images,
         n_unusable=n_unusable,
+        taken_back=taken_back,
+        n_views=len(catalog.views(category)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from tasks.stores.catalog.facts import SnapshotFact
 from tasks.stores.files import safe_name
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.snapshots import Snapshot, members, read_snapshot
+from tasks.stores.stage_keys import VIEW_RARITY
 from tasks.stores.upkeep import inventory
 
 _SCALE_ROWS: Final = 1024
@@ -27,10 +28,11 @@ _SCALE_ROWS: Final = 1024
 
 @dataclass(frozen=True)
 class Row:
-    """Where an image's arrays are: a folder and a row in it."""
+    """Where an image's rarity is: a folder, a row in there, and the array."""
 
     folder: Path
     row: int
+    name: str = "rarity"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Measures:
     rows
         Folder of rarity and the row in there, by content.
     plain
-        Folder and row of the descriptors that nights measure distances between, by content.
+        Folder and row of the descriptors that nights measure distances between, by content; of a part, those of the
+        view that stands for it.
     grid
         Height and width of the patch grid; None where it is not known.
     scale
@@ -71,19 +74,29 @@ class Measures:
         place = self.rows.get(content)
         if place is None or self.grid is None:
             return None
-        stored = arrays.read(place.folder, "rarity", (slice(place.row, place.row + 1),))
+        stored = arrays.read(place.folder, place.name, (slice(place.row, place.row + 1),))
         grid = stored.reshape(self.grid).astype(np.float32)
         found: NDArray[np.float32] = over_frame(grid, shape, seen_box(shape, resize=self.resize, tiles=self.tiles))
         return found
 
 
-def read_measures(layout: StoreLayout, category: str, fact: SnapshotFact | None) -> Measures:
-    """Find what is stored of the images of the last re-clustering, and of the nights since it; nothing without one."""
+def read_measures(
+    layout: StoreLayout, category: str, fact: SnapshotFact | None, views: Collection[str] = ()
+) -> Measures:
+    """Find what is stored of the images of the last re-clustering, and of the nights since it; nothing without one.
+
+    Parameters
+    ----------
+    layout, category, fact
+        The re-clustering.
+    views
+        Views of parts that other views stand for now, by content.
+    """
     if fact is None:
         return Measures()
     snapshot = read_snapshot(fact)
     try:
-        contents = [image.sha256 for image in members(layout, snapshot).clustered]
+        images = members(layout, snapshot)
         embedding: Mapping[str, Any] = runs.read_summary(layout.runs(category) / snapshot.run)["embedding"]
     except (OSError, StoreError, KeyError):  # the snapshot's run is damaged or gone: pictures come without heat
         return Measures()
@@ -91,7 +104,10 @@ def read_measures(layout: StoreLayout, category: str, fact: SnapshotFact | None)
     is_auto = "whiten" in snapshot.keys
     described = layout.folder("models", category, snapshot.keys["whiten"]) if is_auto else weighed
     name = "plain" if is_auto else "descriptors"
-    rows = {content: Row(weighed, at) for at, content in enumerate(contents)}
+    contents = [image.sha256 for image in images.clustered]
+    every = [image.sha256 for image in images.compared] if images.views else ()
+    rows = {content: Row(weighed, at, VIEW_RARITY) for at, content in enumerate(every)}
+    rows |= {content: Row(weighed, at) for at, content in enumerate(contents)}
     plain = {content: (described, name, at) for at, content in enumerate(contents)}
     for folder, of_night in _of_nights(layout, category, snapshot):
         for at, content in enumerate(of_night):
@@ -102,7 +118,7 @@ def read_measures(layout: StoreLayout, category: str, fact: SnapshotFact | None)
     sample = arrays.read(weighed, "rarity", (slice(0, _SCALE_ROWS),))
     return Measures(
         rows=rows,
-        plain=plain,
+        plain={content: place for content, place in plain.items() if content not in views},
         grid=(int(embedding["grid"][0]), int(embedding["grid"][1])),
         scale=rarity_scale(sample, n_tiles=n_tiles),
         resize=embedding.get("resize", "squash"),
@@ -111,13 +127,17 @@ def read_measures(layout: StoreLayout, category: str, fact: SnapshotFact | None)
 
 
 def _of_nights(layout: StoreLayout, category: str, snapshot: Snapshot) -> list[tuple[Path, Sequence[str]]]:
-    """Folders that nights since a snapshot have kept, with the images of their rows: only these are on its scale."""
+    """Folders that nights on the scale of a snapshot have kept, with the images of their rows.
+
+    These are the nights since it; also those before, if it is a person's cut of an earlier one.
+    """
     found = []
     for folder in inventory.array_folders(layout, "weights", safe_name(category)):
         told = arrays.describe(folder) or {}
         contents = told.get("contents")
-        # folders of before tell their snapshot by their name alone
+        # folders of before tell their snapshot only, or even that by their name alone
         of_before = content_key("assign", {"snapshot": snapshot.key, "contents": contents})
-        if contents and (told.get("snapshot") == snapshot.key or folder.name == of_before):
+        is_of_snapshot = told.get("snapshot") == snapshot.key or folder.name == of_before
+        if contents and (told.get("weigh") == snapshot.keys["weigh"] or is_of_snapshot):
             found.append((folder, contents))
     return found

@@ -55,10 +55,25 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class ImageView:
-    """One image: what the catalog has of it, and where it is now; ``cluster`` is `UNKNOWN` where it has none."""
+    """One image: what the catalog has of it, and where it is now; ``cluster`` is `UNKNOWN` where it has none.
+
+    Where parts are clustered, ``views`` are all views of its part by path, and it is where the one is that ``stands``
+    for the part.
+    """
 
     fact: ImageFact
     place: AssignmentFact | None
+    views: Sequence[ImageFact] = ()
+
+    @property
+    def stands(self) -> str:
+        """Content of the view that stands for its part; its own where it does."""
+        return self.fact.decided_by or self.fact.content
+
+    @property
+    def others(self) -> Sequence[ImageFact]:
+        """The other views of its part."""
+        return [view for view in self.views if view.content != self.fact.content]
 
     @property
     def cluster(self) -> str:
@@ -161,8 +176,15 @@ class Reading:
     def images(self, category: str, contents: Sequence[str]) -> list[ImageView]:
         """Some images, in the order that they are asked for; those that the catalog does not know are left out."""
         facts = self.catalog.known_images(category, list(contents))
-        places = {place.content: place for place in self.catalog.assignments(category, list(facts))}
-        return [ImageView(facts[content], places.get(content)) for content in contents if content in facts]
+        stands = {content: fact.decided_by or content for content, fact in facts.items()}
+        standing = sorted(set(stands.values()))
+        places = {place.content: place for place in self.catalog.assignments(category, standing)}
+        views = self._views(category, standing)
+        return [
+            ImageView(facts[content], places.get(stands[content]), views.get(stands[content], ()))
+            for content in contents
+            if content in facts
+        ]
 
     def image(self, category: str, content: str) -> ImageView | None:
         """One image, or None where the catalog knows none of that content."""
@@ -179,7 +201,10 @@ class Reading:
             fact = self.catalog.latest_snapshot(category)
             if fact is None:
                 return MapPoints([], np.zeros((0, 2), np.float32))
-            return map_points(self.layout, category, read_snapshot(fact), self.measures(category))
+            points = map_points(self.layout, category, read_snapshot(fact), self.measures(category))
+            views = self.catalog.views(category)
+            shown = [at for at, content in enumerate(points.contents) if content not in views]
+            return MapPoints([points.contents[at] for at in shown], points.positions[shown])
 
         return self._once(category, "points", (), read)
 
@@ -245,7 +270,9 @@ class Reading:
             revision = browsing.revision()
         return self._measures.get(
             (category, revision),
-            lambda: read_measures(self.layout, category, self.catalog.latest_snapshot(category)),
+            lambda: read_measures(
+                self.layout, category, self.catalog.latest_snapshot(category), self.catalog.views(category)
+            ),
         )
 
     def rarest(self, category: str, image: ImageFact) -> Rarest | None:
@@ -258,9 +285,35 @@ class Reading:
         return Rarest(column / width, row / height, 1 / width, 1 / height, float(grid[row, column]))
 
     def nearest(self, category: str, content: str, n: int) -> list[tuple[ImageView, float]]:
-        """Images that are most alike by stored descriptors, with their distances."""
-        found = dict(nearest_images(self.measures(category), content, n))
+        """Images that are most alike by stored descriptors, with their distances; of a view, those like its part."""
+        asked = self.image(category, content)
+        found = dict(nearest_images(self.measures(category), asked.stands, n)) if asked else {}
         return [(image, found[image.fact.content]) for image in self.images(category, list(found))]
+
+    def _views(self, category: str, standing: Sequence[str]) -> dict[str, Sequence[ImageFact]]:
+        """All views of parts by path, by content of the view that stands for each; nothing where images are clustered.
+
+        Parameters
+        ----------
+        category
+            Which.
+        standing
+            Views that stand for their parts.
+        """
+
+        def read() -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {}
+            for content, of in self.catalog.views(category).items():
+                found.setdefault(of, [of]).append(content)
+            return found
+
+        of_part = self._once(category, "views", (), read, of="images")
+        wanted = {one: of_part[one] for one in standing if one in of_part}
+        facts = self.catalog.known_images(category, [content for some in wanted.values() for content in some])
+        return {
+            one: sorted((facts[content] for content in some if content in facts), key=lambda fact: fact.path)
+            for one, some in wanted.items()
+        }
 
     def _positions(self, category: str) -> Positions:
         """Where all images are, read once for every change of that."""

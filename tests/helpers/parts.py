@@ -6,8 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from helpers.builders import save_image, surface, write_manifest_csv
+from helpers.streams import CATEGORY, Stream, day
 
 VIEWS = 4
+
+PATTERN = "path:*/{part}_cam*"
+"""Views of a part lie in the folders of the nights that they came in: the folder is no part of the name."""
 
 
 def part_defect(number: int) -> str:
@@ -33,3 +37,12 @@ def part_images(root: Path, numbers: Sequence[int], *, views: Sequence[int] = ra
 def part_manifest(root: Path, numbers: Sequence[int], *, views: Sequence[int] = range(VIEWS)) -> Path:
     """Manifest of parts with the column ``part``."""
     return write_manifest_csv(root / "parts.csv", list(part_images(root, numbers, views=views)))
+
+
+def deliver(stream: Stream, night: int, numbers: Sequence[int], *, views: Sequence[int] = range(VIEWS)) -> None:
+    """Write views of parts in a night; a part looks the same whenever its views come."""
+    for number in numbers:
+        for view in views:
+            shown = part_defect(number) if view == defective_view(number) else "good"
+            path = stream.data / CATEGORY / str(day(night)) / f"p{number:03d}_cam{view}.png"
+            stream.put(path, surface(100 * number + view, shown), shown)

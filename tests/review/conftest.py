@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from generated import generate
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from serving import Served, served
-from watching import Watched
+from watching import Watched, opened_browser, watching
 
 from tasks.stores.layout import StoreLayout
 
@@ -37,29 +37,13 @@ def review(layout: StoreLayout) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Give Debian's Chromium; Playwright brings none.
-
-    Not for the session: while it is open, Playwright's event loop counts as running in this thread, and
-    `asyncio.run` of any later test would fail.
-    """
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    """Open a browser once. Not for the session: no later test could run a night."""
+    with opened_browser() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def watched(browser: Browser, review: Served) -> Iterator[Watched]:
-    """Give a browser with a fresh profile that was let in; no console message and no foreign request is allowed."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        found = Watched(context.new_page(), review.base)
-        found.page.on("console", lambda message: found.faults.append(f"console: {message.text}"))
-        found.page.on("pageerror", lambda error: found.faults.append(f"error: {error}"))
-        found.page.on(
-            "request",
-            lambda request: None if request.url.startswith(review.base) else found.faults.append(request.url),
-        )
-        found.page.set_default_timeout(20_000)
-        found.page.goto(review.opened)
+    """Give a page of the copy."""
+    with watching(browser, review) as found:
         yield found
-        assert found.faults == []

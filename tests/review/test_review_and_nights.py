@@ -5,46 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.streams import CATEGORY, TWO, Stream, day, night_config
+from helpers.parts import PATTERN, VIEWS, defective_view, deliver
+from helpers.streams import CATEGORY, TWO, Stream, night_config
 from serving import served
 
 from flows.run import run_data
+from tasks.review.reading import Reading
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.layout import StoreLayout
 
 pytestmark = pytest.mark.slow
-
-
-def test_decisions_of_the_page_hold(tmp_path: Path, checkpoint: Path, prefect_db: None) -> None:
-    """A name and a split from the page hold in the next night and through a re-clustering; heat is shown for both."""
-    stream = Stream(tmp_path / "nights", night_config(checkpoint, recipe="sohn", recluster_every="none"))
-    stream.deliver(0, TWO)
-    stream.night(0)
-    stream.deliver(1, TWO[:6])
-    stream.night(1)
-    with served(StoreLayout(stream.store)) as review, review.client(who="kim") as client:
-        where = f"/c/{CATEGORY}/clusters"
-        assert review.post(client, f"{where}/c1/do/rename", name="good parts").status_code == 303
-        chosen = review.reading.members(CATEGORY, "c2", Chosen())[:2]
-        new = review.post(client, f"{where}/c2/do/split", images=" ".join(chosen))
-        assert new.status_code == 303
-        part = next(row.cluster for row in review.reading.state(CATEGORY).rows if row.n_images == 2)
-        for fact in review.reading.catalog.images(CATEGORY):  # of the clustering, and of the night since
-            assert review.reading.heat(CATEGORY, fact) is not None, fact.path
-            ((nearest, _),) = review.reading.nearest(CATEGORY, fact.content, 1)
-            assert nearest.fact.label == fact.label
-        stream.deliver(2, TWO[:6])
-        stream.night(2)
-        assert "good parts" in client.get(f"/c/{CATEGORY}").text
-        assert set(chosen) <= set(review.reading.members(CATEGORY, part, Chosen()))
-        assert review.reading.state(CATEGORY).nights[-1] == day(2)
-        stream.deliver(3, TWO[:6])
-        stream.night(3, recluster=True)
-        row = review.reading.state(CATEGORY).row("c1")
-        assert row is not None
-        assert row.name == "good parts"
-        assert set(chosen) <= set(review.reading.members(CATEGORY, part, Chosen()))
-        assert client.get(f"{where}/c1").status_code == 200
 
 
 def test_a_run_is_adopted_mapped_and_cut(tmp_path: Path, checkpoint: Path, prefect_db: None) -> None:
@@ -75,3 +45,49 @@ def test_a_run_is_adopted_mapped_and_cut(tmp_path: Path, checkpoint: Path, prefe
         assert (StoreLayout(stream.store).root / "projections" / CATEGORY).is_dir()
         kinds = [one.kind for one in review.reading.catalog.history(CATEGORY)]
         assert {"adopt", "cut"} <= set(kinds)
+
+
+def test_all_views_of_a_part_are_shown(tmp_path: Path, checkpoint: Path, prefect_db: None) -> None:
+    """A part counts once, with all its views beside it, heat on each; a view that takes over leaves no second point."""
+    config = night_config(checkpoint, by="part", part=PATTERN, n_clusters=3, recluster_every="none")
+    stream = Stream(tmp_path / "nights", config)
+    deliver(stream, 0, range(9))
+    stream.night(0)
+    hole = 10
+    deliver(stream, 1, [9, 11])
+    deliver(stream, 1, [hole], views=[view for view in range(VIEWS) if view != defective_view(hole)])
+    stream.night(1)
+    deliver(stream, 2, [hole], views=[defective_view(hole)])
+    stream.night(2)
+    with served(StoreLayout(stream.store)) as review, review.client() as client:
+        where, reading = f"/c/{CATEGORY}", review.reading
+        assert "12 parts, 48 images in" in client.get(where).text
+        points = client.get(f"{where}/map/points").json()
+        assert (len(points["images"]), points["missing"]) == (12, 0)
+        holes = reading.image(CATEGORY, reading.members(CATEGORY, holes_of(reading), Chosen())[0])
+        assert holes is not None
+        assert len(holes.views) == VIEWS
+        page = client.get(f"{where}/clusters/{holes.cluster}").text
+        assert "4 parts" in page
+        assert page.count('<span class="views">') == 4
+        for view in reading.catalog.images(CATEGORY):
+            assert reading.heat(CATEGORY, view) is not None, view.path
+            assert client.get(f"{where}/pictures/{view.content}/thumbnail").headers["content-type"] == "image/jpeg"
+        for view in holes.views:
+            page = client.get(f"{where}/images/{view.content}").text
+            assert page.count("decides") == 1
+            assert all(other.content in page for other in holes.views)
+            assert f">{holes.cluster}<" in page
+            ((nearest, _),) = reading.nearest(CATEGORY, view.content, 1)
+            assert nearest.cluster == holes.cluster
+        asked = review.post(client, f"{where}/clusters/{holes.cluster}/ask/split", images=holes.stands)
+        assert "1 part leaves" in asked.text
+
+
+def holes_of(reading: Reading) -> str:
+    """Cluster of the parts with a hole."""
+    holes = {fact.content: fact.label for fact in reading.catalog.images(CATEGORY)}
+    found = [one for one in reading.catalog.assignments(CATEGORY) if holes[one.content] == "hole"]
+    (cluster,) = {one.cluster for one in found}
+    assert cluster is not None
+    return cluster

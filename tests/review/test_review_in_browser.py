@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers.chromium import needs_chromium
-from playwright.sync_api import Browser, Page, expect
+from persons import say_name
+from playwright.sync_api import Browser, expect
 from serving import Served
 from watching import Watched
 
@@ -14,13 +15,6 @@ from tasks.stores.catalog.browsing import Chosen
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 WIDTHS = ((1280, 900), (390, 844))
-
-
-def say_name(page: Page, name: str) -> None:
-    page.get_by_text("Who are you?").click()
-    page.get_by_label("Your name, as the history shows it").fill(name)
-    page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text(f"You: {name}")).to_be_visible()
 
 
 def test_from_home_to_an_image(watched: Watched, review: Served) -> None:

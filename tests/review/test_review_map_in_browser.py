@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from helpers.chromium import needs_chromium
-from playwright.sync_api import Page, expect
+from persons import draw_lasso
+from playwright.sync_api import expect
 from serving import Served
 from watching import Watched
 
 pytestmark = [pytest.mark.slow, needs_chromium]
-
-
-def draw_lasso(page: Page, part: float = 0.48) -> None:
-    """Draw a circle around the middle of the map."""
-    box = page.locator("#map").bounding_box()
-    assert box is not None
-    across, down = box["width"] * part, box["height"] * part
-    left, top = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.get_by_role("button", name="Lasso").click()
-    page.mouse.move(left - across, top)
-    page.mouse.down()
-    for step in range(25):
-        angle = math.pi + step / 24 * 2 * math.pi
-        page.mouse.move(left + across * math.cos(angle), top + down * math.sin(angle))
-    page.mouse.up()
 
 
 def test_a_lasso_chooses_images_and_they_are_split_off(watched: Watched, review: Served) -> None:

@@ -21,9 +21,16 @@ async function ask(address) {
   return answer.json();
 }
 
+/** Width of a point in pixels: the fewer, the larger. */
+function sizeOf(n) {
+  if (n > 20000) return 3;
+  if (n > 3000) return 5;
+  return n > 400 ? 7 : 11;
+}
+
 /** Draw every group as a series of its own, and what is chosen on top. */
 function draw() {
-  const size = state.images.length > 20000 ? 3 : state.images.length > 3000 ? 5 : 7;
+  const size = sizeOf(state.images.length);
   const points = state.groups.map(() => []);
   state.images.forEach((_, at) => points[state.of[at]].push([state.x[at], state.y[at]]));
   const series = state.groups.map((group, number) => ({
@@ -99,6 +106,7 @@ function showGroups() {
 
 async function colourBy(by) {
   const found = await ask(`${frame.dataset.colours}?by=${encodeURIComponent(by)}`);
+  if (by !== picker.value) return; // somebody has chosen another colouring meanwhile
   Object.assign(state, { groups: found.groups, of: found.of, hidden: new Set() });
   draw();
   showGroups();
@@ -255,7 +263,7 @@ try {
   fit();
   await colourBy(picker.value);
   const missing = points.missing ? ` ${points.missing.toLocaleString("en")} have no place yet.` : "";
-  told.textContent = `${points.images.length.toLocaleString("en")} images.${missing}`;
+  told.textContent = `${points.images.length.toLocaleString("en")} ${frame.dataset.units}.${missing}`;
   frame.dataset.ready = "1";
 } catch (error) {
   told.textContent = `The map cannot be drawn: ${error.message}.`;

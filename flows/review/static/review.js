@@ -24,7 +24,8 @@ function showChoice() {
   const bar = one(".choice-bar", form);
   if (!bar) return;
   const count = everything ? Number(one("#all-of-them").dataset.many) : chosen.size;
-  one(".n-chosen", bar).textContent = count ? `${count.toLocaleString("en")} selected` : "Select images";
+  const told = one(".n-chosen", bar);
+  told.textContent = count ? `${count.toLocaleString("en")} selected` : told.dataset.none;
   bar.classList.toggle("has-choice", count > 0);
   for (const button of all('button[type="submit"], #clear-choice', bar)) button.disabled = count === 0;
 }

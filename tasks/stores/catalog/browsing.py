@@ -122,6 +122,14 @@ class Browsing:
             for one in sorted(found, key=lambda one: id_order(one.cluster))
         ]
 
+    def taken_back(self) -> set[str]:
+        """Clusters that a split or a cut made which was undone."""
+        undone = select(Decision.kind, Decision.after).where(
+            Decision.category == self._category, Decision.kind.in_(("split", "cut")), Decision.undone_by.is_not(None)
+        )
+        made = [after["born"] if kind == "cut" else [after["cluster"]] for kind, after in self._session.execute(undone)]
+        return {cluster for some in made for cluster in some}
+
     def with_values(self, columns: Mapping[str, str]) -> set[str]:
         """Images that have some values of some columns."""
         wanted = [self._value(name) == value for name, value in columns.items()]

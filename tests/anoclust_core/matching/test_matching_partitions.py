@@ -133,6 +133,21 @@ def test_clusters_that_become_one() -> None:
     assert match.changes[1].overlaps == {"c1": 2}
 
 
+def test_images_that_a_person_placed_take_no_identity_along() -> None:
+    """Split off and found together again, the rest keeps its cluster, however few it is; the piece lasts by itself."""
+    old, new = groups(c1="abc", c2="vwxyz"), labels("abcvwxyz")
+    assert match_partitions(old, new).ids == {0: "c2"}
+    match = match_partitions(old, new, placed="vwxyz", lasting=["c2"])
+    assert match.ids == {0: "c1"}
+    assert kinds(match) == [("kept", "c1")]
+
+
+def test_images_that_a_person_placed_decide_where_no_other_does() -> None:
+    """A cluster that somebody put together is found again by the images that are in it."""
+    match = match_partitions(groups(c1="abc", c2="vwxyz"), labels("abc", "vwxyzk"), placed="vwxyz", lasting=["c2"])
+    assert match.ids == {0: "c1", 1: "c2"}
+
+
 def test_a_cluster_that_is_scattered_or_gone_is_retired() -> None:
     """More than half of it in one place would be a merge; no image left is the end too."""
     match = match_partitions(groups(c1="ab", c2="wxyz", c3="pqrs", c4="mn"), labels("awxyz", "bpqrs"))

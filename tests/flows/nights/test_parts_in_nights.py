@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from helpers.builders import surface
-from helpers.parts import VIEWS, defective_view, part_defect
+from helpers.parts import PATTERN, VIEWS, defective_view, deliver, part_defect
 from helpers.streams import CATEGORY, Stream, day, night_config
 
 from tasks.export.clusters import cluster_table, write_csv
@@ -20,19 +19,7 @@ from tasks.stores.nights.arrivals import NightRules
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
 
-PATTERN = "path:*/{part}_cam*"
-"""Views of a part lie in the folders of the nights that they came in: the folder is no part of the name."""
-
 FIRST = range(18)
-
-
-def deliver(stream: Stream, night: int, numbers: Sequence[int], *, views: Sequence[int] = range(VIEWS)) -> None:
-    """Write views of parts in a night; a part looks the same whenever its views come."""
-    for number in numbers:
-        for view in views:
-            shown = part_defect(number) if view == defective_view(number) else "good"
-            path = stream.data / CATEGORY / str(day(night)) / f"p{number:03d}_cam{view}.png"
-            stream.put(path, surface(100 * number + view, shown), shown)
 
 
 def table(stream: Stream) -> pd.DataFrame:
