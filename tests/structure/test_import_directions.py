@@ -47,7 +47,7 @@ RULES = {
         ("anoclust_core/", "tasks/", "flows/"), frozenset({"zarr", "numcodecs"}), "tasks/stores/arrays.py"
     ),
     "one file knows Dask": Rule(
-        ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/compute/dask_jobs.py"
+        ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/compute/dask_"
     ),
     "pages are served by flows alone": Rule(
         ("anoclust_core/", "tasks/"), frozenset({"fastapi", "starlette", "uvicorn"})
