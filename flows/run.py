@@ -11,15 +11,15 @@ from typing import Any
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
-from flows.decoding import decided_spec, settled_spec
+from flows.decoding import decided_spec, first_spec, settled_spec
 from flows.exclusive import category_held, disk_error, repairing
 from flows.plan import plan_run, used_images
-from flows.prefect_server.around import importing, kept_if_complete, start_ahead, with_prefect, without_collections
+from flows.prefect_server.around import importing, kept_if_complete, with_prefect
 from flows.regions import with_regions
 from tasks import telemetry
 from tasks.images.listing import check_enough, is_enough, list_datasets
 from tasks.images.manifests.part_names import check_parts
-from tasks.networks.backbone_spec import embedding_spec, has_card
+from tasks.networks.backbone_spec import embedding_spec
 from tasks.stores import runs
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
@@ -111,10 +111,7 @@ def run_data(
         waits=lambda manifest: not _is_enough(manifest, config.of(manifest.category)),
         listener=listener,
     )
-    with without_collections():
-        if not has_card(layout, config):  # so nothing is embedded yet: a run follows, and the card alone takes seconds
-            start_ahead(debug)
-        spec = embedding_spec(layout, config)
+    spec = first_spec(layout, config, debug=debug)
     for listed in manifests:
         own = config.of(listed.category)
         manifest = used_images(listed, own)

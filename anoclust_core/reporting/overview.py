@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-
 State = Literal["failed", "look", "well"]
 """``failed``; ``look``: a person should look at something; ``well``: nothing to do."""
 

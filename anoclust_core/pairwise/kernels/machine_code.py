@@ -91,9 +91,17 @@ def load(kernel: Kernel) -> Mapping[str, Function]:
 
 
 def example() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two small images that kept code is tried on, ``(2, 7, 9)``, and squared distances to nearest patches, ``(2, 2, 7)``.
+    """Two small images that kept code is tried on, and the squared distances to nearest patches.
 
-    Places that no tile fills, features that no step of a loop fills, and patches far enough apart for any rounding.
+    No tile is filled by their patches, no step of a loop by their features, and the patches are far enough apart for
+    any rounding.
+
+    Returns
+    -------
+    bags
+        Shape ``(2, 7, 9)``.
+    squares
+        Shape ``(2, 2, 7)``.
     """
     bags = np.sin(np.arange(2 * 7 * 9, dtype=np.float32) ** 2).reshape(2, 7, 9)
     differences = bags[:, None, :, None] - bags[None, :, None, :]

@@ -41,7 +41,7 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print(*answers, len(server.anoclust_watchers))
+print(*answers, len(server.watchers))
 """
 """Several clients ask for it at once while it starts."""
 
