@@ -94,7 +94,7 @@ def test_code_that_needs_the_compiler_is_refused(store: Store) -> None:
 
         return {"add": add}
 
-    with pytest.raises(AssertionError, match="is not on its own: it needs .*NRT"):
+    with pytest.raises(AssertionError, match=r"is not on its own: it needs .*NRT"):
         load(Kernel("add", {"add": "pn"}, make, adds_one))
     assert not store.kept
 
@@ -112,7 +112,7 @@ print("numba" in sys.modules, forward.tobytes().hex(), backward.tobytes().hex())
 
 
 def test_another_process_compares_without_the_compiler(tmp_path: Path) -> None:
-    """The first process imports it, the second does not and finds the same distances; so does one that keeps nothing."""
+    """The first process imports it; the second does not, and finds the same distances; damaged code is made again."""
 
     def compared(cache: Path) -> list[str]:
         environment = {**os.environ, "ANOCLUST_CACHE": str(cache)}
