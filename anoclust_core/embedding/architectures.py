@@ -52,7 +52,7 @@ def _without_compiler() -> Iterator[None]:
         return
     stand_in = sys.modules[COMPILER] = _AskedLater(COMPILER)
     disable = torch.compiler.disable
-    torch.compiler.disable = _unchanged
+    torch.compiler.disable = _unchanged  # type: ignore[assignment]
     try:
         yield
     finally:

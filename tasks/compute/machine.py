@@ -26,7 +26,7 @@ def memory_limit() -> int:
 
     Dask's own function of this name gives the same; importing it takes half a second.
     """
-    limits = [psutil.virtual_memory().total, resource.getrlimit(resource.RLIMIT_RSS)[1]]
+    limits: list[int] = [psutil.virtual_memory().total, resource.getrlimit(resource.RLIMIT_RSS)[1]]
     for file in _CONTAINER_LIMITS:
         with suppress(OSError, ValueError):  # ValueError: "max", where there is no limit
             limits.append(int(Path(file).read_text(encoding="ascii")))

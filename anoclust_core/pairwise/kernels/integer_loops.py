@@ -69,7 +69,7 @@ def make_loops(shape: TileShape) -> Mapping[str, Callable[..., None]]:
                     lost[here * n_lanes + place] = math.sqrt(off) + SCALED_ROUNDING
 
     @plain
-    def largest_of(values: Any, start: int, end: int) -> np.float32:
+    def largest_of(values: Any, start: int, end: int) -> Any:
         most = values[start]
         for at in range(start + 1, end):
             most = max(most, values[at])

@@ -113,8 +113,9 @@ def _compiled(kernel: Kernel) -> bytes:
     import llvmlite.binding as llvm
     from numba.core import types
 
+    address: Any = types.CPointer
     letters = {
-        "p": types.CPointer(types.float32), "P": types.CPointer(types.int32), "h": types.CPointer(types.int16),
+        "p": address(types.float32), "P": address(types.int32), "h": address(types.int16),
         "n": types.int64, "f": types.float32,
     }  # fmt: skip
     machine = _machine()

@@ -129,10 +129,10 @@ def _finds_largest(loops: Mapping[str, Function]) -> bool:
     """Whether loops find the largest products of a few images, as NumPy does, and the mean roots."""
     bags = example()[0] / np.float32(4)  # products below 1, for the roots
     n_bags, n_patches, _ = bags.shape
-    products = LargestProducts(*np.zeros((3, n_bags, n_bags, n_patches), np.float32))
+    found = np.zeros((3, n_bags, n_bags, n_patches), np.float32)
+    products = LargestProducts(*found)
     _fill(loops, bags, bags, products, after_own=False)
     inner = np.einsum("imd,jnd->ijmn", bags, bags)
-    found = products.forward, products.backward, products.roots
     wanted = inner.max(axis=3), inner.max(axis=3), np.sqrt(1 - inner).mean(axis=3)
     return all(np.allclose(one, other, rtol=1e-4, atol=1e-6) for one, other in zip(found, wanted, strict=True))
 
