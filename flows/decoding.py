@@ -14,6 +14,7 @@ from anoclust_core.embedding.fixed_camera import aligned_spec, check_number
 from anoclust_core.embedding.tiles import needs_frame, tiled_spec
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
 from anoclust_core.weighting.covers import covered_spec
+from flows.prefect_server.around import start_ahead, without_collections
 from tasks import telemetry
 from tasks.images.category_decoding import (
     KeptDecoding,
@@ -33,8 +34,25 @@ from tasks.images.category_frames import (
 )
 from tasks.images.decoding import pixels_within
 from tasks.images.headers import MENDED
+from tasks.networks.backbone_spec import embedding_spec, has_card
 from tasks.stores.layout import StoreLayout
 from tasks.stores.stage_keys import STAGES, embedding_keys
+
+
+def first_spec(layout: StoreLayout, config: RunConfig, *, debug: bool) -> EmbeddingSpec:
+    """Spec of a command, before any category is looked at; Prefect's server starts meanwhile where it takes seconds.
+
+    It takes seconds where the store has no card of the backbone. Then nothing is embedded, and flows will follow.
+
+    Raises
+    ------
+    ConfigError
+        As `embedding_spec`.
+    """
+    with without_collections():
+        if not has_card(layout, config):
+            start_ahead(debug)
+        return embedding_spec(layout, config)
 
 
 def kept_spec(layout: StoreLayout, category: str, spec: EmbeddingSpec, config: RunConfig) -> EmbeddingSpec:

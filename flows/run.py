@@ -11,7 +11,7 @@ from typing import Any
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
-from flows.decoding import decided_spec, settled_spec
+from flows.decoding import decided_spec, first_spec, settled_spec
 from flows.exclusive import category_held, disk_error, repairing
 from flows.plan import plan_run, used_images
 from flows.prefect_server.around import importing, kept_if_complete, with_prefect
@@ -111,7 +111,7 @@ def run_data(
         waits=lambda manifest: not _is_enough(manifest, config.of(manifest.category)),
         listener=listener,
     )
-    spec = embedding_spec(layout, config)
+    spec = first_spec(layout, config, debug=debug)
     for listed in manifests:
         own = config.of(listed.category)
         manifest = used_images(listed, own)

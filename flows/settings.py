@@ -20,6 +20,7 @@ from anoclust_core.config import RunConfig, StoreConfig
 from anoclust_core.config.setting import flatten, nest, settings_of
 from anoclust_core.errors import ConfigError
 from anoclust_core.safe_text.masking import HIDDEN, has_secret, masked, masked_text
+from tasks.compute.kept_code import VARIABLE as CACHE_VARIABLE
 from tasks.stores.addresses import on_this_machine, path_of_url, shown_address, why_no_path
 
 FILE_NAME: Final = "anoclust.toml"
@@ -251,12 +252,13 @@ def _from_environment(variables: Mapping[str, str]) -> _Source:
     known = {variable_of(name): name for name in SETTINGS}
     found: _Source = {}
     for variable, value in sorted(variables.items()):
-        if not variable.startswith(PREFIX) or variable in {FILE_VARIABLE, PASSWORD_VARIABLE}:
+        if not variable.startswith(PREFIX) or variable in {FILE_VARIABLE, PASSWORD_VARIABLE, CACHE_VARIABLE}:
             continue
         if variable not in known:
             raise ConfigError(
-                f"environment variable {variable} is unknown{_nearest(variable, [*known, FILE_VARIABLE])}; rename or "
-                "unset it (`anoclust config show` lists every setting)"
+                f"environment variable {variable} is unknown"
+                f"{_nearest(variable, [*known, FILE_VARIABLE, CACHE_VARIABLE])}; rename or unset it "
+                "(`anoclust config show` lists every setting)"
             )
         found[known[variable]] = (value, variable)
     return found

@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         HF_HOME=str(home / "hub"),
         TORCH_HOME=str(home / "torch"),
         MPLBACKEND="Agg",
+        ANOCLUST_CACHE=str(home / "cache"),
     )
 
 

@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.sparse.csgraph import laplacian
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from anoclust_core.clustering.checks import check_n_clusters, checked_descriptors, checked_distances
@@ -82,6 +79,8 @@ def k_means(
     ConfigError
         If there cannot be so many clusters, or ``n_starts`` is not positive.
     """
+    from sklearn.cluster import KMeans  # a second with all of scikit-learn, only for those who come here
+
     _check_starts(n_starts)
 
     def fit(values: NDArray[np.float64], k: int) -> NDArray[np.int32]:
@@ -128,6 +127,8 @@ def gaussian_mixture(
     ConfigError
         If there cannot be so many clusters, ``n_starts`` is not positive, or ``ridge`` is too small.
     """
+    from sklearn.mixture import GaussianMixture  # as above
+
     _check_starts(n_starts)
     if not (np.isfinite(ridge) and ridge >= MIN_COVARIANCE_RIDGE):
         raise ConfigError(
@@ -214,6 +215,8 @@ def _fitted_in_content_order(
     fit: Callable[[NDArray[np.float64], int], NDArray[np.integer[Any]]],
 ) -> NDArray[np.int64]:
     """Labels of ``fit(rows, number of clusters)``, which sees sorted rows, centred and scaled into [-1, 1]."""
+    from sklearn.exceptions import ConvergenceWarning
+
     values = checked_descriptors(descriptors)
     check_n_clusters(n_clusters, len(values))
     order = by_content(values)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from anoclust_core.arrays import checked_array
 from anoclust_core.clustering.partition import k_means
@@ -57,7 +57,7 @@ def robust_threshold(maps: NDArray[np.floating[Any]], *, deviations: float | Non
     median = np.median(logs)
     spread = _MAD_TO_SIGMA * np.median(np.abs(logs - median))
     # a value in float32 beyond which nothing lies stands for any that is larger
-    k = norm.isf(min(0.5, 1 / checked[0].size)) if deviations is None else deviations
+    k = -ndtri(min(0.5, 1 / checked[0].size)) if deviations is None else deviations
     return float(np.exp(min(median + k * spread, np.log(np.finfo(np.float32).max))))
 
 

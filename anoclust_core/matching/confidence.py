@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 
 from anoclust_core.arrays import checked_array
 from anoclust_core.errors import ArrayContractError, ConfigError
@@ -84,6 +83,8 @@ def fit_slope(margins: NDArray[np.floating[Any]]) -> float:
     ArrayContractError
         If ``margins`` is not one-dimensional or has NaN.
     """
+    from sklearn.linear_model import LogisticRegression  # a second with all of scikit-learn: only nights come here
+
     values = _checked(margins)
     values = np.sort(values[np.isfinite(values)])
     unit = float(np.abs(values).mean()) if len(values) else 0.0

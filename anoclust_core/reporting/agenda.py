@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from anoclust_core.reporting.night_record import NightCluster, NightReport
+if TYPE_CHECKING:
+    from anoclust_core.reporting.night_record import NightCluster, NightReport
 
 NOTHING: Final = "nothing to do"
 

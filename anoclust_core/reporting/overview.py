@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from markupsafe import Markup
-
-from anoclust_core.reporting.html import environment, read_style
-
 State = Literal["failed", "look", "well"]
 """``failed``; ``look``: a person should look at something; ``well``: nothing to do."""
 
@@ -66,6 +62,13 @@ def render_overview(title: str, rows: Sequence[OverviewRow], *, created_at: date
     html
         The text of the page; write it as UTF-8.
     """
+    from markupsafe import Markup
+
+    from anoclust_core.reporting.html import (
+        environment,
+        read_style,
+    )  # with all that draws, only for those who come here
+
     return (
         environment()
         .get_template("overview.html.jinja")

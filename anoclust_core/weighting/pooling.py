@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from anoclust_core.arrays import checked_array, checked_grid
@@ -199,6 +198,8 @@ def bag_of_words(
     ConfigError
         If ``n_words`` is not positive.
     """
+    from sklearn.cluster import MiniBatchKMeans  # a second with all of scikit-learn, only for those who come here
+
     if n_words < 1:
         raise ConfigError(f"a codebook has at least 1 word; found {n_words}")
     checked = _check_features(bags)

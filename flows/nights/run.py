@@ -15,7 +15,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError
 from anoclust_core.matching.night_dates import night_of
 from anoclust_core.records import DatasetManifest, EmbeddingSpec
-from flows.decoding import settled_spec
+from flows.decoding import first_spec, settled_spec
 from flows.exclusive import category_held, disk_error, repairing
 from flows.nights.outcome import NightOutcome, all_later, none_left, wait_note
 from flows.nights.request import NightRequest
@@ -183,7 +183,7 @@ def run_many_nights(
         )
     }
     wanted = categories or sorted({*listed, *known})
-    spec = embedding_spec(layout, config)
+    spec = first_spec(layout, config, debug=debug)
     tonight = night_of(datetime.now(UTC), timezone=rules.timezone, day_starts=rules.day_starts)
     for category in wanted:
         files = listed.get(category, DatasetManifest(category, ()))

@@ -50,12 +50,19 @@ def importing() -> Iterator[None]:
     The garbage collector waits: nothing is garbage yet, and looking took it a sixth of the seconds. Nor does it look at
     what was imported later on: that took 0.7 s of every run.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with without_collections():
         with telemetry.timed("imports"):
             yield
         _leave_out_of_collections()
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Let the garbage collector wait for the end of the block."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if was_enabled:
             gc.enable()
@@ -78,6 +85,15 @@ def with_prefect(debug: bool) -> Iterator[None]:
     with _own_server(), told_where_no_server_answers():
         make_patient()
         yield
+
+
+def start_ahead(debug: bool) -> None:
+    """Start what `with_prefect` waits for, where flows are certain to follow: it starts while all else is imported."""
+    prepare_prefect(debug)
+    if _needs_own_server():
+        from flows.prefect_server.own import own_server
+
+        own_server().start()
 
 
 @contextmanager
@@ -166,7 +182,7 @@ def _unreachable(error: BaseException) -> ResourceError:
 
 
 def _own_server() -> AbstractContextManager[Any]:
-    """Where no server is given, Prefect starts one, which must not outlive this process.
+    """Where no server is given, one of our own is started, which must not outlive this process.
 
     Nobody watches the heartbeat there, whose thread holds up the end of every flow for a second.
     """
@@ -177,8 +193,25 @@ def _own_server() -> AbstractContextManager[Any]:
         temporary_settings,
     )
 
-    if PREFECT_API_URL.value():
+    if not _needs_own_server():
         return nullcontext()
     from flows.prefect_server.own import start_own_server
 
-    return temporary_settings({PREFECT_API_AUTH_STRING: start_own_server(), PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    server = start_own_server()
+    return temporary_settings(
+        {
+            PREFECT_API_URL: server.url,
+            PREFECT_API_AUTH_STRING: server.secret,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        }
+    )
+
+
+def _needs_own_server() -> bool:
+    """Whether no server is given, but the one that this process may have started before; and one may be started."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE
+
+    from flows.prefect_server.own import own_server
+
+    given = PREFECT_API_URL.value()
+    return given == own_server().url if given else bool(PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value())

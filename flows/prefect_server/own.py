@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import subprocess
 import sys
 from contextlib import suppress
-from contextvars import copy_context
-from threading import Lock, Thread
-from typing import Any, Final
+from functools import cache
+from threading import Lock
+from typing import Final
 
 from flows.prefect_server.closed import HOST, closed_settings, start_closed
 from flows.prefect_server.secret import new_secret
+from flows.prefect_server.starting import wait_until_it_answers
+
+END_SECONDS: Final = 5.0
+"""How long a server may take to write down what it has heard, once it is to end."""
 
 _WATCH: Final = """
 import contextlib, os, signal, sys
@@ -34,64 +39,104 @@ def watch(pid: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
 
 
-def start_own_server() -> str:
-    """Start the server that Prefect would start where it is given none, and let a watcher end it.
+class OwnServer:
+    """A Prefect server that this process starts for itself, in place of the one that Prefect would start.
 
-    This returns at once; whoever then asks Prefect for its server waits until that answers. Prefect ends it at exit; a
-    killed process does not get there, and every one left a server of 250 MB behind.
+    That one is open to everybody, and a killed process leaves it behind. And whoever asks Prefect for it imports all
+    that a server is made of into the process that asks.
 
-    Returns
-    -------
+    Attributes
+    ----------
     secret
         What clients of this process show it; it answers nobody else.
+    url
+        Of its API; another one after each start.
+    process, watchers
+        None, and empty, before the first start.
+    """
+
+    def __init__(self) -> None:
+        self.secret = new_secret()
+        self.url = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.watchers: list[subprocess.Popen[bytes]] = []
+        self._answers = False
+        self._lock = Lock()
+
+    def start(self) -> None:
+        """Start it, where it is not there; this returns at once, and `wait` when it answers."""
+        from prefect.settings import get_current_settings
+
+        with self._lock:
+            if self.process is not None and not self.has_died():
+                return
+            listening = socket.socket()
+            listening.bind((HOST, 0))
+            port = listening.getsockname()[1]
+            environment = {
+                **os.environ,
+                **get_current_settings().to_environment_variables(exclude_unset=True),
+                **closed_settings(self.secret, port),
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+            }
+            environment.pop("PREFECT_API_URL", None)  # of the one before, where that has died
+            self.url, self._answers = f"http://{HOST}:{port}/api", False
+            self.process = start_closed(listening, environment)
+            self.watchers.append(watch(self.process.pid))
+
+    def wait(self) -> None:
+        """Return when it answers; at once, where it has done so before.
+
+        Raises
+        ------
+        ServerGoneError
+            If its process ends, or it does not answer in time.
+        """
+        if self._answers or self.process is None:
+            return
+        with self._lock:  # who asks second waits with the first one
+            if not self._answers:
+                wait_until_it_answers(self.process, self.url)
+                self._answers = True
+
+    def has_died(self) -> bool:
+        """Whether its process has ended."""
+        return self.process is not None and self.process.poll() is not None
+
+    def stop(self) -> None:
+        """End it, and let it write down what it has heard."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_SECONDS)
+        self.process.kill()
+        self.process.wait()
+
+
+@cache
+def own_server() -> OwnServer:
+    """The server of this process, which may not be started yet."""
+    server = OwnServer()
+    atexit.register(server.stop)
+    return server
+
+
+def start_own_server() -> OwnServer:
+    """Start the server of this process, or another one where it has died; let all of Prefect's clients use it.
+
+    This returns at once. Whoever then asks it something waits until it answers, see `Link`.
     """
     from prefect.context import refresh_global_settings_context
-    from prefect.server.api.server import SubprocessASGIServer
-    from prefect.settings import get_current_settings
 
-    from flows.prefect_server.starting import start_and_wait
     from tasks.services.prefect_server import LINK
 
-    server: Any = SubprocessASGIServer()  # the one that Prefect's clients share
-    if hasattr(server, "anoclust_watchers"):
-        if LINK.has_died():
-            server.running = False  # whoever asks next starts another one
-        return str(server.anoclust_secret)
-    server.anoclust_watchers, server.anoclust_secret = [], new_secret()
+    server = own_server()
+    server.start()
     # Prefect's threads, which have no settings of their own, read those of the environment
-    os.environ["PREFECT_API_AUTH_STRING"] = server.anoclust_secret
+    os.environ["PREFECT_API_AUTH_STRING"], os.environ["PREFECT_API_URL"] = server.secret, server.url
     refresh_global_settings_context()
-    starting = Lock()
-
-    def start_watched() -> Any:
-        """In place of Prefect's own start of the process, which is open to everybody."""
-        listening = socket.socket()
-        listening.bind((HOST, 0))
-        server.port = listening.getsockname()[1]
-        environment = {
-            **os.environ,
-            **get_current_settings().to_environment_variables(exclude_unset=True),
-            **closed_settings(server.anoclust_secret, server.port),
-            "PREFECT_UI_ENABLED": "0",
-            "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
-            "PREFECT__SERVER_EPHEMERAL": "1",
-        }
-        process = start_closed(listening, environment)
-        server.anoclust_watchers.append(watch(process.pid))
-        return process
-
-    def start_once(timeout: int | None = None) -> None:
-        with starting:  # without it a second caller would take a server that is starting for one that answers
-            start_and_wait(server, timeout)
-
-    def has_died() -> bool:
-        return server.server_process is not None and server.server_process.poll() is not None
-
-    def start_ahead() -> None:
-        with suppress(Exception):  # the client tries again, and tells
-            start_once()
-
-    server._run_uvicorn_command, server.start = start_watched, start_once
-    LINK.is_own, LINK.has_died = True, has_died
-    Thread(target=copy_context().run, args=(start_ahead,), daemon=True).start()
-    return str(server.anoclust_secret)
+    LINK.is_own, LINK.has_died, LINK.wait_for_start = True, server.has_died, server.wait
+    return server

@@ -1,6 +1,7 @@
 """Workers for the heavy pairwise work: Dask's threads in this process, or a Dask scheduler at an address.
 
-The only module that imports Dask.
+With `dask_worker`, which workers load too, the only module that imports Dask; what a scheduler needs is imported where
+there is one: a run on one machine does without it, and its import takes half a second.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import dask.threaded
 import psutil
 from dask.system import CPU_COUNT
-from distributed import Client, Future, KilledWorker, WorkerPlugin
-from distributed.system import MEMORY_LIMIT
 from threadpoolctl import threadpool_limits
 
 from anoclust_core.errors import AnoclustError, ResourceError
 from anoclust_core.safe_text.masking import has_secret, masked_text, without
+from tasks.compute.machine import memory_limit
 from tasks.services.patience import PATIENCE_SECONDS, QUIET_SECONDS, answer_of, tell_waiting
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -50,21 +53,11 @@ JOB_RETRIES: Final = 2
 """How often a job is tried again on another worker after its own died."""
 
 
-class OneBlasThread(WorkerPlugin):
-    """Many image pairs side by side, each product on one thread."""
-
-    name = "anoclust-one-blas-thread"
-
-    def setup(self, worker: Any) -> None:  # noqa: ARG002
-        """Limit BLAS for the life of the worker process."""
-        threadpool_limits(1, user_api="blas")
-
-
 def memory_budget(asked: int | None) -> int:
     """Bytes that a stage may use: what was asked for, else a share of what is free to this process now."""
     if asked is not None:
         return asked
-    free = min(psutil.virtual_memory().available, MEMORY_LIMIT - psutil.Process().memory_info().rss)
+    free = min(psutil.virtual_memory().available, memory_limit() - psutil.Process().memory_info().rss)
     return int(MEMORY_SHARE * max(0, free))
 
 
@@ -134,6 +127,10 @@ def _run_here(function: Callable[[Job], int], jobs: Sequence[Job], on_done: Call
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
     """Connect to the scheduler at an address, as in ``tcp://host:8786``."""
+    from distributed import Client
+
+    from tasks.compute.dask_worker import OneBlasThread
+
     with _no_log():
         try:
             # its own time limit does not hold for a scheduler that hangs
@@ -213,6 +210,8 @@ def _run_there(
     on_done: Callable[[int, int], None],
 ) -> None:
     """Run jobs on the workers of a scheduler."""
+    from distributed import KilledWorker
+
     futures = client.map(partial(_run_job, function), jobs, pure=False, retries=JOB_RETRIES)
     position = {future.key: at for at, future in enumerate(futures)}
     ended: SimpleQueue[Future[int]] = SimpleQueue()

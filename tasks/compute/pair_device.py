@@ -13,10 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.pairwise import cpu
+from anoclust_core.pairwise.kernels.machine_code import keep_in
 from anoclust_core.records import Window
+from tasks.compute.kept_code import KeptCode, code_folder
 
 GPU_FILES: Final = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What a GPU's driver brings along: NVIDIA's, the one of Windows' subsystem for Linux, AMD's."""
+
+keep_in(KeptCode(code_folder()))
 
 _one_on_gpu = Lock()
 """Many threads read and write for a GPU; its memory is planned for one block."""

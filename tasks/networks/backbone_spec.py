@@ -33,8 +33,19 @@ def embedding_spec(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
     return tiled_spec(_backbone_card(store, config).resized_by(config.embed.resize), config.embed, None)
 
 
-def _backbone_card(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
-    """Spec of whole pictures."""
+def has_card(store: StoreLayout, config: RunConfig) -> bool:
+    """Whether a run's backbone was resolved before, so that `embedding_spec` imports neither timm nor torch.
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint is no file.
+    """
+    return _card_path(store, config).exists()
+
+
+def _card_path(store: StoreLayout, config: RunConfig) -> Path:
+    """Where the card of a run's backbone is kept, or would be."""
     checkpoint = checkpoint_identity(config.embed.backbone, config.embed.checkpoint)
     asked = {
         "backbone": config.embed.backbone,
@@ -50,7 +61,12 @@ def _backbone_card(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
         asked["in_levels"] = True
     if config.embed.precision != "float32":
         asked["precision"] = config.embed.precision
-    path = store.backbone(content_key("backbone", asked))
+    return store.backbone(content_key("backbone", asked))
+
+
+def _backbone_card(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
+    """Spec of whole pictures."""
+    path = _card_path(store, config)
     try:
         return read_card(path)
     except (OSError, DamagedError):
@@ -59,7 +75,7 @@ def _backbone_card(store: StoreLayout, config: RunConfig) -> EmbeddingSpec:
 
     spec = describe(
         config.embed.backbone,
-        weights=checkpoint,
+        weights=checkpoint_identity(config.embed.backbone, config.embed.checkpoint),
         layers=config.embed.layers,
         image_size=config.image_size,
         as_maps=config.recipe == "blind",

@@ -167,9 +167,10 @@ def _lite_stages(state: dict[str, Tensor]) -> list[tuple[int, int]]:
 
 def _download(backbone: str, timm_model: str) -> dict[str, Tensor]:
     """Weights that timm finds in the hub's cache or downloads."""
-    import timm
     import torch
     from huggingface_hub import constants, try_to_load_from_cache
+
+    from anoclust_core.embedding.architectures import timm
 
     config = timm.get_pretrained_cfg(timm_model)
     repository, url = (config.hf_hub_id, config.url) if config else (None, None)

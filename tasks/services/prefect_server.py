@@ -46,11 +46,14 @@ class Link:
         Whether this process has started it.
     has_died
         Whether its process is known to have ended.
+    wait_for_start
+        Returns once it answers, where this process has started it; called before every request.
     """
 
     def __init__(self) -> None:
         self.is_own = False
         self.has_died: Callable[[], bool] = lambda: False
+        self.wait_for_start: Callable[[], None] = lambda: None
         self.has_answered = False
         self._gone: str | None = None
         self._silent_since: float | None = None
@@ -206,6 +209,8 @@ def _patch_sync(client: Any) -> None:
     send_with_retry = client._send_with_retry
 
     def send_patiently(self: Any, request: httpx.Request, send: Any, *more: Any, **options: Any) -> httpx.Response:
+        LINK.wait_for_start()
+
         def lives() -> bool:
             try:
                 return _notes_health(send(_probe(self)))
@@ -244,6 +249,8 @@ def _patch_async(client: Any) -> None:
     async def send_patiently(
         self: Any, request: httpx.Request, send: Any, *more: Any, **options: Any
     ) -> httpx.Response:
+        LINK.wait_for_start()
+
         async def lives() -> bool:
             try:
                 return _notes_health(await send(_probe(self)))
@@ -293,6 +300,7 @@ def _patch_events(client: Any) -> None:
 
     async def reconnect_while_there(self: Any) -> None:
         LINK.check()
+        LINK.wait_for_start()
         events.has_died = LINK.has_died
         began = time.monotonic()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact
@@ -421,7 +421,7 @@ def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
         link_text=f"Report of {category}",
         description="Open it on the machine that holds the store",
     )
-    sizes = pd.Series([entry.cluster for entry in record.images]).value_counts().sort_index()
+    sizes = Counter(entry.cluster for entry in record.images)
     scores, protocol = record.scores, protocol_named(record.protocol)
     lines = [
         f"# {category}: {record.n_clusters} clusters of {len(record.images)} {record.unit}s",
@@ -433,7 +433,7 @@ def _publish_artifacts(folder: Path, record: RunReport, sheet: bytes) -> None:
         *([f"**{len(record.quarantine)} images could not be used.**"] if record.quarantine else []),
         *([f"{len(record.deferred)} images are left for the next run."] if record.deferred else []),
         f"| cluster | {record.unit}s |\n|---|---|\n"
-        + "\n".join(f"| {cluster} | {size} |" for cluster, size in sizes.items()),
+        + "\n".join(f"| {cluster} | {size} |" for cluster, size in sorted(sizes.items())),
     ]
     create_markdown_artifact(
         "\n\n".join(lines), key=artifact_key("summary", category), description=f"Run {record.run_id}"

@@ -47,7 +47,7 @@ RULES = {
         ("anoclust_core/", "tasks/", "flows/"), frozenset({"zarr", "numcodecs"}), "tasks/stores/arrays.py"
     ),
     "one file knows Dask": Rule(
-        ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/compute/dask_jobs.py"
+        ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/compute/dask_"
     ),
     "pages are served by flows alone": Rule(
         ("anoclust_core/", "tasks/"), frozenset({"fastapi", "starlette", "uvicorn"})
@@ -182,9 +182,19 @@ def test_help_is_fast() -> None:
 
 def test_deciding_that_nothing_is_to_do_is_fast() -> None:
     """Planning a run loads neither torch nor Prefect, so a night without new images ends quickly."""
-    loaded = loaded_by("import flows.run, flows.plan")
+    loaded = loaded_by("import flows.run, flows.plan, flows.cli.run, flows.overview, flows.terminal.progress")
     assert "pydantic" in loaded
     assert not loaded & {"torch", "timm", "prefect", "dask", "distributed", "sklearn"}
+    assert not loaded & {"scipy", "matplotlib", "pandas", "pyarrow", "numba", "llvmlite"}
+
+
+def test_a_run_imports_what_it_needs() -> None:
+    """The flow loads neither Prefect's server, nor compilers, nor what other recipes and a Dask scheduler need."""
+    prepared = "from flows.prefect_server.around import prepare_prefect; prepare_prefect(False)"
+    loaded = loaded_by(f"{prepared}; import flows.cluster, tasks.services.prefect_server as one; one.make_patient()")
+    assert {"torch", "timm", "prefect"} <= loaded
+    assert not loaded & {"sqlalchemy", "alembic", "docket", "redis", "distributed", "sklearn", "numba", "openvino"}
+    assert not loaded & {"sympy", "triton"}, "torch's compiler"
 
 
 @pytest.mark.parametrize(

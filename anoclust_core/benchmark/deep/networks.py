@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from anoclust_core.arrays import checked_grid, checked_tensor, told
+from anoclust_core.embedding.architectures import timm
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.localization.training import linear
 

@@ -26,23 +26,23 @@ def tile_code(shape: TileShape) -> Any:
     """Compile one tile to LLVM's instructions.
 
     The function that is given takes, in compiled code: the packed rows and the place of a panel in them, the same of
-    the columns, the depth, the rows' halves of squares, their largest values so far and the place of the first row in
-    these, the same of the columns, and where the tile's values are to be kept, row by row, and their place there.
+    the columns, the depth, the rows' halves of squares and their largest values so far, each with the place of the
+    first row in it, the same of the columns, and where the tile's values are to be kept, row by row, and their place.
     """
     from llvmlite import ir
     from numba.core import types
     from numba.extending import intrinsic
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words = VectorCode(context, builder, signature, arguments, ir.IntType(32), shape.lanes)
+    def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        words = VectorCode(context, builder, arguments, ir.IntType(32), shape.lanes)
         vector, number, pointer = words.type, words.number, words.pointer
         shorts = ir.VectorType(ir.IntType(16), 2 * shape.lanes)
         # with VNNI, LLVM makes this and the sum that follows one instruction
         multiply = words.function(PRODUCTS_OF_TWO[shape.lanes].instruction, vector, [shorts] * 2)
         (
-            left, left_at, right, right_at, depth, row_halves, row_largest, row_at, column_halves, column_largest,
-            column_at, values, values_at,
-        ) = range(13)  # fmt: skip
+            left, left_at, right, right_at, depth, row_halves, halves_at, row_largest, row_at, column_halves,
+            column_halves_at, column_largest, column_at, values, values_at,
+        ) = range(15)  # fmt: skip
         all_rows = range(shape.rows)
 
         def larger(one: Any, other: Any) -> Any:
@@ -55,7 +55,7 @@ def tile_code(shape: TileShape) -> Any:
             words.store(largest, start, number(offset))
 
         rows, columns = pointer(left, left_at), pointer(right, right_at)
-        halves = pointer(row_halves, row_at), pointer(column_halves, column_at)
+        halves = pointer(row_halves, halves_at), pointer(column_halves, column_halves_at)
         of_columns = [builder.neg(words.load(halves[1], number(v * shape.lanes))) for v in range(VECTORS)]
         of_rows = [words.repeated(words.value(halves[0], number(row))) for row in all_rows]
         start = [[builder.sub(of_column, of_row) for of_column in of_columns] for of_row in of_rows]
@@ -99,11 +99,13 @@ def tile_code(shape: TileShape) -> Any:
         return context.get_dummy_value()
 
     def add_tile(
-        _context: Any, left: Any, _1: Any, right: Any, _2: Any, _3: Any, row_halves: Any, row_largest: Any, _4: Any,
-        column_halves: Any, column_largest: Any, _5: Any, values: Any, _6: Any,
+        _context: Any, left: Any, _1: Any, right: Any, _2: Any, _3: Any, row_halves: Any, _4: Any, row_largest: Any,
+        _5: Any, column_halves: Any, _6: Any, column_largest: Any, _7: Any, values: Any, _8: Any,
     ) -> Any:  # fmt: skip
         at = types.intp
-        takes = left, at, right, at, at, row_halves, row_largest, at, column_halves, column_largest, at, values, at
+        takes = (
+            left, at, right, at, at, row_halves, at, row_largest, at, column_halves, at, column_largest, at, values, at,
+        )  # fmt: skip
         return types.void(*takes), code
 
     return intrinsic(add_tile)
@@ -150,8 +152,8 @@ def reaching_code(shape: TileShape) -> Any:
     from numba.core import types
     from numba.extending import intrinsic
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words = VectorCode(context, builder, signature, arguments, ir.IntType(32), shape.lanes)
+    def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        words = VectorCode(context, builder, arguments, ir.IntType(32), shape.lanes)
         values, values_at, row_least, column_least, column_at = range(5)
         of_row, bits = words.repeated(arguments[row_least]), ir.Constant(ir.IntType(64), 0)
         for v in range(VECTORS):

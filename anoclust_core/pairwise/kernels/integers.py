@@ -17,17 +17,17 @@ and the least counts.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.pairwise.kernels.groups import Group, checked_group, with_room
-from anoclust_core.pairwise.kernels.integer_tiles import PRODUCTS_OF_TWO, first_bit_code, reaching_code, tile_code
+from anoclust_core.pairwise.kernels.integer_loops import SIGNATURES, make_loops
+from anoclust_core.pairwise.kernels.integer_tiles import PRODUCTS_OF_TWO
+from anoclust_core.pairwise.kernels.machine_code import Function, Kernel, example, load
 from anoclust_core.pairwise.kernels.tiles import UNROLLED, WIDEST, TileShape, processor_features, tile_shape
 
 LONGEST: Final = 2**15 - 1
@@ -35,9 +35,6 @@ LONGEST: Final = 2**15 - 1
 
 SMALLEST_SPREAD: Final = 1e-6
 """Patches nearer than this to their centre are alike up to rounding and are not spread over the integers."""
-
-SCALED_ROUNDING: Final = 0.02
-"""Length of what float32 itself may take from a scaled patch: 2 roundings of 2^-24 of at most 2^15, four times over."""
 
 STRIP_VALUES: Final = 1 << 16
 """Products of an image pair that are kept until their candidates were looked for: 256 KiB, which a core's own cache
@@ -72,12 +69,9 @@ class NearestSquares(NamedTuple):
 def has_integer_products(shape: TileShape | None = None) -> bool:
     """Whether this processor has the instruction for a tile, by default its own: those of x86 with AVX2 do.
 
-    Not where Numba is told to compile for another one (``NUMBA_CPU_NAME``, ``NUMBA_CPU_FEATURES``).
+    This processor is the one that is compiled for, see `processor_features`.
     """
-    from numba import config
-
-    told = config.CPU_NAME or config.CPU_FEATURES  # type: ignore[attr-defined]  # made when it is imported
-    return not told and PRODUCTS_OF_TWO[(shape or tile_shape()).lanes].feature in processor_features()
+    return PRODUCTS_OF_TWO[(shape or tile_shape()).lanes].feature in processor_features()
 
 
 def nearest_squares(bags: Group, others: Group) -> NearestSquares:
@@ -90,7 +84,7 @@ def nearest_squares(bags: Group, others: Group) -> NearestSquares:
     """
     bags, others, forward, backward = with_room(bags, others)
     squares = NearestSquares(forward, backward)
-    _fill(bags, others, squares, after_own=False)
+    _fill(_compiled(), bags, others, squares, after_own=False)
     return squares
 
 
@@ -109,7 +103,7 @@ def nearest_squares_within(bags: Group) -> NDArray[np.float32]:
     """
     bags = checked_group(bags)
     squares = np.zeros((len(bags), len(bags), bags.shape[1]), np.float32)
-    _fill(bags, bags, NearestSquares(squares, squares), after_own=True)
+    _fill(_compiled(), bags, bags, NearestSquares(squares, squares), after_own=True)
     return squares
 
 
@@ -142,177 +136,72 @@ class _Packed(NamedTuple):
     lost: NDArray[np.float32]
 
 
-def _fill(bags: Group, others: Group, squares: NearestSquares, *, after_own: bool) -> None:
+def _fill(
+    loops: Mapping[str, Function], bags: Group, others: Group, squares: NearestSquares, *, after_own: bool
+) -> None:
     if not len(bags) or not len(others):
         return
-    tile, compiled = tile_shape(), _compiled()
+    tile = tile_shape()
+    bags, others = np.ascontiguousarray(bags), np.ascontiguousarray(others)
+    (n_bags, n_patches, dim), (n_others, n_other_patches, _) = bags.shape, others.shape
     centre = (bags.mean(axis=(0, 1)) + others.mean(axis=(0, 1))) / np.float32(2)
-    longest = max(compiled.longest(bags, centre), compiled.longest(others, centre), SMALLEST_SPREAD)
-    scale = np.float32((LONGEST - bags.shape[2] ** 0.5) / longest)  # rounding makes none longer than 2^15 - 1
-    left = _packed(bags, centre, scale, width=tile.rows, lanes=tile.lanes)
-    right = _packed(others, centre, scale, width=tile.columns, lanes=tile.columns)
-    compiled.reduce(bags, others, left, right, squares.forward, squares.backward, after_own)
+    longest = np.full(1, SMALLEST_SPREAD, np.float32)
+    for group in (bags, others):
+        length = np.empty(1, np.float32)
+        loops["longest"](group, len(group) * group.shape[1], dim, centre, length)
+        longest = np.maximum(longest, length)
+    scale = np.float32((LONGEST - dim**0.5) / float(longest[0]))  # rounding makes none longer than 2^15 - 1
+    left = _packed(loops, bags, centre, scale, width=tile.rows, lanes=tile.lanes)
+    right = _packed(loops, others, centre, scale, width=tile.columns, lanes=tile.columns)
+    n_left, n_right, depth = left.values.shape[1], right.values.shape[1], left.values.shape[2]
+    strip = n_left * tile.rows * tile.columns
+    strips = max(1, STRIP_VALUES // strip)
+    room = CANDIDATES_A_PATCH * (n_patches + n_other_patches)
+    loops["reduce"](
+        bags, others, n_bags, n_others, n_patches, n_other_patches, dim, n_left, n_right, depth,
+        left.values, left.halves, left.lost, right.values, right.halves, right.lost,
+        squares.forward, squares.backward, after_own,
+        _integers(strips * strip), strips, _integers(n_left * tile.lanes), _integers(n_left * tile.lanes),
+        _integers(n_right * tile.columns), _integers(n_right * tile.columns), _integers(3 * room), room,
+    )  # fmt: skip
+
+
+def _integers(n: int) -> NDArray[np.int32]:
+    """Room that machine code works in."""
+    return np.empty(n, np.int32)
 
 
 def _packed(
-    bags: NDArray[np.float32], centre: NDArray[np.float32], scale: np.float32, *, width: int, lanes: int
+    loops: Mapping[str, Function],
+    bags: NDArray[np.float32],
+    centre: NDArray[np.float32],
+    scale: np.float32,
+    *,
+    width: int,
+    lanes: int,
 ) -> _Packed:
     n_bags, n_patches, dim = bags.shape
     n_panels, depth = -(-n_patches // width), -(-dim // (2 * UNROLLED)) * UNROLLED
     values = np.zeros((n_bags, n_panels, depth, width, 2), np.int16)
     halves = np.zeros((n_bags, n_panels, lanes), np.int32)
     lost = np.zeros((n_bags, n_panels, lanes), np.float32)
-    _compiled().pack(bags, centre, scale, values, halves, lost)
+    loops["pack"](bags, n_bags, n_patches, dim, centre, scale, n_panels, depth, width, lanes, values, halves, lost)
     return _Packed(values.view(np.int32)[..., 0], halves, lost)
 
 
-@dataclass(frozen=True)
-class _Compiled:
-    """Machine code. It runs in the calling thread and without the interpreter's lock."""
-
-    longest: Callable[[NDArray[np.float32], NDArray[np.float32]], float]
-    pack: Callable[..., None]
-    reduce: Callable[..., None]
-
-
 @cache
-def _compiled() -> _Compiled:
-    """Machine code for this processor; kept for the process and not on disk, where nothing may be writable."""
-    import numba  # half a second, only for those who come here
-
+def _compiled() -> Mapping[str, Function]:
+    """Machine code for this processor; it runs in the calling thread and without the interpreter's lock."""
     shape = tile_shape()
-    n_rows, lanes, n_columns = shape.rows, shape.lanes, shape.columns
-    add_tile, reaching, first_bit = tile_code(shape), reaching_code(shape), first_bit_code()
-    plain = numba.njit(nogil=True)
-    in_any_order = numba.njit(nogil=True, fastmath={"reassoc", "contract"})  # sums in vectors
+    return load(
+        Kernel(f"integers-{shape.rows}x{shape.columns}", SIGNATURES, partial(make_loops, shape), _finds_nearest)
+    )
 
-    @in_any_order
-    def squared_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> np.float32:
-        total = np.float32(0)
-        for feature in range(one.shape[0]):
-            difference = one[feature] - other[feature]
-            total += difference * difference
-        return total
 
-    @plain
-    def longest(bags: NDArray[np.float32], centre: NDArray[np.float32]) -> float:
-        most = np.float32(0)
-        for bag in range(bags.shape[0]):
-            for patch in range(bags.shape[1]):
-                most = max(most, squared_distance(bags[bag, patch], centre))
-        return math.sqrt(most)
-
-    @plain
-    def pack(
-        bags: NDArray[np.float32],
-        centre: NDArray[np.float32],
-        scale: np.float32,
-        values: NDArray[np.int16],
-        halves: NDArray[np.int32],
-        lost: NDArray[np.float32],
-    ) -> None:
-        n_patches, dim = bags.shape[1:]
-        n_bags, n_panels, _, width, _ = values.shape
-        for bag in range(n_bags):
-            for panel in range(n_panels):
-                for place in range(width):
-                    patch = min(panel * width + place, n_patches - 1)  # a last patch that is repeated moves no maximum
-                    square, off = np.int64(0), np.float32(0)
-                    for feature in range(dim):
-                        exact = (bags[bag, patch, feature] - centre[feature]) * scale
-                        rounded = np.rint(exact)
-                        value = np.int16(rounded)
-                        values[bag, panel, feature // 2, place, feature % 2] = value
-                        square += np.int64(value) * np.int64(value)
-                        off += (exact - rounded) * (exact - rounded)
-                    halves[bag, panel, place] = square // 2
-                    lost[bag, panel, place] = math.sqrt(off) + SCALED_ROUNDING
-
-    @plain
-    def set_least(
-        largest: NDArray[np.int32], lost: NDArray[np.float32], others_lost: np.float32, least: NDArray[np.int32]
-    ) -> None:
-        """Least value of a candidate in each row, or column: the largest one, less what rounding may have moved."""
-        for at in range(len(largest)):
-            # halves are rounded down: the squared distance may be 2 more; then a millionth for float32
-            distance = math.sqrt(np.float32(2) - np.float32(2) * np.float32(largest[at]))
-            distance += np.float32(2) * (lost[at] + others_lost)
-            half = distance * distance * np.float32(0.500001) + np.float32(1)
-            least[at] = np.int32(-min(half, np.float32(2.147483e9)))
-
-    @plain
-    def reduce(
-        bags: NDArray[np.float32],
-        others: NDArray[np.float32],
-        left: _Packed,
-        right: _Packed,
-        forward: NDArray[np.float32],
-        backward: NDArray[np.float32],
-        after_own: bool,
-    ) -> None:
-        (n_bags, n_left, depth, _), (n_others, n_right, _, _) = left.values.shape, right.values.shape
-        n_patches, n_other_patches = bags.shape[1], others.shape[1]
-        flat_left, flat_right = left.values.reshape(-1), right.values.reshape(-1)
-        strip = n_left * n_rows * n_columns
-        strips = max(1, STRIP_VALUES // strip)
-        values = np.empty(strips * strip, np.int32)
-        row_largest, row_least = np.empty(n_left * lanes, np.int32), np.empty(n_left * lanes, np.int32)
-        column_largest = np.empty(n_right * n_columns, np.int32)
-        column_least = np.empty(n_right * n_columns, np.int32)
-        room = CANDIDATES_A_PATCH * (n_patches + n_other_patches)
-        candidates = np.empty((room, 3), np.int32)
-        for bag in range(n_bags):
-            row_halves, row_lost = left.halves[bag].reshape(-1), left.lost[bag].reshape(-1)
-            rows_lost = row_lost.max()
-            for other in range(bag + 1 if after_own else 0, n_others):
-                column_halves, column_lost = right.halves[other].reshape(-1), right.lost[other].reshape(-1)
-                columns_lost = column_lost.max()
-                row_largest[:] = -(2**31)
-                column_largest[:] = -(2**31)
-                found = 0
-                for start in range(0, n_right, strips):
-                    end = min(start + strips, n_right)
-                    for j in range(start, end):
-                        for i in range(n_left):
-                            add_tile(
-                                flat_left, (bag * n_left + i) * depth * n_rows,
-                                flat_right, (other * n_right + j) * depth * n_columns,
-                                depth,
-                                row_halves, row_largest, i * lanes,
-                                column_halves, column_largest, j * n_columns,
-                                values, (j - start) * strip + i * n_rows * n_columns,
-                            )  # fmt: skip
-                    # a row's largest value may still rise: what does not reach it then is dropped below
-                    set_least(row_largest, row_lost, columns_lost, row_least)
-                    here = slice(start * n_columns, end * n_columns)
-                    set_least(column_largest[here], column_lost[here], rows_lost, column_least[here])
-                    for j in range(start, end):
-                        for patch in range(n_patches):
-                            least = row_least[patch // n_rows * lanes + patch % n_rows]
-                            at = (j - start) * strip + patch * n_columns
-                            bits = reaching(values, at, least, column_least, j * n_columns)
-                            while bits:
-                                place = first_bit(bits)
-                                bits &= bits - 1
-                                if j * n_columns + place < n_other_patches:
-                                    if found < room:
-                                        candidates[found, 0] = patch
-                                        candidates[found, 1] = j * n_columns + place
-                                        candidates[found, 2] = values[at + place]
-                                    found += 1
-                    if found > room:
-                        break
-                nearest, nearest_back = forward[bag, other], backward[other, bag]
-                nearest[:] = np.inf if found <= room else np.nan
-                nearest_back[:] = nearest[0]
-                if found > room:
-                    continue
-                for at in range(found):
-                    patch, column, value = candidates[at, 0], candidates[at, 1], candidates[at, 2]
-                    least = row_least[patch // n_rows * lanes + patch % n_rows]
-                    if value >= least or value >= column_least[column]:
-                        square = squared_distance(bags[bag, patch], others[other, column])
-                        nearest[patch] = min(nearest[patch], square)
-                        nearest_back[column] = min(nearest_back[column], square)
-
-    return _Compiled(longest, pack, reduce)
+def _finds_nearest(loops: Mapping[str, Function]) -> bool:
+    """Whether loops find the nearest patches of a few images, as NumPy does."""
+    bags, expected = example()
+    n_bags, n_patches, _ = bags.shape
+    squares = np.zeros((n_bags, n_bags, n_patches), np.float32)
+    _fill(loops, bags, bags, NearestSquares(squares, squares), after_own=True)
+    return bool(np.allclose(squares, expected, rtol=1e-4, atol=0))

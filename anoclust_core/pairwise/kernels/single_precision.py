@@ -7,15 +7,15 @@ by side. A matrix product of a library packs both images again for every pair, w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.pairwise.kernels.groups import Group, checked_group, with_room
+from anoclust_core.pairwise.kernels.machine_code import Function, Kernel, example, load
 from anoclust_core.pairwise.kernels.tiles import UNROLLED, VECTORS, WIDEST, TileShape, VectorCode, tile_shape
 
 SUMMED_AT_ONCE: Final = 128
@@ -54,7 +54,7 @@ def largest_products(bags: Group, others: Group, *, with_roots: bool = False) ->
     """
     bags, others, forward, backward = with_room(bags, others)
     products = LargestProducts(forward, backward, np.empty_like(forward) if with_roots else None)
-    _fill(bags, others, products, after_own=False)
+    _fill(_compiled(), bags, others, products, after_own=False)
     return products
 
 
@@ -76,7 +76,7 @@ def largest_products_within(bags: Group, *, with_roots: bool = False) -> Largest
     bags = checked_group(bags)
     largest = np.ones((len(bags), len(bags), bags.shape[1]), np.float32)
     products = LargestProducts(largest, largest, np.zeros_like(largest) if with_roots else None)
-    _fill(bags, bags, products, after_own=True)
+    _fill(_compiled(), bags, bags, products, after_own=True)
     return products
 
 
@@ -85,91 +85,116 @@ def packed_bytes(n_bags: int, n_patches: int, dim: int) -> int:
     return 4 * n_bags * (n_patches + WIDEST) * (dim + UNROLLED)
 
 
-def _fill(bags: Group, others: Group, products: LargestProducts, *, after_own: bool) -> None:
+def _fill(
+    loops: Mapping[str, Function], bags: Group, others: Group, products: LargestProducts, *, after_own: bool
+) -> None:
+    if not len(bags) or not len(others):
+        return
     tile = tile_shape()
-    left, right = _packed(bags, tile.rows), _packed(others, tile.columns)
-    roots = np.empty((0, 0, 0), np.float32) if products.roots is None else products.roots
-    _compiled().reduce(left, right, products.forward, products.backward, roots, after_own)
+    left, right = _packed(loops, bags, tile.rows), _packed(loops, others, tile.columns)
+    n_left, n_right, depth = left.shape[1], right.shape[1], left.shape[2]
+    n_patches, n_other_patches, has_roots = bags.shape[1], others.shape[1], products.roots is not None
+    counts = np.zeros(n_right * tile.columns, np.float32)  # 0 for a last patch that is repeated: it adds to no sum
+    counts[:n_other_patches] = 1
+    row_largest, row_roots = np.empty((2, n_left * tile.rows * tile.lanes), np.float32)
+    loops["reduce"](
+        left, right, len(bags), len(others), n_patches, n_other_patches, n_left, n_right, depth,
+        products.forward, products.backward, products.roots if has_roots else counts, has_roots, after_own,
+        row_largest, row_roots, np.empty_like(counts), counts,
+    )  # fmt: skip
 
 
-def _packed(bags: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+def _packed(loops: Mapping[str, Function], bags: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """Bags as panels, shape ``(n_bags, n_panels, depth, width)``."""
     n_bags, n_patches, dim = bags.shape
     packed = np.zeros((n_bags, -(-n_patches // width), -(-dim // UNROLLED) * UNROLLED, width), np.float32)
-    _compiled().pack(np.ascontiguousarray(bags), packed)
+    loops["pack"](np.ascontiguousarray(bags), n_bags, n_patches, dim, *packed.shape[1:], packed)
     return packed
 
 
-@dataclass(frozen=True)
-class _Compiled:
-    """Machine code. It runs in the calling thread and without the interpreter's lock."""
-
-    pack: Callable[[NDArray[np.float32], NDArray[np.float32]], None]
-    reduce: Callable[..., None]
+SIGNATURES: Final[Mapping[str, str]] = {"pack": "pnnnnnnp", "reduce": "ppnnnnnnnpppnnpppp"}
+"""Of the functions on plain memory, as `machine_code` writes them."""
 
 
 @cache
-def _compiled() -> _Compiled:
-    """Machine code for this processor; kept for the process and not on disk, where nothing may be writable."""
-    import numba  # half a second, only for those who come here
-
+def _compiled() -> Mapping[str, Function]:
+    """Machine code for this processor; it runs in the calling thread and without the interpreter's lock."""
     shape = tile_shape()
+    return load(
+        Kernel(f"single-precision-{shape.rows}x{shape.columns}", SIGNATURES, partial(_loops, shape), _finds_largest)
+    )
+
+
+def _finds_largest(loops: Mapping[str, Function]) -> bool:
+    """Whether loops find the largest products of a few images, as NumPy does, and the mean roots."""
+    bags = example()[0] / np.float32(4)  # products below 1, for the roots
+    n_bags, n_patches, _ = bags.shape
+    found = np.zeros((3, n_bags, n_bags, n_patches), np.float32)
+    products = LargestProducts(*found)
+    _fill(loops, bags, bags, products, after_own=False)
+    inner = np.einsum("imd,jnd->ijmn", bags, bags)
+    wanted = inner.max(axis=3), inner.max(axis=3), np.sqrt(1 - inner).mean(axis=3)
+    return all(np.allclose(one, other, rtol=1e-4, atol=1e-6) for one, other in zip(found, wanted, strict=True))
+
+
+def _loops(shape: TileShape) -> Mapping[str, Callable[..., None]]:
+    """Make the functions of `SIGNATURES`; every array is flat."""
+    import numba
+
     n_rows, lanes, n_columns = shape.rows, shape.lanes, shape.columns
     add_tile = _tile_instructions(shape)
+    plain = numba.njit(nogil=True, error_model="numpy")
 
-    def pack(bags: NDArray[np.float32], packed: NDArray[np.float32]) -> None:
-        (n_bags, n_patches, dim), (_, n_panels, _, width) = bags.shape, packed.shape
+    @plain
+    def pack(
+        bags: Any, n_bags: int, n_patches: int, dim: int, n_panels: int, depth: int, width: int, packed: Any
+    ) -> None:
         for bag in range(n_bags):
             for panel in range(n_panels):
+                here = (bag * n_panels + panel) * depth
                 for place in range(width):
                     patch = min(panel * width + place, n_patches - 1)  # a last patch that is repeated moves no maximum
+                    start = (bag * n_patches + patch) * dim
                     for feature in range(dim):
-                        packed[bag, panel, feature, place] = bags[bag, patch, feature]
+                        packed[(here + feature) * width + place] = bags[start + feature]
 
+    @plain
     def reduce(
-        left: NDArray[np.float32],
-        right: NDArray[np.float32],
-        forward: NDArray[np.float32],
-        backward: NDArray[np.float32],
-        roots: NDArray[np.float32],
-        after_own: bool,
-    ) -> None:
-        (n_bags, n_left, depth, _), (n_others, n_right, _, _) = left.shape, right.shape
-        has_roots = roots.size > 0
-        n_patches, n_other_patches = forward.shape[2], backward.shape[2]
-        flat_left, flat_right = left.reshape(-1), right.reshape(-1)
-        row_largest = np.empty(n_left * n_rows * lanes, np.float32)
-        row_roots = np.empty(n_left * n_rows * lanes, np.float32)
-        column_largest = np.empty(n_right * n_columns, np.float32)
-        counts = np.zeros(n_right * n_columns, np.float32)  # 0 for a last patch that is repeated: it adds to no sum
-        counts[:n_other_patches] = 1
+        left: Any, right: Any, n_bags: int, n_others: int, n_patches: int, n_other_patches: int,
+        n_left: int, n_right: int, depth: int, forward: Any, backward: Any, roots: Any, has_roots: int, after_own: int,
+        row_largest: Any, row_roots: Any, column_largest: Any, counts: Any,
+    ) -> None:  # fmt: skip
         for bag in range(n_bags):
             for other in range(bag + 1 if after_own else 0, n_others):
-                row_largest[:] = -np.inf
-                row_roots[:] = 0
-                column_largest[:] = -np.inf
+                for at in range(n_left * n_rows * lanes):
+                    row_largest[at] = np.float32(-np.inf)
+                    row_roots[at] = np.float32(0)
+                for at in range(n_right * n_columns):
+                    column_largest[at] = np.float32(-np.inf)
                 for j in range(n_right):
                     for i in range(n_left):
                         add_tile(
-                            flat_left, (bag * n_left + i) * depth * n_rows,
-                            flat_right, (other * n_right + j) * depth * n_columns,
+                            left, (bag * n_left + i) * depth * n_rows,
+                            right, (other * n_right + j) * depth * n_columns,
                             depth,
                             row_largest, row_roots, i * n_rows * lanes,
                             column_largest, counts, j * n_columns,
-                            has_roots,
+                            has_roots != 0,
                         )  # fmt: skip
+                forward_at = (bag * n_others + other) * n_patches
+                backward_at = (other * n_bags + bag) * n_other_patches
                 for patch in range(n_patches):
                     largest, total = row_largest[patch * lanes], row_roots[patch * lanes]
                     for lane in range(patch * lanes + 1, (patch + 1) * lanes):
                         largest = max(largest, row_largest[lane])
                         total += row_roots[lane]
-                    forward[bag, other, patch] = largest
+                    forward[forward_at + patch] = largest
                     if has_roots:
-                        roots[bag, other, patch] = total / n_other_patches
+                        roots[forward_at + patch] = total / n_other_patches
                 for patch in range(n_other_patches):
-                    backward[other, bag, patch] = column_largest[patch]
+                    backward[backward_at + patch] = column_largest[patch]
 
-    return _Compiled(numba.njit(nogil=True)(pack), numba.njit(nogil=True)(reduce))
+    return {"pack": pack, "reduce": reduce}
 
 
 def _tile_instructions(shape: TileShape) -> Any:
@@ -184,8 +209,8 @@ def _tile_instructions(shape: TileShape) -> Any:
     from numba.core import types
     from numba.extending import intrinsic
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words = VectorCode(context, builder, signature, arguments, ir.FloatType(), shape.lanes)
+    def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        words = VectorCode(context, builder, arguments, ir.FloatType(), shape.lanes)
         vector, number, pointer = words.type, words.number, words.pointer
         multiply_add = words.function(f"llvm.fmuladd.v{shape.lanes}f32", vector, [vector] * 3)
         square_root = words.function(f"llvm.sqrt.v{shape.lanes}f32", vector, [vector])

@@ -7,6 +7,7 @@ registers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -41,11 +42,22 @@ NARROW: Final = TileShape(6, 8)
 
 
 @cache
-def processor_features() -> frozenset[str]:
-    """What this processor can do, in LLVM's words."""
-    from llvmlite.binding import get_host_cpu_features
+def processor() -> tuple[str, str]:
+    """Processor that is compiled for and what it can do, in LLVM's words: this one, or what Numba is told to take.
 
-    return frozenset(name for name, has in get_host_cpu_features().items() if has)
+    Numba is told by ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES``.
+    """
+    name, features = os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES")
+    if name or features:
+        return name or "generic", features or ""
+    from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
+
+    return get_host_cpu_name(), get_host_cpu_features().flatten()
+
+
+def processor_features() -> frozenset[str]:
+    """What the processor that is compiled for can do."""
+    return frozenset(one[1:] for one in processor()[1].split(",") if one.startswith("+"))
 
 
 def tile_shape() -> TileShape:
@@ -58,21 +70,19 @@ class VectorCode:
 
     Parameters
     ----------
-    context, builder, signature, arguments
-        As Numba gives them to an intrinsic's code; types and values of what it is called with.
+    context, builder, arguments
+        As Numba gives them to an intrinsic's code; values of what it is called with.
     element
         LLVM's type of a vector's values.
     lanes
         Values of a vector.
     """
 
-    def __init__(
-        self, context: Any, builder: Any, signature: Any, arguments: Sequence[Any], element: Any, lanes: int
-    ) -> None:
+    def __init__(self, context: Any, builder: Any, arguments: Sequence[Any], element: Any, lanes: int) -> None:
         from llvmlite import ir
 
         self._ir = ir
-        self._context, self._builder, self._signature, self._arguments = context, builder, signature, arguments
+        self._context, self._builder, self._arguments = context, builder, arguments
         self.lanes = lanes
         self.type = ir.VectorType(element, lanes)
 
@@ -87,11 +97,9 @@ class VectorCode:
         """Index of an array that is known now."""
         return self._ir.Constant(self._ir.IntType(self._context.address_size), value)
 
-    def pointer(self, array: int, at: int) -> Any:
-        """Address in one argument, a flat array, at the index that another one is; both by their places."""
-        of_type = self._context.make_array(self._signature.args[array])
-        data = of_type(self._context, self._builder, value=self._arguments[array]).data
-        return self._builder.gep(data, [self._arguments[at]])
+    def pointer(self, start: int, at: int) -> Any:
+        """Address that one argument is, moved by the index that another one is; both by their places."""
+        return self._builder.gep(self._arguments[start], [self._arguments[at]])
 
     def value(self, start: Any, offset: Any) -> Any:
         """One value so many places after an address."""

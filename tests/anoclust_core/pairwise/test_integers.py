@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from anoclust_core.bags import normalize_patches
 from anoclust_core.pairwise.kernels import integers
 from anoclust_core.pairwise.kernels.integers import has_integer_products, nearest_squares, nearest_squares_within
-from anoclust_core.pairwise.kernels.tiles import NARROW, WIDE, TileShape
+from anoclust_core.pairwise.kernels.tiles import NARROW, WIDE, TileShape, processor
 
 quick = settings(max_examples=40, deadline=None, database=None)
 
@@ -132,6 +132,10 @@ def test_some_patches_alike_are_not_too_many(tile) -> None:
 
 
 def test_a_processor_that_numba_is_not_to_compile_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told to compile for another processor, Numba would fail at the instruction: the other kernel is taken."""
-    monkeypatch.setattr("numba.config.CPU_NAME", "generic")
-    assert not has_integer_products()
+    """Told to compile for another processor, which has no such instruction, the other kernel is taken."""
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    processor.cache_clear()
+    try:
+        assert not has_integer_products()
+    finally:
+        processor.cache_clear()

@@ -25,34 +25,32 @@ import httpx
 from flows.prefect_server.around import prepare_prefect
 prepare_prefect(debug=False)
 from flows.prefect_server.own import start_own_server
-from prefect.server.api.server import SubprocessASGIServer
-start_own_server()
-start_own_server()
-server = SubprocessASGIServer()
-while server.server_process is None:
-    pass
-print(server.server_process.pid, flush=True)
+server = start_own_server()
+assert start_own_server() is server
+print(server.process.pid, flush=True)
 """
 """The server is on its way and tells its number."""
 
 ASKED = """
 answers = []
 def ask():
-    server.start()
-    answers.append(httpx.get(f"{server.api_url}/health").json())
+    server.wait()
+    answers.append(httpx.get(f"{server.url}/health").json())
 threads = [Thread(target=ask) for _ in range(4)]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print(*answers, len(server.anoclust_watchers))
+print(*answers, len(server.watchers))
 """
 """Several clients ask for it at once while it starts."""
 
 CLIENT = """
 from prefect.client.orchestration import get_client
+from tasks.services.prefect_server import make_patient
+make_patient()
 with get_client(sync_client=True) as client:
-    print(server.api_url, flush=True)
+    print(server.url, flush=True)
     assert client.read_flow_runs() == []
     assert client.create_flow_from_name("a flow")
     print("known", flush=True)
@@ -66,18 +64,17 @@ USED = """
 from prefect.client.orchestration import get_client
 from tasks.services.prefect_server import make_patient
 make_patient()
-server.start()
 with get_client(sync_client=True) as client:
     print(client.hello().status_code, flush=True)
 """
-"""What a flow does first."""
+"""What a flow does first; it waits for a server that is starting."""
 
 
 KILLED = """
 import os, signal
 from tasks.services.prefect_server import ServerGoneError
-os.kill(server.server_process.pid, signal.SIGKILL)
-server.server_process.wait()
+os.kill(server.process.pid, signal.SIGKILL)
+server.process.wait()
 try:
     with get_client(sync_client=True) as client:
         client.hello()
