@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Change:
     separation
         How far a known cluster lies apart from those that the new clustering put its images into, where it would have
         been lost: see `anoclust_core.matching.keeping.keep_apart`.
+    learnt
+        What moved images to it because people decided something, as JSON values; None where nothing did.
     """
 
     kind: ChangeKind
@@ -55,6 +57,7 @@ class Change:
     overlaps: Mapping[str, int] = field(default_factory=dict)
     height: float | None = None
     separation: float | None = None
+    learnt: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def match_partitions(
     heights: Mapping[tuple[str, int], float] | None = None,
     max_height: float = 0.0,
     min_overlap: float = MIN_OVERLAP,
+    given: Mapping[int, str] | None = None,
 ) -> PartitionMatch:
     r"""Give the clusters of a new clustering the identities of the old ones, where they are the same.
 
@@ -135,6 +139,8 @@ def match_partitions(
         Height up to which two prototypes are the same cluster's: the old snapshot's ``lone_radius``.
     min_overlap
         In (0, 1].
+    given
+        New labels whose identity is known: clusters that were made around images that people had put into one.
 
     Raises
     ------
@@ -146,7 +152,8 @@ def match_partitions(
     overlaps = _overlaps(old, new, merges)
     closeness = _closeness(overlaps, distances)
     owners = {name: owner_of(name, merges) for name in overlaps.old}
-    found = _named(overlaps, _by_members(overlaps.counts, closeness, min_overlap))
+    found = dict(given or {})
+    found |= _named(overlaps, _by_members(_counts_without(overlaps, found), closeness, min_overlap))
     found |= _by_whole_groups(overlaps, found, owners, min_overlap)
     by_prototype = _named(overlaps, _by_prototypes(overlaps, found, distances, max_height))
     found |= by_prototype
@@ -189,6 +196,14 @@ def _by_members(counts: NDArray[np.int64], closeness: NDArray[np.float64], min_o
 
 def _named(overlaps: _Overlaps, pairs: list[tuple[int, int]]) -> dict[int, str]:
     return {overlaps.new[j]: overlaps.old[i] for i, j in pairs}
+
+
+def _counts_without(overlaps: _Overlaps, found: Mapping[int, str]) -> NDArray[np.int64]:
+    """Common images of those that are not matched already."""
+    counts = overlaps.counts.copy()
+    counts[[name in set(found.values()) for name in overlaps.old]] = 0
+    counts[:, [label in found for label in overlaps.new]] = 0
+    return counts
 
 
 def _by_whole_groups(
