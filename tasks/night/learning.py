@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -41,16 +41,32 @@ class Decided:
         Clusters among these that an image is not in, by content.
     n_decisions
         Decisions that this follows from.
+    splits
+        Clusters among these that were split off another one of them, and that one.
+    confirmed
+        Images among the labels that nobody put anywhere: the most central ones of their clusters.
     """
 
     homes: Mapping[str, str]
     wrong: Mapping[str, frozenset[str]]
     n_decisions: int
+    splits: Mapping[str, str] = field(default_factory=dict)
+    confirmed: frozenset[str] = frozenset()
 
     @property
     def clusters(self) -> tuple[str, ...]:
         """Clusters that have labels: the groups of `labelled`, by number."""
         return tuple(sorted(set(self.homes.values()), key=id_order))
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What people said, as JSON values: the same for the same decisions, wherever images are now."""
+        return {
+            "put": {content: home for content, home in sorted(self.homes.items()) if content not in self.confirmed},
+            "wrong": {content: sorted(of) for content, of in sorted(self.wrong.items())},
+            "clusters": list(self.clusters),
+            "splits": dict(self.splits),
+        }
 
     def labelled(self, contents: Sequence[str]) -> Labelled:
         """Groups by row."""
@@ -85,8 +101,8 @@ class Learnt:
 def decided_images(found: Standing, contents: Sequence[str], choosing: NDArray[np.floating[Any]]) -> Decided:
     """Images that are labels: those that people put somewhere, and the most central ones of decided clusters.
 
-    Of a cluster that others were merged into, those of each part. The most central images of a cluster are not in one
-    that was split off it.
+    Of a cluster that others were merged into, those of each part. A cluster that another one was split off is decided
+    about too: the two stay apart.
 
     Parameters
     ----------
@@ -109,26 +125,40 @@ def decided_images(found: Standing, contents: Sequence[str], choosing: NDArray[n
     wrong: dict[str, set[str]] = defaultdict(set)
     for content, clusters in found.wrong.items():
         wrong[content] |= {owner_of(name, found.merged_into) for name in clusters}
-    origins = set(found.split_off.values())
+    splits = {new: owner_of(of, found.merged_into) for new, of in found.split_off.items()}
+    about = found.decided | set(splits.values())
+    put: dict[str, list[int]] = defaultdict(list)
+    for content, home in homes.items():
+        put[home].append(row_of[content])
+    by_hand = frozenset(homes)
+    means = {home: choosing[rows].mean(axis=0) for home, rows in put.items()}
     for cluster, own in members.items():
-        owner = owner_of(cluster, found.merged_into)
-        if owner not in found.decided and cluster not in origins:
-            continue
-        central = _central(own, choosing[[row_of[content] for content in own]])
-        if owner in found.decided:
-            homes |= dict.fromkeys(central, owner)
-        for new in (new for new, of in found.split_off.items() if of == cluster and new != owner):
-            for content in central:
-                wrong[content].add(new)
+        if (owner := owner_of(cluster, found.merged_into)) in about:
+            others = [mean for home, mean in means.items() if home != owner]
+            homes |= dict.fromkeys(_central(own, choosing[[row_of[content] for content in own]], others), owner)
     names = set(homes.values())
     kept = {content: frozenset(names & clusters) for content, clusters in wrong.items() if content in row_of}
-    return Decided(homes, {content: of for content, of in sorted(kept.items()) if of}, found.n_decisions)
+    return Decided(
+        homes,
+        {content: of for content, of in sorted(kept.items()) if of},
+        found.n_decisions,
+        {new: of for new, of in sorted(splits.items()) if {new, of} <= names and new != of},
+        frozenset(homes) - by_hand,
+    )
 
 
-def _central(contents: Sequence[str], choosing: NDArray[np.floating[Any]]) -> list[str]:
-    """Images of a cluster that are nearest to its mean."""
-    far = ((choosing - choosing.mean(axis=0)) ** 2).sum(axis=1)
-    return [contents[at] for at in np.argsort(far, kind="stable")[:CONFIRMED].tolist()]
+def _central(
+    contents: Sequence[str], choosing: NDArray[np.floating[Any]], others: Sequence[NDArray[np.floating[Any]]]
+) -> list[str]:
+    """Images of a cluster nearest to its mean, of those that are no nearer to what people put into other clusters."""
+    rows = np.arange(len(contents))
+    if others:
+        far = np.stack([((choosing - mean) ** 2).sum(axis=1) for mean in (choosing.mean(axis=0), *others)], axis=1)
+        rows = np.flatnonzero(far.argmin(axis=1) == 0)
+    if not len(rows):
+        return []
+    far_from_mean = ((choosing[rows] - choosing[rows].mean(axis=0)) ** 2).sum(axis=1)
+    return [contents[row] for row in rows[np.argsort(far_from_mean, kind="stable")[:CONFIRMED]].tolist()]
 
 
 def learnt(
@@ -159,28 +189,35 @@ def learnt(
         Clusters that are asked for at least.
     """
     key, labels = plain
-    if not decided.homes:
+    if not decided.homes or not contradicts(labels, decided.labelled(contents)):
         return None
-    labelled = decided.labelled(contents)
-    if not contradicts(labels, labelled):
-        return None
-    before, after = described
-    is_smoothed = not np.array_equal(before, after)
-    said = {"homes": dict(decided.homes), "wrong": {content: sorted(of) for content, of in decided.wrong.items()}}
-    new = content_key("learn", {"tree": key, "version": VERSION, "fewest": fewest, **said})
+    new = content_key("learn", {"tree": key, "version": VERSION, "fewest": fewest, **decided.said})
     folder = layout.folder("trees", category, new)
-    if not arrays.is_complete(folder):
-        linkage = arrays.read(layout.folder("trees", category, key), "linkage").astype(np.float64)
-        found = learn_partition(
-            learning_space(before, after),
-            linkage,
-            labelled,
-            n_clusters=int(labels.max()) + 1,
-            fewest=fewest,
-        )
-        stored = {"linkage": linkage, "labels": found.labels, **found.head.arrays}
-        arrays.write_arrays(folder, stored, {"smoothed": is_smoothed, "decisions": decided.n_decisions})
-    return Learnt(decided, arrays.read(folder, "labels").astype(np.int64), new)
+    if arrays.is_complete(folder):
+        return Learnt(decided, arrays.read(folder, "labels").astype(np.int64), new)
+    before, after = described
+    linkage = arrays.read(layout.folder("trees", category, key), "linkage").astype(np.float64)
+    found = learn_partition(
+        learning_space(before, after),
+        linkage,
+        decided.labelled(contents),
+        n_clusters=int(labels.max()) + 1 + _n_undone(decided, contents, labels),
+        fewest=fewest,
+    )
+    stored = {"linkage": linkage, "labels": found.labels, **found.head.arrays}
+    is_smoothed = not np.array_equal(before, after)
+    arrays.write_arrays(folder, stored, {"smoothed": is_smoothed, "decisions": decided.n_decisions})
+    return Learnt(decided, found.labels, new)
+
+
+def _n_undone(decided: Decided, contents: Sequence[str], labels: NDArray[np.int64]) -> int:
+    """Splits by people that a clustering without decisions does not have: so many clusters are missing in it."""
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    for content, label in zip(contents, labels.tolist(), strict=True):
+        if content in decided.homes:
+            counts[decided.homes[content]][label] += 1
+    most = {name: of.most_common(1)[0][0] for name, of in counts.items()}
+    return sum(most[new] == most[of] for new, of in decided.splits.items())
 
 
 def with_evidence(

@@ -36,7 +36,7 @@ class Labelled:
     @property
     def n_groups(self) -> int:
         """How many groups there are."""
-        return self.forbidden.shape[1]
+        return int(self.forbidden.shape[1])
 
 
 @dataclass(frozen=True)

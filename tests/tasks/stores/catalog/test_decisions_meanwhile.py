@@ -99,7 +99,9 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
         monkeypatch.setattr(adopt, "pin", lambda *_: None)
         monkeypatch.setattr(adopt.arrays, "read", lambda _, name: kept[name])
         height = merge_height(kept["linkage"], n_clusters=int(kept["labels"].max()) + 1)
-        monkeypatch.setattr(adopt, "read_measured", lambda *_: Measured(kept["descriptors"], height))
+        monkeypatch.setattr(
+            adopt, "read_measured", lambda *_: Measured(kept["descriptors"], height, tree=kept["linkage"])
+        )
 
         def recluster(layout: StoreLayout) -> object:
             parts = SimpleNamespace(manifest=layout.root / "m", tree="t", weights="w", keys=keys)
