@@ -1,4 +1,4 @@
-"""What learning from decisions gains: other images by re-clustering and by nights, for 0 to 10 labels a class.
+"""What learning from decisions gains: other images by re-clustering and by nights, for 1 to 10 labels a class.
 
 Each data set is clustered once without labels, in a store that stays. Then some images get their class as a label, as
 if a person had put each into the cluster of its class, and the others are scored: ARI and NMI. Labels are drawn at
@@ -42,7 +42,7 @@ from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import load_manifest
 from tasks.stores.runs import parts_of
 
-NUMBERS: Final = (0, 1, 3, 5, 10)
+NUMBERS: Final = (1, 3, 5, 10)
 """Labels a class."""
 
 LATER: Final = 1 / 3
@@ -122,7 +122,7 @@ def labels_of(rows: NDArray[np.int64], classes: NDArray[np.int64]) -> Labelled:
 
 def reclustered(found: Fitted, labelled: Labelled) -> tuple[NDArray[np.int64], NightHead | None]:
     """The re-clustering of the product, and what nights go on with."""
-    if not labelled.n_groups or not contradicts(found.labels, labelled):
+    if not contradicts(found.labels, labelled):
         return found.labels, None
     values = learning_space(found.before, found.after)
     learnt = learn_partition(values, found.linkage, labelled, n_clusters=int(found.labels.max()) + 1)
@@ -138,7 +138,7 @@ def by_nearest_mean(values: NDArray[np.floating[Any]], labelled: Labelled) -> ND
 def drawn(classes: NDArray[np.int64], number: int, rng: np.random.Generator, among: Sequence[int]) -> NDArray[np.int64]:
     """So many images of each class, or all where it has fewer."""
     rows = [rng.permutation(np.flatnonzero(classes == one))[:number] for one in among]
-    return np.sort(np.concatenate(rows)) if number else np.zeros(0, np.int64)
+    return np.sort(np.concatenate(rows))
 
 
 def scored(classes: NDArray[np.int64], labels: NDArray[np.int64], rows: NDArray[np.bool_]) -> tuple[float, float]:
@@ -156,24 +156,22 @@ def at_random(found: Fitted, number: int, seed: int) -> dict[str, tuple[float, f
     rows = drawn(classes, number, rng, range(found.n_classes))
     labelled = labels_of(rows, classes)
     others = labelled.groups < 0
-    scores = {"random": scored(classes, reclustered(found, labelled)[0], others)}
-    if number:
-        space = learning_space(found.before, found.after)
-        scores["nearest mean"] = max(
-            scored(classes, by_nearest_mean(values, labelled), others) for values in (found.before, space)
-        )
+    space = learning_space(found.before, found.after)
+    scores = {
+        "none": scored(classes, found.labels, others),
+        "random": scored(classes, reclustered(found, labelled)[0], others),
+        "nearest mean": scored(classes, by_nearest_mean(space, labelled), others),
+    }
     named = rng.permutation(found.n_classes)[: found.n_classes // 2]
     labelled = labels_of(drawn(classes, number, rng, named.tolist()), classes)
     unnamed = ~np.isin(classes, named)
     scores["half: unnamed"] = scored(classes, reclustered(found, labelled)[0], unnamed)
-    scores["half: unnamed, plain"] = scored(classes, found.labels, unnamed)
+    scores["half: none"] = scored(classes, found.labels, unnamed)
     return scores
 
 
 def as_asked(found: Fitted, number: int) -> dict[str, tuple[float, float]]:
     """Labels of the images that the morning list asks for."""
-    if not number:
-        return {}
     rows = telling_images(found.linkage, found.after, n_clusters=found.n_classes, n_each=number)
     labelled = labels_of(rows, found.classes)
     return {"asked": scored(found.classes, reclustered(found, labelled)[0], labelled.groups < 0)}
@@ -191,25 +189,28 @@ def by_nights(found: Fitted, number: int, seed: int) -> dict[str, tuple[float, f
     linkage = linkage_tree(after, method="ward")
     own = Fitted(before, after, found.plain[first], linkage, suggest_cut(linkage, after)[1], found.classes[first])
     labelled = labels_of(drawn(own.classes, number, rng, np.unique(own.classes).tolist()), own.classes)
-    labels, head = reclustered(own, labelled)
-    ids = [f"c{label + 1}" for label in labels.tolist()]
-    height = merge_height(linkage_tree(own.plain, method="ward"), n_clusters=int(labels.max()) + 1)
-    choice: Choice = choose(found.before[later], fit_prototypes(before, ids, merge_height=0.0))
-    if head is not None:
-        choice = head.choice(head.scores(found.before[later], before), ids, choice, {})
-    best = assign(found.plain[later], fit_prototypes(own.plain, ids, merge_height=height), choice=choice)
-    numbers = np.array([int(name[1:]) if name else 0 for name in best.ids])
-    return {"nights": scored(found.classes[later], numbers, np.ones(len(later), np.bool_))}
+    tree = linkage_tree(own.plain, method="ward")
+    scores = {}
+    for column, (labels, head) in (("nights: none", (own.labels, None)), ("nights", reclustered(own, labelled))):
+        ids = [f"c{label + 1}" for label in labels.tolist()]
+        choice: Choice = choose(found.before[later], fit_prototypes(before, ids, merge_height=0.0))
+        if head is not None:
+            choice = head.choice(head.scores(found.before[later], before), ids, choice, {})
+        height = merge_height(tree, n_clusters=int(labels.max()) + 1)
+        best = assign(found.plain[later], fit_prototypes(own.plain, ids, merge_height=height), choice=choice)
+        numbers = np.array([int(name[1:]) if name else 0 for name in best.ids])
+        scores[column] = scored(found.classes[later], numbers, np.ones(len(later), np.bool_))
+    return scores
 
 
 def table(name: str, found: Fitted, draws: int) -> None:
     """Print mean ARI and NMI by number of labels."""
-    columns = ("random", "nearest mean", "asked", "nights", "half: unnamed", "half: unnamed, plain")
+    columns = ("none", "random", "nearest mean", "asked", "nights: none", "nights", "half: none", "half: unnamed")
     sizes = f"{len(found.classes)} images, {found.n_classes} classes, {int(found.labels.max()) + 1} clusters"
     print(f"\n{name}: {sizes}; ARI (NMI)\n\n| labels a class | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
     for number in NUMBERS:
         scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for seed in range(draws if number else 1):
+        for seed in range(draws):
             for column, one in {**at_random(found, number, seed), **by_nights(found, number, seed)}.items():
                 scores[column].append(one)
         for column, one in as_asked(found, number).items():
