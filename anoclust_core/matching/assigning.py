@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from anoclust_core.arrays import WHOLE, checked_array, checked_sequence
+from anoclust_core.arrays import LABELS, WHOLE, checked_array, checked_sequence
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.matching.confidence import confidence
@@ -96,15 +96,16 @@ def choose_by_scores(
     Raises
     ------
     ArrayContractError
-        If there is not one identity for each score, or none is there.
+        If there is not one identity for each score, none is there, or a score is not finite.
     ConfigError
         If the merges lead back to where they began.
     """
-    values = checked_array("scores", scores, "(n_images, n_scores)").astype(np.float64)
-    there = [at for at, name in enumerate(ids) if name is not None]
-    if values.shape[1] != len(ids) or not there:
-        raise ArrayContractError(f"expected an identity for each score, found {len(ids)} for {values.shape}")
-    names = [str(ids[at]) for at in there]
+    values = _checked_scores(scores)
+    given = checked_sequence("ids", ids, LABELS)
+    there = [at for at, name in enumerate(given) if name is not None]
+    if values.shape[1] != len(given) or not there:
+        raise ArrayContractError(f"expected an identity for each score, found {len(given)} for {values.shape}")
+    names = [str(given[at]) for at in there]
     owners, own = np.unique([owner_of(name, merged_into or {}) for name in names], return_inverse=True)
     best = np.stack([values[:, there][:, own == owner].max(axis=1) for owner in range(len(owners))], axis=1)
     chosen = values[:, there].argmax(axis=1) if len(values) else np.zeros(0, np.int64)
@@ -118,7 +119,7 @@ def leads(scores: NDArray[np.floating[Any]], chosen: NDArray[np.integer[Any]]) -
     Parameters
     ----------
     scores
-        Shape ``(n_images, n_clusters)``.
+        Shape ``(n_images, n_clusters)``, finite.
     chosen
         Shape ``(n_images,)``: a cluster for each.
 
@@ -130,9 +131,9 @@ def leads(scores: NDArray[np.floating[Any]], chosen: NDArray[np.integer[Any]]) -
     Raises
     ------
     ArrayContractError
-        If the shapes do not fit.
+        If the shapes do not fit, or a score is not finite.
     """
-    values = checked_array("scores", scores, "(n_images, n_clusters)").astype(np.float64)
+    values = _checked_scores(scores)
     given = checked_array("chosen", chosen, "(n_images,)", kinds=WHOLE)
     if len(given) != len(values) or (len(given) and not 0 <= given.min() <= given.max() < values.shape[1]):
         raise ArrayContractError(
@@ -268,6 +269,13 @@ def _of_members(
     values = checked_descriptors(descriptors, min_rows=1)
     check_dim(values, prototypes)
     return _heights(values, prototypes), _positions(ids, prototypes, len(values))
+
+
+def _checked_scores(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    values = checked_array("scores", scores, "(n_images, n_clusters)").astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ArrayContractError("expected finite scores, found NaN or infinity")
+    return values
 
 
 def _rows(descriptors: NDArray[np.floating[Any]], prototypes: Prototypes) -> NDArray[np.float64]:
