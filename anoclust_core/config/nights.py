@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import time, tzinfo
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from anoclust_core.config.section import Section
 from anoclust_core.config.setting import (
@@ -56,6 +56,13 @@ class NightConfig(Section):
         "to 1.",
         commands=("nightly",),
         takes="a share from 0 to 1",
+    )
+    learn: Literal["auto", "off"] = setting(
+        "auto",
+        "Whether re-clusterings learn from what people decide about images and clusters, and nights from that: `auto` "
+        "or `off`. Without decisions there is nothing to learn.",
+        commands=("nightly",),
+        takes="auto or off",
     )
     catalog: str | None = setting(
         None,

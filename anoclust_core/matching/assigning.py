@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from anoclust_core.arrays import checked_array, checked_sequence
+from anoclust_core.arrays import LABELS, WHOLE, checked_array, checked_sequence
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.matching.confidence import confidence
@@ -71,6 +71,78 @@ def choose(
     nearest = heights.argmin(axis=1)
     margins = _margins(heights, nearest, _owners(prototypes, merged_into))
     return Choice(tuple(prototypes.ids[at] for at in nearest.tolist()), confidence(margins, slope=prototypes.slope))
+
+
+def choose_by_scores(
+    scores: NDArray[np.floating[Any]],
+    ids: Sequence[str | None],
+    *,
+    slope: float,
+    merged_into: Mapping[str, str] | None = None,
+) -> Choice:
+    """Take the cluster with the largest score for each image, as a head that was learnt gives them.
+
+    Parameters
+    ----------
+    scores
+        Shape ``(n_images, n_scores)``, finite.
+    ids
+        Cluster that each score stands for; None where that is gone. Several may stand for one.
+    slope
+        Log odds per unit of the lead over the next cluster, as of `anoclust_core.clustering.learning.head.Head`.
+    merged_into
+        As for `assign`.
+
+    Raises
+    ------
+    ArrayContractError
+        If there is not one identity for each score, none is there, or a score is not finite.
+    ConfigError
+        If the merges lead back to where they began.
+    """
+    values = _checked_scores(scores)
+    given = checked_sequence("ids", ids, LABELS)
+    there = [at for at, name in enumerate(given) if name is not None]
+    if values.shape[1] != len(given) or not there:
+        raise ArrayContractError(f"expected an identity for each score, found {len(given)} for {values.shape}")
+    names = [str(given[at]) for at in there]
+    owners, own = np.unique([owner_of(name, merged_into or {}) for name in names], return_inverse=True)
+    best = np.stack([values[:, there][:, own == owner].max(axis=1) for owner in range(len(owners))], axis=1)
+    chosen = values[:, there].argmax(axis=1) if len(values) else np.zeros(0, np.int64)
+    margins = leads(best, own[chosen])
+    return Choice(tuple(names[at] for at in chosen.tolist()), confidence(margins, slope=slope))
+
+
+def leads(scores: NDArray[np.floating[Any]], chosen: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """By how much the chosen cluster's score is above the next one's; negative where it is below.
+
+    Parameters
+    ----------
+    scores
+        Shape ``(n_images, n_clusters)``, finite.
+    chosen
+        Shape ``(n_images,)``: a cluster for each.
+
+    Returns
+    -------
+    leads
+        Shape ``(n_images,)``, float64; infinite where there is no other cluster.
+
+    Raises
+    ------
+    ArrayContractError
+        If the shapes do not fit, or a score is not finite.
+    """
+    values = _checked_scores(scores)
+    given = checked_array("chosen", chosen, "(n_images,)", kinds=WHOLE)
+    if len(given) != len(values) or (len(given) and not 0 <= given.min() <= given.max() < values.shape[1]):
+        raise ArrayContractError(
+            f"expected one of {values.shape[1]} clusters for each of {len(values)} rows, found {len(given)}"
+        )
+    rows = np.arange(len(values))
+    own = values[rows, given]
+    values[rows, given] = -np.inf
+    return np.asarray(own - values.max(axis=1, initial=-np.inf))
 
 
 def assign(
@@ -197,6 +269,13 @@ def _of_members(
     values = checked_descriptors(descriptors, min_rows=1)
     check_dim(values, prototypes)
     return _heights(values, prototypes), _positions(ids, prototypes, len(values))
+
+
+def _checked_scores(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    values = checked_array("scores", scores, "(n_images, n_clusters)").astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ArrayContractError("expected finite scores, found NaN or infinity")
+    return values
 
 
 def _rows(descriptors: NDArray[np.floating[Any]], prototypes: Prototypes) -> NDArray[np.float64]:

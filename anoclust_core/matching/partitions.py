@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Change:
     separation
         How far a known cluster lies apart from those that the new clustering put its images into, where it would have
         been lost: see `anoclust_core.matching.keeping.keep_apart`.
+    learnt
+        What moved images to it because people decided something, as JSON values; None where nothing did.
     """
 
     kind: ChangeKind
@@ -55,6 +57,7 @@ class Change:
     overlaps: Mapping[str, int] = field(default_factory=dict)
     height: float | None = None
     separation: float | None = None
+    learnt: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ def match_partitions(
     heights: Mapping[tuple[str, int], float] | None = None,
     max_height: float = 0.0,
     min_overlap: float = MIN_OVERLAP,
+    given: Mapping[int, str] | None = None,
 ) -> PartitionMatch:
     r"""Give the clusters of a new clustering the identities of the old ones, where they are the same.
 
@@ -144,6 +148,8 @@ def match_partitions(
         Height up to which two prototypes are the same cluster's: the old snapshot's ``lone_radius``.
     min_overlap
         In (0, 1].
+    given
+        New labels whose identity is known: clusters that were made around images that people had put into one.
 
     Raises
     ------
@@ -155,8 +161,9 @@ def match_partitions(
     overlaps = _overlaps(old, new, merges, set(placed))
     closeness = _closeness(overlaps, distances)
     owners = {name: owner_of(name, merges) for name in overlaps.old}
-    found = _named(overlaps, _by_members(overlaps.free, closeness, min_overlap))
-    found |= _named(overlaps, _by_members(_among_left_over(overlaps, found), closeness, min_overlap))
+    found = dict(given or {})
+    for counts in (overlaps.free, overlaps.counts):
+        found |= _named(overlaps, _by_members(_left_over(counts, overlaps, found), closeness, min_overlap))
     found |= _by_whole_groups(overlaps, found, owners, min_overlap)
     by_prototype = _named(overlaps, _by_prototypes(overlaps, found, distances, max_height))
     found |= by_prototype
@@ -185,12 +192,12 @@ def _overlaps(old: Mapping[str, str], new: Mapping[str, int], merges: Mapping[st
     return _Overlaps(rows, columns, counts, free)
 
 
-def _among_left_over(overlaps: _Overlaps, found: Mapping[int, str]) -> NDArray[np.int64]:
-    """Common images of old and new clusters that are not matched yet, 0 of all others."""
+def _left_over(counts: NDArray[np.int64], overlaps: _Overlaps, found: Mapping[int, str]) -> NDArray[np.int64]:
+    """Counts of old and new clusters that are not matched yet, 0 of all others."""
     matched = set(found.values())
     rows = np.array([name not in matched for name in overlaps.old], dtype=bool)
     columns = np.array([label not in found for label in overlaps.new], dtype=bool)
-    return np.where(rows[:, None] & columns, overlaps.counts, 0)
+    return np.where(rows[:, None] & columns, counts, 0)
 
 
 def _closeness(overlaps: _Overlaps, heights: Mapping[tuple[str, int], float]) -> NDArray[np.float64]:

@@ -114,6 +114,11 @@ def _told(after: Any) -> str:
         if name == "contents":
             parts.append(f"{len(value):,} images")
             continue
+        if name == "learnt":
+            origins = ", ".join(f"{origin}: {count}" for origin, count in value["from"].items())
+            moved = f"{len(value['contents']):,} images moved by learning from {value['decisions']:,} decisions"
+            parts.append(f"{moved} ({origins})")
+            continue
         shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
         parts.append(f"{name} {', '.join(map(str, shown)) if isinstance(shown, list) else shown}")
     return f"  {'; '.join(parts)}" if parts else ""

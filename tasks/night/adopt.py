@@ -16,7 +16,8 @@ from anoclust_core.errors import StoreError
 from anoclust_core.matching.news import news_of
 from anoclust_core.matching.partitions import ChangeKind
 from anoclust_core.records import Reference
-from tasks.night.lasting import assigned, lasting_clusters, lost_clusters
+from tasks.night.lasting import Lasting, assigned, lasting_clusters, lost_clusters
+from tasks.night.learning import decided_images, learnt, with_evidence
 from tasks.night.notify import Gone, cluster_notice, gone_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import Said, ordinary_images
@@ -25,7 +26,7 @@ from tasks.stores import arrays, runs
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import SnapshotFact, Standing
 from tasks.stores.manifests import load_manifest
-from tasks.stores.nights.measured import read_measured
+from tasks.stores.nights.measured import Measured, read_measured
 from tasks.stores.nights.snapshots import Snapshot, pin, read_snapshot, yardstick
 from tasks.stores.runs import parts_of
 from tasks.stores.stage_keys import embedding_keys
@@ -75,7 +76,6 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
     contents = [image.sha256 for image in images.clustered]
     labels = arrays.read(parts.tree, "labels")
     measured = read_measured(place.layout, place.category, parts.keys)
-    height = measured.height
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         usable = [fact for fact in catalog.images(place.category) if fact.quarantined is None]
         by = decided_again(images, usable)
@@ -89,7 +89,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             manifest=parts.manifest.relative_to(place.layout.root).as_posix(),
             reference=reference,
             tau=float(summary["tau"]),
-            merge_height=height,
+            merge_height=measured.height,
             n_usable=sum(by[fact.content] == fact.content for fact in usable),
             recipe=place.run.config.recipe,
             region=place.run.spec.region,
@@ -99,8 +99,6 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
                 _readable(latest),
             ),
         )
-        pin(place.layout, place.category, snapshot)
-
         came = {fact.content: fact.night for fact in usable}
         rarity = arrays.read(parts.weights, "rarity").max(axis=1)
         highest = dict(zip(contents, rarity.tolist(), strict=True))
@@ -113,8 +111,9 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
                 assigned={by.get(of, of): cluster for of, cluster in found.assigned.items()},
                 placed={by.get(of, of): cluster for of, cluster in found.placed.items()},
             )
-            lasting = lasting_clusters(found, contents, labels, choosing)
+            own, now, lasting = _as_learnt(place, found, contents, (snapshot, measured, labels), parts.weights)
             match, ids = lasting.match, lasting.ids
+            pin(place.layout, place.category, own)
             # where there were no clusters before, everything is new and nothing is told
             born = match.clusters("born") if found.identities else ()
             ordinary = ordinary_images(found.partition, highest, Said.of(catalog.clusters(place.category)))
@@ -122,15 +121,15 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             catalog.record_snapshot(
                 SnapshotFact(
                     category=place.category,
-                    key=snapshot.key,
+                    key=own.key,
                     made_at=datetime.now(UTC),
                     n_images=len(contents),
-                    merge_height=height,
-                    details={**snapshot.details, "reason": reason},
+                    merge_height=own.merge_height,
+                    details={**own.details, "reason": reason},
                 ),
                 night=place.night,
                 match=match,
-                assignments=assigned(contents, ids, measured),
+                assignments=assigned(contents, ids, now),
                 new=changed_facts(usable, by),
                 tell=[
                     *(cluster_notice(place.category, one, ids.count(one), place.night, place.report) for one in news),
@@ -145,6 +144,41 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             return Adopted({kind: list(match.clusters(kind)) for kind in kinds}, news)
 
         return catalog.recording(place.category, matched)
+
+
+def _as_learnt(
+    place: Place,
+    found: Standing,
+    contents: Sequence[str],
+    plain: tuple[Snapshot, Measured, NDArray[np.int64]],
+    weights: Path,
+) -> tuple[Snapshot, Measured, Lasting]:
+    """Snapshot, descriptors and lasting clusters, learnt from what people decided where that is asked for.
+
+    ``plain`` is what the re-clustering is without decisions; nothing else is given back where there are none.
+    """
+    snapshot, measured, labels = plain
+    config = place.run.config
+    choosing = measured.chosen_by
+    without = lasting_clusters(found, contents, labels, choosing)
+    if config.night.learn == "off" or not found.decided or config.group.distance != "weighted_average":
+        return snapshot, measured, without
+    more = learnt(
+        place.layout,
+        place.category,
+        decided_images(found, contents, choosing),
+        contents,
+        (snapshot.key, labels),
+        (choosing, arrays.read(weights, "descriptors")),
+        fewest=config.group.number or (config.group.bounds or (1, None))[0],
+    )
+    if more is None:
+        return snapshot, measured, without
+    measured = measured.in_clusters(int(more.labels.max()) + 1)
+    lasting = lasting_clusters(found, contents, more.labels, choosing, homes=more.decided.homes)
+    keys = {**snapshot.keys, "group": more.key}
+    own = replace(snapshot, key=more.key, keys=keys, merge_height=measured.height)
+    return own, measured, with_evidence(lasting, without, found, contents, more.decided.n_decisions)
 
 
 def _readable(fact: SnapshotFact | None) -> Snapshot | None:

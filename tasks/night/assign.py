@@ -22,6 +22,7 @@ from tasks.compute.rarity_pooling import rarity_of_contents
 from tasks.night.alike import alike_details, counts_once, night_alike
 from tasks.night.births import Described, born_of, members_of_born
 from tasks.night.describe import NewDescriptors, describe_new
+from tasks.night.learning import read_head
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import Said, ordinary_images
@@ -51,6 +52,8 @@ class Assigned:
         standard error of that; None where there are none or it was not measured.
     weights
         Folder of their rarity and weights, or None.
+    n_learnt
+        New images that what was learnt from decisions gave to another cluster than the nearest; None where nothing was.
     """
 
     n_new: int
@@ -60,6 +63,7 @@ class Assigned:
     n_quarantined: int
     rarity: tuple[float, float] | None = None
     weights: str | None = None
+    n_learnt: int | None = None
 
 
 @task(name="assign", **UNTRACKED)
@@ -116,6 +120,8 @@ def assign_images(
     descriptors, choosing = described.descriptors, described.choosing
     at_fresh = [row_of[content] for content in fresh]
     regions = regions_of(place.layout, settled.clustered, place.run.spec)[0]
+    head = read_head(place.layout, place.category, snapshot.keys["group"])
+    scores = head.scores(described.choosing[at_fresh], measured.chosen_by) if head else None
     level = _level(NearestSlabs(Path(nearest.uri)), came, snapshot, regions)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
@@ -130,6 +136,12 @@ def assign_images(
             if measured.choosing is not None:
                 by_choice = _prototypes(replace(described, descriptors=choosing), of_snapshot, where, found, height=0.0)
                 choice = choose(choosing[at_fresh], by_choice, merged_into=found.merged_into)
+            n_learnt = None
+            if head is not None and scores is not None:
+                nearest_one = choice or choose(choosing[at_fresh], by_choice, merged_into=found.merged_into)
+                homes = [where.get(content) if where.get(content) in by_choice.ids else None for content in of_snapshot]
+                choice = head.choice(scores, homes, nearest_one, found.merged_into)
+                n_learnt = sum(one != other for one, other in zip(choice.ids, nearest_one.ids, strict=True))
             best = assign(descriptors[at_fresh], prototypes, merged_into=found.merged_into, choice=choice)
             placed = _by_content(fresh, best.ids, best)
             now = {content: where.get(content) for content in described.contents}
@@ -173,6 +185,7 @@ def assign_images(
                 n_quarantined=0,
                 rarity=level,
                 weights=kept,
+                n_learnt=n_learnt,
             )
             told = [
                 cluster_notice(place.category, name, len(group.contents), place.night, place.report)
@@ -309,6 +322,8 @@ def _record(place: Place, catalog: Catalog, found: Standing, work: _Worked) -> A
         "new_clusters": assigned.n_born,
         "quarantined": len(newly_bad),
     }
+    if assigned.n_learnt is not None:
+        counters["learnt"] = assigned.n_learnt
     if earlier is not None:
         counters = {name: count + earlier.counters.get(name, 0) for name, count in counters.items()}
     if assigned.rarity is not None:

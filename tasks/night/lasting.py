@@ -5,8 +5,8 @@ Of a re-clustering and of a person's cut alike; imports no Prefect.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,7 +38,12 @@ class Lasting:
 
 
 def lasting_clusters(
-    found: Standing, contents: Sequence[str], labels: NDArray[np.int64], choosing: NDArray[np.float32]
+    found: Standing,
+    contents: Sequence[str],
+    labels: NDArray[np.int64],
+    choosing: NDArray[np.float32],
+    *,
+    homes: Mapping[str, str] | None = None,
 ) -> Lasting:
     """Give the clusters of a clustering their identities; known ones that it lost stay where they lie apart.
 
@@ -52,6 +57,9 @@ def lasting_clusters(
         Shape ``(n_images,)``, from 0 without gaps.
     choosing
         Shape ``(n_images, dim)``: descriptors that images are given to clusters by.
+    homes
+        Images that the clustering was made around, by content, and the cluster that each belongs to: what they are in
+        is that cluster, however few images the two have in common.
     """
     row_of = {content: at for at, content in enumerate(contents)}
     members: dict[str, list[int]] = defaultdict(list)
@@ -67,6 +75,7 @@ def lasting_clusters(
             merged_into=found.merged_into,
             placed=found.placed,
             lasting=found.lasting,
+            given=_given(homes or {}, {content: int(labels[row]) for content, row in row_of.items()}),
         )
         lost = {name: members[name] for name in lost_clusters(found, match) if name not in separations}
         if not lost:
@@ -78,6 +87,14 @@ def lasting_clusters(
         for change in match.changes
     )
     return _as_people_decided(found, contents, labels, replace(match, changes=changes))
+
+
+def _given(homes: Mapping[str, str], labels: Mapping[str, int]) -> dict[int, str]:
+    """Label that most of the images of each home have, and that home."""
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    for content, home in homes.items():
+        counts[home][labels[content]] += 1
+    return {counts[home].most_common(1)[0][0]: home for home in sorted(counts, key=id_order)}
 
 
 def lost_clusters(found: Standing, match: PartitionMatch) -> dict[str, str | None]:

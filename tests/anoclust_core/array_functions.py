@@ -18,6 +18,7 @@ from anoclust_core.benchmark.deep.settings import SMALL
 from anoclust_core.benchmark.deep.views import Views
 from anoclust_core.benchmark.geometry import CategoryArrays, Geometry
 from anoclust_core.clustering.distances import pair_statistics
+from anoclust_core.clustering.learning.partition import Labelled
 from anoclust_core.clustering.linkage import linkage_tree
 from anoclust_core.clustering.neighbours import shared_neighbours
 from anoclust_core.embedding.alignment import Alignment
@@ -40,6 +41,8 @@ SEQUENCES: Final = ("Sequence[int]", "Sequence[str]", "Sequence[str | None]")
 """Annotations of labels and counts, a value an image or night."""
 
 NO_CONTRACT: Final = {
+    "clustering.learning.rounds": "steps of `learn_partition`, which checks what they are given",
+    "clustering.learning.seeded": "a step of `learn_partition`",
     "benchmark.cells": "texts of tables",
     "benchmark.columns": "names of columns",
     "benchmark.refit.fitted": "scores and rows come from a subset, whose arrays were checked",
@@ -116,6 +119,11 @@ RANDOM_MANY = np.random.default_rng(1).random((30, 3))
 IMAGES = RANDOM.random((2, 3, 8, 8)).astype(np.float32)
 CLUSTERED = {"n_clusters": 2, "generator": rng()}
 COUNTS = {"nearest": NEAREST, "counts": np.ones(4, np.int64), "is_reference": np.ones(4, np.bool_)}
+
+LABELLED: Final = Labelled(
+    np.maximum(np.arange(len(DESCRIPTORS)) - 2, -1), np.zeros((len(DESCRIPTORS), len(DESCRIPTORS) - 2), np.bool_)
+)
+"""A group for each descriptor but two."""
 
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "embedding.alignment.align": {"pictures": PICTURES},
@@ -242,6 +250,28 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "own": np.arange(len(DESCRIPTORS)),
     },
     "clustering.few_groups.few_groups": {"linkage": TREE, "n_groups": 3},
+    "clustering.learning.head.fit_head": {
+        "descriptors": DESCRIPTORS,
+        "labels": np.arange(len(DESCRIPTORS)) % 2,
+        "is_sure": np.arange(len(DESCRIPTORS)) < 2,
+    },
+    "clustering.learning.partition.learning_space": {"descriptors": DESCRIPTORS, "smoothed": DESCRIPTORS},
+    "clustering.learning.partition.contradicts": {
+        "labels": np.arange(len(DESCRIPTORS)) % 2,
+        "labelled": LABELLED,
+    },
+    "clustering.learning.partition.learn_partition": {
+        "values": DESCRIPTORS,
+        "linkage": TREE,
+        "labelled": LABELLED,
+        "n_clusters": 2,
+    },
+    "clustering.learning.asking.telling_images": {
+        "linkage": TREE,
+        "descriptors": DESCRIPTORS,
+        "n_clusters": 2,
+        "n_each": 2,
+    },
     "clustering.projection.project": {"descriptors": DESCRIPTORS, "seed": 0},
     "clustering.projection.place_beside": {
         "descriptors": DESCRIPTORS,
@@ -386,6 +416,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "localization.vae.channel_ranges": {"features": FEATURES},
     "localization.vae.scale_channels": {"features": FEATURES},
     "matching.assigning.assign": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
+    "matching.assigning.choose_by_scores": {"scores": RANDOM.normal(size=(4, 2)), "ids": ["c1", None], "slope": 1.0},
+    "matching.assigning.leads": {"scores": RANDOM.normal(size=(4, 2)), "chosen": np.array([0, 1, 1, 0])},
     "matching.assigning.choose": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
     "matching.assigning.member_confidence": {"descriptors": DESCRIPTORS, "ids": IDS, "prototypes": PROTOTYPES},
     "matching.assigning.member_distances": {"descriptors": DESCRIPTORS, "ids": IDS, "prototypes": PROTOTYPES},

@@ -337,6 +337,12 @@ class Standing:
         Every identity that there ever was.
     revision
         Another one as soon as anything of it, or of what nights recorded, was changed.
+    decided
+        Living clusters that people named, marked, cut, merged others into, or put images into.
+    split_off
+        Clusters that people split off another one, and that one, both living.
+    n_decisions
+        Decisions of people about clusters and images that stand.
     """
 
     assigned: Mapping[str, str | None]
@@ -349,6 +355,9 @@ class Standing:
     wrong: Mapping[str, frozenset[str]]
     identities: frozenset[str]
     revision: tuple[Any, ...]
+    decided: frozenset[str] = frozenset()
+    split_off: Mapping[str, str] = field(default_factory=dict)
+    n_decisions: int = 0
 
     @property
     def lasting(self) -> frozenset[str]:

@@ -103,7 +103,11 @@ def record_snapshot(
                 after["parts"] = list(change.others)
             after |= {
                 name: value
-                for name, value in (("height", change.height), ("separation", change.separation))
+                for name, value in (
+                    ("height", change.height),
+                    ("separation", change.separation),
+                    ("learnt", None if change.learnt is None else dict(change.learnt)),
+                )
                 if value is not None
             }
             kind = _TOLD.get(change.kind, "merged")

@@ -17,6 +17,9 @@ from tasks.stores.catalog.schema import Cluster, Decision, Exclusion, Night, Not
 NEW: Final[EventName] = "anoclust.cluster.new"
 """Event that tells of a new cluster."""
 
+TEACHING: Final = ("rename", "merge", "split", "move", "wrong", "ordinary", "cut", "answer")
+"""Decisions of people that say which images belong together."""
+
 
 class OvertakenError(BusyError):
     """Somebody decided about clusters of a category between reading them and writing what follows."""
@@ -53,18 +56,34 @@ def standing(session: Session, category: str) -> Standing:
     known |= {payload["cluster"] for payload in session.scalars(told)}
     known |= {one.cluster for one in found if one.name or one.ordinary is not None}
     dismissed = gone & set(session.scalars(by_person))
+    living = frozenset(one.cluster for one in found if clusters.is_living(one))
+    people = _by_people(session, category)
+    by_merge = {owners.get(one.cluster, one.cluster) for one in people if one.kind == "merge"}
+    decided = {one.cluster for one in found if one.name or one.ordinary is not None} | set(placed.values()) | by_merge
+    splits = {one.after["cluster"]: one.cluster for one in people if one.kind == "split"}
     return Standing(
         assigned={fact.content: fact.cluster for fact in images.current_assignments(session, category)},
         merged_into=into,
         retired=frozenset(cluster for cluster, owner in owners.items() if owner in gone),
         dismissed=frozenset(cluster for cluster, owner in owners.items() if owner in dismissed),
         placed=placed,
-        known=frozenset(one.cluster for one in found if clusters.is_living(one)) & (known | set(placed.values())),
+        known=living & (known | set(placed.values())),
         provisional=frozenset(one.cluster for one in found if one.state == "provisional"),
         wrong={content: frozenset(of | {owner_of(one, of_runs) for one in of}) for content, of in wrong.items()},
         identities=frozenset(owners),
         revision=revision(session, category),
+        decided=living & (decided | (set(last_cut["clusters"]) if last_cut else set())),
+        split_off={new: of for new, of in splits.items() if {new, of} <= living},
+        n_decisions=len(people),
     )
+
+
+def _by_people(session: Session, category: str) -> list[Decision]:
+    """Decisions that stand and say which images belong together."""
+    query = select(Decision).where(
+        Decision.category == category, Decision.kind.in_(TEACHING), Decision.undone_by.is_(None)
+    )
+    return list(session.scalars(query))
 
 
 def check_unchanged(session: Session, category: str, found: Standing) -> None:

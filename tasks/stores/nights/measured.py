@@ -9,7 +9,7 @@ snapshot, the plain ones find 30 to 86 % of its images unknown and the whitened 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,14 @@ class Measured:
         As in `anoclust_core.matching.prototypes.merge_height`, in their units.
     choosing
         Descriptors, a row an image, by which an image's cluster is chosen, where those are others; else None.
+    tree
+        The tree that the height is of, SciPy's layout; None where it is not known.
     """
 
     descriptors: NDArray[np.float32]
     height: float
     choosing: NDArray[np.float32] | None = None
+    tree: NDArray[np.float64] | None = None
 
     @property
     def chosen_by(self) -> NDArray[np.float32]:
@@ -50,6 +53,12 @@ class Measured:
         """Those of some images."""
         choosing = None if self.choosing is None else self.choosing[rows]
         return Measured(self.descriptors[rows], self.height, choosing)
+
+    def in_clusters(self, number: int) -> Measured:
+        """Those of as many images in another number of clusters."""
+        if self.tree is None:
+            raise AssertionError("the height of another number of clusters is read off the whole tree")
+        return replace(self, height=merge_height(self.tree, n_clusters=number))
 
 
 def read_measured(layout: StoreLayout, category: str, keys: Mapping[str, str]) -> Measured:
@@ -63,12 +72,15 @@ def read_measured(layout: StoreLayout, category: str, keys: Mapping[str, str]) -
     tree = layout.folder("trees", category, keys["group"])
     n_clusters = int(arrays.read(tree, "labels").max()) + 1
     if "whiten" not in keys:
-        height = merge_height(arrays.read(tree, "linkage").astype(np.float64), n_clusters=n_clusters)
-        return Measured(arrays.read(layout.folder("weights", category, keys["weigh"]), "descriptors"), height)
+        linkage = arrays.read(tree, "linkage").astype(np.float64)
+        height = merge_height(linkage, n_clusters=n_clusters)
+        own = arrays.read(layout.folder("weights", category, keys["weigh"]), "descriptors")
+        return Measured(own, height, tree=linkage)
     model = layout.folder("models", category, keys["whiten"])
     plain = arrays.read(model, "plain")
-    height = merge_height(linkage_tree(plain, method="ward"), n_clusters=n_clusters)
-    return Measured(plain, height, arrays.read(model, "unsmoothed"))
+    linkage = linkage_tree(plain, method="ward")
+    height = merge_height(linkage, n_clusters=n_clusters)
+    return Measured(plain, height, arrays.read(model, "unsmoothed"), linkage)
 
 
 def arrays_since(layout: StoreLayout, category: str, name: str = "descriptors") -> dict[str, NDArray[np.float32]]:

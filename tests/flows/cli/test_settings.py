@@ -67,6 +67,7 @@ SAMPLES: dict[str, tuple[object, str, str]] = {
     "night.captured": (["path:%Y-%m-%d", "exif"], "column:shot", "exif,file"),
     "night.recluster_every": (3, "14", "none"),
     "night.recluster_unknown": (0.1, "0.3", "0.5"),
+    "night.learn": ("off", "auto", "off"),
     "night.review": ("http://qa:8765", "https://qa.example/review", "none"),
     "night.catalog": ("postgresql://a@file/x", "postgresql://a@variable/x", "postgresql://a@flag/x"),
 }

@@ -58,14 +58,23 @@ def in_words(one: DecisionFact) -> str:
         case "was_split":
             return f"split {cluster} into {', '.join(after['parts'])}"
         case "born":
-            return f"started {cluster}"
+            return f"started {cluster}{_learnt(after)}"
         case "kept":
-            return f"clustered the images of {cluster} again"
+            return f"clustered the images of {cluster} again{_learnt(after)}"
 
 
 def _images(after: Mapping[str, Any]) -> str:
     n_images = len(after["contents"])
     return "1 image" if n_images == 1 else f"{n_images:,} images"
+
+
+def _learnt(after: Mapping[str, Any]) -> str:
+    """What a re-clustering moved to a cluster because of decisions, if it did."""
+    learnt = after.get("learnt")
+    if not learnt:
+        return ""
+    decisions = "1 decision" if learnt["decisions"] == 1 else f"{learnt['decisions']:,} decisions"
+    return f" and moved {_images(learnt)} to it by learning from {decisions}"
 
 
 def _origin(after: Mapping[str, Any]) -> str:

@@ -94,12 +94,17 @@ def work(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
     if request.param == "re-clustering":
         kept = {"descriptors": pooled, "linkage": ward(pooled), "labels": np.array(list(everything.values()))}
         kept["rarity"] = np.zeros((len(everything), 4))
+        read, is_complete = adopt.arrays.read, adopt.arrays.is_complete  # what was learnt from decisions is real
         monkeypatch.setattr(adopt.runs, "read_summary", lambda _: {"tau": 0.1})
         monkeypatch.setattr(adopt, "load_manifest", lambda _: DatasetManifest("board", _images(everything)))
         monkeypatch.setattr(adopt, "pin", lambda *_: None)
-        monkeypatch.setattr(adopt.arrays, "read", lambda _, name: kept[name])
+        monkeypatch.setattr(
+            adopt.arrays, "read", lambda at, name: read(at, name) if is_complete(Path(at)) else kept[name]
+        )
         height = merge_height(kept["linkage"], n_clusters=int(kept["labels"].max()) + 1)
-        monkeypatch.setattr(adopt, "read_measured", lambda *_: Measured(kept["descriptors"], height))
+        monkeypatch.setattr(
+            adopt, "read_measured", lambda *_: Measured(kept["descriptors"], height, tree=kept["linkage"])
+        )
 
         def recluster(layout: StoreLayout) -> object:
             parts = SimpleNamespace(manifest=layout.root / "m", tree="t", weights="w", keys=keys)
