@@ -55,6 +55,8 @@ def in_words(one: DecisionFact) -> str:
             return f"started from the {len(after['clusters'])} clusters of run {after['run']}"
         case "answer":
             return f"answered a question about {cluster}"
+        case "dismiss":
+            return f"set aside: {after['text']}"
         case "was_split":
             return f"split {cluster} into {', '.join(after['parts'])}"
         case "born":
