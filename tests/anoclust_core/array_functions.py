@@ -242,6 +242,12 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "own": np.arange(len(DESCRIPTORS)),
     },
     "clustering.few_groups.few_groups": {"linkage": TREE, "n_groups": 3},
+    "clustering.learning.asking.telling_images": {
+        "linkage": TREE,
+        "descriptors": DESCRIPTORS,
+        "n_clusters": 2,
+        "n_each": 2,
+    },
     "clustering.projection.project": {"descriptors": DESCRIPTORS, "seed": 0},
     "clustering.projection.place_beside": {
         "descriptors": DESCRIPTORS,

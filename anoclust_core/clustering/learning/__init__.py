@@ -1,0 +1,1 @@
+"""Learning from what people decide about images: which to ask about (`asking`)."""
