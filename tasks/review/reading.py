@@ -129,7 +129,7 @@ class Reading:
             with self.catalog.view() as view:
                 return category_state(self.layout, view, category, self._positions(category))
 
-        return self._once(category, "state", (), read)
+        return self.once(category, "state", (), read)
 
     def members(self, category: str, cluster: str, chosen: Chosen) -> Sequence[str]:
         """Images of a cluster, or the unknown, by content, the most typical first."""
@@ -150,7 +150,7 @@ class Reading:
             with self.catalog.browsing(category) as browsing:
                 return browsing.columns()
 
-        return self._once(category, "columns", (), read, of="images")
+        return self.once(category, "columns", (), read, of="images")
 
     def breakdown(self, category: str, column: str, chosen: Chosen) -> dict[str, dict[str, int]]:
         """How many images of every cluster have each value of a column."""
@@ -181,7 +181,7 @@ class Reading:
                 return MapPoints([], np.zeros((0, 2), np.float32))
             return map_points(self.layout, category, read_snapshot(fact), self.measures(category))
 
-        return self._once(category, "points", (), read)
+        return self.once(category, "points", (), read)
 
     def colouring(self, category: str, by: str) -> Colouring | None:
         """What the images on the map are coloured by; None where there is no such column."""
@@ -200,7 +200,7 @@ class Reading:
             facts = {fact.content: fact for fact in self.catalog.images(category)}
             return by_night(contents, facts) if column is None else by_column(contents, facts, column)
 
-        return self._once(category, "colouring", (by,), read)
+        return self.once(category, "colouring", (by,), read)
 
     def cuts(self, category: str) -> Cuts | None:
         """Cuts of the last re-clustering's tree; None where there is none, or only one image."""
@@ -212,7 +212,7 @@ class Reading:
             facts = {image.content: image for image in self.catalog.images(category)}
             return read_cuts(self.layout, category, read_snapshot(fact), facts)
 
-        return self._once(category, "cuts", (), read)
+        return self.once(category, "cuts", (), read)
 
     def thumbnail(self, category: str, image: ImageFact) -> bytes | None:
         """JPEG of an image; None where its file is gone or has changed."""
@@ -262,6 +262,18 @@ class Reading:
         found = dict(nearest_images(self.measures(category), content, n))
         return [(image, found[image.fact.content]) for image in self.images(category, list(found))]
 
+    def once(
+        self, category: str, what: str, asked: tuple[Any, ...], read: Callable[[], Made], *, of: Revision = "all"
+    ) -> Made:
+        """Read something once for every state of a category, of where its images are, or of which there are."""
+        with self.catalog.browsing(category) as browsing:
+            if of == "all":
+                revision = browsing.revision()
+            else:
+                revision = browsing.revision_of_places() if of == "places" else browsing.revision_of_images()
+        kept = self._kept if what != "positions" else self._kept_positions
+        return kept.get((category, revision, what, asked), read)
+
     def _positions(self, category: str) -> Positions:
         """Where all images are, read once for every change of that."""
 
@@ -269,7 +281,7 @@ class Reading:
             with self.catalog.browsing(category) as browsing:
                 return Positions(browsing.places())
 
-        return self._once(category, "positions", (), read, of="places")
+        return self.once(category, "positions", (), read, of="places")
 
     def _mask(self, category: str, chosen: Chosen) -> NDArray[np.bool_]:
         """Which images are chosen."""
@@ -281,16 +293,4 @@ class Reading:
                     found = browsing.with_values(chosen.columns)
             return self._positions(category).mask(chosen, found)
 
-        return self._once(category, "mask", (chosen.key,), read, of="places")
-
-    def _once(
-        self, category: str, what: str, asked: tuple[Any, ...], read: Callable[[], Made], *, of: Revision = "all"
-    ) -> Made:
-        """Read something once for every state of a category, of where its images are, or of which there are."""
-        with self.catalog.browsing(category) as browsing:
-            if of == "all":
-                revision = browsing.revision()
-            else:
-                revision = browsing.revision_of_places() if of == "places" else browsing.revision_of_images()
-        kept = self._kept if what != "positions" else self._kept_positions
-        return kept.get((category, revision, what, asked), read)
+        return self.once(category, "mask", (chosen.key,), read, of="places")

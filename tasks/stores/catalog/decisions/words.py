@@ -43,6 +43,8 @@ def in_words(one: DecisionFact) -> str:
             return f"retired {cluster}"
         case "undo":
             return f"undid decision {after['undone']} about {cluster}"
+        case "move" if not after["from"] and not after.get("unknown"):
+            return f"confirmed {_images(after)} in {cluster}"
         case "move":
             return f"moved {_images(after)} to {cluster}{_origin(after)}"
         case "wrong":
