@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tasks.review.reading import Reading
+    from tasks.stores.catalog.facts import DecisionFact
 
 _NEXT: Final = ("j", "l", " ", "\x1b[C", "\x1bOC")
 _BACK: Final = ("k", "\x1b[D", "\x1bOD")
@@ -172,7 +173,7 @@ class Asking:
             self.view(Path(fact.file or ""))
         self._at = question.name
 
-    def _given(self) -> list[list[object]]:
+    def _given(self) -> list[list[DecisionFact]]:
         return given_since(self.reading.catalog, self.category, self.who, self._since)
 
     def _say_what_was_done(self) -> None:

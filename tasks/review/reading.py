@@ -139,6 +139,10 @@ class Reading:
         """The most typical images of every cluster, and some of the unknown."""
         return self._positions(category).leading(N_LEADING, self._mask(category, chosen))
 
+    def everywhere(self, category: str) -> dict[str, Sequence[str]]:
+        """All images of every cluster, and the unknown, the most typical first."""
+        return self._positions(category).leading(None, self._mask(category, Chosen()))
+
     def sizes(self, category: str, chosen: Chosen) -> dict[str, int]:
         """How many of the chosen images are in every cluster."""
         return self._positions(category).sizes(self._mask(category, chosen))
@@ -242,7 +246,7 @@ class Reading:
     def measures(self, category: str) -> Measures:
         """What is stored of the category's images beyond the catalog."""
         with self.catalog.browsing(category) as browsing:
-            revision = browsing.revision()
+            revision = browsing.revision_of_images()
         return self._measures.get(
             (category, revision),
             lambda: read_measures(self.layout, category, self.catalog.latest_snapshot(category)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from anoclust_core.clustering.labels import numbered_by_size
 from anoclust_core.clustering.linkage import linkage_tree
 from anoclust_core.matching.partitions import match_partitions
 from anoclust_core.records import DatasetManifest, ImageRecord, Reference
+from tasks.night.lasting import lasting_clusters
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, SnapshotFact
 from tasks.stores.files import with_digest, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import save_manifest
-from tasks.stores.nights.snapshots import Snapshot
+from tasks.stores.nights.snapshots import Snapshot, members, read_snapshot
 
 FIRST = date(2026, 11, 1)
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -191,3 +193,39 @@ def _record(
         "quarantine": [],
     }
     write_json(layout.night(category, last) / "summary.json", with_digest(content))
+
+
+def next_morning(layout: StoreLayout, category: str = "bottle") -> None:
+    """A night with ten images more, and a re-clustering of all before them that finds the kinds again."""
+    with Catalog.open(layout.catalog, store=layout) as catalog:
+        last = catalog.nights(category)[-1].night
+        snapshot = read_snapshot(catalog.latest_snapshot(category))  # type: ignore[arg-type]
+        weighed = layout.folder("weights", category, snapshot.keys["weigh"])
+        descriptors = arrays.read(weighed, "descriptors")
+        contents = [image.sha256 for image in members(layout, snapshot).clustered]
+        day, moment = last + timedelta(days=1), NOON + timedelta(days=(last - FIRST).days + 1)
+        known = catalog.images(category)
+        new = [
+            replace(one, content=hashlib.sha256(one.content.encode()).hexdigest(), path=f"new/{at}.png", night=day)
+            for at, one in enumerate(known[:10])
+        ]
+        found = catalog.standing(category)
+        catalog.record_night(
+            NightFact(category, day, "done", "s1", moment, moment, {"new": len(new)}),
+            new=new,
+            assignments=[
+                AssignmentFact(fact.content, found.assigned[like.content], 0.5, 0.9)
+                for fact, like in zip(new, known, strict=False)
+            ],
+            found=found,
+        )
+        found = catalog.standing(category)
+        labels = numbered_by_size(descriptors[:, : len(SHARES)].argmax(axis=1))
+        lasting = lasting_clusters(found, contents, labels, descriptors)
+        catalog.record_snapshot(
+            SnapshotFact(category, "s2", moment, len(contents), 0.5, {**snapshot.details, "night": day.isoformat()}),
+            night=day,
+            match=lasting.match,
+            assignments=[AssignmentFact(c, name, 0.5, 0.9) for c, name in zip(contents, lasting.ids, strict=True)],
+            found=found,
+        )

@@ -36,7 +36,8 @@ def suggested_clusters(
     """
     sums: dict[str, NDArray[np.float64]] = {}
     sizes: dict[str, int] = {}
-    wanted, rows = set(images), {}
+    wanted = set(images)
+    rows: dict[str, NDArray[np.float64]] = {}
     for contents, values in measures.parts():
         of = np.array([cluster_of.get(content, "") for content in contents])
         for cluster in np.unique(of).tolist():

@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from anoclust_core.errors import StoreError
-from anoclust_core.matching.morning_list import BETWEEN, MOST_IMAGES, QuestionKind, in_order, in_turn
+from anoclust_core.matching.morning_list import QuestionKind, in_order
 from tasks.review.clusters import CategoryState, ClusterRow
-from tasks.review.morning.likeness import suggested_clusters
-from tasks.review.morning.telling import telling
-from tasks.review.places import UNKNOWN
+from tasks.review.morning.asked_images import AskedImage, Today, images_to_ask
 from tasks.review.reading import Reading
-from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.decisions.words import touched
-from tasks.stores.catalog.facts import DecisionFact, Settled
+from tasks.stores.catalog.facts import DecisionFact
 from tasks.stores.catalog.standing import NEW
-from tasks.stores.nights.snapshots import read_snapshot
-
-N_CANDIDATES: Final = 40
-"""Least sure images of each cluster that are looked at, and five times as many unknown ones."""
 
 _ALARMS: Final[Mapping[str, QuestionKind]] = MappingProxyType(
     {"camera": "camera", "growing": "growing", "unknown": "surge", "rarity": "drift", "merged": "lost", "gone": "lost"}
@@ -79,21 +70,6 @@ def called(state: CategoryState, cluster: str) -> str:
     return f"{cluster} “{row.name}”" if row is not None and row.name else cluster
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Images that may be asked about, and clusters to suggest.
-
-    Unknown ones of the last night and of before; least sure ones, with cluster and confidence; telling ones, with their
-    cluster; by cluster and image the nearest other cluster.
-    """
-
-    tonight: Sequence[str]
-    before: Sequence[str]
-    between: Mapping[str, tuple[str, float]]
-    telling: Mapping[str, str]
-    suggested: Mapping[str, str]
-
-
 def _listed(reading: Reading, category: str) -> tuple[Question, ...]:
     state = reading.state(category)
     if not any(row.fact is not None for row in state.rows):
@@ -104,8 +80,9 @@ def _listed(reading: Reading, category: str) -> tuple[Question, ...]:
         again = view.questions(category)
         news = {str(one.payload["cluster"]) for one in view.notices(category) if one.event == NEW}
         nights = view.nights(category)
-    images = reading.once(category, "asked images", (), lambda: _images(reading, state, settled), of="places")
-    found = list(_alarms(state, history, images.suggested, nights[-1].ended if nights else None))
+    ended = nights[-1].ended if nights else None
+    asked_images, suggested = images_to_ask(reading, state, settled, _of_today(history, ended))
+    found = list(_alarms(state, history, suggested, ended))
     found += [
         Question(
             f"again-{one.question}",
@@ -118,8 +95,8 @@ def _listed(reading: Reading, category: str) -> tuple[Question, ...]:
         for one in again
     ]
     asked = {one.cluster for one in found if one.kind == "growing"}
-    found += _clusters(state, news, asked, images.suggested)
-    found += _of_images(state, images, settled.dismissed)
+    found += _clusters(state, news, asked, suggested)
+    found += [_of_image(state, one, suggested) for one in asked_images]
     found = [one for one in found if one.name not in settled.dismissed]
     return tuple(found[at] for at in in_order([one.kind for one in found]))
 
@@ -181,65 +158,28 @@ def _about(row: ClusterRow, *, is_new: bool) -> str:
     return f"{what}{born}: {images}, {row.tonight:,} of the last night.{looks}"
 
 
-def _of_images(state: CategoryState, images: _Images, dismissed: AbstractSet[str]) -> list[Question]:
-    """Questions about single images; none is asked about twice."""
-    suggested = images.suggested
-    asked: dict[str, Question] = {}
+def _of_today(history: Sequence[DecisionFact], ended: datetime | None) -> Today:
+    """What people have answered since the last night."""
+    late = [one for one in history if one.night is None and ended is not None and one.when > ended]
+    placed: dict[str, bool] = {}
+    for one in late:
+        if one.kind in {"move", "split", "wrong"}:
+            for content in one.after["contents"]:
+                placed.setdefault(content, one.before.get("placed", {}).get(content) is None)
+    dismissed = frozenset(one.after["question"] for one in late if one.kind == "dismiss")
+    return Today(frozenset(content for content, is_new in placed.items() if is_new), dismissed)
 
-    def ask(kind: QuestionKind, content: str, text: str, why: str, cluster: str | None) -> None:
-        name = f"image-{content}"
-        asked[content] = Question(name, kind, text, why, cluster, content, suggested.get(content))
 
-    def left(contents: Iterable[str]) -> list[str]:
-        return [one for one in contents if one not in asked and f"image-{one}" not in dismissed]
-
-    for part in (images.tonight, images.before):
-        open_ones = left(part)
-        for at in in_turn([suggested.get(one) for one in open_ones], most=MOST_IMAGES - len(asked)):
-            near = suggested.get(open_ones[at])
-            why = "It is too far from every cluster." + (f" {called(state, near)} is the nearest." if near else "")
-            ask("unknown", open_ones[at], "Where does this image belong?", why, None)
-    unsure = left(content for content in images.between if content in suggested)
-    pairs = [frozenset({images.between[one][0], suggested[one]}) for one in unsure]
-    for at in in_turn(pairs, most=MOST_IMAGES):
-        (cluster, confidence), other = images.between[unsure[at]], suggested[unsure[at]]
-        text = f"Does this image belong to {called(state, cluster)} or to {called(state, other)}?"
-        ask("between", unsure[at], text, f"It is in {cluster} with a confidence of {confidence:.0%}.", cluster)
-    for content in left(images.telling)[:MOST_IMAGES]:
-        cluster = images.telling[content]
+def _of_image(state: CategoryState, image: AskedImage, suggested: Mapping[str, str]) -> Question:
+    """Question about one image."""
+    cluster, near = image.cluster, suggested.get(image.content)
+    own = called(state, cluster) if cluster else ""
+    text = f"Does this image belong to {own}?" if cluster else "Where does this image belong?"
+    if image.kind == "unknown":
+        why = "It is too far from every cluster." + (f" {called(state, near)} is the nearest." if near else "")
+    elif image.kind == "between":
+        text = f"Does this image belong to {own} or to {called(state, near)}?" if near else text
+        why = f"It is in {cluster} with a confidence of {image.confidence:.0%}."
+    else:
         why = "It stands in the middle of many that nobody has said anything about: its name teaches most."
-        ask("telling", content, f"Does this image belong to {called(state, cluster)}?", why, cluster)
-    return list(asked.values())
-
-
-def _images(reading: Reading, state: CategoryState, settled: Settled) -> _Images:
-    """Find images that may be asked about."""
-    category, nights = state.category, state.nights
-    answered = settled.placed.keys() | settled.wrong
-    members = {row.cluster: reading.members(category, row.cluster, Chosen()) for row in state.rows}
-    unknown = [one for one in members.pop(UNKNOWN, ()) if one not in answered]
-    of_last = set(reading.members(category, UNKNOWN, Chosen(since=nights[-1]))) if nights else set()
-    tonight = [one for one in unknown if one in of_last][: 5 * N_CANDIDATES]
-    before = [one for one in unknown if one not in of_last][: 5 * N_CANDIDATES]
-    # the surest come first
-    least = [one for contents in members.values() for one in contents[-N_CANDIDATES:] if one not in answered]
-    places = reading.catalog.assignments(category, least)
-    places.sort(key=lambda place: (place.confidence, place.content))
-    cluster_of = {content: cluster for cluster, contents in members.items() for content in contents}
-    between = {
-        place.content: (cluster_of[place.content], place.confidence)
-        for place in places
-        if place.confidence < BETWEEN and place.content in cluster_of
-    }
-    fact = reading.catalog.latest_snapshot(category)
-    told: Sequence[str] = ()
-    suggested: Mapping[str, str] = {}
-    if fact is not None and fact.n_images > 1:
-        with suppress(StoreError, OSError):  # what is gone or damaged asks and suggests nothing: `store check` tells it
-            told = telling(reading.layout, category, read_snapshot(fact), answered)
-    in_clusters = {content: cluster_of[content] for content in told if content in cluster_of}
-    with suppress(StoreError, OSError):
-        suggested = suggested_clusters(
-            reading.measures(category), cluster_of, [*tonight, *before, *between, *in_clusters], list(members)
-        )
-    return _Images(tonight, before, between, in_clusters, suggested)
+    return Question(f"image-{image.content}", image.kind, text, why, cluster, image.content, near)

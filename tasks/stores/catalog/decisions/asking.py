@@ -270,6 +270,11 @@ class DecidingCatalog(ABC):
         with self._reading() as session:
             return dismissals.settled(session, category)
 
+    def by_runs(self, category: str, contents: Sequence[str]) -> dict[str, str | None]:
+        """Cluster that the last run gave to each of some images, whatever people decided; merges are not followed."""
+        with self._reading() as session:
+            return {content: cluster for content, (cluster, _) in images.by_runs(session, category, contents).items()}
+
     def undo(
         self,
         category: str,
