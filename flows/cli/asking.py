@@ -36,11 +36,19 @@ def ask(
     First come alarms of the last night and new clusters, then what a re-clustering left open, clusters without a name,
     and single images: unknown ones, those between two clusters, and those whose names would teach most.
 
-    `n` names, `m` merges with the suggested cluster or moves the image to it, `o` takes another one, `y` says that the
-    image is right, `x` that it is no defect, `w` that it is wrong there, `d` sets the question aside. `j` goes on, `k`
-    back, `u` undoes the last answer, `v` opens the picture, `q` ends, `?` shows the keys. Every answer is a decision
-    like those of the other commands, and `anoclust clusters history` shows it. `anoclust review` has the same list with
-    pictures.
+    - `n`: name the cluster; of an image, a name that exists moves it there, a new one makes a cluster of it
+
+    - `m`: merge with the suggested cluster, or move the image to it; `o`: another cluster
+
+    - `y`: yes, the image is right; `x`: not a defect, or no; `w`: wrong, the image leaves its cluster
+
+    - `r`: bring a lost cluster back; `d`: set the question aside, it is not asked again
+
+    - `j` or →: next, this one stays open; `k` or ←: back; `u`: undo the last answer; `v`: open the picture; `q`: end
+
+    Every answer is a decision like those of the other commands: `anoclust clusters history` shows it, and `anoclust
+    clusters undo` takes it back. At the end the command says what your answers did. `anoclust review` has the same
+    list with pictures.
     """
     with Messages(asked.debug), _reading(asked, category) as reading:
         from rich.console import Console

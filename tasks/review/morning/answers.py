@@ -92,7 +92,7 @@ def _of_image(question: Question, state: CategoryState, near: str) -> list[Offer
     if good and good != question.suggested:
         found.append(Offer("good", "x", f"Not a defect: to {called(state, good)}"))
     if cluster:
-        found.append(Offer("wrong", "w", f"Wrong in {cluster}, unknown"))
+        found.append(Offer("wrong", "w", f"Wrong in {cluster}: take it out"))
     return [*found, Offer("dismiss", "d", "Do not ask again")]
 
 
