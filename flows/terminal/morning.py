@@ -72,6 +72,7 @@ class Asking:
         self.who = " ".join(self.who.split())
         self._since = max((one.number for one in self.reading.catalog.history(self.category)), default=0)
         self._at: str | None = None
+        self._seen: int | None = None
         self._is_over = False
 
     def go(self) -> None:
@@ -93,6 +94,7 @@ class Asking:
 
     def _show(self, questions: Sequence[Question], place: int) -> None:
         question, state = questions[place], self.reading.state(self.category)
+        self._seen = self.reading.catalog.versions(self.category).get(question.cluster or "")
         n_given = len(self._given())
         self._print(f"\n[dim]{place + 1} of {len(questions)} open, {n_given} answered[/dim]")
         self._print(f"[bold]{escape(question.text)}[/bold]  [dim]{question.kind}[/dim]")
@@ -146,9 +148,8 @@ class Asking:
         if text is None or (offer.takes != "nothing" and not text.strip()):
             self._at = question.name
             return
-        seen = catalog.versions(self.category).get(question.cluster or "")
         state = self.reading.state(self.category)
-        made = give(catalog, state, question, offer.kind, text, who=self.who, seen=seen)
+        made = give(catalog, state, question, offer.kind, text, who=self.who, seen=self._seen)
         decisions = [one for one in catalog.history(self.category) if one.number in made]
         self._print(f"  [green]{escape(told(decisions, self.reading.state(self.category)))}[/green]")
         left = {one.name for one in morning_list(self.reading, self.category)}

@@ -8,6 +8,8 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from typer.testing import CliRunner
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.morning_list import ORDER
+from anoclust_core.matching.partitions import match_partitions
 from flows.cli import app
 from flows.terminal.morning import Asking
 from tasks.review.morning.answers import give, given_since, offers, take_back, told
@@ -26,7 +29,7 @@ from tasks.review.morning.listed import Question, morning_list
 from tasks.review.reading import Reading
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.decisions.seen import ChangedSinceError
-from tasks.stores.catalog.facts import QuestionFact
+from tasks.stores.catalog.facts import AssignmentFact, QuestionFact
 from tasks.stores.layout import StoreLayout
 
 BOTTLE = "bottle"
@@ -158,6 +161,30 @@ def test_what_a_re_clustering_lost_or_left_open_is_asked(reading: Reading, monke
     with pytest.raises(ConfigError, match="no question 9-c4-mark of bottle is open"):
         answered(reading, asked, "yes")
     assert answered(reading, lost, "dismiss") == "set aside: c2 is gone. Is that right?"
+
+
+def test_a_lost_cluster_is_brought_back(reading: Reading) -> None:
+    """With the images that it had before the re-clustering; that counts as an answer."""
+    catalog, found = reading.catalog, reading.catalog.standing(BOTTLE)
+    before = catalog.latest_snapshot(BOTTLE)
+    assert before is not None
+    labels = {content: 4 if cluster == "c5" else int(cluster[1:]) for content, cluster in found.partition.items()}
+    match = match_partitions(found.partition, labels, taken=found.identities, merged_into={})
+    catalog.record_snapshot(
+        replace(before, key="s2"),
+        night=date(2026, 11, 6),
+        match=match,
+        assignments=[AssignmentFact(content, match.ids[label], 0.5, 0.9) for content, label in labels.items()],
+        found=found,
+    )
+    number = next(one.number for one in catalog.history(BOTTLE, "c5") if one.kind == "merged")
+    lost = Question("merged-c5-2026-11-06", "lost", "c5 went into c4. Is that right?", "", "c5", undo=number)
+    assert answered(reading, lost, "back") == "brought c5 back"
+    now = {place.content: place.cluster for place in catalog.assignments(BOTTLE)}
+    assert {at for at, cluster in now.items() if cluster == "c5"} == {
+        at for at, cluster in found.partition.items() if cluster == "c5"
+    }
+    assert len(given_since(catalog, BOTTLE, WHO, number)) == 1
 
 
 class Typist:

@@ -12,7 +12,7 @@ from anoclust_core.errors import ConfigError
 from tasks.review.clusters import CategoryState
 from tasks.review.morning.listed import Question, called
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.decisions.undoing import BY_PEOPLE
+from tasks.stores.catalog.decisions.undoing import BY_PEOPLE, LOSSES
 from tasks.stores.catalog.decisions.words import in_words
 from tasks.stores.catalog.facts import DecisionFact
 
@@ -162,9 +162,12 @@ def take_back(catalog: Catalog, category: str, number: int, *, who: str) -> None
 
 def given_since(catalog: Catalog, category: str, who: str, since: int) -> list[list[DecisionFact]]:
     """Answers that somebody has given after a decision and not taken back, oldest first: decisions of one moment."""
+    history = catalog.history(category)
+    lost = {one.number for one in history if one.kind in LOSSES}
     found: dict[tuple[str, datetime], list[DecisionFact]] = {}
-    for one in catalog.history(category):
-        if one.number > since and one.who == who and one.night is None and not one.undone and one.kind in BY_PEOPLE:
+    for one in history:
+        is_answer = one.kind in BY_PEOPLE or one.after.get("undone") in lost
+        if one.number > since and one.who == who and one.night is None and not one.undone and is_answer:
             found.setdefault(_moment(one), []).append(one)
     return list(found.values())
 
@@ -175,6 +178,8 @@ def told(decisions: Sequence[DecisionFact], state: CategoryState) -> str:
 
 
 def _told(one: DecisionFact, state: CategoryState) -> str:
+    if one.kind == "undo":
+        return f"brought {one.cluster} back"
     words = (
         f"named {one.cluster} “{one.after['name']}”" if one.kind == "rename" and one.after["name"] else in_words(one)
     )
