@@ -51,17 +51,32 @@ _TINY: Final = 1e-12
 
 
 @dataclass(frozen=True)
-class Prototypes:
-    """Clusters that new images are assigned to.
+class Groups:
+    """Groups of images, or single images: groups of one.
 
     Attributes
     ----------
     ids
-        Lasting identity of each cluster, each once, in the order of `id_order`.
+        Name of each, each once: of a cluster its lasting identity, in the order of `id_order`.
     means
-        Shape ``(n_clusters, dim)``, float64: mean descriptors.
+        Shape ``(n_groups, dim)``, float64: mean descriptors.
     sizes
-        Shape ``(n_clusters,)``, int64, at least 1: members that the mean is of.
+        Shape ``(n_groups,)``, int64, at least 1: members that the mean is of.
+    """
+
+    ids: tuple[str, ...]
+    means: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Prototypes(Groups):
+    """Clusters that new images are assigned to.
+
+    Attributes
+    ----------
+    ids, means, sizes
+        As in `Groups`.
     radii
         Shape ``(n_clusters,)``, float64 >= 0, in descriptor units: beyond it an image is too far.
     merge_height
@@ -75,9 +90,6 @@ class Prototypes:
         see `anoclust_core.matching.confidence.fit_slope`.
     """
 
-    ids: tuple[str, ...]
-    means: NDArray[np.float64]
-    sizes: NDArray[np.int64]
     radii: NDArray[np.float64]
     merge_height: float
     lone: tuple[float, float]
@@ -198,7 +210,7 @@ def extended(prototypes: Prototypes, descriptors: NDArray[np.floating[Any]], ids
     )
 
 
-def heights_between(old: Prototypes, new: Prototypes) -> dict[tuple[str, str], float]:
+def heights_between(old: Groups, new: Groups) -> dict[tuple[str, str], float]:
     r"""Height at which Ward's tree would merge each old cluster with each new one.
 
     .. math:: h = \sqrt{2 n_o n_n / (n_o + n_n)}\; \lVert c_o - c_n \rVert
@@ -216,7 +228,7 @@ def heights_between(old: Prototypes, new: Prototypes) -> dict[tuple[str, str], f
     return {(a, b): float(heights[i, j]) for i, a in enumerate(old.ids) for j, b in enumerate(new.ids)}
 
 
-def check_dim(descriptors: NDArray[np.float64], prototypes: Prototypes) -> None:
+def check_dim(descriptors: NDArray[np.float64], prototypes: Groups) -> None:
     """Refuse descriptors that are of another length than the prototypes."""
     descriptors = checked_array("descriptors", descriptors, "(n_images, dim)", lists=False)
     if descriptors.shape[1] != prototypes.means.shape[1]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli import asking
 from flows.cli.asked import Asked, with_settings
 from flows.cli.deciding import (
     By,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from tasks.stores.catalog.catalog import Catalog
 
 app = typer.Typer(no_args_is_help=True)
+app.command("ask")(asking.ask)
+app.command("dismiss")(asking.dismiss)
 
 
 @app.command("list")

@@ -15,7 +15,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, ConfigError
 from anoclust_core.reporting.html import read_style
 from anoclust_core.safe_text.masking import masked_text
-from flows.review import actions, adopting, cuts, image_map, pages, pictures
+from flows.review import actions, adopting, cuts, image_map, morning, pages, pictures
 from flows.review.door import STATIC, Door, Keys
 from flows.review.site import Site, stranger
 from tasks.review.reading import Reading
@@ -43,7 +43,7 @@ def review_app(reading: Reading, keys: Keys, *, names: Iterable[str] = (), confi
     """
     site = Site(reading, keys, config or RunConfig())
     app = FastAPI(title="Anoclust review", docs_url=None, redoc_url=None, openapi_url=None)
-    for part in (adopting, cuts, image_map, pages, pictures, actions):
+    for part in (adopting, cuts, image_map, morning, pages, pictures, actions):
         app.include_router(part.routes(site))
     app.get(f"{STATIC}report.css")(_report_style)
     app.mount(STATIC.rstrip("/"), StaticFiles(directory=str(FILES)))

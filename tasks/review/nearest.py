@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.review.rarity import Measures
 from tasks.stores import arrays
-
-_ROWS: Final = 4096
-"""Descriptors that are read at a time."""
 
 
 def nearest_images(measures: Measures, content: str, n: int) -> list[tuple[str, float]]:
@@ -38,16 +33,10 @@ def nearest_images(measures: Measures, content: str, n: int) -> list[tuple[str, 
     folder, name, at = measures.plain[content]
     asked = arrays.read(folder, name, (slice(at, at + 1),))[0].astype(np.float64)
     best: list[tuple[float, str]] = []
-    places = sorted(measures.plain.items(), key=lambda item: (str(item[1][0]), item[1][2]))
-    for (folder, name), group in groupby(places, key=lambda item: item[1][:2]):
-        rows = [(place[2], other) for other, place in group]
-        for start in range(0, len(rows), _ROWS):
-            part = rows[start : start + _ROWS]
-            first, last = part[0][0], part[-1][0]
-            stored = arrays.read(folder, name, (slice(first, last + 1),)).astype(np.float64)
-            found = _distances(stored[[row - first for row, _ in part]], asked)
-            best += [(float(d), other) for d, (_, other) in zip(found, part, strict=True) if other != content]
-            best = sorted(best)[:n]
+    for contents, values in measures.parts():
+        found = _distances(values, asked)
+        best += [(d, other) for d, other in zip(found, contents, strict=True) if other != content]
+        best = sorted(best)[:n]
     return [(other, distance) for distance, other in best]
 
 

@@ -76,8 +76,8 @@ class Positions:
         at = np.flatnonzero(mask & (self._clusters == self._names.index(cluster)))[:most]
         return [self._contents[one] for one in at.tolist()]
 
-    def leading(self, n: int, mask: NDArray[np.bool_]) -> dict[str, Sequence[str]]:
-        """The ``n`` most typical of the chosen images of every cluster."""
+    def leading(self, n: int | None, mask: NDArray[np.bool_]) -> dict[str, Sequence[str]]:
+        """The ``n`` most typical of the chosen images of every cluster, or all of them."""
         return {name: self.members(name, mask, n) for name in self._names}
 
     def breakdown(self, values: Mapping[str, str], mask: NDArray[np.bool_]) -> dict[str, dict[str, int]]:

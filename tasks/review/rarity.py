@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ from tasks.stores.upkeep import inventory
 
 _SCALE_ROWS: Final = 1024
 """Images that the scale is taken from: rows are ordered by content hash, so that the first ones are a fair sample."""
+
+_ROWS: Final = 4096
+"""Descriptors that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,23 @@ class Measures:
     scale: tuple[float, float] = (0.0, 1.0)
     resize: Resize = "squash"
     tiles: tuple[int, int] | None = None
+
+    def parts(self) -> Iterator[tuple[list[str], NDArray[np.float64]]]:
+        """Contents and descriptors of all images that have one, shape ``(n, dim)``, so many at a time.
+
+        Raises
+        ------
+        DamagedError
+            If what is stored is damaged.
+        """
+        places = sorted(self.plain.items(), key=lambda item: (str(item[1][0]), item[1][2]))
+        for (folder, name), group in groupby(places, key=lambda item: item[1][:2]):
+            rows = [(place[2], content) for content, place in group]
+            for start in range(0, len(rows), _ROWS):
+                part = rows[start : start + _ROWS]
+                first, last = part[0][0], part[-1][0]
+                stored = arrays.read(folder, name, (slice(first, last + 1),)).astype(np.float64)
+                yield [content for _, content in part], stored[[row - first for row, _ in part]]
 
     def rarity(self, content: str, shape: tuple[int, int]) -> NDArray[np.float32] | None:
         """Rarity of an image's patches over its whole picture of some height and width; None where it is not stored.

@@ -144,7 +144,7 @@ class Reading:
             with self.catalog.view() as view:
                 return category_state(self.layout, view, category, self._positions(category))
 
-        return self._once(category, "state", (), read)
+        return self.once(category, "state", (), read)
 
     def members(self, category: str, cluster: str, chosen: Chosen) -> Sequence[str]:
         """Images of a cluster, or the unknown, by content, the most typical first."""
@@ -153,6 +153,10 @@ class Reading:
     def leading(self, category: str, chosen: Chosen) -> dict[str, Sequence[str]]:
         """The most typical images of every cluster, and some of the unknown."""
         return self._positions(category).leading(N_LEADING, self._mask(category, chosen))
+
+    def everywhere(self, category: str) -> dict[str, Sequence[str]]:
+        """All images of every cluster, and the unknown, the most typical first."""
+        return self._positions(category).leading(None, self._mask(category, Chosen()))
 
     def sizes(self, category: str, chosen: Chosen) -> dict[str, int]:
         """How many of the chosen images are in every cluster."""
@@ -165,7 +169,7 @@ class Reading:
             with self.catalog.browsing(category) as browsing:
                 return browsing.columns()
 
-        return self._once(category, "columns", (), read, of="images")
+        return self.once(category, "columns", (), read, of="images")
 
     def breakdown(self, category: str, column: str, chosen: Chosen) -> dict[str, dict[str, int]]:
         """How many images of every cluster have each value of a column."""
@@ -206,7 +210,7 @@ class Reading:
             shown = [at for at, content in enumerate(points.contents) if content not in views]
             return MapPoints([points.contents[at] for at in shown], points.positions[shown])
 
-        return self._once(category, "points", (), read)
+        return self.once(category, "points", (), read)
 
     def colouring(self, category: str, by: str) -> Colouring | None:
         """What the images on the map are coloured by; None where there is no such column."""
@@ -225,7 +229,7 @@ class Reading:
             facts = {fact.content: fact for fact in self.catalog.images(category)}
             return by_night(contents, facts) if column is None else by_column(contents, facts, column)
 
-        return self._once(category, "colouring", (by,), read)
+        return self.once(category, "colouring", (by,), read)
 
     def cuts(self, category: str) -> Cuts | None:
         """Cuts of the last re-clustering's tree; None where there is none, or only one image."""
@@ -237,7 +241,7 @@ class Reading:
             facts = {image.content: image for image in self.catalog.images(category)}
             return read_cuts(self.layout, category, read_snapshot(fact), facts)
 
-        return self._once(category, "cuts", (), read)
+        return self.once(category, "cuts", (), read)
 
     def thumbnail(self, category: str, image: ImageFact) -> bytes | None:
         """JPEG of an image; None where its file is gone or has changed."""
@@ -267,7 +271,7 @@ class Reading:
     def measures(self, category: str) -> Measures:
         """What is stored of the category's images beyond the catalog."""
         with self.catalog.browsing(category) as browsing:
-            revision = browsing.revision()
+            revision = browsing.revision_of_images()
         return self._measures.get(
             (category, revision),
             lambda: read_measures(
@@ -290,6 +294,18 @@ class Reading:
         found = dict(nearest_images(self.measures(category), asked.stands, n)) if asked else {}
         return [(image, found[image.fact.content]) for image in self.images(category, list(found))]
 
+    def once(
+        self, category: str, what: str, asked: tuple[Any, ...], read: Callable[[], Made], *, of: Revision = "all"
+    ) -> Made:
+        """Read something once for every state of a category, of where its images are, or of which there are."""
+        with self.catalog.browsing(category) as browsing:
+            if of == "all":
+                revision = browsing.revision()
+            else:
+                revision = browsing.revision_of_places() if of == "places" else browsing.revision_of_images()
+        kept = self._kept if what != "positions" else self._kept_positions
+        return kept.get((category, revision, what, asked), read)
+
     def _views(self, category: str, standing: Sequence[str]) -> dict[str, Sequence[ImageFact]]:
         """All views of parts by path, by content of the view that stands for each; nothing where images are clustered.
 
@@ -307,7 +323,7 @@ class Reading:
                 found.setdefault(of, [of]).append(content)
             return found
 
-        of_part = self._once(category, "views", (), read, of="images")
+        of_part = self.once(category, "views", (), read, of="images")
         wanted = {one: of_part[one] for one in standing if one in of_part}
         facts = self.catalog.known_images(category, [content for some in wanted.values() for content in some])
         return {
@@ -322,7 +338,7 @@ class Reading:
             with self.catalog.browsing(category) as browsing:
                 return Positions(browsing.places())
 
-        return self._once(category, "positions", (), read, of="places")
+        return self.once(category, "positions", (), read, of="places")
 
     def _mask(self, category: str, chosen: Chosen) -> NDArray[np.bool_]:
         """Which images are chosen."""
@@ -334,16 +350,4 @@ class Reading:
                     found = browsing.with_values(chosen.columns)
             return self._positions(category).mask(chosen, found)
 
-        return self._once(category, "mask", (chosen.key,), read, of="places")
-
-    def _once(
-        self, category: str, what: str, asked: tuple[Any, ...], read: Callable[[], Made], *, of: Revision = "all"
-    ) -> Made:
-        """Read something once for every state of a category, of where its images are, or of which there are."""
-        with self.catalog.browsing(category) as browsing:
-            if of == "all":
-                revision = browsing.revision()
-            else:
-                revision = browsing.revision_of_places() if of == "places" else browsing.revision_of_images()
-        kept = self._kept if what != "positions" else self._kept_positions
-        return kept.get((category, revision, what, asked), read)
+        return self.once(category, "mask", (chosen.key,), read, of="places")

@@ -21,6 +21,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
     return generate(tmp_path_factory.mktemp("review") / "store", 240, n_nights=6)
 
 
+@pytest.fixture(scope="session")
+def made_busy(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
+    """Make a store whose last night leaves more than sixty questions once, for tests to copy."""
+    return generate(tmp_path_factory.mktemp("busy") / "store", 600, n_nights=6, alarms=True)
+
+
+@pytest.fixture
+def busy(made_busy: StoreLayout, tmp_path: Path) -> StoreLayout:
+    """Copy that store."""
+    shutil.copytree(made_busy.root, tmp_path / "busy")
+    return StoreLayout(tmp_path / "busy")
+
+
 @pytest.fixture
 def layout(made: StoreLayout, tmp_path: Path) -> StoreLayout:
     """Copy the store; its pictures stay where they are."""

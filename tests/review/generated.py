@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -13,20 +14,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.clustering.labels import numbered_by_size
+from anoclust_core.clustering.linkage import linkage_tree
 from anoclust_core.matching.partitions import match_partitions
 from anoclust_core.records import DatasetManifest, ImageRecord, Reference
+from tasks.night.lasting import lasting_clusters
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, SnapshotFact
 from tasks.stores.files import with_digest, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.manifests import save_manifest
-from tasks.stores.nights.snapshots import Snapshot
+from tasks.stores.nights.snapshots import Snapshot, members, read_snapshot
 
 FIRST = date(2026, 11, 1)
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SHARES = (0.6, 0.12, 0.1, 0.08, 0.06, 0.04)
 """Shares of the clusters; the last is of the unknown images."""
+
+MOST_OF_A_TREE = 1000
+"""Images up to which the tree is worked out."""
 
 GRID = (8, 8)
 DIM = 32
@@ -52,6 +58,7 @@ def generate(
     label: str = "chip",
     columns: Mapping[str, Sequence[str]] | None = None,
     scale: int = 1,
+    alarms: bool = False,
 ) -> StoreLayout:
     """Make a store with one category.
 
@@ -67,6 +74,8 @@ def generate(
         Values of extra columns, dealt at random.
     scale
         As `picture` takes it.
+    alarms
+        Whether the last night told of the camera, of growth, of unknown images and of a drift.
     """
     rng = np.random.default_rng(7)
     layout = StoreLayout(root.absolute())
@@ -91,7 +100,7 @@ def generate(
             else ImageFact(content, f"{category}/{at:06d}.png", when, when.date(), extra, file=str(file), label=label)
         )
     by_content = sorted(zip(facts, kinds.tolist(), strict=True), key=lambda pair: pair[0].content)
-    _record(layout, category, by_content, n_nights)
+    _record(layout, category, by_content, n_nights, alarms=alarms)
     return layout
 
 
@@ -114,7 +123,9 @@ def made_tree(kinds: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.array(merges, dtype=np.float64)
 
 
-def _record(layout: StoreLayout, category: str, images: Sequence[tuple[ImageFact, int]], n_nights: int) -> None:
+def _record(
+    layout: StoreLayout, category: str, images: Sequence[tuple[ImageFact, int]], n_nights: int, *, alarms: bool
+) -> None:
     """Write everything into the catalog and the store: images by night, and a re-clustering of all of them."""
     unknown = len(SHARES) - 1
     rng = np.random.default_rng(8)
@@ -131,7 +142,9 @@ def _record(layout: StoreLayout, category: str, images: Sequence[tuple[ImageFact
     stored = {"rarity": rarity, "weights": rarity, "descriptors": descriptors}
     arrays.write_arrays(layout.folder("weights", category, keys["weigh"]), stored, {"tau": 0.1})
     of_images = np.array([kind for _, kind in images])
-    tree = {"linkage": made_tree(of_images), "labels": numbered_by_size(of_images)}
+    is_small = len(images) <= MOST_OF_A_TREE
+    linkage = linkage_tree(descriptors, method="ward") if is_small else made_tree(of_images)
+    tree = {"linkage": linkage, "labels": numbered_by_size(of_images)}
     arrays.write_arrays(layout.folder("trees", category, keys["group"]), tree, {})
     write_json(
         layout.runs(category) / "run" / "summary.json",
@@ -165,10 +178,54 @@ def _record(layout: StoreLayout, category: str, images: Sequence[tuple[ImageFact
             {"cluster": one.cluster, "is_new": at == 1, "alarm": at == 2, "is_ordinary": at == 0, "severity": 0.1 * at}
             for at, one in enumerate(catalog.clusters(category))
         ]
+    to_do = [("new", f"{told[1]['cluster']} is new", told[1]["cluster"])]
+    if alarms:
+        to_do += [
+            ("camera", "the camera, not the product: pictures are darker than before", None),
+            ("growing", f"{told[2]['cluster']} grows (14 tonight, 3 expected)", told[2]["cluster"]),
+            ("unknown", "9 images belong to no cluster (2 expected)", None),
+            ("rarity", "parts look rarer than before", None),
+        ]
     content = {
         "night": last.isoformat(),
-        "to_do": [{"kind": "new", "text": f"{told[1]['cluster']} is new", "cluster": told[1]["cluster"]}],
+        "to_do": [{"kind": kind, "text": text, "cluster": cluster} for kind, text, cluster in to_do],
         "clusters": told,
         "quarantine": [],
     }
     write_json(layout.night(category, last) / "summary.json", with_digest(content))
+
+
+def next_morning(layout: StoreLayout, category: str = "bottle") -> None:
+    """A night with ten images more, and a re-clustering of all before them that finds the kinds again."""
+    with Catalog.open(layout.catalog, store=layout) as catalog:
+        last = catalog.nights(category)[-1].night
+        snapshot = read_snapshot(catalog.latest_snapshot(category))  # type: ignore[arg-type]
+        weighed = layout.folder("weights", category, snapshot.keys["weigh"])
+        descriptors = arrays.read(weighed, "descriptors")
+        contents = [image.sha256 for image in members(layout, snapshot).clustered]
+        day, moment = last + timedelta(days=1), NOON + timedelta(days=(last - FIRST).days + 1)
+        known = catalog.images(category)
+        new = [
+            replace(one, content=hashlib.sha256(one.content.encode()).hexdigest(), path=f"new/{at}.png", night=day)
+            for at, one in enumerate(known[:10])
+        ]
+        found = catalog.standing(category)
+        catalog.record_night(
+            NightFact(category, day, "done", "s1", moment, moment, {"new": len(new)}),
+            new=new,
+            assignments=[
+                AssignmentFact(fact.content, found.assigned[like.content], 0.5, 0.9)
+                for fact, like in zip(new, known, strict=False)
+            ],
+            found=found,
+        )
+        found = catalog.standing(category)
+        labels = numbered_by_size(descriptors[:, : len(SHARES)].argmax(axis=1))
+        lasting = lasting_clusters(found, contents, labels, descriptors)
+        catalog.record_snapshot(
+            SnapshotFact(category, "s2", moment, len(contents), 0.5, {**snapshot.details, "night": day.isoformat()}),
+            night=day,
+            match=lasting.match,
+            assignments=[AssignmentFact(c, name, 0.5, 0.9) for c, name in zip(contents, lasting.ids, strict=True)],
+            found=found,
+        )

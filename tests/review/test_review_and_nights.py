@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from answering import WHO, broken, decided, result
 from helpers.parts import PATTERN, VIEWS, defective_view, deliver
 from helpers.streams import CATEGORY, TWO, Stream, night_config
 from serving import served
 
 from flows.run import run_data
+from tasks.review.morning.answers import given_since, offers, take_back
+from tasks.review.morning.listed import morning_list
 from tasks.review.reading import Reading
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.layout import StoreLayout
@@ -91,3 +94,34 @@ def holes_of(reading: Reading) -> str:
     (cluster,) = {one.cluster for one in found}
     assert cluster is not None
     return cluster
+
+
+def test_answers_of_the_morning_list_hold_in_nights(tmp_path: Path, checkpoint: Path, prefect_db: None) -> None:
+    """Kept ones hold in a night that clusters everything again; undone ones give the night of a store without them."""
+    kept = Stream(tmp_path / "kept", night_config(checkpoint, recipe="sohn", recluster_every="none"))
+    kept.deliver(0, TWO)
+    kept.night(0)
+    undone, never = kept.copied(tmp_path / "undone"), kept.copied(tmp_path / "never")
+    decisions = {}
+    for stream in (kept, undone):
+        with served(StoreLayout(stream.store)) as review, review.client(who=WHO) as client:
+            wanted = iter(("name", "right", "move", "wrong", "dismiss") * 20)
+            while questions := morning_list(review.reading, CATEGORY):
+                kinds = [one.kind for one in offers(questions[0], review.reading.state(CATEGORY))]
+                answer = next(kind for kind in wanted if kind in kinds)
+                form = {"question": questions[0].name, "answer": answer, "text": f"of {questions[0].cluster}"}
+                done = review.post(client, f"/c/{CATEGORY}/morning/answer", since="0", **form)
+                assert done.status_code == 303, done.text
+            catalog = review.reading.catalog
+            decisions[stream] = decided(catalog, CATEGORY)
+            assert {"rename", "move"} <= {one.kind for one in decisions[stream]}
+            if stream is undone:
+                for given in reversed(given_since(catalog, CATEGORY, WHO, 0)):
+                    take_back(catalog, CATEGORY, given[0].number, who=WHO)
+    for stream in (kept, undone, never):
+        stream.deliver(1, TWO[:6])
+        stream.night(1, recluster=True)
+    with served(StoreLayout(kept.store)) as review:
+        assert broken(review.reading, CATEGORY, decisions[kept]) == []
+    with undone.catalog() as one, never.catalog() as other:
+        assert result(one, CATEGORY) == result(other, CATEGORY)

@@ -75,8 +75,12 @@ document.addEventListener("htmx:responseError", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input:not([type=checkbox]), select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (one("#dialog")?.open || event.target.closest("#viewer")) return;
-  const target = one(`[data-key="${CSS.escape(event.key)}"]`);
-  if (target) { event.preventDefault(); target.click(); }
+  if (document.body.classList.contains("no-keys")) return;
+  const target = one(`[data-key~="${CSS.escape(event.key)}"]`);
+  if (!target) return;
+  event.preventDefault();
+  if (target.matches("input:not([type=checkbox])")) target.select();
+  else target.click();
 });
 
 /** Zoom and move the picture of an image's page. */

@@ -22,7 +22,7 @@ MOST_VALUES: Final = 40
 LABEL: Final = "label"
 """Stands beside the extra columns: the label that came with an image."""
 
-_ONLY_WORDS: Final = ("rename", "note", "ordinary")
+_ONLY_WORDS: Final = ("rename", "note", "ordinary", "dismiss")
 """Decisions that move no image."""
 
 

@@ -34,6 +34,7 @@ DecisionKind = Literal[
     "cut",
     "adopt",
     "answer",
+    "dismiss",
 ]
 """From ``born`` to ``was_split`` it is what a night, a re-clustering or a cut did; the others are a person's."""
 
@@ -257,7 +258,8 @@ class DecisionFact:
     number
         Of the decision, rising.
     cluster, kind
-        What happened to which. Decisions about all clusters, ``cut`` and ``adopt``, have the first that they left.
+        What happened to which. Decisions about all clusters, ``cut`` and ``adopt``, have the first that they left; so
+        has a ``dismiss`` that is about no cluster.
     who, when
         A person, or ``anoclust``.
     before, after
@@ -308,6 +310,25 @@ class QuestionFact:
     change: int
     text: str
     contents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What people need not be asked about again.
+
+    Attributes
+    ----------
+    placed
+        Images that they put somewhere or confirmed where they are, and the cluster, by content.
+    wrong
+        Images that they took out of a cluster.
+    dismissed
+        Names of questions that they set aside.
+    """
+
+    placed: Mapping[str, str]
+    wrong: frozenset[str]
+    dismissed: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

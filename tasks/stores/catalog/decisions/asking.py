@@ -13,9 +13,17 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.partitions import PartitionMatch
 from tasks.stores.catalog import images, standing
-from tasks.stores.catalog.decisions import of_clusterings, of_clusters, of_images, seen, undoing
+from tasks.stores.catalog.decisions import dismissals, of_clusterings, of_clusters, of_images, seen, undoing
 from tasks.stores.catalog.decisions import questions as asked_again
-from tasks.stores.catalog.facts import AssignmentFact, Author, ImageFact, QuestionFact, SnapshotFact, Standing
+from tasks.stores.catalog.facts import (
+    AssignmentFact,
+    Author,
+    ImageFact,
+    QuestionFact,
+    Settled,
+    SnapshotFact,
+    Standing,
+)
 
 MAX_WHO: Final = 100
 """Longest name of a person, in characters."""
@@ -95,12 +103,20 @@ class DecidingCatalog(ABC):
         contents: Sequence[str],
         *,
         who: str,
+        name: str = "",
         when: datetime | None = None,
         expected: Seen = None,
     ) -> str:
-        """Make a new cluster of some images of another one, and give its identity; runs do not put them back."""
+        """Make a new cluster of some images of another one, and give its identity; runs do not put them back.
+
+        With a name, that is a second decision.
+        """
         with self._deciding(category, expected) as session:
-            return of_images.split(session, category, named, contents, by=_author(who, when))
+            by = _author(who, when)
+            new = of_images.split(session, category, named, contents, by=by)
+            if name:
+                of_clusters.rename(session, category, new, name, by=by)
+            return new
 
     def retire(
         self, category: str, named: str, *, who: str, when: datetime | None = None, expected: Seen = None
@@ -230,6 +246,34 @@ class DecidingCatalog(ABC):
         """Answer an open question: True does what is asked, False leaves everything as it is."""
         with self._deciding(category, expected) as session:
             return asked_again.answer(session, category, question, is_so, by=_author(who, when))
+
+    def dismiss(
+        self,
+        category: str,
+        question: str,
+        text: str,
+        *,
+        who: str,
+        about: str | None = None,
+        when: datetime | None = None,
+    ) -> int:
+        """Set a question of the morning list aside, so that it is not asked again; ``about`` is its cluster, if any.
+
+        ``question`` is its name, ``text`` what it asks. It changes nothing else: no night and no re-clustering knows
+        of it.
+        """
+        with self._deciding(category, None) as session:
+            return dismissals.dismiss(session, category, question, text, about, by=_author(who, when))
+
+    def settled(self, category: str) -> Settled:
+        """What people need not be asked about again: images that they placed, and questions that they set aside."""
+        with self._reading() as session:
+            return dismissals.settled(session, category)
+
+    def by_runs(self, category: str, contents: Sequence[str]) -> dict[str, str | None]:
+        """Cluster that the last run gave to each of some images, whatever people decided; merges are not followed."""
+        with self._reading() as session:
+            return {content: cluster for content, (cluster, _) in images.by_runs(session, category, contents).items()}
 
     def undo(
         self,

@@ -41,11 +41,14 @@ class ChangedSinceError(ConfigError):
 
 
 def versions(session: Session, category: str) -> dict[str, int]:
-    """Version of every cluster: the number of the last decision or re-clustering that touched it."""
+    """Version of every cluster: the number of the last decision or re-clustering that touched it.
+
+    A dismissal touches none.
+    """
     found: dict[str, int] = dict.fromkeys(clusters.identities(session, category), 0)
     query = select(Decision.number, Decision.cluster, Decision.before, Decision.after)
     for number, cluster, before, after in session.execute(
-        query.where(Decision.category == category).order_by(Decision.number)
+        query.where(Decision.category == category, Decision.kind != "dismiss").order_by(Decision.number)
     ):
         found |= dict.fromkeys(touched(cluster, before, after) & found.keys(), number)
     return found
@@ -73,7 +76,8 @@ def check_seen(session: Session, category: str, expected: Mapping[str, int] | No
     for cluster in sorted(seen, key=id_order):
         if now[cluster] != seen[cluster]:
             since = [one for one in clusters.history(session, category, None) if one.number > seen[cluster]]
-            mine = tuple(one for one in since if cluster in touched(one.cluster, one.before, one.after))
+            changes = (one for one in since if one.kind != "dismiss")
+            mine = tuple(one for one in changes if cluster in touched(one.cluster, one.before, one.after))
             raise ChangedSinceError(category, cluster, mine)
 
 

@@ -15,7 +15,20 @@ from tasks.stores.catalog.decisions.words import touched
 from tasks.stores.catalog.facts import Author
 from tasks.stores.catalog.schema import Cluster, Decision
 
-BY_PEOPLE: Final = ("rename", "note", "merge", "split", "retire", "move", "wrong", "ordinary", "adopt", "cut", "answer")
+BY_PEOPLE: Final = (
+    "rename",
+    "note",
+    "merge",
+    "split",
+    "retire",
+    "move",
+    "wrong",
+    "ordinary",
+    "adopt",
+    "cut",
+    "answer",
+    "dismiss",
+)
 """Decisions of people, which can be taken back."""
 
 LOSSES: Final = ("merged", "retired")
@@ -77,6 +90,8 @@ def members_before(session: Session, category: str, number: int) -> list[str]:
 
 def _builds_on(later: Decision, decision: Decision) -> bool:
     """Whether a later decision would be left hanging without an earlier one."""
+    if "dismiss" in {later.kind, decision.kind}:
+        return False
     if decision.kind == "adopt":
         return later.kind in BY_PEOPLE
     if decision.kind == "cut":

@@ -43,6 +43,8 @@ def in_words(one: DecisionFact) -> str:
             return f"retired {cluster}"
         case "undo":
             return f"undid decision {after['undone']} about {cluster}"
+        case "move" if not after["from"] and not after.get("unknown"):
+            return f"confirmed {_images(after)} in {cluster}"
         case "move":
             return f"moved {_images(after)} to {cluster}{_origin(after)}"
         case "wrong":
@@ -55,6 +57,8 @@ def in_words(one: DecisionFact) -> str:
             return f"started from the {len(after['clusters'])} clusters of run {after['run']}"
         case "answer":
             return f"answered a question about {cluster}"
+        case "dismiss":
+            return f"set aside: {after['text']}"
         case "was_split":
             return f"split {cluster} into {', '.join(after['parts'])}"
         case "born":

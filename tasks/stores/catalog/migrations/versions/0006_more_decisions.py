@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-from tasks.stores.catalog.schema import UtcDateTime
+from tasks.stores.catalog.migrations.decisions_table import allow_kinds
 
 revision = "0006"
 down_revision = "0005"
@@ -53,44 +53,4 @@ def upgrade() -> None:
             ["category", "cluster"], ["clusters.category", "clusters.cluster"], name="fk_exclusions_category_cluster"
         ),
     )
-    holds = "kind IN (" + ", ".join(f"'{kind}'" for kind in _KINDS) + ")"
-    if op.get_bind().dialect.name == "sqlite":
-        _copy_decisions(holds)
-        return
-    op.drop_constraint(op.f("ck_decisions_kind"), "decisions", type_="check")
-    op.create_check_constraint(op.f("ck_decisions_kind"), "decisions", holds)
-
-
-def _copy_decisions(holds: str) -> None:
-    """Copy the table: SQLite changes no constraint. Only the table refers to itself, so that nothing else is lost."""
-    op.drop_index("ix_decisions_category_cluster", "decisions")
-    op.rename_table("decisions", "old_decisions")
-    op.create_table(
-        "decisions",
-        sa.Column("number", sa.Integer, nullable=False),
-        sa.Column("category", sa.String, nullable=False),
-        sa.Column("cluster", sa.String, nullable=False),
-        sa.Column("kind", sa.String, nullable=False),
-        sa.Column("who", sa.String, nullable=False),
-        sa.Column("at", UtcDateTime, nullable=False),
-        sa.Column("before", sa.JSON, nullable=False),
-        sa.Column("after", sa.JSON, nullable=False),
-        sa.Column("run", sa.Integer, nullable=True),
-        sa.Column("undone_by", sa.Integer, nullable=True),
-        sa.Column("checksum", sa.BigInteger, server_default="0", nullable=False),
-        sa.PrimaryKeyConstraint("number", name="pk_decisions"),
-        sa.ForeignKeyConstraint(
-            ["category", "cluster"], ["clusters.category", "clusters.cluster"], name="fk_decisions_category_cluster"
-        ),
-        sa.ForeignKeyConstraint(["run"], ["runs.number"], name="fk_decisions_run", ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["undone_by"], ["decisions.number"], name="fk_decisions_undone_by"),
-        sa.CheckConstraint(holds, name=op.f("ck_decisions_kind")),
-        sqlite_autoincrement=True,
-    )
-    names = "number, category, cluster, kind, who, at, before, after, run, undone_by"
-    op.execute(f"INSERT INTO decisions ({names}) SELECT {names} FROM old_decisions")  # noqa: S608 - names of ours
-    # no number is given again, also none of a row that is gone
-    op.execute("DELETE FROM sqlite_sequence WHERE name = 'decisions'")
-    op.execute("UPDATE sqlite_sequence SET name = 'decisions' WHERE name = 'old_decisions'")
-    op.drop_table("old_decisions")
-    op.create_index("ix_decisions_category_cluster", "decisions", ["category", "cluster"])
+    allow_kinds(_KINDS)
