@@ -26,6 +26,7 @@ Command = Literal[
     "benchmark",
     "up",
     "deploy apply",
+    "detector train",
     "store gc",
     "store rebuild-catalog",
 ]
@@ -65,7 +66,7 @@ class Setting:
     is_path, words
         The value is a path, unless it is one of the words.
     path_after
-        The value may be this word and a path; empty where it may not.
+        The value may be one of these words and a path.
     is_secret
         The value may hold a password.
     is_switch, is_size
@@ -81,7 +82,7 @@ class Setting:
     nothing: str | None
     is_path: bool
     words: tuple[str, ...]
-    path_after: str
+    path_after: tuple[str, ...]
     is_secret: bool
     is_switch: bool
     is_size: bool
@@ -95,7 +96,7 @@ def setting(
     takes: str = "",
     nothing: str | None = None,
     path_unless: tuple[str, ...] | None = None,
-    path_after: str = "",
+    path_after: tuple[str, ...] = (),
     is_secret: bool = False,
 ) -> Any:
     """Field of a model that is a setting: everything that flags, variables, files and pages say of it comes from here.
@@ -115,7 +116,7 @@ def setting(
     path_unless
         Given, the value is a path, unless it is one of these words.
     path_after
-        Word that a path may follow.
+        Words that a path may follow.
     is_secret
         The value may hold a password: it is shown without.
     """
@@ -125,7 +126,7 @@ def setting(
         "nothing": nothing,
         "is_path": path_unless is not None,
         "words": list(path_unless or ()),
-        "path_after": path_after,
+        "path_after": list(path_after),
         "is_secret": is_secret,
     }
     return Field(default, description=help, json_schema_extra=extra)
@@ -162,7 +163,7 @@ def _settings_of(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
             nothing=extra["nothing"],
             is_path=extra["is_path"],
             words=tuple(extra["words"]),
-            path_after=extra["path_after"],
+            path_after=tuple(extra["path_after"]),
             is_secret=extra["is_secret"],
             is_switch=bool in _parts(kind),
             is_size=ByteSize in _parts(kind),
@@ -265,9 +266,9 @@ def _valid_tau(text: str) -> str:
 
 
 def _valid_weights(text: str) -> str:
-    kind, colon, folder = text.partition(":")
-    if text not in ("rarity", "uniform") and not (kind == "maps" and colon and folder):
-        raise ValueError("is rarity, uniform or maps:FOLDER")
+    kind, colon, path = text.partition(":")
+    if text not in ("rarity", "uniform") and not (kind in ("maps", "detector") and colon and path):
+        raise ValueError("is rarity, uniform, maps:FOLDER or detector:FILE")
     return text
 
 
@@ -338,6 +339,16 @@ def _read_tiles(value: object) -> object:
     return f"{int(found[1])}x{int(found[2])}"
 
 
+def _read_size(value: object) -> object:
+    """Read ``256x256`` as ``(256, 256)``; a file or a record may have the numbers themselves."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*", value)
+    if not found:
+        raise ValueError("takes auto or ROWSxCOLUMNS in pixels, such as 256x256")
+    return int(found[1]), int(found[2])
+
+
 def _read_patches(value: object) -> object:
     """Read ``500`` as a number, and ``all`` as it is."""
     found = re.fullmatch(r"\s*(?:all|(\d+))\s*", str(value))
@@ -373,7 +384,9 @@ def _valid_time(text: str) -> str:
 
 
 Count = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=8, le=4096)]
 Patches = Annotated[int | str, BeforeValidator(_read_patches)]
+PictureSize = Annotated[tuple[Pixels, Pixels], BeforeValidator(_read_size)]
 Clusters = Annotated[int | str, BeforeValidator(_read_clusters)]
 Range = Annotated[str, AfterValidator(_valid_range)]
 Tiles = Annotated[str, BeforeValidator(_read_tiles)]

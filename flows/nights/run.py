@@ -39,7 +39,7 @@ from tasks.stores.nights.folders import NIGHT_COUNTERS, spoiled_files
 from tasks.stores.nights.reclustering import due
 from tasks.stores.nights.snapshots import keep_pinned, read_snapshot
 from tasks.stores.regions import regions_of
-from tasks.stores.stage_keys import embedding_keys, settings_key
+from tasks.stores.stage_keys import detected_key, embedding_keys, settings_key
 from tasks.stores.upkeep.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 
 _CAME: Final = ("new", "quarantined")
@@ -319,6 +319,7 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
                 night,
                 config,
                 settings_key=settings_key(config, asked.spec),
+                detected=detected_key(asked.spec),
                 requested=asked.recluster,
             )
         is_told = not catalog.notices(category, only_unsent=True)

@@ -18,10 +18,11 @@ from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototyp
 from anoclust_core.records import DatasetManifest, NearestDistances
 from anoclust_core.weighting.regions import Regions, least_outside
 from tasks.compute.counting import Measure
+from tasks.compute.detection import detected_scores
 from tasks.compute.rarity_pooling import rarity_of_contents
-from tasks.night.alike import alike_details, counts_once, night_alike
+from tasks.night.alike import NightAlike, alike_details, counts_once, night_alike
 from tasks.night.births import Described, born_of, members_of_born
-from tasks.night.describe import NewDescriptors, describe_new
+from tasks.night.describe import MeasuredAgainst, NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import Said, ordinary_images
@@ -69,7 +70,7 @@ def assign_images(
     given: DatasetManifest,
     settled: DatasetManifest,
     embeddings: tuple[str, str],
-    nearest: NearestDistances,
+    nearest: NearestDistances | None,
     snapshot: Snapshot,
 ) -> Assigned:
     """Give new images to the clusters of the snapshot and those born since; what is far from all is unknown.
@@ -83,21 +84,17 @@ def assign_images(
     given, settled
         What is new, and everything that was compared, what could not be decoded set aside.
     embeddings, nearest
-        Folders of the images' embeddings on both levels, and distances from them to the snapshot's reference.
+        Folders of the images' embeddings on both levels, and distances from them to the snapshot's reference; None
+        where patches are weighted by the maps of a detector.
     snapshot
         What the last re-clustering left.
     """
     was = members(place.layout, snapshot)
-    if snapshot.reference is None:
-        raise AssertionError("a snapshot without a reference is re-clustered every night")
     compared = [image.sha256 for image in settled.clustered]
-    against = snapshot_reference(was, snapshot.reference)
     alike = night_alike(place, snapshot, was, compared, embeddings[0])
     once = alike if counts_once(place) else None
-    measure = once.measure(against) if once else Measure(against.contents, against.counts)
-    new = describe_new(
-        place, snapshot, against.role, measure, settled.clustered, embeddings=embeddings, nearest=nearest
-    )
+    against = _measured_against(snapshot, was, nearest, once) if nearest else None
+    new = describe_new(place, snapshot, against, settled.clustered, embeddings=embeddings)
     measured = read_measured(place.layout, place.category, snapshot.keys)
     ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
     of_snapshot = [image.sha256 for image in was.clustered]
@@ -116,7 +113,7 @@ def assign_images(
     descriptors, choosing = described.descriptors, described.choosing
     at_fresh = [row_of[content] for content in fresh]
     regions = regions_of(place.layout, settled.clustered, place.run.spec)[0]
-    level = _level(NearestSlabs(Path(nearest.uri)), came, snapshot, regions)
+    level = _level(place, nearest, came, snapshot, regions)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
 
@@ -184,15 +181,36 @@ def assign_images(
         return catalog.recording(place.category, assigned_to)
 
 
+def _measured_against(
+    snapshot: Snapshot, was: DatasetManifest, nearest: NearestDistances, once: NightAlike | None
+) -> MeasuredAgainst:
+    """Images that rarity was measured against when everything was clustered."""
+    if snapshot.reference is None:
+        raise AssertionError("a snapshot without a reference is re-clustered every night")
+    found = snapshot_reference(was, snapshot.reference)
+    measure = once.measure(found) if once else Measure(found.contents, found.counts)
+    return MeasuredAgainst(found.role, measure, nearest)
+
+
 def _level(
-    slabs: NearestSlabs, contents: Sequence[str], snapshot: Snapshot, regions: Regions | None
+    place: Place,
+    nearest: NearestDistances | None,
+    contents: Sequence[str],
+    snapshot: Snapshot,
+    regions: Regions | None,
 ) -> tuple[float, float] | None:
-    """How rare the new images are against the yardstick: median of the rarest patch of each, and its standard error."""
+    """How rare the new images are against the yardstick: median of the rarest patch of each, and its standard error.
+
+    A detector is its own yardstick.
+    """
     yardstick = snapshot.yardstick
-    if yardstick is None or not contents:
+    if not contents or (nearest is not None and yardstick is None):
         return None
-    counts = [1] * len(yardstick.contents)
-    rarity = rarity_of_contents(slabs, contents, yardstick.contents, counts, yardstick.role)
+    if nearest is None or yardstick is None:
+        rarity = detected_scores(place.layout, place.category, place.run.spec, contents)
+    else:
+        counts, slabs = [1] * len(yardstick.contents), NearestSlabs(Path(nearest.uri))
+        rarity = rarity_of_contents(slabs, contents, yardstick.contents, counts, yardstick.role)
     if regions is not None:
         rarity = least_outside(rarity, regions.inside(contents))
     return median_and_error(rarity.max(axis=1))

@@ -31,14 +31,15 @@ def compared_with(
     looked at again: their distances are in the store, and their descriptors follow from these. ``by_part`` also earlier
     views of the parts that have a new one.
     """
-    if snapshot is None or snapshot.reference is None:
+    if snapshot is None or not (snapshot.reference or snapshot.is_detected):
         return replace(given.blind(), n_normals_given=0)
     was = members(layout, snapshot)
-    reference = snapshot_reference(was, snapshot.reference)
-    compared = {image.sha256: image for image in reference.images}
-    if snapshot.yardstick is not None:
-        wanted = set(snapshot.yardstick.contents)
-        compared |= {image.sha256: image for image in was.images if image.sha256 in wanted}
+    compared: dict[str, ImageRecord] = {}
+    if snapshot.reference is not None:
+        compared = {image.sha256: image for image in snapshot_reference(was, snapshot.reference).images}
+        if snapshot.yardstick is not None:
+            wanted = set(snapshot.yardstick.contents)
+            compared |= {image.sha256: image for image in was.images if image.sha256 in wanted}
     with Catalog.open(catalog, store=layout) as opened:
         where = {fact.content: fact.cluster for fact in opened.assignments(given.category, follow_merges=False)}
         of_snapshot = {image.sha256 for image in was.compared}
