@@ -14,7 +14,7 @@ from PIL import Image
 
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import DeepRange, asked_range
-from anoclust_core.errors import AnoclustError, ConfigError
+from anoclust_core.errors import AnoclustError, ConfigError, DamagedError
 from anoclust_core.records import DatasetManifest, ImageRecord, unique_contents
 from tasks.images.category_decoding import sampled_range
 from tasks.images.decoding import UnreadableImageError, pixels_within, read_picture
@@ -178,14 +178,12 @@ def _ranges(listed: DatasetManifest, config: RunConfig, max_pixels: int) -> list
     return [asked_range(one, config.data.range) for one in found if one is not None]
 
 
-def read_training(model: Path) -> dict[str, Any]:
-    """How a detector was trained, as `train_detectors` noted it beside the model.
-
-    Raises
-    ------
-    OSError
-        If nothing was noted.
-    DamagedError
-        If it is not what was written.
-    """
-    return read_checked(model.with_suffix(".json"))
+def training_note(model: Path) -> str:
+    """How a detector was trained, in words, as `train_detectors` noted it beside the model."""
+    try:
+        found = read_checked(model.with_suffix(".json"))
+        backbone = f"{found['backbone']}, " if found["backbone"] else ""
+        steps = f"{found['steps']:,} steps, " if found["steps"] else ""
+        return f"{backbone}{steps}{found['side']} px, trained on {found['trained_on']} ({found['n_images']:,} images)"
+    except (OSError, DamagedError, KeyError):
+        return "trained elsewhere"

@@ -92,11 +92,11 @@ def embed_any(run_stage: StageRunner, images: DatasetManifest, manifest: str) ->
     images = images.without(levels.first.unreadable(images.images))
     images = images.deferring(levels.not_now(images.images, embeddings.not_now))
     if spec.detector is not None:
-        images = _detected(run_stage, images)
+        images = detect_images(run_stage, images)
     return EmbeddedImages(images, str(save_manifest(layout, images)), embeddings.uri, deeper)
 
 
-def _detected(run_stage: StageRunner, images: DatasetManifest) -> DatasetManifest:
+def detect_images(run_stage: StageRunner, images: DatasetManifest) -> DatasetManifest:
     """Images that have a map of the detector, made now or before; those that could not be read are left for later."""
     keys = embedding_keys(images, run_stage.run.spec)
     maps = DetectedMaps(run_stage.run.layout.folder("detected", images.category, keys.detected))

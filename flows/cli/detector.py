@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def detector() -> None:
-    """Train an anomaly detector on the images of DATA, for `--weights detector:FILE`; needs `anoclust[detectors]`."""
+    """Train an anomaly detector on the images of DATA, for `--weights detector:FILE`; needs the extra `detectors`."""
 
 
 @app.command("train")

@@ -202,6 +202,9 @@ def export_detector(detector: nn.Module, file: Path, *, side: int) -> None:
 class _Detector(nn.Module):
     """A trained network with its normalisation, as one picture goes through it."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: nn.Module, mean: Tensor, std: Tensor, side: int) -> None:
         super().__init__()
         self.model = model
@@ -423,7 +426,8 @@ def _anomalib() -> SimpleNamespace:
         from anomalib.models.image.draem.loss import DraemLoss
         from anomalib.models.image.padim import torch_model as padim
         from anomalib.models.image.patchcore import torch_model as patchcore
-    for module in (k_center_greedy, cfa):
+    with_bars: tuple[Any, ...] = (k_center_greedy, cfa)
+    for module in with_bars:
         module.tqdm = _without_bar
     return SimpleNamespace(
         patchcore=patchcore,

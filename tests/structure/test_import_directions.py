@@ -49,6 +49,11 @@ RULES = {
     "one file knows Dask": Rule(
         ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/compute/dask_jobs.py"
     ),
+    "anomalib is a guest of one module": Rule(
+        ("anoclust_core/", "tasks/", "flows/"),
+        frozenset({"anomalib", "lightning", "kornia"}),
+        "tasks/networks/anomalib_detectors.py",
+    ),
     "pages are served by flows alone": Rule(
         ("anoclust_core/", "tasks/"), frozenset({"fastapi", "starlette", "uvicorn"})
     ),
@@ -202,6 +207,7 @@ def test_deciding_that_nothing_is_to_do_is_fast() -> None:
         ("flows/run.py", "from distributed import Client", "one file knows Dask"),
         ("tasks/stores/runs.py", "import sqlalchemy as sa", "one folder knows the database"),
         ("tasks/stores/cataloguing.py", "from alembic import op", "one folder knows the database"),
+        ("tasks/networks/detectors.py", "from anomalib.models import Padim", "anomalib is a guest of one module"),
         ("tasks/stages/report.py", "from tests.report_example import example", "the program does not need its tests"),
     ],
 )
@@ -217,6 +223,7 @@ def test_a_forbidden_import_is_found(path: str, source: str, rule: str) -> None:
         ("tasks/compute/dask_jobs.py", "import dask, distributed"),
         ("tasks/stores/catalog/migrations/env.py", "import sqlalchemy, sqlite3, alembic, psycopg"),
         ("tasks/stages/embed.py", "import prefect, torch"),
+        ("tasks/networks/anomalib_detectors.py", "import anomalib"),
         ("flows/cli/run.py", "import typer, rich, tasks.stages.pair, anoclust_core.keys"),
         ("anoclust_core/bags.py", "import numpy, zarrlike\nfrom anoclust_core.tasks_of_today import prefect"),
         ("anoclust_core/reporting/html.py", "from . import figures\nfrom .record import flows"),
