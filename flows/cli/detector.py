@@ -9,7 +9,7 @@ import typer
 
 from anoclust_core.errors import AnoclustError, ConfigError
 from flows.cli.asked import Asked, with_settings
-from flows.cli.messages import Messages
+from flows.cli.messages import Messages, say
 from flows.cli.options import whole_number
 
 app = typer.Typer(no_args_is_help=True)
@@ -80,7 +80,7 @@ def train(
             ):
                 if one.error is not None:
                     failed.append(one.error)
-                    typer.echo(f"{one.category}: failed: {one.error}", err=True)
+                    say(f"{one.category}: failed: {one.error}")
                 else:
                     typer.echo(f"{one.category}: {one.file}, trained on {one.trained_on} ({one.n_images:,} images)")
         if failed:

@@ -20,8 +20,11 @@ from PIL import Image
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import KEY_LENGTH
-from anoclust_core.records import Detector
+from anoclust_core.records import DatasetManifest, Detector, EmbeddingSpec
+from tasks.stores.detected import DetectedMaps
 from tasks.stores.files import safe_name
+from tasks.stores.layout import StoreLayout
+from tasks.stores.stage_keys import detected_key
 
 ENDINGS: Final = (".xml", ".onnx")
 """Files of models, in the order in which they are looked for in a folder."""
@@ -58,6 +61,20 @@ def detector_of(config: RunConfig, category: str) -> Detector | None:
     _refuse_pickles(file)
     asked = config.detector
     return Detector(str(file), _digest(file), asked.input_size, asked.input_values, asked.map_output)
+
+
+def check_detector(layout: StoreLayout, images: DatasetManifest, spec: EmbeddingSpec) -> None:
+    """Open the detector where an image has no map yet: before anything else is done, a model of no use is told.
+
+    Raises
+    ------
+    ConfigError
+        As `DetectorNetwork`.
+    """
+    if spec.detector is None:
+        return
+    if DetectedMaps(layout.folder("detected", images.category, detected_key(spec))).missing(images.clustered):
+        DetectorNetwork(spec.detector)
 
 
 def _model_file(given: str, category: str) -> Path:
