@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from tasks.images.headers import MENDED
 from tasks.images.listing import check_enough, list_datasets
 from tasks.stores.files import read_checked, safe_name, sha256_file, with_digest, write_json
 from tasks.telemetry import Listener
+
+if TYPE_CHECKING:
+    from tasks.networks.detector_training import DetectorTraining
 
 DEFAULT_STEPS: Final = {"cfa": 2_000, "draem": 20_000}
 """Steps of what is trained step by step. CFA's paper takes 30 passes and DRAEM's 700, as many as their sets need."""
@@ -83,18 +86,19 @@ def train_detectors(
     AnoclustError
         If the data or the settings are of no use for any category.
     """
-    from tasks.networks import anomalib_detectors as anomalib
+    from tasks.networks.anomalib_detectors import check_installed
+    from tasks.networks.detector_training import METHODS, DetectorTraining, backbone_of
 
-    if method not in anomalib.METHODS:
-        raise ConfigError(f"--method takes {', '.join(anomalib.METHODS[:-1])} or draem; found {method!r}")
+    if method not in METHODS:
+        raise ConfigError(f"--method takes {', '.join(METHODS[:-1])} or {METHODS[-1]}; found {method!r}")
     if textures is not None and method != "draem":
         raise ConfigError(f"--textures are what draem pastes; omit it with --method {method}")
     if steps is not None and method not in DEFAULT_STEPS:
-        raise ConfigError(f"--steps are those of cfa and draem; {method} is trained in one pass: omit it")
-    anomalib.check_installed()
-    training = anomalib.DetectorTraining(
+        raise ConfigError(f"--steps are those of cfa and draem; {method} takes none, omit it")
+    check_installed()
+    training = DetectorTraining(
         method=method,
-        backbone=anomalib.backbone_of(method, config.embed.backbone),
+        backbone=backbone_of(method, config.embed.backbone),
         checkpoint=config.embed.checkpoint if method != "draem" else None,
         side=config.embed.image_size or SIDE,
         steps=steps or DEFAULT_STEPS.get(method, 0),
@@ -109,11 +113,12 @@ def train_detectors(
 
 
 def _trained(
-    listed: DatasetManifest, config: RunConfig, training: Any, out: Path, listener: Listener
+    listed: DatasetManifest, config: RunConfig, training: DetectorTraining, out: Path, listener: Listener
 ) -> TrainedDetector:
     from anoclust_core.embedding.extraction import choose_device
     from tasks.compute.dask_jobs import memory_budget
-    from tasks.networks import anomalib_detectors as anomalib
+    from tasks.networks.anomalib_detectors import export_detector, train_detector
+    from tasks.networks.detector_training import training_memory
 
     check_enough(listed, max_bad_share=config.data.max_bad_share)
     chosen = listed.normals or listed.clustered
@@ -121,16 +126,16 @@ def _trained(
     first = {image.sha256: image for image in chosen}
     images = [first[content] for content in unique_contents(chosen)[0]]
     budget = memory_budget(config.memory)
-    anomalib.training_memory(training, len(images)).check(budget)
+    training_memory(training, len(images)).check(budget)
     pictures = _pictures(images, listed, config, training.side, budget)
-    detector = anomalib.train_detector(
+    detector = train_detector(
         pictures,
         training,
         device=choose_device(config.embed.device),
         progress=_told(listener, listed.category),
     )
     file = out / f"{safe_name(listed.category)}.xml"
-    anomalib.export_detector(detector, file, side=training.side)
+    export_detector(detector, file, side=training.side)
     how = {**asdict(training), "checkpoint": _weights(training), "n_images": len(images), "trained_on": trained_on}
     files = {path.name: sha256_file(path) for path in (file, file.with_suffix(".bin"))}
     write_json(file.with_suffix(".json"), with_digest({**how, "files": files}))
@@ -141,7 +146,7 @@ def _told(listener: Listener, category: str) -> Callable[[int, int], None]:
     return lambda done, total: listener(category, "train", done, total)
 
 
-def _weights(training: Any) -> str | None:
+def _weights(training: DetectorTraining) -> str | None:
     """Identity of the backbone's weights; none of DRAEM, which has no backbone, or of timm's own."""
     from tasks.networks.checkpoints import checkpoint_identity
 

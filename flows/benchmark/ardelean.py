@@ -43,10 +43,10 @@ from flows.detectors import training_note
 from flows.stages import EmbeddedImages, describe_blindly, detect_images, embed_images, localize_blindly
 from tasks.benchmark.ardelean import measure_descriptors, measure_detected, measure_maps, measure_temperatures
 from tasks.compute.dask_jobs import memory_budget
-from tasks.networks.detectors import detector_of
+from tasks.networks.detectors import detector_of, model_in
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import StageRunner
-from tasks.stores.files import safe_name, sha256_file
+from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
 from tasks.stores.stage_keys import describe_key, detected_key, embedding_keys, localize_key
 
@@ -141,7 +141,7 @@ class _Category:
     def detector_of(self, method: str) -> Detector | None:
         """Detector of a method that was trained for this category, if one was."""
         folder = Path(self.detectors).expanduser() / method
-        if not self.detectors or not (folder / f"{safe_name(self.run.category)}.xml").is_file():
+        if not self.detectors or model_in(folder, self.run.category) is None:
             return None
         weigh = self.config.weigh.model_copy(update={"weights": f"detector:{folder}"})
         return detector_of(self.config.model_copy(update={"weigh": weigh}), self.run.category)
@@ -233,8 +233,8 @@ def _how_trained(folder: str, categories: Sequence[str]) -> dict[str, str]:
     """How the detectors of a folder were trained, in words, by their titles in the table."""
     found: dict[str, str] = {}
     for name, title in DETECTORS.items() if folder else ():
-        files = [Path(folder).expanduser() / name / f"{safe_name(category)}.xml" for category in categories]
-        told = [training_note(file) for file in files if file.is_file()]
+        files = [model_in(Path(folder).expanduser() / name, category) for category in categories]
+        told = [training_note(file) for file in files if file is not None]
         if told:
             found[title] = "; ".join(dict.fromkeys(told))
     return found

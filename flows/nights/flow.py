@@ -13,7 +13,7 @@ from prefect.utilities.annotations import quote
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import DatasetError
-from anoclust_core.records import DatasetManifest, NearestDistances, Reference, by_reason
+from anoclust_core.records import DatasetManifest, Reference, by_reason
 from flows.cluster import cluster_category
 from flows.nights.request import NightRequest
 from flows.plan import plan_run
@@ -176,7 +176,17 @@ def _take_up(run_stage: StageRunner, place: Place, given: DatasetManifest) -> As
         return _run_task(
             register_images, place, "unknown until all are clustered", given=given, settled=embedded.images
         )
-    nearest = None if snapshot.is_detected else _compared(run_stage, embedded, snapshot)
+    nearest = None
+    if snapshot.reference is not None:
+        keys, against = embedding_keys(embedded.images, place.run.spec), Reference("normal")
+        nearest = compare_images(
+            run_stage,
+            embedded,
+            against,
+            key=pair_key(keys, embedded.images, against),
+            distances=keys.distances,
+            both_ways=snapshot.reference.role == "cluster",
+        )
     return _run_task(
         assign_images,
         place,
@@ -186,20 +196,6 @@ def _take_up(run_stage: StageRunner, place: Place, given: DatasetManifest) -> As
         embeddings=(embedded.embeddings, embedded.deeper),
         nearest=nearest,
         snapshot=snapshot,
-    )
-
-
-def _compared(run_stage: StageRunner, embedded: EmbeddedImages, snapshot: Snapshot) -> NearestDistances:
-    """Distances from the images to the snapshot's reference, which has the role of normals here."""
-    keys = embedding_keys(embedded.images, run_stage.run.spec)
-    against = Reference("normal")
-    return compare_images(
-        run_stage,
-        embedded,
-        against,
-        key=pair_key(keys, embedded.images, against),
-        distances=keys.distances,
-        both_ways=snapshot.reference is not None and snapshot.reference.role == "cluster",
     )
 
 

@@ -6,11 +6,9 @@ are not: pictures come as Anoclust decodes them, and weights from files that hol
 
 from __future__ import annotations
 
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,77 +19,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anoclust_core.config import DEFAULT_BACKBONE
 from anoclust_core.embedding.backbones import timm_name
 from anoclust_core.embedding.openvino import openvino_module
 from anoclust_core.errors import ConfigError
-from anoclust_core.memory import MemoryPlan, training_plan
 from tasks.networks.checkpoints import load_state_dict
+from tasks.networks.detector_training import (
+    BATCH,
+    CORESET,
+    MOST_GAUSSIAN_IMAGES,
+    MOST_PATCHES,
+    PADIM_FEATURES,
+    Batches,
+    DetectorTraining,
+    textures_in,
+)
 from tasks.networks.detectors import MAP_NAME
 
-METHODS: Final = ("patchcore", "padim", "cfa", "draem")
-
-CFA_BACKBONES: Final = ("wide_resnet50_2", "resnet18")
-"""Backbones that anomalib's CFA has and whose weights timm names alike; the first is the paper's."""
-
-TEXTURES: Final = ("astronaut", "brick", "chelsea", "coffee", "grass", "gravel", "rocket")
-"""Pictures that come with scikit-image: what DRAEM pastes where no folder of textures is given."""
-
-MOST_PATCHES: Final = 50_000
-"""Patches that PatchCore's coreset is chosen from: anomalib takes all of them, which takes hours on a CPU from a few
-hundred pictures on. A random part stands for them."""
-
-CORESET: Final = 0.1
-"""Part of the patches that PatchCore remembers, as published."""
-
-MOST_GAUSSIAN_IMAGES: Final = 400
-"""Pictures that PaDiM's Gaussians are fitted to: it holds the features of all of them at a time."""
-
-PADIM_FEATURES: Final = 100
-"""Features that PaDiM draws, as published for ResNet-18."""
-
-_WIDEST: Final = 1536
-"""Numbers of a patch that PatchCore remembers: of WideResNet-50, the widest that is usual."""
-
-_PIXEL_BYTES, _DRAEM_PIXEL_BYTES, _NETWORK_BYTES = 2_000, 12_000, 1_600 << 20
-"""What a step computes, for each pixel of a batch, and weights with what optimisers keep of them."""
-
-_BATCH: Final = 4
 _LAYERS: Final = {"patchcore": (2, 3), "padim": (1, 2, 3)}
 """Feature levels by timm's numbers, strides 8 and 16, and 4 too: those of the papers."""
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class DetectorTraining:
-    """What is trained, and how.
-
-    Attributes
-    ----------
-    method
-        One of `METHODS`.
-    backbone
-        Network whose features are looked at; DRAEM has none.
-    checkpoint
-        File with its weights; None takes those that are installed or that timm has.
-    side
-        Side in pixels of the square that the detector sees.
-    steps
-        Optimiser steps of CFA and DRAEM.
-    textures
-        Folder of pictures that DRAEM pastes; None takes those of scikit-image.
-    seed
-        Of every random draw.
-    """
-
-    method: str
-    backbone: str
-    checkpoint: str | None
-    side: int
-    steps: int
-    textures: str | None
-    seed: int
 
 
 def check_installed() -> None:
@@ -108,40 +55,6 @@ def check_installed() -> None:
         raise ConfigError(
             f"training a detector needs anomalib, which is not installed ({error}); pip install 'anoclust[detectors]'"
         ) from error
-
-
-def backbone_of(method: str, asked: str) -> str:
-    """Backbone of a method: the one asked for, or the method's own where that is only the default.
-
-    Raises
-    ------
-    ConfigError
-        If the method cannot take it.
-    """
-    if method == "draem":
-        return ""
-    if method != "cfa":
-        return asked
-    backbone = CFA_BACKBONES[0] if asked == DEFAULT_BACKBONE else asked
-    if backbone not in CFA_BACKBONES:
-        raise ConfigError(f"cfa takes --backbone {' or '.join(CFA_BACKBONES)}; found {asked!r}")
-    return backbone
-
-
-def training_memory(training: DetectorTraining, n_images: int) -> MemoryPlan:
-    """Predict the peak of training on so many pictures."""
-    pixels = training.side**2
-    kept = {
-        "patchcore": 3 * 4 * _WIDEST * min(MOST_PATCHES, n_images * pixels // 64),
-        "padim": 3 * 4 * PADIM_FEATURES * min(MOST_GAUSSIAN_IMAGES, n_images) * pixels // 16,
-        "cfa": 2 * 4 * 3 * n_images * pixels,
-    }
-    each = _DRAEM_PIXEL_BYTES if training.method == "draem" else _PIXEL_BYTES
-    return training_plan(
-        picture_bytes=3 * pixels * n_images,
-        kept_bytes=kept.get(training.method, 0),
-        network_bytes=_NETWORK_BYTES + each * _BATCH * pixels,
-    )
 
 
 def train_detector(
@@ -179,7 +92,7 @@ def train_detector(
     with torch.random.fork_rng(), _quiet():
         torch.manual_seed(training.seed)
         mean, std = _normalisation(training.backbone)
-        batches = _Batches(pictures, mean, std, device)
+        batches = Batches(pictures, mean, std, device)
         model = _TRAINERS[training.method](batches, state, training, progress)
     return _Detector(model.eval().cpu(), mean, std, training.side)
 
@@ -218,38 +131,8 @@ class _Detector(nn.Module):
         return found.reshape(1, 1, self.side, self.side)
 
 
-class _Batches:
-    """Training pictures a few at a time, normalised, on the device."""
-
-    def __init__(self, pictures: NDArray[np.uint8], mean: Tensor, std: Tensor, device: str) -> None:
-        self.pictures, self.mean, self.std, self.device = pictures, mean, std, device
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def of(self, rows: Sequence[int]) -> Tensor:
-        """Some pictures."""
-        batch = torch.from_numpy(self.pictures[list(rows)]).permute(0, 3, 1, 2).float() / 255
-        return ((batch - self.mean) / self.std).to(self.device)
-
-    def once(self, n_images: int | None = None) -> Iterator[Tensor]:
-        """Every picture once, or so many of them at random."""
-        order = list(range(len(self)))
-        if n_images is not None and n_images < len(self):
-            order = torch.randperm(len(self))[:n_images].tolist()
-        for start in range(0, len(order), _BATCH):
-            yield self.of(order[start : start + _BATCH])
-
-    def endless(self) -> Iterator[Tensor]:
-        """Batches in an order that changes with every pass."""
-        while True:
-            order = torch.randperm(len(self)).tolist()
-            for start in range(0, len(order), _BATCH):
-                yield self.of(order[start : start + _BATCH])
-
-
 def _patchcore(
-    batches: _Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
+    batches: Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
 ) -> nn.Module:
     model = _anomalib().patchcore.PatchcoreModel(
         layers=list(_LAYERS["patchcore"]), backbone=timm_name(training.backbone), pre_trained=False
@@ -264,13 +147,13 @@ def _patchcore(
         if kept < each:
             rows = torch.randperm(len(embedding), device=embedding.device)[: kept * len(batch)]
             model.embedding_store[-1] = embedding[rows]
-        progress(min(done * _BATCH, len(batches)), len(batches))
+        progress(min(done * BATCH, len(batches)), len(batches))
     model.subsample_embedding(CORESET)
     return model  # type: ignore[no-any-return]
 
 
 def _padim(
-    batches: _Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
+    batches: Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
 ) -> nn.Module:
     name, levels = timm_name(training.backbone), _LAYERS["padim"]
     model = _anomalib().padim.PadimModel(backbone=name, layers=list(levels), pre_trained=False, n_features=1)
@@ -282,13 +165,13 @@ def _padim(
     total = min(len(batches), MOST_GAUSSIAN_IMAGES)
     for done, batch in enumerate(batches.once(MOST_GAUSSIAN_IMAGES), start=1):
         model(batch)
-        progress(min(done * _BATCH, total), total)
+        progress(min(done * BATCH, total), total)
     model.fit()
     return model  # type: ignore[no-any-return]
 
 
 def _cfa(
-    batches: _Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
+    batches: Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
 ) -> nn.Module:
     kinds = _anomalib()
     with _built_from(kinds.cfa, state):
@@ -314,7 +197,7 @@ def _cfa(
     return model  # type: ignore[no-any-return]
 
 
-def _draem(batches: _Batches, _: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress) -> nn.Module:
+def _draem(batches: Batches, _: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress) -> nn.Module:
     kinds = _anomalib()
     model = kinds.draem.DraemModel().to(batches.device).train()
     loss = kinds.draem_loss()
@@ -322,7 +205,7 @@ def _draem(batches: _Batches, _: dict[str, Tensor] | None, training: DetectorTra
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [int(training.steps * part) for part in (0.8, 0.9)], gamma=0.2
     )  # where the paper lowers it, as parts of its 700 passes
-    with _textures(training.textures) as folder:
+    with textures_in(training.textures) as folder:
         augment = kinds.perlin(anomaly_source_path=folder, blend_factor=(0.1, 1.0))
         if not augment.anomaly_source_paths:
             raise ConfigError(f"--textures {training.textures} holds no picture; give a folder with PNG or JPEG files")
@@ -339,7 +222,7 @@ def _draem(batches: _Batches, _: dict[str, Tensor] | None, training: DetectorTra
     return model  # type: ignore[no-any-return]
 
 
-_TRAINERS: Final[dict[str, Callable[[_Batches, dict[str, Tensor] | None, DetectorTraining, Progress], nn.Module]]] = {
+_TRAINERS: Final[dict[str, Callable[[Batches, dict[str, Tensor] | None, DetectorTraining, Progress], nn.Module]]] = {
     "patchcore": _patchcore,
     "padim": _padim,
     "cfa": _cfa,
@@ -387,24 +270,6 @@ def _built_from(cfa: Any, state: dict[str, Tensor] | None) -> Iterator[None]:
         yield
     finally:
         cfa.get_feature_extractor = before
-
-
-@contextmanager
-def _textures(folder: str | None) -> Iterator[Path]:
-    """Folder with pictures to paste."""
-    if folder is not None:
-        path = Path(folder).expanduser()
-        if not path.is_dir():
-            raise ConfigError(f"--textures {folder} is not a folder; give one with pictures, or omit it")
-        yield path
-        return
-    from PIL import Image
-    from skimage import data
-
-    with tempfile.TemporaryDirectory(prefix="anoclust-textures-") as made:
-        for name in TEXTURES:
-            Image.fromarray(np.asarray(getattr(data, name)())).convert("RGB").save(Path(made) / f"{name}.png")
-        yield Path(made)
 
 
 @contextmanager

@@ -81,15 +81,20 @@ def _model_file(given: str, category: str) -> Path:
     """File of the model; of a folder, that of the category."""
     path = Path(given).expanduser()
     if path.is_dir():
-        candidates = [path / f"{safe_name(category)}{ending}" for ending in ENDINGS]
-        found = next((file for file in candidates if file.is_file()), None)
+        found = model_in(path, category)
         if found is None:
-            names = " or ".join(file.name for file in candidates)
+            names = " or ".join(f"{safe_name(category)}{ending}" for ending in ENDINGS)
             raise ConfigError(f"--weights detector:{given} is a folder without {names}; name the file of the model")
         return found
     if not path.is_file():
         raise ConfigError(f"--weights detector:{given} is not there; name the file of an exported model, .xml or .onnx")
     return path
+
+
+def model_in(folder: Path, category: str) -> Path | None:
+    """File of a category's model in a folder, if there is one."""
+    candidates = [folder / f"{safe_name(category)}{ending}" for ending in ENDINGS]
+    return next((file for file in candidates if file.is_file()), None)
 
 
 def _refuse_pickles(file: Path) -> None:

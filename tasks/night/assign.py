@@ -20,9 +20,9 @@ from anoclust_core.weighting.regions import Regions, least_outside
 from tasks.compute.counting import Measure
 from tasks.compute.detection import detected_scores
 from tasks.compute.rarity_pooling import rarity_of_contents
-from tasks.night.alike import NightAlike, alike_details, counts_once, night_alike
+from tasks.night.alike import alike_details, counts_once, night_alike
 from tasks.night.births import Described, born_of, members_of_born
-from tasks.night.describe import MeasuredAgainst, NewDescriptors, describe_new
+from tasks.night.describe import Against, NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import Said, ordinary_images
@@ -85,7 +85,7 @@ def assign_images(
         What is new, and everything that was compared, what could not be decoded set aside.
     embeddings, nearest
         Folders of the images' embeddings on both levels, and distances from them to the snapshot's reference; None
-        where patches are weighted by the maps of a detector.
+        where it has none.
     snapshot
         What the last re-clustering left.
     """
@@ -93,8 +93,12 @@ def assign_images(
     compared = [image.sha256 for image in settled.clustered]
     alike = night_alike(place, snapshot, was, compared, embeddings[0])
     once = alike if counts_once(place) else None
-    against = _measured_against(snapshot, was, nearest, once) if nearest else None
-    new = describe_new(place, snapshot, against, settled.clustered, embeddings=embeddings)
+    against = None
+    if nearest is not None and snapshot.reference is not None:
+        reference = snapshot_reference(was, snapshot.reference)
+        measure = once.measure(reference) if once else Measure(reference.contents, reference.counts)
+        against = Against(NearestSlabs(Path(nearest.uri)), reference.role, measure)
+    new = describe_new(place, snapshot, settled.clustered, embeddings=embeddings, against=against)
     measured = read_measured(place.layout, place.category, snapshot.keys)
     ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
     of_snapshot = [image.sha256 for image in was.clustered]
@@ -113,7 +117,7 @@ def assign_images(
     descriptors, choosing = described.descriptors, described.choosing
     at_fresh = [row_of[content] for content in fresh]
     regions = regions_of(place.layout, settled.clustered, place.run.spec)[0]
-    level = _level(place, nearest, came, snapshot, regions)
+    level = _level(place, against, came, snapshot, regions)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
 
@@ -181,20 +185,9 @@ def assign_images(
         return catalog.recording(place.category, assigned_to)
 
 
-def _measured_against(
-    snapshot: Snapshot, was: DatasetManifest, nearest: NearestDistances, once: NightAlike | None
-) -> MeasuredAgainst:
-    """Images that rarity was measured against when everything was clustered."""
-    if snapshot.reference is None:
-        raise AssertionError("a snapshot without a reference is re-clustered every night")
-    found = snapshot_reference(was, snapshot.reference)
-    measure = once.measure(found) if once else Measure(found.contents, found.counts)
-    return MeasuredAgainst(found.role, measure, nearest)
-
-
 def _level(
     place: Place,
-    nearest: NearestDistances | None,
+    against: Against | None,
     contents: Sequence[str],
     snapshot: Snapshot,
     regions: Regions | None,
@@ -204,13 +197,15 @@ def _level(
     A detector is its own yardstick.
     """
     yardstick = snapshot.yardstick
-    if not contents or (nearest is not None and yardstick is None):
+    if not contents:
         return None
-    if nearest is None or yardstick is None:
+    if against is not None and yardstick is not None:
+        counts = [1] * len(yardstick.contents)
+        rarity = rarity_of_contents(against.slabs, contents, yardstick.contents, counts, yardstick.role)
+    elif snapshot.is_detected:
         rarity = detected_scores(place.layout, place.category, place.run.spec, contents)
     else:
-        counts, slabs = [1] * len(yardstick.contents), NearestSlabs(Path(nearest.uri))
-        rarity = rarity_of_contents(slabs, contents, yardstick.contents, counts, yardstick.role)
+        return None
     if regions is not None:
         rarity = least_outside(rarity, regions.inside(contents))
     return median_and_error(rarity.max(axis=1))

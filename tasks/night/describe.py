@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.records import ImageRecord, NearestDistances, Role
+from anoclust_core.records import ImageRecord, Role
 from anoclust_core.weighting.auto import AUTO
 from anoclust_core.weighting.regions import least_outside
 from tasks.compute.counting import Measure
@@ -38,21 +37,31 @@ class NewDescriptors:
 
 
 @dataclass(frozen=True)
-class MeasuredAgainst:
-    """What rarity is measured against: images in a role, as often as they count, and the distances to them."""
+class Against:
+    """What the rarity of images is measured against.
 
+    Attributes
+    ----------
+    slabs
+        Distances from the images to the snapshot's reference.
+    role
+        What the images of the reference are.
+    measure
+        These images, as often as they count.
+    """
+
+    slabs: NearestSlabs
     role: Role
     measure: Measure
-    nearest: NearestDistances
 
 
 def describe_new(
     place: Place,
     snapshot: Snapshot,
-    against: MeasuredAgainst | None,
     images: Sequence[ImageRecord],
     *,
     embeddings: tuple[str, str],
+    against: Against | None,
 ) -> NewDescriptors:
     """Describe images as those of the snapshot were described, by its recipe.
 
@@ -62,12 +71,12 @@ def describe_new(
         Where.
     snapshot
         What the last re-clustering left.
-    against
-        What its rarity is measured against; None where patches are weighted by the maps of a detector.
     images
         The images, each content once.
     embeddings
         Folders of their embeddings: the first level, and the deeper one or an empty name.
+    against
+        Reference of the snapshot; None where patches are weighted by the maps of a detector.
     """
     levels = LevelSegments.of(*embeddings)
     contents = [image.sha256 for image in images]
@@ -92,19 +101,19 @@ def describe_new(
     return NewDescriptors(rarity, weights.mean(axis=1), found.levels[0].plain, model.descriptors(found.levels))
 
 
-def _rarity(place: Place, contents: Sequence[str], against: MeasuredAgainst | None) -> NDArray[np.float64]:
+def _rarity(place: Place, contents: Sequence[str], against: Against | None) -> NDArray[np.float64]:
     """Rarity of every patch, or what a detector's maps say of it, ``(n_images, n_patches)``."""
     if against is None:
         return detected_scores(place.layout, place.category, place.run.spec, contents)
-    measure, slabs = against.measure, NearestSlabs(Path(against.nearest.uri))
-    return rarity_of_contents(slabs, contents, measure.contents, measure.counts, against.role, own=measure.own)
+    measure = against.measure
+    return rarity_of_contents(against.slabs, contents, measure.contents, measure.counts, against.role, own=measure.own)
 
 
-def _scores(place: Place, contents: Sequence[str], against: MeasuredAgainst | None) -> NDArray[np.float64]:
+def _scores(place: Place, contents: Sequence[str], against: Against | None) -> NDArray[np.float64]:
     """Scores of every patch that recipe auto joins, ``(n_images, n_patches, n_scores)``."""
     if against is None:
         return _rarity(place, contents, None)[..., None]
-    measure, slabs = against.measure, NearestSlabs(Path(against.nearest.uri))
+    measure = against.measure
     return scores_of_contents(
-        slabs, contents, measure.contents, measure.counts, role=against.role, switches=AUTO, own=measure.own
+        against.slabs, contents, measure.contents, measure.counts, role=against.role, switches=AUTO, own=measure.own
     )

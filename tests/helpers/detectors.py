@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from anoclust_core.records import Detector
 from tasks.images.decoding import decode_image
@@ -31,9 +31,9 @@ def save_detector(
     """
     sides = list(shape[2:])
     constants = [
-        helper.make_tensor("usual", TensorProto.FLOAT, [1], [usual]),
-        helper.make_tensor("times", TensorProto.INT64, [4], [1, channels, 1, 1]),
-        helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+        numpy_helper.from_array(np.array([usual], np.float32), "usual"),
+        numpy_helper.from_array(np.array([1, channels, 1, 1]), "times"),
+        numpy_helper.from_array(np.array([1]), "axes"),
     ]
     nodes = [
         helper.make_node("ReduceMean", ["picture", "axes"], ["grey"], keepdims=1),

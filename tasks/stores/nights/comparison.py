@@ -25,21 +25,21 @@ def compared_with(
     *,
     by_part: bool = False,
 ) -> DatasetManifest:
-    """New images, and beside them what they are compared with: the reference in the role of normals.
+    """New images, and beside them what they are compared with: the reference in the role of normals, if there is one.
 
     Unknown images of earlier nights, members of clusters born since the snapshot, and images of the last nights are
     looked at again: their distances are in the store, and their descriptors follow from these. ``by_part`` also earlier
     views of the parts that have a new one.
     """
-    if snapshot is None or not (snapshot.reference or snapshot.is_detected):
+    if snapshot is None:
         return replace(given.blind(), n_normals_given=0)
     was = members(layout, snapshot)
     compared: dict[str, ImageRecord] = {}
     if snapshot.reference is not None:
         compared = {image.sha256: image for image in snapshot_reference(was, snapshot.reference).images}
-        if snapshot.yardstick is not None:
-            wanted = set(snapshot.yardstick.contents)
-            compared |= {image.sha256: image for image in was.images if image.sha256 in wanted}
+    if snapshot.reference is not None and snapshot.yardstick is not None:
+        wanted = set(snapshot.yardstick.contents)
+        compared |= {image.sha256: image for image in was.images if image.sha256 in wanted}
     with Catalog.open(catalog, store=layout) as opened:
         where = {fact.content: fact.cluster for fact in opened.assignments(given.category, follow_merges=False)}
         of_snapshot = {image.sha256 for image in was.compared}

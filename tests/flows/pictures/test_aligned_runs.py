@@ -20,7 +20,7 @@ from flows.check.run import check_data
 from flows.run import CategoryOutcome
 from tasks.images.category_frames import read_frames
 from tasks.night import assign
-from tasks.night.describe import MeasuredAgainst, describe_new
+from tasks.night.describe import describe_new
 from tasks.night.place import Place
 from tasks.store_check.store import check_store
 from tasks.stores import arrays
@@ -224,12 +224,10 @@ def test_later_frames_are_described_by_what_was_usual(tmp_path, checkpoint, monk
     """By recipe auto, a night's way of describing gives the snapshot's own frames what they had in its run."""
     told = []
 
-    def described(
-        place: Place, snapshot: Snapshot, against: MeasuredAgainst, images: list[ImageRecord], **where: Any
-    ) -> Any:
+    def described(place: Place, snapshot: Snapshot, images: list[ImageRecord], **where: Any) -> Any:
         own = load_manifest(place.layout.root / snapshot.manifest).clustered
-        told.append((snapshot.keys, describe_new(place, snapshot, against, own, **where)))
-        return describe_new(place, snapshot, against, images, **where)
+        told.append((snapshot.keys, describe_new(place, snapshot, own, **where)))
+        return describe_new(place, snapshot, images, **where)
 
     monkeypatch.setattr(assign, "describe_new", described)
     config = night_config(checkpoint, recluster_every="none", tiles="2x4", n_clusters=2, recipe="auto")

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from anoclust_core.errors import ConfigError, StoreError
 from anoclust_core.records import Detector
 from tasks.networks import anomalib_detectors, checkpoints
-from tasks.networks.anomalib_detectors import DetectorTraining, backbone_of, export_detector, train_detector
+from tasks.networks.anomalib_detectors import export_detector, train_detector
+from tasks.networks.detector_training import DetectorTraining, backbone_of
 from tasks.networks.detectors import DetectorNetwork
 
 pytestmark = pytest.mark.slow
