@@ -143,7 +143,7 @@ class DetectorConfig(Section):
         None,
         "With `--weights detector:FILE`: rows and columns of pixels that a picture is resized to. `auto` is what the "
         "model asks for; where it takes any size, that of its map.",
-        commands=("run", "check"),
+        commands=("run", "check", "nightly"),
         takes="auto or ROWSxCOLUMNS in pixels, such as 256x256",
         nothing="auto",
     )
@@ -153,13 +153,13 @@ class DetectorConfig(Section):
         "anomalib's models do; `imagenet`: that, minus ImageNet's mean, by its deviation; `bytes`: 0 to 255. `auto` is "
         "what the model's `model_info` says (mean_values, scale_values), or else `bytes` where it takes bytes and "
         "`unit` where it takes other numbers.",
-        commands=("run", "check"),
+        commands=("run", "check", "nightly"),
     )
     map_output: Annotated[str, Field(min_length=1)] | None = setting(
         None,
         "With `--weights detector:FILE`: name of the model's output that is the anomaly map. `auto` is the one named "
         "`anomaly_map`, or else the only one that has rows and columns.",
-        commands=("run", "check"),
+        commands=("run", "check", "nightly"),
         takes="auto or the name of an output",
         nothing="auto",
     )

@@ -148,7 +148,11 @@ def _patchcore(
             rows = torch.randperm(len(embedding), device=embedding.device)[: kept * len(batch)]
             model.embedding_store[-1] = embedding[rows]
         progress(min(done * BATCH, len(batches)), len(batches))
-    model.subsample_embedding(CORESET)
+    model.memory_bank = torch.vstack(model.embedding_store)
+    model.embedding_store.clear()
+    sampler = _anomalib().k_center_greedy.KCenterGreedy(embedding=model.memory_bank, sampling_ratio=CORESET)
+    sampler.model.random_state = training.seed  # else it draws from a generator that nobody has seeded
+    model.memory_bank = sampler.sample_coreset()
     return model  # type: ignore[no-any-return]
 
 
@@ -302,6 +306,7 @@ def _anomalib() -> SimpleNamespace:
         draem=draem,
         draem_loss=DraemLoss,
         perlin=PerlinAnomalyGenerator,
+        k_center_greedy=k_center_greedy,
     )
 
 

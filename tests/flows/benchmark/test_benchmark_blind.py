@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.builders import mvtec_category, save_image, tiny_config
-from helpers.detectors import save_detector
+from helpers.builders import mvtec_category, save_detector, save_image, tiny_config
 from PIL import Image
 
 from anoclust_core.benchmark import blind

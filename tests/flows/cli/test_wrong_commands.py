@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_category
-from helpers.detectors import save_detector
+from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_category, save_detector
 from typer.testing import CliRunner
 
 from anoclust_core import errors
@@ -172,18 +171,21 @@ CASES = [
         2,
         ("has its weights in model.bin, which is not beside it",),
         files={"model.xml": "<net/>"},
+        said="model.xml alone",
     ),
     Case(
         "anoclust run board --weights detector:model.bin",
         2,
         ("model.bin is no exported model", ".xml (OpenVINO) or .onnx"),
         files={"model.bin": "0"},
+        said="model.bin alone",
     ),
     Case(
         "anoclust run board --weights detector:model.xml",
         2,
         ("OpenVINO cannot read the detector model.xml", "export the model"),
         files={"model.xml": "<net/>", "model.bin": "0"},
+        said="two files that are no model",
         varies=r"\(.*?\)",
     ),
     Case(

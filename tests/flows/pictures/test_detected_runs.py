@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.builders import mvtec_category, save_image, surface, tiny_config
-from helpers.detectors import save_detector, save_maps
+from helpers.builders import mvtec_category, save_detector, save_image, save_maps, surface, tiny_config
 from helpers.running import cluster_by_content, run_folder, run_one
 from helpers.streams import TWO, Stream, identity_of, night_config
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers.builders import config_of
-from helpers.detectors import SIDE, save_detector
+from helpers.builders import DETECTOR_SIDE as SIDE
+from helpers.builders import config_of, save_detector
 
 from anoclust_core.embedding.openvino import openvino_module
 from anoclust_core.errors import ConfigError
