@@ -266,8 +266,8 @@ class DetectorNetwork:
             )
         if shapes[0][1].is_static and shapes[0][1].get_length() != 3:
             raise ConfigError(
-                f"the detector {self._file} takes pictures with {shapes[0][1].get_length()} channels ({told}); "
-                "Anoclust gives it RGB pictures, three channels as (1, 3, height, width); export it that way"
+                f"the detector {self._file} takes {told}, pictures that have not three channels; Anoclust gives it RGB "
+                "pictures as (1, 3, height, width); export it that way"
             )
         own = tuple(side.get_length() if side.is_static else 0 for side in list(shapes[0])[2:])
         size = detector.size or (own if all(own) else self._size_of_map(model, detector.output))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -157,6 +158,15 @@ def test_imports_go_in_one_direction(name: str) -> None:
     """No file imports what its layer must not know, not even inside a function."""
     rule = RULES[name]
     assert [text for path, source in SOURCES.items() for text in import_violations(path, source, rule)] == []
+
+
+def test_anomalib_is_an_extra() -> None:
+    """`pip install anoclust` brings no anomalib; the extra `detectors` does, and `dev` has it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert not any(needed.startswith("anomalib") for needed in project["dependencies"])
+    extras = project["optional-dependencies"]
+    assert [needed.partition(">")[0] for needed in extras["detectors"]] == ["anomalib"]
+    assert any("detectors" in needed for needed in extras["dev"])
 
 
 def test_core_opens_no_file() -> None:

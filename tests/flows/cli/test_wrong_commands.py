@@ -191,7 +191,7 @@ CASES = [
     Case(
         "anoclust run board --weights detector:model.onnx",
         2,
-        ("takes pictures with 1 channels", "three channels as (1, 3, height, width)"),
+        ("takes [1,1,32,32], pictures that have not three channels", "RGB pictures as (1, 3, height, width)"),
         prepare=lambda: save_detector(Path("model.onnx"), shape=(1, 1, 32, 32)),
         said="with a model of grey pictures",
     ),
