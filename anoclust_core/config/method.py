@@ -164,6 +164,14 @@ class DetectorConfig(Section):
         nothing="auto",
     )
 
+    @property
+    def rows_and_columns(self) -> tuple[int, int] | None:
+        """Size that a picture is resized to, or None."""
+        if self.input_size is None:
+            return None
+        rows, _, columns = self.input_size.partition("x")
+        return int(rows), int(columns)
+
 
 class BlindConfig(Section):
     """Recipe ``blind``: localisation without any normals, and descriptors made from it, [ARDELEAN24]."""

@@ -79,11 +79,6 @@ class RunConfig(Section):
     def _fits_recipe(self) -> Self:
         if self.recipe == "blind" and self.weigh.weights != "rarity":
             raise ValueError("recipe blind makes its own anomaly maps; omit --weights, or use recipe sohn")
-        if self.detector != DetectorConfig() and self.weigh.detector is None:
-            raise ValueError(
-                "--input-size, --input-values and --map-output say how a detector is run; give --weights detector:FILE "
-                "too, or omit them"
-            )
         if self.recipe == "blind" and self.data.normals not in ("auto", "none"):
             raise ValueError("recipe blind uses no normals; omit --normals, or use recipe sohn")
         if isinstance(self.pair.reference_patches, int):

@@ -43,6 +43,10 @@ pair of aligned frames still fits a block task of `anoclust_core.pairwise.tiling
 tiles of 256 patches, and what does not is refused there."""
 
 
+_LEAST_SIDE, _LARGEST_SIDE = 8, 4096
+"""Pixels that a side of what a detector sees may have."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """Everything that is known of one setting.
@@ -340,13 +344,11 @@ def _read_tiles(value: object) -> object:
 
 
 def _read_size(value: object) -> object:
-    """Read ``256x256`` as ``(256, 256)``; a file or a record may have the numbers themselves."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*", value)
-    if not found:
-        raise ValueError("takes auto or ROWSxCOLUMNS in pixels, such as 256x256")
-    return int(found[1]), int(found[2])
+    """Read ``256x256``; one way to write it, so that 0256x256 is the same run."""
+    found = re.fullmatch(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*", str(value))
+    if not found or not all(_LEAST_SIDE <= int(side) <= _LARGEST_SIDE for side in found.groups()):
+        raise ValueError(f"takes auto or ROWSxCOLUMNS, pixels from {_LEAST_SIDE} to {_LARGEST_SIDE:,}, such as 256x256")
+    return f"{int(found[1])}x{int(found[2])}"
 
 
 def _read_patches(value: object) -> object:
@@ -384,9 +386,8 @@ def _valid_time(text: str) -> str:
 
 
 Count = Annotated[int, Field(ge=1)]
-Pixels = Annotated[int, Field(ge=8, le=4096)]
 Patches = Annotated[int | str, BeforeValidator(_read_patches)]
-PictureSize = Annotated[tuple[Pixels, Pixels], BeforeValidator(_read_size)]
+PictureSize = Annotated[str, BeforeValidator(_read_size)]
 Clusters = Annotated[int | str, BeforeValidator(_read_clusters)]
 Range = Annotated[str, AfterValidator(_valid_range)]
 Tiles = Annotated[str, BeforeValidator(_read_tiles)]

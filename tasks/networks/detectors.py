@@ -60,7 +60,7 @@ def detector_of(config: RunConfig, category: str) -> Detector | None:
     file = _model_file(config.weigh.detector, category)
     _refuse_pickles(file)
     asked = config.detector
-    return Detector(str(file), _digest(file), asked.input_size, asked.input_values, asked.map_output)
+    return Detector(str(file), _digest(file), asked.rows_and_columns, asked.input_values, asked.map_output)
 
 
 def check_detector(layout: StoreLayout, images: DatasetManifest, spec: EmbeddingSpec) -> None:

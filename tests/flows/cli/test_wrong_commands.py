@@ -223,11 +223,6 @@ CASES = [
         prepare=lambda: save_detector(Path("model.onnx"), shape=(1, 3, 32, 32), outputs=("heat",), channels=2),
         said="with a model whose map has two channels",
     ),
-    Case(
-        "anoclust run board --input-size 64x64",
-        2,
-        ("say how a detector is run", "give --weights detector:FILE too"),
-    ),
     Case("anoclust run board --weights detector:m.xml --input-size 64", 2, ("--input-size takes", "such as 256x256")),
     Case(
         "anoclust detector train board --method stfpm --out models",
