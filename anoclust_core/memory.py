@@ -133,6 +133,71 @@ def embed_plan(
     )
 
 
+def detect_plan(
+    *,
+    map_values: int,
+    input_pixels: int,
+    weight_bytes: int,
+    activation_bytes: int,
+    threads: int,
+    segment_maps: int,
+    decode_bytes: int,
+) -> MemoryPlan:
+    """Predict the peak of making maps with a detector.
+
+    Parameters
+    ----------
+    map_values
+        Numbers of one map.
+    input_pixels
+        Of one picture as the detector sees it.
+    weight_bytes, activation_bytes
+        Of the model's constants, and of all that it computes for one picture, in one thread.
+    threads
+        Pictures that are looked at side by side.
+    segment_maps
+        Maps that are held until they are written.
+    decode_bytes
+        Of all pictures that are being decoded at a time.
+    """
+    return MemoryPlan(
+        stage="detect",
+        parts={
+            "the detector": 3 * weight_bytes,
+            "its activations": threads * activation_bytes,
+            "decoding the largest images": decode_bytes,
+            "resized images": threads * input_pixels * 3 * 12,
+            "new maps": 4 * map_values * (3 * segment_maps + 4 * threads),
+            "the rest": _FIXED,
+        },
+        knob="export the detector for a smaller picture",
+    )
+
+
+def training_plan(*, picture_bytes: int, kept_bytes: int, network_bytes: int) -> MemoryPlan:
+    """Predict the peak of training a detector.
+
+    Parameters
+    ----------
+    picture_bytes
+        Of all pictures that it is trained on, as it sees them.
+    kept_bytes
+        Of the features that it remembers.
+    network_bytes
+        Of its network, and of what a step computes.
+    """
+    return MemoryPlan(
+        stage="detector train",
+        parts={
+            "the pictures": picture_bytes,
+            "features that are remembered": kept_bytes,
+            "the network": network_bytes,
+            "the rest": 8 * _FIXED,
+        },
+        knob="lower --image-size, or give fewer images",
+    )
+
+
 def pair_plan(
     *,
     block_bytes: int,

@@ -195,7 +195,7 @@ def _overlaps(stage: Callable[[], object]) -> dict[str, float]:
     """Share of the seconds spent decoding, and writing, during which another thread computed."""
     spent: dict[str, list[tuple[int, float, float]]] = {"decode": [], "compute": [], "write": []}
     with ExitStack() as stack:
-        stack.enter_context(_noted(spent["decode"], embedding, "_read_any"))
+        stack.enter_context(_noted(spent["decode"], embedding, "read_any"))
         stack.enter_context(_noted(spent["decode"], embedding, "prepare_image"))
         stack.enter_context(_noted(spent["compute"], embedding, "embed_images"))
         stack.enter_context(_noted(spent["write"], EmbeddingSegments, "append"))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from prefect.logging import disable_run_logger
 
 import tasks.stages.describe as describe_stage
+import tasks.stages.detect as detect_stage
 import tasks.stages.embed as embed_stage
 import tasks.stages.localize as localize_stage
 import tasks.stages.pair as pair_stage
@@ -71,7 +72,7 @@ def without_prefect() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(disable_run_logger())
-        for stage in (embed_stage, pair_stage, localize_stage, describe_stage, report_stage):
+        for stage in (detect_stage, embed_stage, pair_stage, localize_stage, describe_stage, report_stage):
             stack.enter_context(patch.object(stage, "Progress", Silent))
         stack.enter_context(patch.object(report_stage, "_publish_artifacts", lambda *_: None))
         yield

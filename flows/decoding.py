@@ -35,6 +35,7 @@ from tasks.images.category_frames import (
 from tasks.images.decoding import pixels_within
 from tasks.images.headers import MENDED
 from tasks.networks.backbone_spec import embedding_spec, has_card
+from tasks.networks.detectors import detector_of
 from tasks.stores.layout import StoreLayout
 from tasks.stores.stage_keys import STAGES, embedding_keys
 
@@ -69,6 +70,7 @@ def kept_spec(layout: StoreLayout, category: str, spec: EmbeddingSpec, config: R
 def _kept_spec(
     layout: StoreLayout, category: str, spec: EmbeddingSpec, config: RunConfig, decoding: Decoding | None
 ) -> EmbeddingSpec:
+    spec = replace(spec, detector=detector_of(config, category))
     decoded = spec.decoded_by(decoding.asked(config.data.range) if decoding else None)
     kept = read_frames(layout.frame(category)) if config.embed.has_tiles else CategoryFrames()
     if config.embed.has_tiles:

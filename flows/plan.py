@@ -49,7 +49,7 @@ class RunPlan:
     @property
     def told(self) -> dict[str, str]:
         """Keys that a run's summary tells: where other commands find what the run is made of."""
-        beside = {"deeper": self.images.deeper, "covers": self.images.covers}
+        beside = {"deeper": self.images.deeper, "covers": self.images.covers, "detected": self.images.detected}
         beside = {name: key for name, key in beside.items() if key}
         return {"embedding": self.images.embedding, "distances": self.images.distances, **beside, **self.keys}
 
@@ -89,7 +89,7 @@ def plan_run(manifest: DatasetManifest, config: RunConfig, spec: EmbeddingSpec) 
             "cluster"
         )
     images = embedding_keys(manifest, spec)
-    maps = maps_digest(config.weigh.maps, manifest) if config.weigh.maps else None
+    maps = maps_digest(config.weigh.maps, manifest) if config.weigh.maps else images.detected or None
     is_blind = config.recipe == "blind"
     reference = None if maps or is_blind else _reference(manifest, config, spec, size=config.pair.reference)
     among = None

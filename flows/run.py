@@ -20,6 +20,7 @@ from tasks import telemetry
 from tasks.images.listing import check_enough, is_enough, list_datasets
 from tasks.images.manifests.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
+from tasks.networks.detectors import check_detector
 from tasks.stores import runs
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
@@ -180,6 +181,7 @@ def _unguarded_run(
     manifest, spec = with_regions(layout, data, listed, spec, config)  # a mask that was damaged is kept again
     spec = settled_spec(layout, manifest, spec, config)
     regions_of(layout, manifest.images, spec)  # before anything is embedded: whether patches remain
+    check_detector(layout, manifest, spec)
     finished = finished_run(manifest, layout, config, spec)
     if finished is not None:  # the run that was waited for has made it
         runs.point_latest(finished.parent, finished.name)

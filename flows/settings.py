@@ -341,7 +341,7 @@ def _on_this_machine(name: str, value: object, origin: str) -> object:
         If it is one; the message says what it is and what to do.
     """
     setting, text = SETTINGS[name], str(value)
-    word = setting.path_after if text.startswith(setting.path_after) else ""
+    word = next((one for one in setting.path_after if text.startswith(one)), "")
     if not word and not setting.is_path:
         return value
     path = text.removeprefix(word)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, NearestDistances, Reference
 from tasks.images.listing import check_enough
 from tasks.networks.openvino import network_file
 from tasks.stages.describe import describe
+from tasks.stages.detect import detect
 from tasks.stages.embed import embed
 from tasks.stages.localize import localize
 from tasks.stages.near_duplicates import near_duplicates
@@ -16,10 +18,13 @@ from tasks.stages.pair import pair
 from tasks.stages.runner import StageRunner
 from tasks.stages.whiten import whiten
 from tasks.stores import arrays
+from tasks.stores.detected import DetectedMaps
 from tasks.stores.embeddings import LevelSegments
 from tasks.stores.manifests import load_manifest, save_manifest
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
-from tasks.stores.stage_keys import embedding_keys
+from tasks.stores.stage_keys import detect_key, embedding_keys
+
+_NO_MAP: Final = "its file can no longer be read, and the detector has not seen it"
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,26 @@ def embed_any(run_stage: StageRunner, images: DatasetManifest, manifest: str) ->
     )
     images = images.without(levels.first.unreadable(images.images))
     images = images.deferring(levels.not_now(images.images, embeddings.not_now))
+    if spec.detector is not None:
+        images = detect_images(run_stage, images)
     return EmbeddedImages(images, str(save_manifest(layout, images)), embeddings.uri, deeper)
+
+
+def detect_images(run_stage: StageRunner, images: DatasetManifest) -> DatasetManifest:
+    """Images that have a map of the detector, made now or before; those that could not be read are left for later."""
+    keys = embedding_keys(images, run_stage.run.spec)
+    maps = DetectedMaps(run_stage.run.layout.folder("detected", images.category, keys.detected))
+    n_new = len(maps.missing(images.clustered))
+    found = run_stage(
+        detect,
+        key=detect_key(keys, images),
+        detail=f"{n_new} new images",
+        is_complete=n_new == 0,
+        manifest=str(save_manifest(run_stage.run.layout, images)),
+        folder=str(maps.folder),
+    )
+    lost = maps.missing(images.clustered)
+    return images.deferring({sha256: found.not_now.get(sha256, _NO_MAP) for sha256 in lost})
 
 
 def compare_images(

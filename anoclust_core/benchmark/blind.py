@@ -22,6 +22,12 @@ ABLATION: Final = "ardelean_ablation"
 CLUSTERINGS: Final = "ardelean_clusterings"
 THRESHOLDS: Final = "ardelean_thresholds"
 TEMPERATURES: Final = "ardelean_temperatures"
+DETECTORS: Final[Mapping[str, str]] = MappingProxyType(
+    {"draem": "DRAEM", "cfa": "CFA", "patchcore": "PatchCore", "padim": "PaDiM"}
+)
+"""Rows of Table 2 that detectors make which were trained before, by the folder that each method's models lie in; the
+paper has the first two."""
+
 REFERENCE: Final = "ardelean_reference_"
 """Experiments by the names that files bear; the last one stands before those of [SOHN23]."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anoclust_core.benchmark import blind, published_ardelean
 from anoclust_core.benchmark.cells import (
@@ -51,6 +51,8 @@ class BlindSetting:
         By category.
     deep
         How deep clustering was trained, in words; empty where none was.
+    detectors
+        How the detectors were trained, in words, by their titles in `blind.DETECTORS`; those that were not are missing.
     """
 
     config: BlindConfig
@@ -60,6 +62,7 @@ class BlindSetting:
     taus: Mapping[str, str]
     n_images: Mapping[str, int]
     deep: str = ""
+    detectors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_papers(self) -> bool:
@@ -98,10 +101,12 @@ def localization_table(results: Results, setting: BlindSetting) -> Table:
         SOHN_RARITY: (blind.REFERENCE + "localization", WEIGHTED),
         FCA: (blind.LOCALIZATION, FCA),
         FCA_VAE: (blind.LOCALIZATION, FCA_VAE),
+        **{title: (blind.LOCALIZATION, title) for title in setting.detectors},
     }
     rows = []
-    for name, theirs in published_ardelean.TABLE_2.items():
-        row = [name if name in measured else _not_measured(name)]
+    lines: dict[str, Mapping[str, published_ardelean.Localization]] = dict(published_ardelean.TABLE_2)
+    for name, theirs in (lines | {title: lines.get(title, {}) for title in blind.DETECTORS.values()}).items():
+        row = [name if name in measured else _no_detector(name) or _not_measured(name)]
         for column in columns:
             scores: list[float | None] = [None] * len(_LOCALIZATION)
             if name in measured:
@@ -123,7 +128,8 @@ def localization_table(results: Results, setting: BlindSetting) -> Table:
         "map, and its label tells whether it is good. Without masks there is no PRO and no pixel AUROC."
     )
     title = "Ardelean & Weyrich, Table 2: localisation among mixed normal and defective images"
-    return Table("ardelean-2", title, header, rows, [*_notes(setting), note, *_reference_notes(setting)])
+    trained = [f"{name}: {how}." for name, how in setting.detectors.items()]
+    return Table("ardelean-2", title, header, rows, [*_notes(setting), note, *trained, *_reference_notes(setting)])
 
 
 def ablation_table(results: Results, setting: BlindSetting) -> Table:
@@ -245,6 +251,13 @@ def _header(columns: Sequence[Column], setting: BlindSetting) -> list[str]:
 
 def _published_header(setting: BlindSetting) -> str:
     return "published" if setting.is_papers else "published, other backbone"
+
+
+def _no_detector(name: str) -> str:
+    """Row of a detector that nobody has trained, and why; nothing for other rows."""
+    if name not in blind.DETECTORS.values():
+        return ""
+    return f"{name}, weights not at hand" if name == blind.DETECTORS["cfa"] else f"{name}, not trained"
 
 
 def _not_measured(name: str) -> str:

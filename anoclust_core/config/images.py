@@ -52,7 +52,7 @@ class DataConfig(Section):
         "auto",
         "Known normal images to measure rarity against. `auto` uses split train, label good, if there is one; `none` "
         "ignores split train and runs blind; or name a folder of normal images.",
-        commands=("run", "check", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark", "detector train"),
         takes="auto, none or a folder of normal images",
         path_unless=("auto", "none"),
     )
@@ -69,7 +69,7 @@ class DataConfig(Section):
     splits: Literal["test", "all"] = setting(
         "test",
         "`test` clusters split test, if there are splits; `all` clusters every image.",
-        commands=("run", "check", "nightly"),
+        commands=("run", "check", "nightly", "detector train"),
     )
     # in keys through the parts' names, where parts are clustered
     part: PartRule = setting(
@@ -93,13 +93,13 @@ class DataConfig(Section):
         2.0,
         "Files changed less than this many seconds ago may still be being written; they wait for the next run. If too "
         "few other files remain, the command waits for them once.",
-        commands=("run", "check", "nightly"),
+        commands=("run", "check", "nightly", "detector train"),
         takes="a number of seconds from 0",
     )
     max_bad_share: Share = setting(
         0.3,
         "Fail the run when more than this share of the files is unusable, from 0 to 1.",
-        commands=("run", "check", "nightly"),
+        commands=("run", "check", "nightly", "detector train"),
         takes="a share from 0 to 1",
     )
     trust_times: bool = setting(
@@ -119,13 +119,13 @@ class EmbedConfig(Section):
         DEFAULT_BACKBONE,
         "Feature extractor: `efficientnet_lite2` is installed with Anoclust; the papers use `wide_resnet50_2`; or any "
         "timm model that gives feature maps. timm downloads what is not cached.",
-        commands=("run", "check", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark", "detector train"),
         takes="the name of a timm model",
     )
     checkpoint: str | None = setting(
         None,
         "File with weights for the backbone (.safetensors, or .pth with tensors only); `none` uses the backbone's own.",
-        commands=("run", "check", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark", "detector train"),
         takes="none or a file with weights",
         nothing="none",
         path_unless=("none",),
@@ -141,7 +141,7 @@ class EmbedConfig(Section):
     image_size: Side | None = setting(
         None,
         "Resize every image to a square of this many pixels a side; `auto` is 256, or 512 for recipe `blind`.",
-        commands=("run", "check", "nightly", "benchmark"),
+        commands=("run", "check", "nightly", "benchmark", "detector train"),
         takes="auto or a whole number of pixels from 32 to 4096",
         nothing="auto",
     )
@@ -182,7 +182,7 @@ class EmbedConfig(Section):
         "auto",
         "Where networks run and images are compared: `cpu`, `cuda` or `cuda:INDEX`; `auto` uses a GPU if there is one; "
         "every Dask worker uses its own.",
-        commands=("run", "check", "nightly", "benchmark", "backfill"),
+        commands=("run", "check", "nightly", "benchmark", "backfill", "detector train"),
         takes="auto, cpu, cuda or cuda:INDEX",
     )
     precision: Precision = setting(

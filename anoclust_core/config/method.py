@@ -16,6 +16,7 @@ from anoclust_core.config.setting import (
     Clusters,
     Count,
     Patches,
+    PictureSize,
     Size,
     Tau,
     Weights,
@@ -102,12 +103,13 @@ class WeighConfig(Section):
     # rarity is [SOHN23] eq. (5), (6)
     weights: Weights = setting(
         "rarity",
-        "How patches are weighted: by `rarity`; `uniform`, all the same; or `maps:FOLDER`, by anomaly maps of any "
-        "detector, larger where more anomalous, as `FOLDER/CATEGORY/IMAGE.npy` (or .tiff, grey .png). With maps, no "
-        "images are compared.",
-        commands=("run", "check"),
-        takes="rarity, uniform or maps:FOLDER",
-        path_after="maps:",
+        "How patches are weighted: by `rarity`; `uniform`, all the same; `maps:FOLDER`, by anomaly maps of any "
+        "detector, larger where more anomalous, as `FOLDER/CATEGORY/IMAGE.npy` (or .tiff, grey .png); or "
+        "`detector:FILE`, by the maps that an exported detector makes, an OpenVINO model (.xml) or ONNX; of a folder, "
+        "`CATEGORY.xml` or `CATEGORY.onnx` in it. With maps, no images are compared.",
+        commands=("run", "check", "nightly"),
+        takes="rarity, uniform, maps:FOLDER or detector:FILE",
+        path_after=("maps:", "detector:"),
     )
     tau: Tau = setting(
         "0.3sd",
@@ -120,7 +122,55 @@ class WeighConfig(Section):
     @property
     def maps(self) -> str | None:
         """Folder of the anomaly maps that the weights follow, or None."""
-        return self.weights.partition(":")[2] or None
+        return self._after("maps")
+
+    @property
+    def detector(self) -> str | None:
+        """File, or folder of files, of the detector whose maps the weights follow, or None."""
+        return self._after("detector")
+
+    def _after(self, word: str) -> str | None:
+        kind, _, path = self.weights.partition(":")
+        return path if kind == word else None
+
+
+class DetectorConfig(Section):
+    """A detector of one's own: what its model does not say of itself, or says wrongly."""
+
+    heading: ClassVar[str] = "A detector of your own"
+
+    input_size: PictureSize | None = setting(
+        None,
+        "With `--weights detector:FILE`: rows and columns of pixels that a picture is resized to. `auto` is what the "
+        "model asks for; where it takes any size, that of its map.",
+        commands=("run", "check", "nightly"),
+        takes="auto or ROWSxCOLUMNS in pixels, such as 256x256",
+        nothing="auto",
+    )
+    input_values: Literal["auto", "unit", "imagenet", "bytes"] = setting(
+        "auto",
+        "With `--weights detector:FILE`: what the model takes for a pixel of an RGB picture. `unit`: 0 to 1, as "
+        "anomalib's models do; `imagenet`: that, minus ImageNet's mean, by its deviation; `bytes`: 0 to 255. `auto` is "
+        "what the model's `model_info` says (mean_values, scale_values), or else `bytes` where it takes bytes and "
+        "`unit` where it takes other numbers.",
+        commands=("run", "check", "nightly"),
+    )
+    map_output: Annotated[str, Field(min_length=1)] | None = setting(
+        None,
+        "With `--weights detector:FILE`: name of the model's output that is the anomaly map. `auto` is the one named "
+        "`anomaly_map`, or else the only one that has rows and columns.",
+        commands=("run", "check", "nightly"),
+        takes="auto or the name of an output",
+        nothing="auto",
+    )
+
+    @property
+    def rows_and_columns(self) -> tuple[int, int] | None:
+        """Size that a picture is resized to, or None."""
+        if self.input_size is None:
+            return None
+        rows, _, columns = self.input_size.partition("x")
+        return int(rows), int(columns)
 
 
 class BlindConfig(Section):

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from anoclust_core.config.images import RECIPE_SIDES, DataConfig, EmbedConfig
-from anoclust_core.config.method import BlindConfig, GroupConfig, PairConfig, WeighConfig
+from anoclust_core.config.method import BlindConfig, DetectorConfig, GroupConfig, PairConfig, WeighConfig
 from anoclust_core.config.nights import NightConfig
 from anoclust_core.config.section import Section
 from anoclust_core.config.setting import (
@@ -38,14 +38,14 @@ class RunConfig(Section):
     seed: Annotated[int, Field(ge=0)] = setting(
         0,
         "Seed of every random draw, such as which images form the reference.",
-        commands=("run", "check", "benchmark"),
+        commands=("run", "check", "benchmark", "detector train"),
         takes="a whole number from 0",
     )
     # not part of any key
     memory: Size | None = setting(
         None,
         "Memory that one stage may use, as in `8GiB`; `auto` is 80 % of what is free when the run starts.",
-        commands=("run", "check", "nightly", "benchmark", "backfill"),
+        commands=("run", "check", "nightly", "benchmark", "backfill", "detector train"),
         takes="auto or a size such as 8GiB",
         nothing="auto",
     )
@@ -60,6 +60,7 @@ class RunConfig(Section):
     embed: EmbedConfig = EmbedConfig()
     pair: PairConfig = PairConfig()
     weigh: WeighConfig = WeighConfig()
+    detector: DetectorConfig = DetectorConfig()
     blind: BlindConfig = BlindConfig()
     group: GroupConfig = GroupConfig()
     night: NightConfig = NightConfig()

@@ -26,6 +26,7 @@ Command = Literal[
     "benchmark",
     "up",
     "deploy apply",
+    "detector train",
     "store gc",
     "store rebuild-catalog",
 ]
@@ -40,6 +41,10 @@ MOST_TILES: Final = 512
 """Tiles of a frame where patches are compared near their own place only, or with a part of other frames' patches. A
 pair of aligned frames still fits a block task of `anoclust_core.pairwise.tiling`; a pair of others does up to about 380
 tiles of 256 patches, and what does not is refused there."""
+
+
+_LEAST_SIDE, _LARGEST_SIDE = 8, 4096
+"""Pixels that a side of what a detector sees may have."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Setting:
     is_path, words
         The value is a path, unless it is one of the words.
     path_after
-        The value may be this word and a path; empty where it may not.
+        The value may be one of these words and a path.
     is_secret
         The value may hold a password.
     is_switch, is_size
@@ -81,7 +86,7 @@ class Setting:
     nothing: str | None
     is_path: bool
     words: tuple[str, ...]
-    path_after: str
+    path_after: tuple[str, ...]
     is_secret: bool
     is_switch: bool
     is_size: bool
@@ -95,7 +100,7 @@ def setting(
     takes: str = "",
     nothing: str | None = None,
     path_unless: tuple[str, ...] | None = None,
-    path_after: str = "",
+    path_after: tuple[str, ...] = (),
     is_secret: bool = False,
 ) -> Any:
     """Field of a model that is a setting: everything that flags, variables, files and pages say of it comes from here.
@@ -115,7 +120,7 @@ def setting(
     path_unless
         Given, the value is a path, unless it is one of these words.
     path_after
-        Word that a path may follow.
+        Words that a path may follow.
     is_secret
         The value may hold a password: it is shown without.
     """
@@ -125,7 +130,7 @@ def setting(
         "nothing": nothing,
         "is_path": path_unless is not None,
         "words": list(path_unless or ()),
-        "path_after": path_after,
+        "path_after": list(path_after),
         "is_secret": is_secret,
     }
     return Field(default, description=help, json_schema_extra=extra)
@@ -162,7 +167,7 @@ def _settings_of(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
             nothing=extra["nothing"],
             is_path=extra["is_path"],
             words=tuple(extra["words"]),
-            path_after=extra["path_after"],
+            path_after=tuple(extra["path_after"]),
             is_secret=extra["is_secret"],
             is_switch=bool in _parts(kind),
             is_size=ByteSize in _parts(kind),
@@ -265,9 +270,9 @@ def _valid_tau(text: str) -> str:
 
 
 def _valid_weights(text: str) -> str:
-    kind, colon, folder = text.partition(":")
-    if text not in ("rarity", "uniform") and not (kind == "maps" and colon and folder):
-        raise ValueError("is rarity, uniform or maps:FOLDER")
+    kind, colon, path = text.partition(":")
+    if text not in ("rarity", "uniform") and not (kind in ("maps", "detector") and colon and path):
+        raise ValueError("is rarity, uniform, maps:FOLDER or detector:FILE")
     return text
 
 
@@ -338,6 +343,14 @@ def _read_tiles(value: object) -> object:
     return f"{int(found[1])}x{int(found[2])}"
 
 
+def _read_size(value: object) -> object:
+    """Read ``256x256``; one way to write it, so that 0256x256 is the same run."""
+    found = re.fullmatch(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*", str(value))
+    if not found or not all(_LEAST_SIDE <= int(side) <= _LARGEST_SIDE for side in found.groups()):
+        raise ValueError(f"takes auto or ROWSxCOLUMNS, pixels from {_LEAST_SIDE} to {_LARGEST_SIDE:,}, such as 256x256")
+    return f"{int(found[1])}x{int(found[2])}"
+
+
 def _read_patches(value: object) -> object:
     """Read ``500`` as a number, and ``all`` as it is."""
     found = re.fullmatch(r"\s*(?:all|(\d+))\s*", str(value))
@@ -374,6 +387,7 @@ def _valid_time(text: str) -> str:
 
 Count = Annotated[int, Field(ge=1)]
 Patches = Annotated[int | str, BeforeValidator(_read_patches)]
+PictureSize = Annotated[str, BeforeValidator(_read_size)]
 Clusters = Annotated[int | str, BeforeValidator(_read_clusters)]
 Range = Annotated[str, AfterValidator(_valid_range)]
 Tiles = Annotated[str, BeforeValidator(_read_tiles)]

@@ -47,7 +47,7 @@ class ConvertedExtractor:
     """
 
     def __init__(self, model: bytes, *, threads: int = 1, precision: Precision = "float32") -> None:
-        openvino = _openvino()
+        openvino = openvino_module()
         asked = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
@@ -113,7 +113,7 @@ def convert(extractor: FeatureExtractor, image_size: int) -> bytes:
     return model
 
 
-def _openvino() -> Any:
+def openvino_module() -> Any:
     """OpenVINO, kept from telling its makers of every import: it does without ``openvino_telemetry``, which would.
 
     Raises

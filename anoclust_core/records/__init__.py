@@ -2,6 +2,7 @@
 
 from anoclust_core.records.embedding import (
     Cover,
+    Detector,
     EmbeddingSpec,
     EmbeddingStore,
     Reference,
@@ -33,6 +34,7 @@ __all__ = [
     "ClusterTree",
     "Cover",
     "DatasetManifest",
+    "Detector",
     "EmbeddingSpec",
     "EmbeddingStore",
     "ImageRecord",

@@ -77,6 +77,36 @@ class Cover:
 
 
 @dataclass(frozen=True)
+class Detector:
+    """An exported anomaly detector, whose maps the weights follow.
+
+    Attributes
+    ----------
+    file
+        Path of the model; no part of the identity, so that it may be moved.
+    digest
+        Of everything that the model's files hold.
+    size
+        Height and width in pixels that a picture is resized to; None where the model says so.
+    values
+        What the model takes for a pixel, see `anoclust_core.config.DetectorConfig`.
+    output
+        Name of the output that is the map; None where the model says so.
+    """
+
+    file: str
+    digest: str
+    size: tuple[int, int] | None = None
+    values: str = "auto"
+    output: str | None = None
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the maps of an image."""
+        return {"digest": self.digest, "size": self.size, "values": self.values, "output": self.output}
+
+
+@dataclass(frozen=True)
 class EmbeddingSpec:
     """Everything that decides the numbers in a bag of patch embeddings.
 
@@ -124,6 +154,9 @@ class EmbeddingSpec:
     region
         Digest of the part of a frame that is looked at, `tasks.stores.regions`, of images that have no region of their
         own; None looks at all of it. No part of this spec's identity: it decides which patches count.
+    detector
+        Detector whose maps the weights follow; None where they follow something else. No part of this spec's identity
+        either.
     """
 
     backbone: str
@@ -147,6 +180,7 @@ class EmbeddingSpec:
     aligned_within: int | None = None
     cover: Cover | None = None
     region: str | None = None
+    detector: Detector | None = None
 
     @property
     def identity(self) -> dict[str, object]:
@@ -155,7 +189,7 @@ class EmbeddingSpec:
         as_always |= dict.fromkeys(("decoding", "tiles"))
         missing = object()
         alone = asdict(replace(self, deeper=None))
-        del alone["deeper"], alone["aligned_within"], alone["cover"], alone["region"]
+        del alone["deeper"], alone["aligned_within"], alone["cover"], alone["region"], alone["detector"]
         if self.decoding is not None:
             alone["decoding"] = self.decoding.identity
         return {name: value for name, value in alone.items() if value != as_always.get(name, missing)}

@@ -6,7 +6,7 @@ row is what that run gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from anoclust_core.benchmark.blind import (
     AS_THEY_ARE,
     CLUSTERING,
     CLUSTERINGS,
+    DETECTORS,
     HEAD,
     LOCALIZATION,
     REFERENCE,
@@ -33,19 +34,21 @@ from anoclust_core.benchmark.tables_ardelean import BlindSetting
 from anoclust_core.clustering.methods import CLUSTERINGS as ALL_CLUSTERINGS
 from anoclust_core.config import RunConfig
 from anoclust_core.evaluation.protocols import ARDELEAN, n_classes
-from anoclust_core.records import ArrayHandle
+from anoclust_core.records import ArrayHandle, Detector
 from flows.benchmark.deep import described
 from flows.benchmark.request import BenchmarkRequest, BlindJob, measure_key
 from flows.benchmark.sohn import MeasuredRows, measure_pairwise
 from flows.decoding import kept_spec
-from flows.stages import EmbeddedImages, describe_blindly, embed_images, localize_blindly
-from tasks.benchmark.ardelean import measure_descriptors, measure_maps, measure_temperatures
+from flows.detectors import training_note
+from flows.stages import EmbeddedImages, describe_blindly, detect_images, embed_images, localize_blindly
+from tasks.benchmark.ardelean import measure_descriptors, measure_detected, measure_maps, measure_temperatures
 from tasks.compute.dask_jobs import memory_budget
+from tasks.networks.detectors import detector_of, model_in
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import StageRunner
 from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
-from tasks.stores.stage_keys import describe_key, embedding_keys, localize_key
+from tasks.stores.stage_keys import describe_key, detected_key, embedding_keys, localize_key
 
 _REFERENCE_METHODS: Final = ("average", "max-hausdorff", "weighted")
 """Rows of [SOHN23] that Table 1 shows."""
@@ -58,6 +61,7 @@ class _Category:
     run: CategoryRun
     embedded: EmbeddedImages
     side: int
+    detectors: str = ""
 
     @property
     def config(self) -> RunConfig:
@@ -105,11 +109,10 @@ class _Category:
 
     def located(self, config: RunConfig, *, method: str) -> list[Measurement]:
         """Scores of the anomaly maps of a run with these settings."""
-        masks = [sha256_file(Path(image.mask)) if image.mask else None for image in self.embedded.images.clustered]
         parts = {"finished": self._finished_key(config), "method": method, "side": self.side}
         return self._stages(config)(
             measure_maps,
-            key=self._measure_key("maps", masks=masks, **parts),
+            key=self._measure_key("maps", masks=self._masks, **parts),
             detail=method,
             is_complete=True,
             manifest=self.embedded.manifest,
@@ -117,6 +120,31 @@ class _Category:
             method=method,
             side=self.side,
         )
+
+    def detected(self, detector: Detector, *, method: str) -> list[Measurement]:
+        """Scores of the maps of a detector that was trained before."""
+        run = replace(self.run, spec=replace(self.run.spec, detector=detector))
+        run_stage, category = StageRunner(run), self.run.category
+        detect_images(run_stage, self.embedded.images)
+        key = detected_key(run.spec)
+        return run_stage(
+            measure_detected,
+            key=self._measure_key("detected", masks=self._masks, detected=key, method=method, side=self.side),
+            detail=method,
+            is_complete=True,
+            manifest=self.embedded.manifest,
+            detected=str(run.layout.folder("detected", category, key)),
+            method=method,
+            side=self.side,
+        )
+
+    def detector_of(self, method: str) -> Detector | None:
+        """Detector of a method that was trained for this category, if one was."""
+        folder = Path(self.detectors).expanduser() / method
+        if not self.detectors or model_in(folder, self.run.category) is None:
+            return None
+        weigh = self.config.weigh.model_copy(update={"weights": f"detector:{folder}"})
+        return detector_of(self.config.model_copy(update={"weigh": weigh}), self.run.category)
 
     def without_head(self, config: RunConfig, taus: tuple[str, ...]) -> list[Measurement]:
         """Scores of plain descriptors at every temperature; nothing is trained, so one task makes them all."""
@@ -131,6 +159,11 @@ class _Category:
             taus=taus,
             scratch=str(self.run.layout.folder("maps", self.run.category, self.maps_key(config)).parent),
         )
+
+    @property
+    def _masks(self) -> list[str | None]:
+        """Digest of every image's mask."""
+        return [sha256_file(Path(image.mask)) if image.mask else None for image in self.embedded.images.clustered]
 
     def _stages(self, config: RunConfig) -> StageRunner:
         """Runs the stages with other settings."""
@@ -159,7 +192,7 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
         run = CategoryRun(layout, category, job.config, kept_spec(layout, category, job.spec, job.config), memory)
         embedded = embed_images(StageRunner(run), manifest)
         side = job.reference.spec.image_size if job.reference else job.spec.image_size
-        found = _Category(run, embedded, side)
+        found = _Category(run, embedded, side, job.detectors)
         results[category] = {name: _EXPERIMENTS[name](found) for name in job.experiments}
         n_images[category] = len(embedded.images.clustered)
     if job.reference:
@@ -172,7 +205,10 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
             taus = {category: told for category, (_, _, told) in measured.taus.items()}
     reference = job.reference.spec if job.reference else None
     deep = described(job.reference) if job.reference else ""
-    return results, BlindSetting(job.config.blind, job.config.weigh.tau, job.spec, reference, taus, n_images, deep)
+    trained = _how_trained(job.detectors, list(job.manifests))
+    return results, BlindSetting(
+        job.config.blind, job.config.weigh.tau, job.spec, reference, taus, n_images, deep, trained
+    )
 
 
 def _clustering(category: _Category) -> list[Measurement]:
@@ -186,7 +222,22 @@ def _localization(category: _Category) -> list[Measurement]:
         if category.config.blind.flat_field:
             config = category.with_settings({"vae": vae, "flat_field": False})
             rows += category.located(config, method=method + AS_THEY_ARE)
+    for name, title in DETECTORS.items():
+        detector = category.detector_of(name)
+        if detector is not None:
+            rows += category.detected(detector, method=title)
     return rows
+
+
+def _how_trained(folder: str, categories: Sequence[str]) -> dict[str, str]:
+    """How the detectors of a folder were trained, in words, by their titles in the table."""
+    found: dict[str, str] = {}
+    for name, title in DETECTORS.items() if folder else ():
+        files = [model_in(Path(folder).expanduser() / name, category) for category in categories]
+        told = [training_note(file) for file in files if file is not None]
+        if told:
+            found[title] = "; ".join(dict.fromkeys(told))
+    return found
 
 
 def _ablation(category: _Category) -> list[Measurement]:

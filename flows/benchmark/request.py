@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -128,6 +129,9 @@ class BenchmarkRequest:
         Whether recipe auto is taken apart, beside the published methods.
     as_published
         Whether deep clustering is trained as its papers do it, and not in a small size.
+    detectors
+        Folder with trained detectors, ``METHOD/CATEGORY.xml``, which Table 2 of [ARDELEAN24] shows; empty where there
+        is none.
     """
 
     protocol: str
@@ -138,6 +142,7 @@ class BenchmarkRequest:
     methods: tuple[str, ...] = ()
     ablation: bool = False
     as_published: bool = False
+    detectors: str = ""
 
     @property
     def classical(self) -> tuple[str, ...]:
@@ -211,6 +216,8 @@ class BlindJob:
         The same backbone as recipe sohn takes it, with what stands beside; None where no table needs it.
     manifests
         Path of the saved manifest by category: the images of protocol `ardelean`, without normals.
+    detectors
+        As `BenchmarkRequest.detectors`.
     """
 
     config: RunConfig
@@ -218,6 +225,7 @@ class BlindJob:
     experiments: tuple[str, ...]
     reference: BackboneJob | None
     manifests: dict[str, str]
+    detectors: str = ""
 
 
 def default_tables(figures: Iterable[str], methods: Iterable[str] = ()) -> tuple[str, ...]:
@@ -257,6 +265,13 @@ def check_request(request: BenchmarkRequest) -> None:
         raise ConfigError(
             f"--as-published says how deep clustering is trained, and found none of it; add --methods "
             f"{','.join(DEEP_METHODS)}"
+        )
+    if request.detectors and "ardelean-2" not in request.tables:
+        raise ConfigError("--detectors stand in --table ardelean-2; add it, or omit them")
+    if request.detectors and not Path(request.detectors).expanduser().is_dir():
+        raise ConfigError(
+            f"--detectors {request.detectors} is not a folder; give one with METHOD/CATEGORY.xml, as "
+            "`anoclust detector train` writes them"
         )
     if request.n_subsets < 2:
         raise ConfigError(

@@ -179,6 +179,7 @@ def _blind_job(
         experiments=tuple(dict.fromkeys(experiments)),
         reference=_job(layout, config, dict.fromkeys(beside), request.as_published) if beside else None,
         manifests={category: str(save_manifest(layout, manifest)) for category, manifest in manifests.items()},
+        detectors=request.detectors,
     )
 
 

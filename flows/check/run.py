@@ -35,13 +35,14 @@ from tasks.images.folders import printable
 from tasks.images.headers import MENDED
 from tasks.images.listing import check_enough, read_files
 from tasks.networks.backbone_spec import embedding_spec
+from tasks.networks.detectors import detector_of
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nearest import NearestSlabs, wanted_pairs
 from tasks.stores.regions import regions_of
 from tasks.telemetry import Listener
 
 if TYPE_CHECKING:
-    from tasks.check.forecast import Speed, Trial, Work
+    from tasks.check.forecast import DetectorTrial, Speed, Trial, Work
 
 
 def check_data(
@@ -201,6 +202,7 @@ class _Checker:
         regions = regions_of(self._layout, looked_at.images, spec)[0]
         told = region_note(regions, [image.sha256 for image in looked_at.images])
         result = replace(result, notes=(*result.notes, *([told] if told else [])))
+        spec = replace(spec, detector=detector_of(self._config, result.category))
         plan = plan_run(whole, self._config, spec)
         work = self._work(whole, plan)
         trial = self._forecast.try_embedding(
@@ -212,9 +214,14 @@ class _Checker:
             memory_budget=self._budget,
             progress=lambda done, total: self._listener(result.category, "trial", done, total),
         )
+        detector = self._forecast.try_detector(
+            looked_at.clustered, spec, n_images=work.n_contents, memory_budget=self._budget
+        )
         note = aligned_note(spec, self._config.pair, steadiness)
         settings = tuple(taken_settings(self._config, spec, whole, plan, trial, note))
         forecast = self._forecast_of(result, spec, work, trial, seconds)
+        if detector is not None:
+            forecast = _with_detector(forecast, detector, work)
         return replace(result, settings=settings, forecast=forecast)
 
     def _forecast_of(
@@ -262,6 +269,16 @@ class _Checker:
             n_clusters=plan.n_clusters,
             n_sampled=MEASURED if self._config.embed.has_tiles and self._config.pair.aligned is None else 0,
         )
+
+
+def _with_detector(forecast: Forecast, detector: DetectorTrial, work: Work) -> Forecast:
+    """Forecast with what the maps of a detector take."""
+    seconds = {
+        "maps of the detector": detector.setup_seconds + work.n_contents * detector.image_seconds,
+        **forecast.seconds,
+    }
+    memory = {detector.memory.stage: detector.memory.total, **forecast.memory}
+    return replace(forecast, seconds=seconds if forecast.seconds else {}, memory=memory)
 
 
 def _drawn(chosen: Chosen, sample: int, *, seed: int) -> Chosen:

@@ -43,6 +43,10 @@ def taken_settings(
     n_normals = len(whole.normals)
     if config.weigh.maps:
         yield Taken("weights", config.weigh.weights, "the maps say where to look; no images are compared")
+    elif config.weigh.detector:
+        yield Taken(
+            "weights", config.weigh.weights, "the maps of this detector say where to look; no images are compared"
+        )
     elif config.recipe == "blind":
         yield Taken("normals", "none", "recipe blind uses none")
     elif n_normals:

@@ -62,6 +62,11 @@ COMMANDS: Final = MappingProxyType(
             "survive re-clustering.",
         ),
         "deploy": ("up:app", "Register every category's nights on a team's Prefect server."),
+        "detector": (
+            "detector:app",
+            "Train an anomaly detector on the images of DATA, for `--weights detector:FILE`; needs the extra "
+            "`detectors`.",
+        ),
         "prepare": ("prepare:app", "Make the demo images, or a manifest for a public data set."),
         "export": ("export:app", "Export heat maps and clusters for other programs."),
         "store": (

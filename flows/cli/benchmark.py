@@ -67,6 +67,14 @@ class Experiments:
         str, typer.Option(help="Backbones to compare with the main one in figures 9 to 11, separated by commas.")
     ] = ""
 
+    detectors: Annotated[
+        str,
+        typer.Option(
+            help="Folder with detectors for --table ardelean-2: `draem/CATEGORY.xml`, and `cfa`, `patchcore`, `padim`, "
+            "as `anoclust detector train` writes them.",
+            show_default="none",
+        ),
+    ] = ""
     ablation: Annotated[
         bool,
         typer.Option(
@@ -120,6 +128,7 @@ def benchmark(
             methods=_names(experiments.methods),
             ablation=experiments.ablation,
             as_published=experiments.as_published,
+            detectors=experiments.detectors,
         )
         with StageBars(Console(stderr=True)) as bars:
             page = run_benchmark(

@@ -44,7 +44,7 @@ from tasks.stores.nights.comparison import compared_with
 from tasks.stores.nights.reclustering import assignable, due
 from tasks.stores.nights.snapshots import Snapshot, read_snapshot
 from tasks.stores.runs import parts_of
-from tasks.stores.stage_keys import embedding_keys, pair_key, settings_key
+from tasks.stores.stage_keys import detected_key, embedding_keys, pair_key, settings_key
 
 Result = TypeVar("Result")
 
@@ -72,7 +72,8 @@ def call_night(asked: NightRequest) -> dict[str, Any]:
 def category_night(asked: NightRequest) -> dict[str, Any]:
     """One night of one category; the category is held by the caller.
 
-    1. **embed** and **pair**: new images only, and these with the snapshot's reference only.
+    1. **embed** and **pair**: new images only, and these with the snapshot's reference only; **detect** in place of
+       pair, where patches are weighted by a detector.
     2. **assign**: to the lasting clusters, or unknown; similar unknown images start a new cluster.
     3. **re-cluster** everything where that is due, and **adopt** the result: its clusters keep their identities.
     4. **look** and **watch**: the pictures as such, growth and drift against the past; the night is recorded as done.
@@ -175,16 +176,17 @@ def _take_up(run_stage: StageRunner, place: Place, given: DatasetManifest) -> As
         return _run_task(
             register_images, place, "unknown until all are clustered", given=given, settled=embedded.images
         )
-    keys = embedding_keys(embedded.images, place.run.spec)
-    against = Reference("normal")
-    nearest = compare_images(
-        run_stage,
-        embedded,
-        against,
-        key=pair_key(keys, embedded.images, against),
-        distances=keys.distances,
-        both_ways=snapshot.reference is not None and snapshot.reference.role == "cluster",
-    )
+    nearest = None
+    if snapshot.reference is not None:
+        keys, against = embedding_keys(embedded.images, place.run.spec), Reference("normal")
+        nearest = compare_images(
+            run_stage,
+            embedded,
+            against,
+            key=pair_key(keys, embedded.images, against),
+            distances=keys.distances,
+            both_ways=snapshot.reference.role == "cluster",
+        )
     return _run_task(
         assign_images,
         place,
@@ -278,6 +280,7 @@ def _due(place: Place, *, requested: bool) -> str | None:
             place.night,
             run.config,
             settings_key=_settings_key(place),
+            detected=detected_key(place.run.spec),
             requested=requested,
         )
 

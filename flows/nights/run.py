@@ -27,6 +27,7 @@ from tasks.images.choosing import why_none
 from tasks.images.listing import list_datasets
 from tasks.images.manifests.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
+from tasks.networks.detectors import check_detector
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import NightFact
 from tasks.stores.catalog.identity import is_begun
@@ -39,7 +40,7 @@ from tasks.stores.nights.folders import NIGHT_COUNTERS, spoiled_files
 from tasks.stores.nights.reclustering import due
 from tasks.stores.nights.snapshots import keep_pinned, read_snapshot
 from tasks.stores.regions import regions_of
-from tasks.stores.stage_keys import embedding_keys, settings_key
+from tasks.stores.stage_keys import detected_key, embedding_keys, settings_key
 from tasks.stores.upkeep.inventory import NIGHT_REPORT, NIGHT_SUMMARY
 
 _CAME: Final = ("new", "quarantined")
@@ -288,6 +289,7 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
         spec = replace(spec, region=_last_region(asked, category))
     spec = settled_spec(layout, listed, spec, config)
     regions_of(layout, listed.images, spec)  # before anything is embedded: whether patches remain
+    check_detector(layout, listed, spec)
     asked = replace(asked, spec=spec)
     segments = EmbeddingSegments(layout.folder("embeddings", category, embedding_keys(listed, asked.spec).embedding))
     with Catalog.open(asked.catalog, store=layout) as catalog:
@@ -319,6 +321,7 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
                 night,
                 config,
                 settings_key=settings_key(config, asked.spec),
+                detected=detected_key(asked.spec),
                 requested=asked.recluster,
             )
         is_told = not catalog.notices(category, only_unsent=True)

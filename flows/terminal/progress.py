@@ -35,6 +35,7 @@ _STAGES: Final = {
     "settle": "files were changed just now; waiting until no more changes come, seconds",
     "wait": "waiting for another run, seconds",
     "embed": "embedding images",
+    "detect": "maps of the detector, images",
     "cover": "choosing patches, images",
     "pair": "pairs of images",
     "train": "training, steps",

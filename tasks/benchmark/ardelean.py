@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from prefect import task
 
 from anoclust_core.benchmark.blind import NO_HEAD, WARD_AND_K_MEANS, score_descriptors
@@ -18,9 +19,11 @@ from anoclust_core.memory import blind_benchmark_plan, describe_plan
 from anoclust_core.records import ArrayHandle, BagWeights, unique_contents
 from anoclust_core.weighting.weights import temperature
 from tasks.benchmark.sohn import ground_truth
+from tasks.images.anomaly_maps import seen_part
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
+from tasks.stores.detected import DetectedMaps
 from tasks.stores.embeddings import feature_maps
 from tasks.stores.manifests import load_manifest
 
@@ -75,6 +78,31 @@ def measure_maps(
     finished = np.repeat(_finished(maps, run.config.blind), counts, axis=0)
     labels = [image.label for image in clustered]
     found = localization_scores(finished, labels, ground_truth(clustered, side, run.spec), protocol=ARDELEAN)
+    return [Measurement(method, "none", "maps", scores=found)]
+
+
+@task(name="measure", **STAGE)
+def measure_detected(
+    *,
+    run: CategoryRun,
+    key: str,  # noqa: ARG001 - names the cached result
+    manifest: str,
+    detected: str,
+    method: str,
+    side: int,
+) -> list[Measurement]:
+    """Score the maps of a detector, at ``side`` x ``side`` pixels, as `measure_maps` does."""
+    clustered = load_manifest(Path(manifest)).clustered
+    blind_benchmark_plan(n_images=len(clustered), n_patches=run.spec.n_patches, dim=run.spec.dim, side=side).check(
+        run.memory_budget
+    )
+    maps = np.empty((len(clustered), side, side), np.float32)
+    kept = DetectedMaps(Path(detected)).read([image.sha256 for image in clustered])
+    for row, (values, frame) in enumerate(kept):
+        seen = Image.fromarray(seen_part(values, frame, run.spec))
+        maps[row] = np.asarray(seen.resize((side, side), Image.Resampling.BILINEAR))
+    labels = [image.label for image in clustered]
+    found = localization_scores(maps, labels, ground_truth(clustered, side, run.spec), protocol=ARDELEAN)
     return [Measurement(method, "none", "maps", scores=found)]
 
 

@@ -21,6 +21,7 @@ from anoclust_core.embedding.extraction import choose_device
 from anoclust_core.memory import MemoryPlan
 from anoclust_core.records import EmbeddingSpec, ImageRecord
 from tasks.compute.dask_jobs import CORES
+from tasks.compute.detection import THREADS, decoding_bytes, detect_images, detection_memory
 from tasks.compute.embedding import (
     Limits,
     Network,
@@ -30,6 +31,7 @@ from tasks.compute.embedding import (
     embedding_memory,
     with_copies,
 )
+from tasks.networks.detectors import DetectorNetwork
 from tasks.stages.group import grouping_memory
 from tasks.stages.pair import plan_blocks
 from tasks.stages.report import reporting_memory
@@ -175,6 +177,38 @@ def try_embedding(
         each = (time.perf_counter() - start) / len(tried)
     progress(total, total)
     return Trial(device, network, limits, setup, each)
+
+
+@dataclass(frozen=True)
+class DetectorTrial:
+    """A detector as it was tried: seconds of loading it and of one image, with all cores at work, and its memory."""
+
+    setup_seconds: float
+    image_seconds: float
+    memory: MemoryPlan
+
+
+def try_detector(
+    images: Sequence[ImageRecord], spec: EmbeddingSpec, *, n_images: int, memory_budget: int
+) -> DetectorTrial | None:
+    """Make the maps of a few images as a run over ``n_images`` would; None where there is no detector.
+
+    Raises
+    ------
+    AnoclustError
+        As the run would: if the model is of no use, or there is too little memory.
+    """
+    if spec.detector is None:
+        return None
+    start = time.perf_counter()
+    network = DetectorNetwork(spec.detector, threads=THREADS)
+    left = decoding_bytes(network, n_images=n_images, memory_budget=memory_budget)
+    setup = time.perf_counter() - start
+    tried = with_copies(list(dict.fromkeys(image.sha256 for image in images)), images)[: TRIAL_IMAGES[0]]
+    start = time.perf_counter()
+    n_done = sum(1 for _ in detect_images(tried, network, spec, decode_bytes=left))
+    each = (time.perf_counter() - start) / max(1, n_done)
+    return DetectorTrial(setup, each, detection_memory(network, n_images=n_images))
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def embedding_memory(
     )
 
 
-class _Room:
+class Room:
     """Bytes that pictures share which are decoded side by side; one for which too few are left waits for the others."""
 
     def __init__(self, size: int) -> None:
@@ -233,7 +233,7 @@ def embed_batches(
     and is faster than one computation on all cores beside threads that decode. OpenVINO computes on threads of its own.
     The memory for decoding is shared: frames too large to be decoded side by side are decoded one after the other.
     """
-    room = _Room(limits.decode_bytes)
+    room = Room(limits.decode_bytes)
     step = limits.images(spec)
     batches = [images[start : start + step] for start in range(0, len(images), step)]
     threads = torch.get_num_threads()
@@ -256,7 +256,7 @@ def embed_batches(
 
 
 def _embed_batch(
-    images: Sequence[Copies], extractor: Extractor, spec: EmbeddingSpec, device: str, limits: Limits, room: _Room
+    images: Sequence[Copies], extractor: Extractor, spec: EmbeddingSpec, device: str, limits: Limits, room: Room
 ) -> Batch:
     hashes: list[str] = []
     unreadable: dict[str, str] = {}
@@ -277,7 +277,7 @@ def _embed_batch(
     def prepare(copies: Copies) -> Outside | None:
         """Make the network's pictures of an image, whose pixels are let go of; gives what is to be told of it."""
         nonlocal n_prepared
-        picture = _read_any(copies, pixels_within(limits.decode_bytes), spec.deep)
+        picture = read_any(copies, pixels_within(limits.decode_bytes), spec.deep)
         pixels = picture.pixels
         for box in tile_boxes((pixels.shape[0], pixels.shape[1]), spec):
             if n_prepared == len(prepared):
@@ -323,7 +323,7 @@ def _frames(tiles: NDArray[np.float16], level: EmbeddingSpec) -> NDArray[np.floa
     return np.stack([stitched(of_frame, level) for of_frame in tiles.reshape(-1, level.n_tiles, *tiles.shape[1:])])
 
 
-def _read_any(copies: Copies, max_pixels: int, deep: Sequence[DeepRange]) -> DecodedPicture:
+def read_any(copies: Copies, max_pixels: int, deep: Sequence[DeepRange]) -> DecodedPicture:
     """The first copy that can be read; where one was moved, another may still be there."""
     for image in copies[:-1]:
         try:

@@ -192,9 +192,13 @@ def seen_map(values: NDArray[Any], image: ImageRecord, spec: EmbeddingSpec) -> N
         Shape ``(height, width)``, the map itself where pictures are squashed; else at least eight values a patch each
         way, so that its borders lie where they belong.
     """
+    return seen_part(values, frame_shape(image, values), spec)
+
+
+def seen_part(values: NDArray[Any], shape: tuple[int, int], spec: EmbeddingSpec) -> NDArray[Any]:
+    """As `seen_map`, of a map that covers a frame of a height and width."""
     if spec.resize == "squash":
         return values
-    shape = frame_shape(image, values)
     return seen_values(values, shape, spec.seen_box(shape), spec.grid, fill=values.min())
 
 

@@ -18,10 +18,11 @@ from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototyp
 from anoclust_core.records import DatasetManifest, NearestDistances
 from anoclust_core.weighting.regions import Regions, least_outside
 from tasks.compute.counting import Measure
+from tasks.compute.detection import detected_scores
 from tasks.compute.rarity_pooling import rarity_of_contents
 from tasks.night.alike import alike_details, counts_once, night_alike
 from tasks.night.births import Described, born_of, members_of_born
-from tasks.night.describe import NewDescriptors, describe_new
+from tasks.night.describe import Against, NewDescriptors, describe_new
 from tasks.night.learning import read_head
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
@@ -73,7 +74,7 @@ def assign_images(
     given: DatasetManifest,
     settled: DatasetManifest,
     embeddings: tuple[str, str],
-    nearest: NearestDistances,
+    nearest: NearestDistances | None,
     snapshot: Snapshot,
 ) -> Assigned:
     """Give new images to the clusters of the snapshot and those born since; what is far from all is unknown.
@@ -87,21 +88,21 @@ def assign_images(
     given, settled
         What is new, and everything that was compared, what could not be decoded set aside.
     embeddings, nearest
-        Folders of the images' embeddings on both levels, and distances from them to the snapshot's reference.
+        Folders of the images' embeddings on both levels, and distances from them to the snapshot's reference; None
+        where it has none.
     snapshot
         What the last re-clustering left.
     """
     was = members(place.layout, snapshot)
-    if snapshot.reference is None:
-        raise AssertionError("a snapshot without a reference is re-clustered every night")
     compared = [image.sha256 for image in settled.clustered]
-    against = snapshot_reference(was, snapshot.reference)
     alike = night_alike(place, snapshot, was, compared, embeddings[0])
     once = alike if counts_once(place) else None
-    measure = once.measure(against) if once else Measure(against.contents, against.counts)
-    new = describe_new(
-        place, snapshot, against.role, measure, settled.clustered, embeddings=embeddings, nearest=nearest
-    )
+    against = None
+    if nearest is not None and snapshot.reference is not None:
+        reference = snapshot_reference(was, snapshot.reference)
+        measure = once.measure(reference) if once else Measure(reference.contents, reference.counts)
+        against = Against(NearestSlabs(Path(nearest.uri)), reference.role, measure)
+    new = describe_new(place, snapshot, settled.clustered, embeddings=embeddings, against=against)
     measured = read_measured(place.layout, place.category, snapshot.keys)
     ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
     of_snapshot = [image.sha256 for image in was.clustered]
@@ -122,7 +123,7 @@ def assign_images(
     regions = regions_of(place.layout, settled.clustered, place.run.spec)[0]
     head = read_head(place.layout, place.category, snapshot.keys["group"])
     scores = head.scores(described.choosing[at_fresh], measured.chosen_by) if head else None
-    level = _level(NearestSlabs(Path(nearest.uri)), came, snapshot, regions)
+    level = _level(place, against, came, snapshot, regions)
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
 
@@ -198,14 +199,26 @@ def assign_images(
 
 
 def _level(
-    slabs: NearestSlabs, contents: Sequence[str], snapshot: Snapshot, regions: Regions | None
+    place: Place,
+    against: Against | None,
+    contents: Sequence[str],
+    snapshot: Snapshot,
+    regions: Regions | None,
 ) -> tuple[float, float] | None:
-    """How rare the new images are against the yardstick: median of the rarest patch of each, and its standard error."""
+    """How rare the new images are against the yardstick: median of the rarest patch of each, and its standard error.
+
+    A detector is its own yardstick.
+    """
     yardstick = snapshot.yardstick
-    if yardstick is None or not contents:
+    if not contents:
         return None
-    counts = [1] * len(yardstick.contents)
-    rarity = rarity_of_contents(slabs, contents, yardstick.contents, counts, yardstick.role)
+    if against is not None and yardstick is not None:
+        counts = [1] * len(yardstick.contents)
+        rarity = rarity_of_contents(against.slabs, contents, yardstick.contents, counts, yardstick.role)
+    elif snapshot.is_detected:
+        rarity = detected_scores(place.layout, place.category, place.run.spec, contents)
+    else:
+        return None
     if regions is not None:
         rarity = least_outside(rarity, regions.inside(contents))
     return median_and_error(rarity.max(axis=1))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.records import ImageRecord, NearestDistances, Role
+from anoclust_core.records import ImageRecord, Role
 from anoclust_core.weighting.auto import AUTO
 from anoclust_core.weighting.regions import least_outside
 from tasks.compute.counting import Measure
+from tasks.compute.detection import detected_scores
 from tasks.compute.level_pooling import levels_of, pool_levels, scores_of_contents, weights_of_scores
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.night.place import Place
@@ -36,15 +36,32 @@ class NewDescriptors:
     choosing: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class Against:
+    """What the rarity of images is measured against.
+
+    Attributes
+    ----------
+    slabs
+        Distances from the images to the snapshot's reference.
+    role
+        What the images of the reference are.
+    measure
+        These images, as often as they count.
+    """
+
+    slabs: NearestSlabs
+    role: Role
+    measure: Measure
+
+
 def describe_new(
     place: Place,
     snapshot: Snapshot,
-    role: Role,
-    measure: Measure,
     images: Sequence[ImageRecord],
     *,
     embeddings: tuple[str, str],
-    nearest: NearestDistances,
+    against: Against | None,
 ) -> NewDescriptors:
     """Describe images as those of the snapshot were described, by its recipe.
 
@@ -52,32 +69,27 @@ def describe_new(
     ----------
     place
         Where.
-    snapshot, role
-        What the last re-clustering left, and what its reference is.
-    measure
-        Images of that reference, as often as they count.
+    snapshot
+        What the last re-clustering left.
     images
         The images, each content once.
     embeddings
         Folders of their embeddings: the first level, and the deeper one or an empty name.
-    nearest
-        Distances from them to the reference.
+    against
+        Reference of the snapshot; None where patches are weighted by the maps of a detector.
     """
-    slabs = NearestSlabs(Path(nearest.uri))
     levels = LevelSegments.of(*embeddings)
     contents = [image.sha256 for image in images]
     regions = regions_of(place.layout, images, place.run.spec)
     inside = regions[0].inside(contents) if regions[0] else None
     if snapshot.recipe != "auto":
-        rarity = rarity_of_contents(slabs, contents, measure.contents, measure.counts, role, own=measure.own)
+        rarity = _rarity(place, contents, against)
         if inside is not None:
             rarity = least_outside(rarity, inside)
         weights = weights_of(place.run.config.weigh, rarity, tau=snapshot.tau, inside=inside)
         return NewDescriptors(rarity, weights, pooled(levels.first, contents, weights))
     model, scoring, places = read_model(place.layout.folder("models", place.category, snapshot.keys["whiten"]))
-    scores = scores_of_contents(
-        slabs, contents, measure.contents, measure.counts, role=role, switches=AUTO, own=measure.own
-    )
+    scores = _scores(place, contents, against)
     if places is not None:
         scores -= places.scores
     rarity = scoring.summed(scores)
@@ -87,3 +99,21 @@ def describe_new(
     of_levels = levels_of(place.run.spec, levels.levels, AUTO.n_levels, regions)
     found = pool_levels(of_levels, contents, weights, places=places)
     return NewDescriptors(rarity, weights.mean(axis=1), found.levels[0].plain, model.descriptors(found.levels))
+
+
+def _rarity(place: Place, contents: Sequence[str], against: Against | None) -> NDArray[np.float64]:
+    """Rarity of every patch, or what a detector's maps say of it, ``(n_images, n_patches)``."""
+    if against is None:
+        return detected_scores(place.layout, place.category, place.run.spec, contents)
+    measure = against.measure
+    return rarity_of_contents(against.slabs, contents, measure.contents, measure.counts, against.role, own=measure.own)
+
+
+def _scores(place: Place, contents: Sequence[str], against: Against | None) -> NDArray[np.float64]:
+    """Scores of every patch that recipe auto joins, ``(n_images, n_patches, n_scores)``."""
+    if against is None:
+        return _rarity(place, contents, None)[..., None]
+    measure = against.measure
+    return scores_of_contents(
+        against.slabs, contents, measure.contents, measure.counts, role=against.role, switches=AUTO, own=measure.own
+    )

@@ -111,7 +111,7 @@ def _highest_rarity(place: Place, catalog: Catalog, weights: str | None) -> dict
     found: dict[str, float] = {}
     latest = catalog.latest_snapshot(place.category)
     snapshot = read_snapshot(latest) if latest is not None else None
-    if snapshot is not None and snapshot.reference is not None:
+    if snapshot is not None and (snapshot.reference is not None or snapshot.is_detected):
         images = members(place.layout, snapshot).clustered
         highest = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity")
         found = {image.sha256: float(value) for image, value in zip(images, highest.max(axis=1), strict=True)}

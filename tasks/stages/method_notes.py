@@ -32,6 +32,11 @@ def method_notes(config: RunConfig, localization: Mapping[str, float] | None) ->
             )
     if config.weigh.maps:
         found.append(f"Patches are weighted by the anomaly maps in {config.weigh.maps}, not by rarity (--weights).")
+    if config.weigh.detector:
+        found.append(
+            f"Patches are weighted by the anomaly maps that the detector {config.weigh.detector} makes of every image, "
+            "not by rarity (--weights)."
+        )
     if config.weigh.weights == "uniform":
         found.append("All patches of an image have the same weight (--weights uniform).")
     if config.group.distance != "weighted_average":

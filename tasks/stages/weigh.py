@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
-from anoclust_core.config import WeighConfig
 from anoclust_core.memory import MemoryPlan, weigh_plan
 from anoclust_core.records import (
     ArrayHandle,
@@ -23,6 +22,7 @@ from anoclust_core.weighting.reference import reference_contents
 from anoclust_core.weighting.regions import least_outside
 from anoclust_core.weighting.weights import map_scores, temperature
 from tasks.compute.counting import Counting, Measure
+from tasks.compute.detection import detected_scores
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.images.anomaly_maps import maps_of, read_map, seen_map
 from tasks.stages.category_run import CategoryRun
@@ -60,7 +60,7 @@ def weigh(
         n_reference=nearest.shape[1] if nearest else 0,
     ).check(run.memory_budget)
     counting = Counting.of(images.clustered, nearest.once if nearest else "")
-    rarity = _rarity(images, nearest, counting) if nearest else given_scores(images, config, spec)
+    rarity = _rarity(images, nearest, counting) if nearest else given_scores(images, run)
     regions = regions_of(run.layout, images.clustered, spec)[0]
     inside = regions.inside(hashes) if regions else None
     if inside is not None:
@@ -121,15 +121,20 @@ def first_rows(counts: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
 
 
-def given_scores(images: DatasetManifest, config: WeighConfig, spec: EmbeddingSpec) -> NDArray[np.float64]:
-    """Scores of every patch from given anomaly maps, ``(n_images, n_patches)``.
+def given_scores(images: DatasetManifest, run: CategoryRun) -> NDArray[np.float64]:
+    """Scores of every patch from given anomaly maps or those of a detector, ``(n_images, n_patches)``.
 
     Raises
     ------
     DatasetError
         If an image has no map, or one that cannot be read.
+    StoreError
+        If the map that a detector made is gone or damaged.
     """
-    folder = str(config.maps)
+    spec = run.spec
+    if spec.detector is not None:
+        return detected_scores(run.layout, run.category, spec, [image.sha256 for image in images.clustered])
+    folder = str(run.config.weigh.maps)
     found = maps_of(folder, images)
     maps = (seen_map(read_map(folder, image, found), image, spec) for image in images.clustered)
     return np.concatenate([map_scores([values], spec.grid) for values in maps])

@@ -100,7 +100,7 @@ def whiten(
     levels = levels_of(spec, LevelSegments.of(*embeddings).levels, AUTO.n_levels, regions)
     places = None
     if nearest is None:
-        scores = given_scores(images, run.config.weigh, spec)[first_rows(counts)][..., None]
+        scores = given_scores(images, run)[first_rows(counts)][..., None]
     else:
         measure = measured_against(nearest, images, counting)
         scores = scores_of_contents(

@@ -33,7 +33,11 @@ def check_arrays(layout: StoreLayout, kind: str, folder: Path) -> list[Finding]:
     lost = sorted(ARRAY_FOLDERS[kind].arrays - shapes.keys())
     if lost:
         return [finding(layout, folder, f"has lost {' and '.join(lost)}", REBUILT)]
-    sides = {"embeddings": ("bags", ("hashes",)), "nearest": ("distances", ("rows", "columns"))}
+    sides = {
+        "embeddings": ("bags", ("hashes",)),
+        "nearest": ("distances", ("rows", "columns")),
+        "detected": ("maps", ("hashes",)),
+    }
     if kind in sides:
         name, lists = sides[kind]
         if tuple(len(description.get(side, ())) for side in lists) != shapes[name][: len(lists)]:

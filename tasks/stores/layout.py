@@ -9,6 +9,7 @@
       embeddings/<category>/<embedding key>/        immutable segments of bags
       nearest/<category>/<distances key>/           immutable slabs of nearest-patch distances
       maps/<category>/<key>/                        anomaly maps of recipe blind
+      detected/<category>/<detector key>/           immutable segments of maps that a detector of one's own has made
       training/<category>/<key>/                    what a training of recipe blind or of the benchmark has learnt
       weights/<category>/<key>/                     rarity, weights, descriptors
       models/<category>/<key>/                      what recipe auto describes later images with

@@ -63,6 +63,8 @@ class EmbeddingKeys:
         Key of the patches that images are compared with: names a folder of segments too; empty where that are all.
     regions
         Digest of the parts of the images that are looked at; empty where that is all of each.
+    detected
+        Key of the detector's maps: names a folder of segments; empty where there is no detector.
     """
 
     embedding: str
@@ -72,6 +74,7 @@ class EmbeddingKeys:
     aligned: bool = False
     covers: str = ""
     regions: str = ""
+    detected: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class RunInputs:
     reference
         Images that rarity is measured against; None where the weights follow maps.
     maps
-        Digest of the given anomaly maps; None where there are none.
+        Digest of the given anomaly maps, or key of those of a detector; None where there are none.
     n_clusters, n_clusters_rule
         Number to cut, or None for the label-free suggestion; and why.
     """
@@ -220,6 +223,8 @@ def _report(run: RunInputs, keys: Mapping[str, str]) -> Parts:
 
 STAGES: Final = MappingProxyType(
     {
+        # maps of a detector of the user's own: tasks/networks/detectors.py
+        "detect": Stage(1, (ArrayFolder("detected", frozenset({"maps"}), "weights", grouped=True),)),
         # embedding/, bags.py, and the decoding of plain images
         "embed": Stage(
             1, (ArrayFolder("embeddings", frozenset({"bags"}), "embeddings", grouped=True),), decides_clusters=True
@@ -306,7 +311,25 @@ def embedding_keys(manifest: DatasetManifest, spec: EmbeddingSpec) -> EmbeddingK
         aligned=spec.aligned_within is not None,
         covers=stage_key("cover", embedding=embedding, **asdict(spec.cover), **looked_at) if spec.cover else "",
         regions=regions,
+        detected=detected_key(spec),
     )
+
+
+def detected_key(spec: EmbeddingSpec) -> str:
+    """Key of the maps of a spec's detector, empty where it has none; it names a folder of segments.
+
+    Pictures of more than 8 bits are decoded for it as for the backbone.
+    """
+    if spec.detector is None:
+        return ""
+    decoding = spec.decoding.identity if spec.decoding else None
+    return stage_key("detect", detector=spec.detector.identity, decoding=decoding)
+
+
+def detect_key(images: EmbeddingKeys, manifest: DatasetManifest) -> str:
+    """Key of a detector's maps of these very images."""
+    contents = sorted({image.sha256 for image in manifest.clustered})
+    return stage_key("detect", detected=images.detected, images=contents)
 
 
 def _regions(manifest: DatasetManifest, spec: EmbeddingSpec) -> str:
@@ -339,7 +362,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             "normals": config.data.normals,
             "reference": config.pair.reference,
             "store_budget": int(config.pair.store_budget),
-            "weigh": config.weigh.model_dump(),
+            "weigh": _weigh_parts(config, spec),
             "blind": config.blind.model_dump() if config.recipe == "blind" else None,
             "group": config.group.model_dump(exclude={"by"}),
             "versions": {  # whiten came later: it must not make nights by other recipes again
@@ -355,6 +378,12 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             **_near_duplicates_of_nights(config),
         },
     )
+
+
+def _weigh_parts(config: RunConfig, spec: EmbeddingSpec) -> Parts:
+    """How patches are weighted; of a detector what it holds counts, and not where its file lies."""
+    asked = config.weigh.model_dump()
+    return {**asked, "weights": "detector", "detected": detected_key(spec)} if spec.detector else asked
 
 
 def _near_duplicates_of_nights(config: RunConfig) -> Parts:

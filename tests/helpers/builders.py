@@ -1,4 +1,4 @@
-"""Small data sets and settings that tests of tasks and flows share."""
+"""Small data sets, settings and models that tests of tasks and flows share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from anoclust_core.config import RunConfig
 from anoclust_core.config.setting import flatten, nest
-from anoclust_core.records import DatasetManifest, ImageRecord, Role
+from anoclust_core.records import DatasetManifest, Detector, ImageRecord, Role
 
 TINY_BACKBONE = "test_resnet"
 """A timm model of half a million weights; 64 px give 8 x 8 patches of length 48."""
@@ -120,3 +120,61 @@ def unit_bags(n_images: int, n_patches: int = 6, dim: int = 8, *, seed: int = 0)
     """Random bags of unit-norm patches."""
     values = np.random.default_rng(seed).normal(size=(n_images, n_patches, dim))
     return (values / np.linalg.norm(values, axis=2, keepdims=True)).astype(np.float32)
+
+
+DETECTOR_SIDE = 32
+"""Side of the pictures that the detectors below see."""
+
+
+def save_detector(
+    path: Path,
+    *,
+    shape: Sequence[int | str] = ("n", 3, DETECTOR_SIDE, DETECTOR_SIDE),
+    outputs: Sequence[str] = ("anomaly_map",),
+    usual: float = 0.47,
+    channels: int = 1,
+) -> Path:
+    """Save a model whose map is how far the mean of the channels lies from what is usual, squared, at every pixel.
+
+    ``channels`` is that of the map; every output is this map. Pixels are taken to go from 0 to 1.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    sides = list(shape[2:])
+    constants = [
+        numpy_helper.from_array(np.array([usual], np.float32), "usual"),
+        numpy_helper.from_array(np.array([1, channels, 1, 1]), "times"),
+        numpy_helper.from_array(np.array([1]), "axes"),
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", ["picture", "axes"], ["grey"], keepdims=1),
+        helper.make_node("Sub", ["grey", "usual"], ["off"]),
+        helper.make_node("Mul", ["off", "off"], ["squared"]),
+        *(helper.make_node("Tile", ["squared", "times"], [name]) for name in outputs),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "detector",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [shape[0], channels, *sides]) for name in outputs],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+def save_maps(detector: Detector, data: Path, folder: Path) -> Path:
+    """Save the detector's map of every picture below a folder, as another program would that runs it."""
+    from tasks.images.decoding import decode_image
+    from tasks.networks.detectors import DetectorNetwork
+
+    network = DetectorNetwork(detector)
+    for file in sorted(data.rglob("*.png")):
+        path = folder / f"{file.relative_to(data)}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, network(decode_image(file.read_bytes())))
+    return folder

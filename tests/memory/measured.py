@@ -9,9 +9,10 @@ from unittest.mock import patch
 
 import matplotlib.pyplot  # noqa: F401 - part of the imports, not of the report
 import numpy as np
-from helpers.builders import digest
+from helpers.builders import digest, save_detector
 
 import tasks.stages.describe as describe_stage
+import tasks.stages.detect as detect_stage
 import tasks.stages.embed as embed_stage
 import tasks.stages.localize as localize_stage
 import tasks.stages.report as report_stage
@@ -27,6 +28,7 @@ from anoclust_core.records import (
     BagWeights,
     ClusterTree,
     Cover,
+    Detector,
     EmbeddingSpec,
     ImageRecord,
     NearestDistances,
@@ -47,9 +49,12 @@ from benchmarks.stages import (
     write_manifest,
 )
 from tasks.compute.dask_jobs import CORES
+from tasks.compute.detection import THREADS as DETECT_THREADS
+from tasks.compute.detection import detection_memory
 from tasks.compute.embedding import BATCH_IMAGES, CONVERSION_BYTES, THREADS_CONVERTED
 from tasks.images.decoding import bytes_to_decode, decode_image
 from tasks.networks.checkpoints import load_state_dict
+from tasks.networks.detectors import DetectorNetwork
 from tasks.networks.openvino import converted
 from tasks.stages import group as group_stage
 from tasks.stages import near_duplicates as near_stage
@@ -475,12 +480,39 @@ def report(size: int, folder: Path) -> Measured:
     return Measured(f"{n_images} images, {n_clusters} clusters", peak[0], predicted.total)
 
 
+def detect(size: int, folder: Path) -> Measured:
+    """Photographs of two sizes through a detector made by hand, whose maps are large."""
+    from PIL import Image
+
+    side, pixels, n_images = ((256, 600, 60), (512, 2000, 24))[size]
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(n_images):
+        file = folder / f"{number}.jpg"
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).resize((pixels, pixels)).save(file)
+        images.append(ImageRecord(file.name, str(file), sha256_file(file), "cluster"))
+    detector = Detector(str(save_detector(folder / "model.onnx", shape=(1, 3, side, side))), "d")
+    spec = replace(made_up_spec((8, 8), 4), detector=detector)
+    plan = detection_memory(
+        DetectorNetwork(detector),
+        n_images=n_images,
+        decode_bytes=memory.DECODE_BYTES_PER_PIXEL * pixels**2 * DETECT_THREADS,
+    )
+    manifest = write_manifest(folder, images)
+    with without_prefect(), peak_memory() as peak:
+        detect_stage.detect.fn(
+            run=made_up_run(folder, spec), key="k", manifest=str(manifest), folder=str(folder / "maps")
+        )
+    return Measured(f"{n_images} images of {pixels} px at {side}", peak[0], plan.total)
+
+
 MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "embed": embed,
     "embed, converted": embed_converted,
     "embed, kept": embed_kept,
     "embed, tiles": embed_tiles,
     "decode": decode,
+    "detect": detect,
     "pair": pair,
     "pair aligned": pair_aligned,
     "pair covers": pair_covers,
@@ -495,5 +527,5 @@ MEASURES: dict[str, Callable[[int, Path], Measured]] = {
     "report": report,
 }
 
-SIZES = {"embed, tiles": 1, "decode": 1}
+SIZES = {"embed, tiles": 1, "decode": 1, "detect": 2}
 """How many sizes a stage is measured in, where these are not four."""

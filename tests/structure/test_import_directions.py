@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +49,11 @@ RULES = {
     ),
     "one file knows Dask": Rule(
         ("anoclust_core/", "tasks/", "flows/"), frozenset({"dask", "distributed"}), "tasks/compute/dask_"
+    ),
+    "anomalib is a guest of one module": Rule(
+        ("anoclust_core/", "tasks/", "flows/"),
+        frozenset({"anomalib", "lightning", "kornia"}),
+        "tasks/networks/anomalib_detectors.py",
     ),
     "pages are served by flows alone": Rule(
         ("anoclust_core/", "tasks/"), frozenset({"fastapi", "starlette", "uvicorn"})
@@ -154,6 +160,15 @@ def test_imports_go_in_one_direction(name: str) -> None:
     assert [text for path, source in SOURCES.items() for text in import_violations(path, source, rule)] == []
 
 
+def test_anomalib_is_an_extra() -> None:
+    """`pip install anoclust` brings no anomalib; the extra `detectors` does, and `dev` has it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert not any(needed.startswith("anomalib") for needed in project["dependencies"])
+    extras = project["optional-dependencies"]
+    assert [needed.partition(">")[0] for needed in extras["detectors"]] == ["anomalib"]
+    assert any("detectors" in needed for needed in extras["dev"])
+
+
 def test_core_opens_no_file() -> None:
     """Core computes on what it is given; reading and writing is left to the tasks."""
     assert [text for path, source in SOURCES.items() for text in file_violations(path, source)] == []
@@ -212,6 +227,7 @@ def test_a_run_imports_what_it_needs() -> None:
         ("flows/run.py", "from distributed import Client", "one file knows Dask"),
         ("tasks/stores/runs.py", "import sqlalchemy as sa", "one folder knows the database"),
         ("tasks/stores/cataloguing.py", "from alembic import op", "one folder knows the database"),
+        ("tasks/networks/detectors.py", "from anomalib.models import Padim", "anomalib is a guest of one module"),
         ("tasks/stages/report.py", "from tests.report_example import example", "the program does not need its tests"),
     ],
 )
@@ -227,6 +243,7 @@ def test_a_forbidden_import_is_found(path: str, source: str, rule: str) -> None:
         ("tasks/compute/dask_jobs.py", "import dask, distributed"),
         ("tasks/stores/catalog/migrations/env.py", "import sqlalchemy, sqlite3, alembic, psycopg"),
         ("tasks/stages/embed.py", "import prefect, torch"),
+        ("tasks/networks/anomalib_detectors.py", "import anomalib"),
         ("flows/cli/run.py", "import typer, rich, tasks.stages.pair, anoclust_core.keys"),
         ("anoclust_core/bags.py", "import numpy, zarrlike\nfrom anoclust_core.tasks_of_today import prefect"),
         ("anoclust_core/reporting/html.py", "from . import figures\nfrom .record import flows"),

@@ -27,6 +27,7 @@ def due(
     config: RunConfig,
     *,
     settings_key: str,
+    detected: str = "",
     requested: bool = False,
 ) -> str | None:
     """Say why all images are to be re-clustered, or None; ask once the catalog has the night's images.
@@ -37,6 +38,8 @@ def due(
         What is asked about.
     settings_key
         Key of what is asked for, `tasks.stores.stage_keys.settings_key`.
+    detected
+        Key of the maps of the detector that patches are weighted by; empty where there is none.
     requested
         Whether a person wants it.
 
@@ -50,6 +53,8 @@ def due(
     if fact is None:
         return "the first time" if n_usable > 1 else None
     snapshot = read_snapshot(fact)
+    if snapshot.is_detected and detected and snapshot.keys["detected"] != detected:
+        return "the detector was changed, and the new one looks at every image"
     if snapshot.settings_key != settings_key:
         return "backbone, recipe or settings were changed"
     n_since = n_usable - snapshot.n_usable

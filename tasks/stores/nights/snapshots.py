@@ -93,6 +93,11 @@ class Snapshot:
     region: str | None = None
 
     @property
+    def is_detected(self) -> bool:
+        """Whether patches are weighted by the maps of a detector: then one image needs no others to be measured."""
+        return "detected" in self.keys
+
+    @property
     def details(self) -> dict[str, Any]:
         """What the catalog keeps beside the key, as JSON values."""
         return {

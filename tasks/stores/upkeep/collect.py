@@ -30,7 +30,7 @@ LEFTOVERS: Final = "leftovers"
 DAMAGED: Final = "damaged"
 
 
-_GROUPS: Final = ("embedding", "distances", "deeper", "covers")
+_GROUPS: Final = ("embedding", "distances", "deeper", "covers", "detected")
 """Keys of a run that name groups of segments and slabs."""
 
 
@@ -313,7 +313,7 @@ def _unneeded(layout: StoreLayout, folder: str, needed: _Needed) -> list[tuple[s
         for key, path in inventory.results(layout, folder)
         if key not in needed.keys and path.is_file()
     ]
-    for kind, sides in (("nearest", ("rows", "columns")), ("embeddings", ("hashes",))):
+    for kind, sides in (("nearest", ("rows", "columns")), ("embeddings", ("hashes",)), ("detected", ("hashes",))):
         for path in inventory.array_folders(layout, kind, folder):
             wanted = needed.hashes(path.parent.name)
             if path.parent.name not in needed.whole and any(wanted.isdisjoint(side) for side in _sides(path, sides)):

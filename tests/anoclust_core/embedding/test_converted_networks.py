@@ -332,7 +332,7 @@ def test_later_batches_are_decoded_while_one_is_computed(monkeypatch: pytest.Mon
         assert later.wait(patience), "nothing was decoded meanwhile"
         return torch.ones(len(images), 4, 3)
 
-    monkeypatch.setattr(embedding, "_read_any", read)
+    monkeypatch.setattr(embedding, "read_any", read)
     limits = embedding.Limits(threads=2, batch=1, decode_bytes=100)
     images = [(ImageRecord(str(n), f"/{n}", digest(str(n)), "cluster"),) for n in range(6)]
     batches = embedding.embed_batches(images, compute, a_spec(), "cpu", limits)
@@ -342,7 +342,7 @@ def test_later_batches_are_decoded_while_one_is_computed(monkeypatch: pytest.Mon
 def test_later_batches_are_computed_while_one_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes the first batch, to write it, can wait for later ones to be computed."""
     ahead, patience = Event(), 20.0
-    monkeypatch.setattr(embedding, "_read_any", lambda *_: DecodedPicture(np.zeros((8, 8, 3), np.uint8)))
+    monkeypatch.setattr(embedding, "read_any", lambda *_: DecodedPicture(np.zeros((8, 8, 3), np.uint8)))
     done: list[int] = []
 
     def compute(images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.builders import mvtec_category, save_image, tiny_config
+from helpers.builders import mvtec_category, save_detector, save_image, tiny_config
 from PIL import Image
 
 from anoclust_core.benchmark import blind
@@ -143,6 +143,21 @@ def test_every_stage_is_done_once(made, data, checkpoint, tmp_path):
     }
     assert run(data, checkpoint, store, tmp_path / "again", EVERYTHING) == {}
     assert (tmp_path / "again" / "measurements.csv").read_text() == (out / "measurements.csv").read_text()
+
+
+def test_trained_detectors_have_rows(made, data, checkpoint, tmp_path):
+    """A detector of a category is shown its images once and scored as the other maps; the others' rows say why not."""
+    store = made[0]
+    save_detector(tmp_path / "detectors" / "patchcore" / "tile.onnx")
+    request = replace(EVERYTHING, tables=("ardelean-2",), figures=(), detectors=str(tmp_path / "detectors"))
+    assert run(data, checkpoint, store, tmp_path / "out", request) == {"images_detected": N_TILE}
+    table = pd.read_csv(tmp_path / "out" / "ardelean-2.csv").set_index("method")
+    tile = next(name for name in table.columns if name.startswith("MVTec"))
+    assert all(float(score) >= 0 for score in table.loc["PatchCore", tile].split(" / "))
+    assert {"CFA, weights not at hand", "DRAEM, not trained", "PaDiM, not trained"} <= set(table.index)
+    row = pick(measurements(tmp_path / "out"), category="tile", experiment=blind.LOCALIZATION, method="PatchCore")
+    assert row["image_auroc"] > 0.9  # holes and scratches are far from grey
+    assert "PatchCore: trained elsewhere." in (tmp_path / "out" / "benchmark.md").read_text()
 
 
 def test_ablation_rows_are_ordinary_runs(made, data, checkpoint):

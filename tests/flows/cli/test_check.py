@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_category, save_image, surface
+from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_category, save_detector, save_image, surface
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -94,6 +94,16 @@ def test_way_of_resizing_and_range_are_told(checkpoint: Path, tmp_path: Path) ->
     assert found["pictures"]["brightness"]["median"] == pytest.approx(1800 / 32, abs=4)
     result = anoclust("check", tmp_path / "floats", *tiny(checkpoint), "--range", "full", "--settle-seconds", 0)
     assert "no largest value; give --range LOW:HIGH" in " ".join(result.output.split())
+
+
+def test_a_detector_is_tried(board: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """A detector of the user's own is a setting with its time and its memory; no images are compared."""
+    model = save_detector(tmp_path / "model.onnx")
+    found = checked(board, checkpoint, "--weights", f"detector:{model}")
+    taken = {one["name"]: one["value"] for one in found["settings"]}
+    assert taken["weights"] == f"detector:{model}"
+    assert found["forecast"]["seconds_by_part"]["maps of the detector"] > 0
+    assert found["forecast"]["memory_bytes_by_stage"].keys() == {"detect", "embed", "whiten", "group", "report"}
 
 
 def test_the_forecast_has_every_part(found: dict[str, Any]) -> None:

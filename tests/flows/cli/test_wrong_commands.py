@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_category
+from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_category, save_detector
 from typer.testing import CliRunner
 
 from anoclust_core import errors
@@ -150,9 +150,87 @@ CASES = [
     Case("anoclust run board --part serial", 2, ("--part takes", "column:NAME or path:PATTERN", "found 'serial'")),
     Case("anoclust run board --part path:{part}_cam*", 3, ("fits none of the", "images of category board", "000.png")),
     Case("anoclust run board --by part", 3, ("--part column:part fits none", "--by image")),
-    Case("anoclust run board --weights heat", 2, ("--weights takes", "rarity, uniform or maps:FOLDER", "found 'heat'")),
+    Case("anoclust run board --weights heat", 2, ("--weights takes", "maps:FOLDER or detector:FILE", "found 'heat'")),
     Case("anoclust run board --weights maps:nowhere", 3, ("--weights maps:nowhere is not a folder",)),
     Case("anoclust run board --weights maps:.", 3, ("no image of board has a map", ".png.npy")),
+    Case("anoclust run board --weights detector:model.xml", 2, ("detector:model.xml is not there", ".xml or .onnx")),
+    Case("anoclust run board --weights detector:board", 2, ("without board.xml or board.onnx", "name the file")),
+    Case(
+        "anoclust run board --weights detector:model.ckpt",
+        2,
+        (
+            "model.ckpt is a checkpoint of Python objects (a pickle)",
+            "Anoclust reads none",
+            "export the model to OpenVINO",
+        ),
+        prepare=lambda: Path("model.ckpt").write_bytes(pickle.dumps(Evil())),
+        said="model.ckpt: a pickle that runs a command when it is loaded",
+    ),
+    Case(
+        "anoclust run board --weights detector:model.xml",
+        2,
+        ("has its weights in model.bin, which is not beside it",),
+        files={"model.xml": "<net/>"},
+        said="model.xml alone",
+    ),
+    Case(
+        "anoclust run board --weights detector:model.bin",
+        2,
+        ("model.bin is no exported model", ".xml (OpenVINO) or .onnx"),
+        files={"model.bin": "0"},
+        said="model.bin alone",
+    ),
+    Case(
+        "anoclust run board --weights detector:model.xml",
+        2,
+        ("OpenVINO cannot read the detector model.xml", "export the model"),
+        files={"model.xml": "<net/>", "model.bin": "0"},
+        said="two files that are no model",
+        varies=r"\(.*?\)",
+    ),
+    Case(
+        "anoclust run board --weights detector:model.onnx",
+        2,
+        ("takes [1,1,32,32], pictures that have not three channels", "RGB pictures as (1, 3, height, width)"),
+        prepare=lambda: save_detector(Path("model.onnx"), shape=(1, 1, 32, 32)),
+        said="with a model of grey pictures",
+    ),
+    Case(
+        "anoclust run board --weights detector:model.onnx",
+        2,
+        ("takes pictures of any size", "--input-size, such as 256x256"),
+        prepare=lambda: save_detector(Path("model.onnx"), shape=("n", 3, "rows", "columns")),
+        said="with a model of pictures of any size",
+    ),
+    Case(
+        "anoclust run board --weights detector:model.onnx --input-size 64x64",
+        2,
+        ("--input-size 64x64", "takes pictures of 32x32 pixels; omit --input-size"),
+        prepare=lambda: save_detector(Path("model.onnx")),
+        said="with a model of 32 x 32 pixels",
+    ),
+    Case(
+        "anoclust run board --weights detector:model.onnx --map-output heat",
+        2,
+        ("--map-output heat", "gives anomaly_map", "name one of these"),
+        prepare=lambda: save_detector(Path("model.onnx")),
+        said="with a model of 32 x 32 pixels",
+    ),
+    Case(
+        "anoclust run board --weights detector:model.onnx",
+        2,
+        ("gives heat", "[1,2,32,32]", "a map has one channel of numbers", "--map-output"),
+        prepare=lambda: save_detector(Path("model.onnx"), shape=(1, 3, 32, 32), outputs=("heat",), channels=2),
+        said="with a model whose map has two channels",
+    ),
+    Case("anoclust run board --weights detector:m.xml --input-size 64", 2, ("--input-size takes", "such as 256x256")),
+    Case(
+        "anoclust detector train board --method stfpm --out models",
+        2,
+        ("--method takes patchcore, padim, cfa or draem",),
+    ),
+    Case("anoclust detector train board --method padim --out models --steps 5", 2, ("padim takes none, omit it",)),
+    Case("anoclust benchmark board --detectors models --table 1", 2, ("--detectors stand in --table ardelean-2",)),
     Case(
         "anoclust run board --linkage wrad", 2, ("--linkage takes", "ward, average, complete or single", "found 'wrad'")
     ),

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from anoclust_core.errors import ConfigError
-from anoclust_core.records import ImageRecord, Role
+from anoclust_core.records import ImageRecord
 from flows.check.run import check_data
 from flows.run import CategoryOutcome
-from tasks.compute.counting import Measure
 from tasks.images.category_frames import read_frames
 from tasks.night import assign
 from tasks.night.describe import describe_new
@@ -225,12 +224,10 @@ def test_later_frames_are_described_by_what_was_usual(tmp_path, checkpoint, monk
     """By recipe auto, a night's way of describing gives the snapshot's own frames what they had in its run."""
     told = []
 
-    def described(
-        place: Place, snapshot: Snapshot, role: Role, measure: Measure, images: list[ImageRecord], **where: Any
-    ) -> Any:
+    def described(place: Place, snapshot: Snapshot, images: list[ImageRecord], **where: Any) -> Any:
         own = load_manifest(place.layout.root / snapshot.manifest).clustered
-        told.append((snapshot.keys, describe_new(place, snapshot, role, measure, own, **where)))
-        return describe_new(place, snapshot, role, measure, images, **where)
+        told.append((snapshot.keys, describe_new(place, snapshot, own, **where)))
+        return describe_new(place, snapshot, images, **where)
 
     monkeypatch.setattr(assign, "describe_new", described)
     config = night_config(checkpoint, recluster_every="none", tiles="2x4", n_clusters=2, recipe="auto")

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from helpers.builders import config_of, digest, save_image
 
-from anoclust_core.config import WeighConfig
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord
 from tasks.benchmark.sohn import ground_truth
+from tasks.stages.category_run import CategoryRun
 from tasks.stages.weigh import given_scores
+from tasks.stores.layout import StoreLayout
 from tasks.stores.stage_keys import embedding_keys, settings_key
 
 HEIGHT, WIDTH, SPOT = 96, 256, 16
@@ -71,7 +72,8 @@ def test_given_maps_follow_the_picture(tmp_path, spec, place, shape):
     values[rows, columns] = 1
     (tmp_path / "maps").mkdir()
     np.save(tmp_path / "maps" / "1.npy", values)
-    scores = given_scores(images, WeighConfig(weights=f"maps:{tmp_path / 'maps'}"), spec).reshape(spec.grid) + 1
+    run = CategoryRun(StoreLayout(tmp_path), "part", config_of(weights=f"maps:{tmp_path / 'maps'}"), spec, 0)
+    scores = given_scores(images, run).reshape(spec.grid) + 1
     cells = np.indices(spec.grid).reshape(2, -1).T + 0.5
     middle = (cells * scores.reshape(-1, 1)).sum(axis=0) / scores.sum()
     assert np.abs(middle - expected(spec, place) * spec.grid).max() < 0.3  # of a patch: a spot may lie inside of one

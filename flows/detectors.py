@@ -1,0 +1,194 @@
+"""Train a detector for every category of a data set, for ``--weights detector:FOLDER`` and the localisation table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anoclust_core.config import RunConfig
+from anoclust_core.embedding.deep_images import DeepRange, asked_range
+from anoclust_core.errors import AnoclustError, ConfigError, DamagedError
+from anoclust_core.records import DatasetManifest, ImageRecord, unique_contents
+from tasks.images.category_decoding import sampled_range
+from tasks.images.decoding import UnreadableImageError, pixels_within, read_picture
+from tasks.images.headers import MENDED
+from tasks.images.listing import check_enough, list_datasets
+from tasks.stores.files import read_checked, safe_name, sha256_file, with_digest, write_json
+from tasks.telemetry import Listener
+
+if TYPE_CHECKING:
+    from tasks.networks.detector_training import DetectorTraining
+
+DEFAULT_STEPS: Final = {"cfa": 2_000, "draem": 20_000}
+"""Steps of what is trained step by step. CFA's paper takes 30 passes and DRAEM's 700, as many as their sets need."""
+
+SIDE: Final = 256
+"""Side of the pictures that detectors see, as their papers have it, where no ``--image-size`` is asked for."""
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """What came of one category: the model's file and how it was trained, or why there is none."""
+
+    category: str
+    file: Path | None = None
+    n_images: int = 0
+    trained_on: str = ""
+    error: AnoclustError | None = None
+
+
+def train_detectors(
+    data: Path,
+    config: RunConfig,
+    method: str,
+    out: Path,
+    *,
+    steps: int | None = None,
+    textures: str | None = None,
+    categories: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> Iterator[TrainedDetector]:
+    """Train one detector a category on its normals, or on everything where there are none.
+
+    Parameters
+    ----------
+    data
+        Folder or manifest, see `list_datasets`.
+    config
+        Backbone, data settings, seed.
+    method
+        ``patchcore``, ``padim``, ``cfa`` or ``draem``.
+    out
+        Folder that gets ``CATEGORY.xml`` and ``CATEGORY.bin``, and ``CATEGORY.json`` with how it was trained.
+    steps
+        Of CFA and DRAEM; None takes `DEFAULT_STEPS`.
+    textures
+        Folder of pictures that DRAEM pastes; None takes those of scikit-image.
+    categories
+        Names; all by default.
+    listener
+        Hears of progress.
+
+    Yields
+    ------
+    trained
+        One per category; one that fails does not stop the others.
+
+    Raises
+    ------
+    AnoclustError
+        If the data or the settings are of no use for any category.
+    """
+    from tasks.networks.anomalib_detectors import check_installed
+    from tasks.networks.detector_training import METHODS, DetectorTraining, backbone_of
+
+    if method not in METHODS:
+        raise ConfigError(f"--method takes {', '.join(METHODS[:-1])} or {METHODS[-1]}; found {method!r}")
+    if textures is not None and method != "draem":
+        raise ConfigError(f"--textures are what draem pastes; omit it with --method {method}")
+    if steps is not None and method not in DEFAULT_STEPS:
+        raise ConfigError(f"--steps are those of cfa and draem; {method} takes none, omit it")
+    check_installed()
+    training = DetectorTraining(
+        method=method,
+        backbone=backbone_of(method, config.embed.backbone),
+        checkpoint=config.embed.checkpoint if method != "draem" else None,
+        side=config.embed.image_size or SIDE,
+        steps=steps or DEFAULT_STEPS.get(method, 0),
+        textures=textures,
+        seed=config.seed,
+    )
+    for listed in list_datasets(data, config, categories=categories, exclude=out, listener=listener):
+        try:
+            yield _trained(listed, config, training, out, listener or (lambda *_: None))
+        except AnoclustError as error:
+            yield TrainedDetector(listed.category, error=error)
+
+
+def _trained(
+    listed: DatasetManifest, config: RunConfig, training: DetectorTraining, out: Path, listener: Listener
+) -> TrainedDetector:
+    from anoclust_core.embedding.extraction import choose_device
+    from tasks.compute.dask_jobs import memory_budget
+    from tasks.networks.anomalib_detectors import export_detector, train_detector
+    from tasks.networks.detector_training import training_memory
+
+    check_enough(listed, max_bad_share=config.data.max_bad_share)
+    chosen = listed.normals or listed.clustered
+    trained_on = "normals" if listed.normals else "everything"
+    first = {image.sha256: image for image in chosen}
+    images = [first[content] for content in unique_contents(chosen)[0]]
+    budget = memory_budget(config.memory)
+    training_memory(training, len(images)).check(budget)
+    pictures = _pictures(images, listed, config, training.side, budget)
+    detector = train_detector(
+        pictures,
+        training,
+        device=choose_device(config.embed.device),
+        progress=_told(listener, listed.category),
+    )
+    file = out / f"{safe_name(listed.category)}.xml"
+    export_detector(detector, file, side=training.side)
+    how = {**asdict(training), "checkpoint": _weights(training), "n_images": len(images), "trained_on": trained_on}
+    files = {path.name: sha256_file(path) for path in (file, file.with_suffix(".bin"))}
+    write_json(file.with_suffix(".json"), with_digest({**how, "files": files}))
+    return TrainedDetector(listed.category, file, len(images), trained_on)
+
+
+def _told(listener: Listener, category: str) -> Callable[[int, int], None]:
+    return lambda done, total: listener(category, "train", done, total)
+
+
+def _weights(training: DetectorTraining) -> str | None:
+    """Identity of the backbone's weights; none of DRAEM, which has no backbone, or of timm's own."""
+    from tasks.networks.checkpoints import checkpoint_identity
+
+    return checkpoint_identity(training.backbone, training.checkpoint) if training.backbone else None
+
+
+def _pictures(
+    images: Sequence[ImageRecord], listed: DatasetManifest, config: RunConfig, side: int, budget: int
+) -> NDArray[np.uint8]:
+    """Training pictures as the detector sees them: whole, resized to a square."""
+    most = pixels_within(budget // 4)
+    deep = _ranges(listed, config, most)
+
+    def small(image: ImageRecord) -> NDArray[np.uint8] | None:
+        try:
+            pixels = read_picture(Path(image.file), sha256=image.sha256, max_pixels=most, deep=deep).pixels
+        except UnreadableImageError:
+            return None
+        resized = Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.BILINEAR)
+        return np.asarray(resized)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [one for one in pool.map(small, images) if one is not None]
+    check_enough(replace(listed, images=listed.images[: len(found)]), max_bad_share=1)
+    return np.stack(found)
+
+
+def _ranges(listed: DatasetManifest, config: RunConfig, max_pixels: int) -> list[DeepRange]:
+    """Which values are black and white in pictures of more than 8 bits, from a sample of each kind."""
+    found = []
+    for kind in sorted({*listed.special.values()} - {MENDED}):
+        of_kind = [image for image in listed.images if listed.special.get(image.sha256) == kind]
+        found.append(sampled_range(kind, of_kind, max_pixels=max_pixels))
+    return [asked_range(one, config.data.range) for one in found if one is not None]
+
+
+def training_note(model: Path) -> str:
+    """How a detector was trained, in words, as `train_detectors` noted it beside the model."""
+    try:
+        found = read_checked(model.with_suffix(".json"))
+        backbone = f"{found['backbone']}, " if found["backbone"] else ""
+        steps = f"{found['steps']:,} steps, " if found["steps"] else ""
+        return f"{backbone}{steps}{found['side']} px, trained on {found['trained_on']} ({found['n_images']:,} images)"
+    except (OSError, DamagedError, KeyError):
+        return "trained elsewhere"

@@ -1,0 +1,314 @@
+"""Detectors that anomalib trains, exported as OpenVINO models: the only module that imports anomalib.
+
+anomalib is the extra ``detectors``. Its networks and losses are taken as they are; its trainer, data sets and loggers
+are not: pictures come as Anoclust decodes them, and weights from files that hold tensors only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anoclust_core.embedding.backbones import timm_name
+from anoclust_core.embedding.openvino import openvino_module
+from anoclust_core.errors import ConfigError
+from tasks.networks.checkpoints import load_state_dict
+from tasks.networks.detector_training import (
+    BATCH,
+    CORESET,
+    MOST_GAUSSIAN_IMAGES,
+    MOST_PATCHES,
+    PADIM_FEATURES,
+    Batches,
+    DetectorTraining,
+    textures_in,
+)
+from tasks.networks.detectors import MAP_NAME
+
+_LAYERS: Final = {"patchcore": (2, 3), "padim": (1, 2, 3)}
+"""Feature levels by timm's numbers, strides 8 and 16, and 4 too: those of the papers."""
+
+Progress = Callable[[int, int], None]
+
+
+def check_installed() -> None:
+    """Refuse to go on without anomalib.
+
+    Raises
+    ------
+    ConfigError
+        If it is not installed.
+    """
+    try:
+        _anomalib()
+    except ImportError as error:
+        raise ConfigError(
+            f"training a detector needs anomalib, which is not installed ({error}); pip install 'anoclust[detectors]'"
+        ) from error
+
+
+def train_detector(
+    pictures: NDArray[np.uint8], training: DetectorTraining, *, device: str, progress: Progress
+) -> nn.Module:
+    """Train a detector.
+
+    Parameters
+    ----------
+    pictures
+        Shape ``(n_images, side, side, 3)``, RGB bytes: normal ones, or all that there are.
+    training
+        What is trained.
+    device
+        Of torch.
+    progress
+        Told what is done, and of how much.
+
+    Returns
+    -------
+    detector
+        From pictures ``(1, 3, side, side)`` with values from 0 to 1 to maps ``(1, 1, side, side)``, on the CPU.
+
+    Raises
+    ------
+    ConfigError
+        If anomalib is not installed, or textures are asked for that are not there.
+    StoreError
+        If the backbone's weights are not at hand; the message says which, and where to put them.
+    """
+    check_installed()
+    state = None
+    if training.backbone:
+        state = load_state_dict(training.backbone, timm_name(training.backbone), training.checkpoint)
+    with torch.random.fork_rng(), _quiet():
+        torch.manual_seed(training.seed)
+        mean, std = _normalisation(training.backbone)
+        batches = Batches(pictures, mean, std, device)
+        model = _TRAINERS[training.method](batches, state, training, progress)
+    return _Detector(model.eval().cpu(), mean, std, training.side)
+
+
+def export_detector(detector: nn.Module, file: Path, *, side: int) -> None:
+    """Write a detector as an OpenVINO model, ``FILE.xml`` and ``FILE.bin``, for one picture of a size."""
+    openvino = openvino_module()
+    with _quiet(), torch.no_grad():
+        given = torch.zeros(1, 3, side, side)
+        program = torch.onnx.export(
+            detector.eval(), (given,), dynamo=True, verbose=False, input_names=["input"], output_names=[MAP_NAME]
+        )
+        if program is None:
+            raise ConfigError("the detector cannot be exported; another version of torch may be able to")
+        model = openvino.Core().read_model(program.model_proto.SerializeToString(), b"")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(model, str(file), compress_to_fp16=False)
+
+
+class _Detector(nn.Module):
+    """A trained network with its normalisation, as one picture goes through it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: Tensor, std: Tensor, side: int) -> None:
+        super().__init__()
+        self.model = model
+        self.side = side
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Map of a picture."""
+        found: Tensor = self.model((pictures - self.mean) / self.std).anomaly_map
+        return found.reshape(1, 1, self.side, self.side)
+
+
+def _patchcore(
+    batches: Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
+) -> nn.Module:
+    model = _anomalib().patchcore.PatchcoreModel(
+        layers=list(_LAYERS["patchcore"]), backbone=timm_name(training.backbone), pre_trained=False
+    )
+    _load(model.feature_extractor.feature_extractor, state, training.backbone)
+    model.to(batches.device).train()
+    kept = None
+    for done, batch in enumerate(batches.once(), start=1):
+        embedding = model(batch)
+        each = len(embedding) // len(batch)
+        kept = kept or max(1, min(each, ceil(MOST_PATCHES / len(batches))))
+        if kept < each:
+            rows = torch.randperm(len(embedding), device=embedding.device)[: kept * len(batch)]
+            model.embedding_store[-1] = embedding[rows]
+        progress(min(done * BATCH, len(batches)), len(batches))
+    model.memory_bank = torch.vstack(model.embedding_store)
+    model.embedding_store.clear()
+    sampler = _anomalib().k_center_greedy.KCenterGreedy(embedding=model.memory_bank, sampling_ratio=CORESET)
+    sampler.model.random_state = training.seed  # else it draws from a generator that nobody has seeded
+    model.memory_bank = sampler.sample_coreset()
+    return model  # type: ignore[no-any-return]
+
+
+def _padim(
+    batches: Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
+) -> nn.Module:
+    name, levels = timm_name(training.backbone), _LAYERS["padim"]
+    model = _anomalib().padim.PadimModel(backbone=name, layers=list(levels), pre_trained=False, n_features=1)
+    n_features = min(PADIM_FEATURES, model.n_features_original)
+    model.n_features = n_features
+    model.idx = torch.randperm(model.n_features_original)[:n_features]
+    _load(model.feature_extractor.feature_extractor, state, training.backbone)
+    model.to(batches.device).train()
+    total = min(len(batches), MOST_GAUSSIAN_IMAGES)
+    for done, batch in enumerate(batches.once(MOST_GAUSSIAN_IMAGES), start=1):
+        model(batch)
+        progress(min(done * BATCH, total), total)
+    model.fit()
+    return model  # type: ignore[no-any-return]
+
+
+def _cfa(
+    batches: Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
+) -> nn.Module:
+    kinds = _anomalib()
+    with _built_from(kinds.cfa, state):
+        model = kinds.cfa.CfaModel(
+            backbone=training.backbone,
+            gamma_c=1,
+            gamma_d=1,
+            num_nearest_neighbors=3,
+            num_hard_negative_features=3,
+            radius=1e-5,
+        )
+    model.to(batches.device)
+    loss = kinds.cfa_loss(num_nearest_neighbors=3, num_hard_negative_features=3, radius=1e-5)
+    model.initialize_centroid([SimpleNamespace(image=batch) for batch in batches.once()])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=5e-4, amsgrad=True)
+    model.train()
+    given = batches.endless()
+    for step in range(training.steps):
+        optimizer.zero_grad()
+        loss(model(next(given))).backward(retain_graph=True)  # anomalib's radius is part of one graph for all steps
+        optimizer.step()
+        progress(step + 1, training.steps)
+    return model  # type: ignore[no-any-return]
+
+
+def _draem(batches: Batches, _: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress) -> nn.Module:
+    kinds = _anomalib()
+    model = kinds.draem.DraemModel().to(batches.device).train()
+    loss = kinds.draem_loss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [int(training.steps * part) for part in (0.8, 0.9)], gamma=0.2
+    )  # where the paper lowers it, as parts of its 700 passes
+    with textures_in(training.textures) as folder:
+        augment = kinds.perlin(anomaly_source_path=folder, blend_factor=(0.1, 1.0))
+        if not augment.anomaly_source_paths:
+            raise ConfigError(f"--textures {training.textures} holds no picture; give a folder with PNG or JPEG files")
+        given = batches.endless()
+        for step in range(training.steps):
+            picture = next(given)
+            spoiled, mask = augment(picture)
+            rebuilt, found = model(spoiled)
+            optimizer.zero_grad()
+            loss(picture, rebuilt, mask, found).backward()
+            optimizer.step()
+            schedule.step()
+            progress(step + 1, training.steps)
+    return model  # type: ignore[no-any-return]
+
+
+_TRAINERS: Final[dict[str, Callable[[Batches, dict[str, Tensor] | None, DetectorTraining, Progress], nn.Module]]] = {
+    "patchcore": _patchcore,
+    "padim": _padim,
+    "cfa": _cfa,
+    "draem": _draem,
+}
+
+
+def _normalisation(backbone: str) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the pictures that a backbone was trained on; DRAEM takes them as they are."""
+    if not backbone:
+        return torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1)
+    import timm
+
+    config: Any = timm.get_pretrained_cfg(timm_name(backbone))
+    return torch.tensor(config.mean).reshape(1, 3, 1, 1), torch.tensor(config.std).reshape(1, 3, 1, 1)
+
+
+def _load(network: nn.Module, state: dict[str, Tensor] | None, backbone: str) -> None:
+    """Put weights into a network that has fewer layers than they are of; all of its own have to be there."""
+    try:
+        found = network.load_state_dict(state or {}, strict=False)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the checkpoint does not fit {backbone}: {str(error).splitlines()[-1].strip()[:200]}; give one of it"
+        ) from error
+    lost = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+    if lost:
+        raise ConfigError(f"the checkpoint lacks {len(lost)} weights of {backbone}, such as {lost[0]}; give one of it")
+
+
+@contextmanager
+def _built_from(cfa: Any, state: dict[str, Tensor] | None) -> Iterator[None]:
+    """Let anomalib's CFA build its backbone from given weights, where it would download them."""
+    import torchvision
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    def built(backbone: str, return_nodes: list[str]) -> nn.Module:
+        network = getattr(torchvision.models, backbone)(weights=None)
+        _load(network, state, backbone)
+        found: nn.Module = create_feature_extractor(network, return_nodes=return_nodes).eval()
+        return found
+
+    before, cfa.get_feature_extractor = cfa.get_feature_extractor, built
+    try:
+        yield
+    finally:
+        cfa.get_feature_extractor = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what anomalib and the exporter say about themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _anomalib() -> SimpleNamespace:
+    """What is taken of anomalib, without its bars on the console."""
+    with _quiet():
+        from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
+        from anomalib.models.components.sampling import k_center_greedy
+        from anomalib.models.image.cfa import torch_model as cfa
+        from anomalib.models.image.cfa.loss import CfaLoss
+        from anomalib.models.image.draem import torch_model as draem
+        from anomalib.models.image.draem.loss import DraemLoss
+        from anomalib.models.image.padim import torch_model as padim
+        from anomalib.models.image.patchcore import torch_model as patchcore
+    with_bars: tuple[Any, ...] = (k_center_greedy, cfa)
+    for module in with_bars:
+        module.tqdm = _without_bar
+    return SimpleNamespace(
+        patchcore=patchcore,
+        padim=padim,
+        cfa=cfa,
+        cfa_loss=CfaLoss,
+        draem=draem,
+        draem_loss=DraemLoss,
+        perlin=PerlinAnomalyGenerator,
+        k_center_greedy=k_center_greedy,
+    )
+
+
+def _without_bar(steps: Any, **_: object) -> Any:
+    return steps

@@ -1,0 +1,140 @@
+"""What is read from an exported detector, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from helpers.builders import DETECTOR_SIDE as SIDE
+from helpers.builders import config_of, save_detector
+
+from anoclust_core.embedding.openvino import openvino_module
+from anoclust_core.errors import ConfigError
+from anoclust_core.records import Detector
+from tasks.networks.detectors import DetectorNetwork, detector_of
+
+PIXELS = np.random.default_rng(0).integers(0, 256, size=(SIDE, SIDE, 3)).astype(np.uint8)
+GREY = PIXELS.mean(axis=2) / 255
+
+
+def opened(file: Path, **settings: object) -> DetectorNetwork:
+    """Open a model as a run does."""
+    detector = detector_of(config_of(weights=f"detector:{file}", **settings), "part")
+    assert detector is not None
+    return DetectorNetwork(detector)
+
+
+def test_a_map_is_what_the_model_says(tmp_path: Path) -> None:
+    """The model gets RGB from 0 to 1, and its output is the map."""
+    network = opened(save_detector(tmp_path / "model.onnx"))
+    assert (network.input_size, network.map_shape) == ((SIDE, SIDE), (SIDE, SIDE))
+    np.testing.assert_allclose(network(PIXELS), (GREY - 0.47) ** 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "scale"), [("bytes", 0.0, 1 / 255), ("imagenet", np.array([0.485, 0.456, 0.406]).mean(), None)]
+)
+def test_values_are_as_asked_for(tmp_path: Path, values: str, mean: float, scale: float | None) -> None:
+    """Bytes go in as they are, and ImageNet's way of normalising is that of its channels."""
+    network = opened(save_detector(tmp_path / "model.onnx"), input_values=values)
+    if scale is None:
+        off = ((PIXELS / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).mean(axis=2)
+    else:
+        off = (GREY - mean) / scale
+    np.testing.assert_allclose(network(PIXELS), (off - 0.47) ** 2, rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_model_says_of_its_values_holds(tmp_path: Path) -> None:
+    """Mean and scale of a model's own description are taken, in bytes, with its order of colours."""
+    openvino = openvino_module()
+    model = openvino.Core().read_model(save_detector(tmp_path / "model.onnx"))
+    model.set_rt_info("10 20 30", ["model_info", "mean_values"])
+    model.set_rt_info("[50, 60, 70]", ["model_info", "scale_values"])
+    model.set_rt_info("True", ["model_info", "reverse_input_channels"])
+    openvino.save_model(model, str(tmp_path / "told.xml"), compress_to_fp16=False)
+    off = ((PIXELS[:, :, ::-1] - [10.0, 20, 30]) / [50, 60, 70]).mean(axis=2)
+    np.testing.assert_allclose(opened(tmp_path / "told.xml")(PIXELS), (off - 0.47) ** 2, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_of_any_size_takes_the_one_asked_for(tmp_path: Path) -> None:
+    """Where the model does not say how large its pictures are, the setting does, for pictures of any size."""
+    file = save_detector(tmp_path / "model.onnx", shape=(1, 3, "rows", "columns"))
+    network = opened(file, input_size="16x24")
+    assert (network.input_size, network.map_shape) == ((16, 24), (16, 24))
+    assert network(PIXELS[:20]).shape == (16, 24)
+
+
+def test_one_of_several_outputs_is_named(tmp_path: Path) -> None:
+    """Of two maps without the usual name, one has to be named."""
+    file = save_detector(tmp_path / "model.onnx", outputs=("first", "second"))
+    with pytest.raises(ConfigError, match=r"gives first .*, second .*--map-output"):
+        opened(file)
+    assert opened(file, map_output="second").map_shape == (SIDE, SIDE)
+
+
+def test_weights_beside_the_model_belong_to_it(tmp_path: Path) -> None:
+    """A change in a file of weights makes another detector; a lost one is told; one elsewhere is refused."""
+    model = onnx.load(save_detector(tmp_path / "model.onnx"))
+    onnx.save(model, tmp_path / "split.onnx", save_as_external_data=True, location="split.onnx.data", size_threshold=0)
+    config = config_of(weights=f"detector:{tmp_path / 'split.onnx'}")
+    before = detector_of(config, "part")
+    data = tmp_path / "split.onnx.data"
+    data.write_bytes(data.read_bytes()[:-1] + b"\x01")
+    after = detector_of(config, "part")
+    assert before is not None
+    assert after is not None
+    assert before.digest != after.digest
+    data.unlink()
+    with pytest.raises(ConfigError, match=r"weights in split\.onnx\.data, which is not beside it"):
+        detector_of(config, "part")
+    outside = onnx.load(tmp_path / "split.onnx", load_external_data=False)
+    for tensor in outside.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../secret" if entry.key == "location" else entry.value
+    (tmp_path / "split.onnx").write_bytes(outside.SerializeToString())
+    with pytest.raises(ConfigError, match=r"keeps weights in \.\./secret, outside of its own folder"):
+        detector_of(config, "part")
+
+
+class Evil:
+    """Content that would write a file if it were unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.write_text, (self.path, "owned")
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "model.pt", "model.onnx", "model.xml"])
+def test_no_pickle_is_read_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    """A pickle is refused by its first bytes too, and nothing in it runs."""
+    (tmp_path / name).write_bytes(pickle.dumps(Evil(tmp_path / "owned")))
+    with pytest.raises(ConfigError, match=r"a pickle\), which can run any program"):
+        detector_of(config_of(weights=f"detector:{tmp_path / name}"), "part")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_folder_has_a_model_for_each_category(tmp_path: Path) -> None:
+    """Each category has the model of its name; the same model elsewhere is the same detector."""
+    config = config_of(weights=f"detector:{tmp_path}")
+    for name, usual in (("nut", 0.3), ("bolt", 0.5)):
+        save_detector(tmp_path / f"{name}.onnx", usual=usual)
+    nut, bolt = (detector_of(config, name) for name in ("nut", "bolt"))
+    moved = detector_of(config_of(weights=f"detector:{save_detector(tmp_path / 'x' / 'y.onnx', usual=0.3)}"), "bolt")
+    assert nut is not None
+    assert bolt is not None
+    assert moved is not None
+    assert nut.identity == moved.identity != bolt.identity
+    with pytest.raises(ConfigError, match=r"without tile\.xml or tile\.onnx"):
+        detector_of(config, "tile")
+
+
+def test_a_map_that_is_no_numbers_is_refused(tmp_path: Path) -> None:
+    """NaN in a map is told at once, and never becomes a weight."""
+    network = DetectorNetwork(Detector(str(save_detector(tmp_path / "model.onnx", usual=float("nan"))), ""))
+    with pytest.raises(ConfigError, match="not finite"):
+        network(PIXELS)
