@@ -129,7 +129,6 @@ class _Category:
             embeddings=self.embedded.embeddings,
             maps=self.localized(config),
             taus=taus,
-            scratch=str(self.run.layout.folder("maps", self.run.category, self.maps_key(config)).parent),
         )
 
     def _stages(self, config: RunConfig) -> StageRunner:

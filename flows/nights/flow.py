@@ -175,16 +175,17 @@ def _take_up(run_stage: StageRunner, place: Place, given: DatasetManifest) -> As
         return _run_task(
             register_images, place, "unknown until all are clustered", given=given, settled=embedded.images
         )
-    keys = embedding_keys(embedded.images, place.run.spec)
-    against = Reference("normal")
-    nearest = compare_images(
-        run_stage,
-        embedded,
-        against,
-        key=pair_key(keys, embedded.images, against),
-        distances=keys.distances,
-        both_ways=snapshot.reference is not None and snapshot.reference.role == "cluster",
-    )
+    nearest = None
+    if snapshot.reference is not None:
+        keys, against = embedding_keys(embedded.images, place.run.spec), Reference("normal")
+        nearest = compare_images(
+            run_stage,
+            embedded,
+            against,
+            key=pair_key(keys, embedded.images, against),
+            distances=keys.distances,
+            both_ways=snapshot.reference.role == "cluster",
+        )
     return _run_task(
         assign_images,
         place,

@@ -21,7 +21,7 @@ from tasks.compute.counting import Measure
 from tasks.compute.rarity_pooling import rarity_of_contents
 from tasks.night.alike import alike_details, counts_once, night_alike
 from tasks.night.births import Described, born_of, members_of_born
-from tasks.night.describe import NewDescriptors, describe_new
+from tasks.night.describe import Against, NewDescriptors, describe_new
 from tasks.night.notify import cluster_notice, quarantine_notice
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import Said, ordinary_images
@@ -69,7 +69,7 @@ def assign_images(
     given: DatasetManifest,
     settled: DatasetManifest,
     embeddings: tuple[str, str],
-    nearest: NearestDistances,
+    nearest: NearestDistances | None,
     snapshot: Snapshot,
 ) -> Assigned:
     """Give new images to the clusters of the snapshot and those born since; what is far from all is unknown.
@@ -83,21 +83,21 @@ def assign_images(
     given, settled
         What is new, and everything that was compared, what could not be decoded set aside.
     embeddings, nearest
-        Folders of the images' embeddings on both levels, and distances from them to the snapshot's reference.
+        Folders of the images' embeddings on both levels, and distances from them to the snapshot's reference; None
+        where it has none.
     snapshot
         What the last re-clustering left.
     """
     was = members(place.layout, snapshot)
-    if snapshot.reference is None:
-        raise AssertionError("a snapshot without a reference is re-clustered every night")
     compared = [image.sha256 for image in settled.clustered]
-    against = snapshot_reference(was, snapshot.reference)
     alike = night_alike(place, snapshot, was, compared, embeddings[0])
     once = alike if counts_once(place) else None
-    measure = once.measure(against) if once else Measure(against.contents, against.counts)
-    new = describe_new(
-        place, snapshot, against.role, measure, settled.clustered, embeddings=embeddings, nearest=nearest
-    )
+    against = None
+    if nearest is not None and snapshot.reference is not None:
+        reference = snapshot_reference(was, snapshot.reference)
+        measure = once.measure(reference) if once else Measure(reference.contents, reference.counts)
+        against = Against(NearestSlabs(Path(nearest.uri)), reference.role, measure)
+    new = describe_new(place, snapshot, settled.clustered, embeddings=embeddings, against=against)
     measured = read_measured(place.layout, place.category, snapshot.keys)
     ranked = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity").max(axis=1)
     of_snapshot = [image.sha256 for image in was.clustered]
@@ -116,7 +116,7 @@ def assign_images(
     descriptors, choosing = described.descriptors, described.choosing
     at_fresh = [row_of[content] for content in fresh]
     regions = regions_of(place.layout, settled.clustered, place.run.spec)[0]
-    level = _level(NearestSlabs(Path(nearest.uri)), came, snapshot, regions)
+    level = _level(against.slabs, came, snapshot, regions) if against else None
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         highest = dict(zip(described.contents, described.rarity.tolist(), strict=True))
 

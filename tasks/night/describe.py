@@ -9,15 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.records import ImageRecord, NearestDistances, Role
+from anoclust_core.embedding.extraction import choose_device
+from anoclust_core.records import ImageRecord, Role
 from anoclust_core.weighting.auto import AUTO
 from anoclust_core.weighting.regions import least_outside
+from anoclust_core.weighting.weights import soft_weights
 from tasks.compute.counting import Measure
 from tasks.compute.level_pooling import levels_of, pool_levels, scores_of_contents, weights_of_scores
+from tasks.compute.localizing import each_image
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.night.place import Place
 from tasks.stages.whiten import read_model
 from tasks.stores.embeddings import LevelSegments
+from tasks.stores.localizers import read_localizer
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.snapshots import Snapshot
 from tasks.stores.regions import regions_of
@@ -36,15 +40,32 @@ class NewDescriptors:
     choosing: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class Against:
+    """What the rarity of images is measured against.
+
+    Attributes
+    ----------
+    slabs
+        Distances from the images to the snapshot's reference.
+    role
+        What the images of the reference are.
+    measure
+        These images, as often as they count.
+    """
+
+    slabs: NearestSlabs
+    role: Role
+    measure: Measure
+
+
 def describe_new(
     place: Place,
     snapshot: Snapshot,
-    role: Role,
-    measure: Measure,
     images: Sequence[ImageRecord],
     *,
     embeddings: tuple[str, str],
-    nearest: NearestDistances,
+    against: Against | None,
 ) -> NewDescriptors:
     """Describe images as those of the snapshot were described, by its recipe.
 
@@ -52,20 +73,20 @@ def describe_new(
     ----------
     place
         Where.
-    snapshot, role
-        What the last re-clustering left, and what its reference is.
-    measure
-        Images of that reference, as often as they count.
+    snapshot
+        What the last re-clustering left.
     images
         The images, each content once.
     embeddings
         Folders of their embeddings: the first level, and the deeper one or an empty name.
-    nearest
-        Distances from them to the reference.
+    against
+        Reference of the snapshot; None by recipe blind, which measures images by what it has learnt.
     """
-    slabs = NearestSlabs(Path(nearest.uri))
-    levels = LevelSegments.of(*embeddings)
     contents = [image.sha256 for image in images]
+    if against is None:
+        return _by_localizer(place, snapshot, contents, embeddings[0])
+    slabs, role, measure = against.slabs, against.role, against.measure
+    levels = LevelSegments.of(*embeddings)
     regions = regions_of(place.layout, images, place.run.spec)
     inside = regions[0].inside(contents) if regions[0] else None
     if snapshot.recipe != "auto":
@@ -87,3 +108,22 @@ def describe_new(
     of_levels = levels_of(place.run.spec, levels.levels, AUTO.n_levels, regions)
     found = pool_levels(of_levels, contents, weights, places=places)
     return NewDescriptors(rarity, weights.mean(axis=1), found.levels[0].plain, model.descriptors(found.levels))
+
+
+def _by_localizer(place: Place, snapshot: Snapshot, contents: Sequence[str], embeddings: str) -> NewDescriptors:
+    """Describe images by the VAE, the flat field and the head of the snapshot's run."""
+    device, spec = choose_device(place.run.config.embed.device), place.run.spec
+    folder = place.layout.folder("localizers", place.category, snapshot.keys["describe"])
+    localizer = read_localizer(folder, device=device)
+    found = dict(
+        each_image(
+            Path(embeddings),
+            contents,
+            spec,
+            lambda _, features: localizer.describe(features, device=device),
+            device=device,
+        )
+    )
+    maps, descriptors = zip(*(found[at] for at in range(len(contents))), strict=True)
+    scores = np.stack(maps).reshape(len(contents), -1).astype(np.float64)
+    return NewDescriptors(scores, soft_weights(scores, tau=localizer.tau), np.stack(descriptors))

@@ -25,18 +25,19 @@ def compared_with(
     *,
     by_part: bool = False,
 ) -> DatasetManifest:
-    """New images, and beside them what they are compared with: the reference in the role of normals.
+    """New images, and beside them what they are compared with: the reference in the role of normals, if there is one.
 
     Unknown images of earlier nights, members of clusters born since the snapshot, and images of the last nights are
-    looked at again: their distances are in the store, and their descriptors follow from these. ``by_part`` also earlier
-    views of the parts that have a new one.
+    looked at again: their embeddings and distances are in the store, and their descriptors follow from these.
+    ``by_part`` also earlier views of the parts that have a new one.
     """
-    if snapshot is None or snapshot.reference is None:
+    if snapshot is None:
         return replace(given.blind(), n_normals_given=0)
     was = members(layout, snapshot)
-    reference = snapshot_reference(was, snapshot.reference)
-    compared = {image.sha256: image for image in reference.images}
-    if snapshot.yardstick is not None:
+    compared: dict[str, ImageRecord] = {}
+    if snapshot.reference is not None:
+        compared = {image.sha256: image for image in snapshot_reference(was, snapshot.reference).images}
+    if snapshot.reference is not None and snapshot.yardstick is not None:
         wanted = set(snapshot.yardstick.contents)
         compared |= {image.sha256: image for image in was.images if image.sha256 in wanted}
     with Catalog.open(catalog, store=layout) as opened:
