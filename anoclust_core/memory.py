@@ -322,11 +322,12 @@ def localize_plan(
     one = 4 * n_patches * dim
     training = {"sampled cells": 4 * sampled * dim, "a training step": 60 * 4 * batch * max(dim, 128)}
     making = {"residuals and ranks": (12 * one + (16 << 20)) * threads, "maps": 12 * n_contents * n_patches}
+    larger = max(training, making, key=lambda parts: sum(parts.values()))
     return MemoryPlan(
         stage="localize",
         parts={
             "images being read": 4 * at_once * one,
-            **max(training, making, key=lambda parts: sum(parts.values())),
+            **larger,
             "the rest": 4 * _FIXED,
         },
         knob="lower --image-size, or use recipe sohn",

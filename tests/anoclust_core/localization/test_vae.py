@@ -119,7 +119,7 @@ def test_what_few_images_show_is_left_over(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("anoclust_core.localization.vae.LEARNING_RATE", 3e-3)  # a small VAE learns slowly
     features = textures(n_images=8, dim=16, side=16)
     features[0, ::2, 4:7, 4:7] = 0
-    left = np.abs(residual_maps(load_vae(train(features, steps=500)), features)).mean(axis=1)
+    left = np.abs(residual_maps(load_vae(train(features, steps=500, batch=256)), features)).mean(axis=1)
     assert left[0, 4:7, 4:7].mean() > 1.5 * left[1:].mean()
 
 
@@ -161,10 +161,10 @@ def test_half_precision_learns_what_single_precision_learns() -> None:
     """In bfloat16 the loss comes down as far, the weights stay in single precision, and a seed gives one result."""
     told: dict[str, list[float]] = {"float32": [], "bf16": []}
     states = {
-        name: train(textures(), steps=300, precision=name, progress=lambda _, loss, of=losses: of.append(loss))
+        name: train(textures(), steps=100, precision=name, progress=lambda _, loss, of=losses: of.append(loss))
         for name, losses in told.items()
     }
-    assert np.mean(told["bf16"][-50:]) == pytest.approx(np.mean(told["float32"][-50:]), rel=0.02)
+    assert told["bf16"][-1] == pytest.approx(told["float32"][-1], rel=0.02)
     assert all(value.dtype == torch.float32 for value in states["bf16"].tensors.values())
     assert not same(states["bf16"], states["float32"])
     assert same(train(textures(), precision="bf16"), train(textures(), precision="bf16"))
