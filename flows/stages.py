@@ -201,7 +201,6 @@ def describe_blindly(
             str(layout.folder("training", category, localize_key)),
             str(layout.folder("training", category, describe_key)),
         ),
-        localizer=str(localizer),
         n_classes=n_classes,
     )
 

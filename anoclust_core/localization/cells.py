@@ -36,7 +36,7 @@ def channel_ranges(features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floa
     ArrayContractError
         If the features are not three-dimensional, empty or not finite, or a range is too wide for float32.
     """
-    return _ranges(check_feature_map(features))
+    return _ranges(_table(check_feature_map(features)))
 
 
 def scale_channels(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -64,9 +64,7 @@ def scale_channels(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         As `channel_ranges`.
     """
     checked = check_feature_map(features)
-    lowest, widths = _ranges(checked)
-    scaled: NDArray[np.float32] = (checked - lowest[:, None, None]) / widths[:, None, None]
-    return scaled
+    return _scaled(_table(checked)).T.reshape(checked.shape)
 
 
 def scaled_cells(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -87,8 +85,7 @@ def scaled_cells(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     ArrayContractError
         As `channel_ranges`.
     """
-    scaled = scale_channels(features)
-    return np.ascontiguousarray(scaled.reshape(len(scaled), -1).T)
+    return np.ascontiguousarray(_scaled(_table(check_feature_map(features))))
 
 
 def cells_an_image(n_images: int, n_cells: int, *, at_most: int = SAMPLE) -> int:
@@ -170,11 +167,23 @@ def sample_cells(features: FeatureStack, *, seed: int, at_most: int = SAMPLE) ->
     return cells.reshape(-1, dim)
 
 
-def _ranges(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`channel_ranges` of checked features."""
-    lowest = features.min(axis=(1, 2))
+def _table(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cells of a feature map, ``(height * width, dim)``, where they lie."""
+    return features.reshape(len(features), -1).T
+
+
+def _ranges(cells: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`channel_ranges` of the cells of an image."""
+    lowest = cells.min(axis=0)
     with np.errstate(over="ignore"):
-        widths = features.max(axis=(1, 2)) - lowest + np.float32(_RANGE_EPSILON)
+        widths = cells.max(axis=0) - lowest + np.float32(_RANGE_EPSILON)
     if not np.isfinite(widths).all():
         raise ArrayContractError("the range of a channel is too wide for float32; scale the features down")
     return lowest, widths
+
+
+def _scaled(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cells of an image, each feature scaled to [0, 1]; in the order in which they lie."""
+    lowest, widths = _ranges(cells)
+    scaled: NDArray[np.float32] = (cells - lowest) / widths
+    return scaled

@@ -46,13 +46,12 @@ def describe(
     maps: ArrayHandle,
     folder: str,
     training: tuple[str, str],
-    localizer: str,
     n_classes: int | None,
 ) -> BagWeights:
     """Finish the maps, train the head, pool; arrays as those of stage `weigh`, the maps standing for rarity.
 
     ``training`` are the folders of the VAE, which stage `localize` has trained, and of the head. All that is learnt is
-    kept in the folder ``localizer``: nights describe later images by it.
+    kept as the localizer of this key: nights describe later images by it.
     """
     config, spec = run.config.blind, run.spec
     images = load_manifest(Path(manifest))
@@ -93,7 +92,7 @@ def describe(
             pooled = pooled_by(learnt)
         else:
             get_run_logger().warning("no cell of %s is anomalous; descriptors are pooled without a head", run.category)
-    write_localizer(Path(localizer), learnt, variant=variant)
+    write_localizer(run.layout.folder("localizers", run.category, key), learnt, variant=variant)
     stored = {
         "rarity": np.repeat(scores, counts, axis=0).astype(np.float32),
         "weights": np.repeat(soft_weights(scores, tau=tau_value), counts, axis=0).astype(np.float32),

@@ -422,7 +422,6 @@ def describe_blindly(size: int, folder: Path) -> Measured:
             maps=ArrayHandle(str(folder / "maps" / "m"), "k", {"maps": maps.shape}),
             folder=str(folder / "weights" / "w"),
             training=(str(folder / "training" / "v"), str(folder / "training" / "t")),
-            localizer=str(folder / "localizers" / "l"),
             n_classes=None,
         )
     predicted = memory.describe_plan(
