@@ -19,7 +19,7 @@ from torch.nn import functional
 from anoclust_core.arrays import TRUTHS, checked_array, checked_sequence, checked_tensor, told
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.localization.cells import channel_ranges, scaled_cells
-from anoclust_core.localization.checks import check_count, check_stack
+from anoclust_core.localization.checks import check_count, check_feature_map, check_stack
 from anoclust_core.localization.relations import (
     AnomalousCells,
     Draw,
@@ -243,9 +243,10 @@ def step_loss(
         A number, with gradients.
     """
     n_images, dim, _, width = check_stack(features)
-    lowest, widths = (checked_array("ranges", of_images, "(n_images, dim)") for of_images in ranges)
-    if not lowest.shape == widths.shape == (n_images, dim):
-        raise ArrayContractError(f"expected the ranges of {n_images} images, found {lowest.shape} and {widths.shape}")
+    parts = [checked_array("ranges", part, "(n_images, dim)") for part in checked_sequence("ranges", ranges)]
+    if [part.shape for part in parts] != [(n_images, dim)] * 2:
+        raise ArrayContractError(f"expected the ranges of {n_images} images, found {told(ranges)}")
+    lowest, widths = parts
     images = np.concatenate([part.images for part in draw.parts])
     places = np.concatenate([part.places for part in draw.parts])
     values = np.asarray(features[images, :, places // width, places % width], np.float32)
@@ -293,11 +294,11 @@ def project(head: ProjectionHead, features: NDArray[np.floating[Any]]) -> NDArra
     ArrayContractError
         If the features are not three-dimensional, empty, not finite or not of the head's length.
     """
-    table = scaled_cells(features)
-    dim, height, width = features.shape
+    checked = check_feature_map(features)
+    dim, height, width = checked.shape
     if dim != head.first.in_features:
         raise ArrayContractError(f"the projection head is for {head.first.in_features} features a cell; found {dim}")
-    cells = torch.from_numpy(table).to(head.first.weight.device)
+    cells = torch.from_numpy(scaled_cells(checked)).to(head.first.weight.device)
     with torch.inference_mode():
         projected: NDArray[np.float32] = head(cells).cpu().numpy().T
     return projected.reshape(-1, height, width)
