@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -96,10 +95,8 @@ def _read_ahead(
         return bags.reshape(len(places), *spec.grid, spec.dim).transpose(0, 3, 1, 2)
 
     with ThreadPoolExecutor(1) as reader:
-        submit: Callable[[list[int]], Future[Features]] = partial(reader.submit, read)
-        coming = submit(parts[0]) if parts else None
-        for places, following in zip(parts, [*parts[1:], None], strict=True):
-            assert coming is not None  # noqa: S101 - for the type checker
-            features = coming.result()
-            coming = submit(following) if following else None
+        coming = [reader.submit(read, places) for places in parts[:1]]
+        for at, places in enumerate(parts):
+            features = coming.pop().result()
+            coming += [reader.submit(read, following) for following in parts[at + 1 : at + 2]]
             yield places, features

@@ -174,4 +174,4 @@ def test_a_localizer_that_is_damaged_is_found_and_made_again(stream: Stream, tra
     trains_again()
     stream.deliver(1, TWO[:2])
     assert stream.night(1).reclustered == "part of what the last clustering is made of is gone"
-    assert arrays.is_complete(localizer)
+    assert arrays.is_complete(layout.folder("localizers", CATEGORY, snapshot_of(stream).keys["describe"]))
