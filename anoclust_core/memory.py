@@ -364,38 +364,45 @@ def whiten_plan(
     return MemoryPlan(stage="whiten", parts=parts, knob=f"{_SMALLER} or --reference")
 
 
-def localize_plan(*, n_contents: int, n_patches: int, dim: int, batch: int, threads: int, at_once: int) -> MemoryPlan:
+def localize_plan(
+    *, n_contents: int, n_patches: int, dim: int, sampled: int, batch: int, threads: int, at_once: int
+) -> MemoryPlan:
     """Predict the peak of blind localisation.
 
     Parameters
     ----------
     n_contents
-        Distinct images; their features are mapped from a file, and the system may keep them in memory.
+        Distinct images.
     n_patches, dim
         Of the feature maps.
+    sampled
+        Cells that the VAE is trained on.
     batch
-        Images a training step.
+        Cells a training step.
     threads
         Images whose maps are made side by side.
     at_once
-        Images whose residuals are held at a time.
+        Images that are read together.
     """
     one = 4 * n_patches * dim
+    training = {"sampled cells": 4 * sampled * dim, "a training step": 60 * 4 * batch * max(dim, 128)}
+    making = {"residuals and ranks": (12 * one + (16 << 20)) * threads, "maps": 12 * n_contents * n_patches}
+    larger = max(training, making, key=lambda parts: sum(parts.values()))
     return MemoryPlan(
         stage="localize",
         parts={
-            "feature maps": n_contents * one // 2 + 3 * 16 * one,
-            "a training step": 30 * batch * one,
-            "residuals and ranks": one * (3 * at_once + 8 * threads) + (16 << 20) * threads,
-            "maps": 12 * n_contents * n_patches,
+            "images being read": 4 * at_once * one,
+            **larger,
             "the rest": 4 * _FIXED,
         },
         knob="lower --image-size, or use recipe sohn",
     )
 
 
-def describe_plan(*, n_images: int, n_contents: int, n_patches: int, dim: int) -> MemoryPlan:
+def describe_plan(*, n_images: int, n_contents: int, n_patches: int, dim: int, threads: int) -> MemoryPlan:
     """Predict the peak of pooling around anomaly maps, and of training a head.
+
+    While a head is trained, all feature maps are mapped from a file, and the system may keep them in memory.
 
     Parameters
     ----------
@@ -403,14 +410,16 @@ def describe_plan(*, n_images: int, n_contents: int, n_patches: int, dim: int) -
         Clustered images, and distinct ones among them.
     n_patches, dim
         Of the feature maps.
+    threads
+        Images that are described side by side.
     """
     one = 4 * n_patches * dim
     return MemoryPlan(
         stage="describe",
         parts={
-            "feature maps": n_contents * one // 2 + 3 * 16 * one,
-            "a feature map and its projection": 12 * one + 8 * n_patches * 512,
-            "maps and weights": 48 * n_images * n_patches,
+            "feature maps": n_contents * one // 2 + 4 * 16 * one,
+            "feature maps and their projections": threads * (8 * one + 12 * n_patches * 512),
+            "maps and weights": 60 * n_images * n_patches,
             "distances between images": 24 * n_contents**2,
             "descriptors": 16 * n_images * max(dim, 512),
             "the rest": 4 * _FIXED,

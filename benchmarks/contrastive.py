@@ -7,9 +7,16 @@ import sys
 import numpy as np
 import torch
 
-from anoclust_core.localization.contrastive import LEARNING_RATE, WEIGHT_DECAY, ProjectionHead, pair_loss, step_loss
-from anoclust_core.localization.relations import draw_cells
-from anoclust_core.localization.vae import channel_ranges, scale_channels
+from anoclust_core.localization.cells import scale_channels
+from anoclust_core.localization.contrastive import (
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    ProjectionHead,
+    pair_loss,
+    ranges_of_images,
+    step_loss,
+)
+from anoclust_core.localization.relations import AnomalousCells, draw_cells
 from benchmarks.timing import in_turns, tell
 
 N_IMAGES, DIM, SIDE = 9, 512, 64
@@ -19,15 +26,13 @@ def main() -> None:
     """Print the seconds of a step, drawing and optimiser included, with an image, 3 neighbours and 5 counterparts."""
     random = np.random.default_rng(0)
     features = random.random((N_IMAGES, DIM, SIDE, SIDE), dtype=np.float32)
-    is_anomalous = random.random((N_IMAGES, SIDE * SIDE)) < 0.02
-    ranges = [channel_ranges(one) for one in features]
+    cells = AnomalousCells.of(random.random((N_IMAGES, SIDE * SIDE)) < 0.02)
+    ranges = ranges_of_images(features)
     head = ProjectionHead(DIM, 256, DIM, random=torch.Generator().manual_seed(0))
-    optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
 
     def step(*, every_cell: bool) -> None:
-        draw = draw_cells(
-            0, neighbours=np.arange(1, 4), counterparts=np.arange(4, 9), is_anomalous=is_anomalous, generator=random
-        )
+        draw = draw_cells(0, neighbours=np.arange(1, 4), counterparts=np.arange(4, 9), cells=cells, generator=random)
         if draw is None:
             raise RuntimeError("the first image needs anomalous cells")
         if every_cell:

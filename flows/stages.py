@@ -211,16 +211,20 @@ def describe_blindly(
     maps = localize_blindly(run_stage, embedded, key=localize_key)
     layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
     weights_folder = layout.folder("weights", category, describe_key)
+    localizer = layout.folder("localizers", category, describe_key)
     return run_stage(
         describe,
         key=describe_key,
         detail=f"tau {config.weigh.tau}, {'contrastive' if config.blind.contrastive else 'plain'}",
-        is_complete=arrays.is_complete(weights_folder),
+        is_complete=arrays.is_complete(weights_folder) and arrays.is_complete(localizer),
         manifest=embedded.manifest,
         embeddings=embedded.embeddings,
         maps=maps,
         folder=str(weights_folder),
-        training=str(layout.folder("training", category, describe_key)),
+        training=(
+            str(layout.folder("training", category, localize_key)),
+            str(layout.folder("training", category, describe_key)),
+        ),
         n_classes=n_classes,
     )
 
@@ -267,14 +271,15 @@ def describe_in_levels(
 def localize_blindly(run_stage: StageRunner, embedded: EmbeddedImages, *, key: str) -> ArrayHandle:
     """Make the raw anomaly maps of recipe blind: the first half of `describe_blindly`, with its parameters."""
     layout, category, config = run_stage.run.layout, run_stage.run.category, run_stage.run.config
-    folder = layout.folder("maps", category, key)
+    folder, training = (layout.folder(kind, category, key) for kind in ("maps", "training"))
+    has_vae = arrays.is_complete(training) if config.blind.vae else True  # what describes later images
     return run_stage(
         localize,
         key=key,
         detail=f"{config.blind.variant}, {'VAE' if config.blind.vae else 'no VAE'}",
-        is_complete=arrays.is_complete(folder),
+        is_complete=arrays.is_complete(folder) and has_vae,
         manifest=embedded.manifest,
         embeddings=embedded.embeddings,
         folder=str(folder),
-        training=str(layout.folder("training", category, key)),
+        training=str(training),
     )

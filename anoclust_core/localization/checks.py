@@ -44,17 +44,21 @@ def check_stack(features: FeatureStack, *, at_least: int = 1) -> tuple[int, int,
 
 
 def check_feature_map(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """One image's feature map ``(dim, height, width)``, finite, as contiguous float32; else an `ArrayContractError`."""
+    """One image's feature map ``(dim, height, width)``, finite, as float32; else an `ArrayContractError`.
+
+    It stays as it lies in memory, cell by cell or channel by channel: turning it takes longer than most that is done
+    with it.
+    """
     return _check(features, "a feature map", "(dim, height, width)")
 
 
 def check_map(anomaly_map: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """One anomaly map ``(height, width)``, finite, as contiguous float32; else an `ArrayContractError`."""
+    """One anomaly map ``(height, width)``, finite, as float32; else an `ArrayContractError`."""
     return _check(anomaly_map, "an anomaly map", "(height, width)")
 
 
 def check_maps(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Anomaly maps ``(n_images, height, width)``, finite, as contiguous float32; else an `ArrayContractError`."""
+    """Anomaly maps ``(n_images, height, width)``, finite, as float32; else an `ArrayContractError`."""
     return _check(maps, "anomaly maps", "(n_images, height, width)")
 
 
@@ -88,7 +92,7 @@ def _check(values: NDArray[np.floating[Any]], name: str, shape: str) -> NDArray[
     """Refuse what has other dimensions, is empty along an axis, or has a value that is not finite in float32."""
     values = checked_array(name, values, shape, least=1)
     with np.errstate(over="ignore"):
-        checked = np.ascontiguousarray(values, np.float32)
+        checked = np.asarray(values, np.float32)
     if not np.isfinite(checked).all():
         raise ArrayContractError(f"expected {name} to be finite, found NaN or infinity")
     return checked

@@ -18,10 +18,17 @@ from torch.nn import functional
 
 from anoclust_core.arrays import TRUTHS, checked_array, checked_sequence, checked_tensor, told
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.localization.checks import FeatureStack, check_count, check_stack
-from anoclust_core.localization.relations import Draw, by_distance, counterparts, draw_cells, neighbours
+from anoclust_core.localization.cells import channel_ranges, scaled_cells
+from anoclust_core.localization.checks import check_count, check_feature_map, check_stack
+from anoclust_core.localization.relations import (
+    AnomalousCells,
+    Draw,
+    by_distance,
+    counterparts,
+    draw_cells,
+    neighbours,
+)
 from anoclust_core.localization.training import TrainingState, check_loss, linear, torch_generator
-from anoclust_core.localization.vae import channel_ranges, scale_channels
 from anoclust_core.localization.variants import PROGRAM, BlindVariant
 from anoclust_core.seeding import generator
 
@@ -98,7 +105,7 @@ def pair_loss(parts: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], *, variant: 
 
 
 def train_head(
-    features: FeatureStack,
+    features: NDArray[np.floating[Any]],
     is_anomalous: NDArray[np.bool_],
     descriptors: NDArray[np.floating[Any]],
     *,
@@ -120,7 +127,7 @@ def train_head(
     ----------
     features
         Shape ``(n_images, dim, height, width)``, finite, at least two images; each channel of each image is scaled to
-        [0, 1]. All are read once, then only the images of a step at a time: it may be memory-mapped.
+        [0, 1]. All are read once, then only the cells of a step at a time: it may be memory-mapped.
     is_anomalous
         Shape ``(n_images, height, width)``, bool: where the maps are above their threshold.
     descriptors
@@ -165,22 +172,21 @@ def train_head(
     others = by_distance(descriptors)
     if len(others) != n_images:
         raise ArrayContractError(f"a descriptor per image is needed; found {len(others)} for {n_images} images")
-    near, anomalous = neighbours(others), is_anomalous.reshape(n_images, -1)
+    near, cells = neighbours(others), AnomalousCells.of(is_anomalous.reshape(n_images, -1))
     head = ProjectionHead(
         dim, variant.head_width, variant.head_out or dim, random=torch_generator(seed, "head weights")
     ).to(device)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    # fused: a step is so short that going over the weights one by one took a seventh of it
+    optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     if state is not None:
         state.restore(head, optimizer)
-    ranges = [channel_ranges(features[image]) for image in range(n_images)]
+    ranges = ranges_of_images(features)
     for epoch in range(0 if state is None else state.step, epochs):
         random = generator(seed, f"head epoch {epoch}")
         far = counterparts(others, count=variant.n_counterparts, repeat=variant.repeat_counterparts, generator=random)
         losses: list[float] = []
         for image in random.permutation(n_images):
-            draw = draw_cells(
-                image, neighbours=near[image], counterparts=far[image], is_anomalous=anomalous, generator=random
-            )
+            draw = draw_cells(image, neighbours=near[image], counterparts=far[image], cells=cells, generator=random)
             if draw is None:
                 continue
             loss = step_loss(head, features, draw, ranges, variant=variant)
@@ -195,11 +201,24 @@ def train_head(
     return TrainingState.of(epochs if state is None else max(epochs, state.step), head, optimizer)
 
 
+def ranges_of_images(features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`cells.channel_ranges` of each image, each ``(n_images, dim)``; one image is read at a time.
+
+    Raises
+    ------
+    ArrayContractError
+        As `cells.channel_ranges`, or if the features are not four-dimensional.
+    """
+    n_images, *_ = check_stack(features)
+    lowest, widths = zip(*(channel_ranges(features[image]) for image in range(n_images)), strict=True)
+    return np.stack(lowest), np.stack(widths)
+
+
 def step_loss(
     head: ProjectionHead,
-    features: FeatureStack,
+    features: NDArray[np.floating[Any]],
     draw: Draw,
-    ranges: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    ranges: tuple[NDArray[np.float32], NDArray[np.float32]],
     *,
     variant: BlindVariant = PROGRAM,
 ) -> Tensor:
@@ -214,7 +233,7 @@ def step_loss(
     draw
         From `draw_cells`.
     ranges
-        `vae.channel_ranges` of each image.
+        From `ranges_of_images`.
     variant
         Gives ``loss``.
 
@@ -223,17 +242,15 @@ def step_loss(
     loss
         A number, with gradients.
     """
-    n_images, *_ = check_stack(features)
-    if len(checked_sequence("ranges", ranges)) != n_images:
-        raise ArrayContractError(f"expected the ranges of {n_images} images, found those of {len(ranges)}")
+    n_images, dim, _, width = check_stack(features)
+    parts = [checked_array("ranges", part, "(n_images, dim)") for part in checked_sequence("ranges", ranges)]
+    if [part.shape for part in parts] != [(n_images, dim)] * 2:
+        raise ArrayContractError(f"expected the ranges of {n_images} images, found {told(ranges)}")
+    lowest, widths = parts
     images = np.concatenate([part.images for part in draw.parts])
     places = np.concatenate([part.places for part in draw.parts])
-    cells = np.empty((len(images), features.shape[1]), np.float32)
-    for image in np.unique(images):
-        taken = images == image
-        lowest, widths = ranges[image]
-        values = np.asarray(features[image]).reshape(len(lowest), -1)[:, places[taken]]
-        cells[taken] = (values.T.astype(np.float32) - lowest) / widths
+    values = np.asarray(features[images, :, places // width, places % width], np.float32)
+    cells = (values - lowest[images]) / widths[images]
     projected = head(torch.from_numpy(cells).to(head.first.weight.device))
     anomalous, normal, near_anomalous, near_normal, far_anomalous = projected.split(
         [len(part.images) for part in draw.parts]
@@ -270,20 +287,20 @@ def project(head: ProjectionHead, features: NDArray[np.floating[Any]]) -> NDArra
     Returns
     -------
     projected
-        Shape ``(out, height, width)``, float32, unit L2 norm per cell.
+        Shape ``(out, height, width)``, float32, unit L2 norm per cell; features of a cell lie together.
 
     Raises
     ------
     ArrayContractError
         If the features are not three-dimensional, empty, not finite or not of the head's length.
     """
-    scaled = scale_channels(features)
-    dim, height, width = scaled.shape
+    checked = check_feature_map(features)
+    dim, height, width = checked.shape
     if dim != head.first.in_features:
         raise ArrayContractError(f"the projection head is for {head.first.in_features} features a cell; found {dim}")
-    cells = torch.from_numpy(np.ascontiguousarray(scaled.reshape(dim, -1).T)).to(head.first.weight.device)
+    cells = torch.from_numpy(scaled_cells(checked)).to(head.first.weight.device)
     with torch.inference_mode():
-        projected: NDArray[np.float32] = np.ascontiguousarray(head(cells).T.cpu().numpy())
+        projected: NDArray[np.float32] = head(cells).cpu().numpy().T
     return projected.reshape(-1, height, width)
 
 

@@ -184,7 +184,7 @@ def usual_values(features: NDArray[np.float32], *, tile: int) -> NDArray[np.floa
 
 def _anomaly_map(features: NDArray[np.floating[Any]], tile: int, patches: NDArray[np.float64]) -> NDArray[np.float32]:
     """`anomaly_map` with the constant matrix; checks the features only."""
-    checked = check_feature_map(features)
+    checked = np.ascontiguousarray(check_feature_map(features))
     errors = _mean_errors(checked, usual_values(checked, tile=tile), tile)
     _, height, width = checked.shape
     padded = np.zeros((height + tile - 1, width + tile - 1))

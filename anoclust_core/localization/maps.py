@@ -27,25 +27,25 @@ _FEATURE_BLUR: Final = (7, 2.0)
 
 
 def flat_field(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    r"""Subtract what is usual at each place of an image: not in the paper.
+    r"""What is usual at each place of an image, beyond what is usual anywhere: not in the paper.
 
-    .. math:: A_i^{xy} - \operatorname{med}_j A_j^{xy} + \operatorname{med}_{x'y'} \operatorname{med}_j A_j^{x'y'}
+    .. math:: \operatorname{med}_j A_j^{xy} - \operatorname{med}_{x'y'} \operatorname{med}_j A_j^{x'y'}
 
     A network pads images, so cells near the edges differ from the others in every image, and would draw all weight to
-    the corners. What the images have in common is no anomaly of one of them. So edges need not be hidden. On 1,344
-    magnetic tiles the image AUROC is 0.762 as it is, 0.826 with the published border hidden and the pixel AUROC down
-    from 0.733 to 0.634, and 0.824 and 0.739 by this.
+    the corners. What the images have in common is no anomaly of one of them: it is taken away from every map, and edges
+    need not be hidden. On 1,344 magnetic tiles the image AUROC is 0.762 as it is, 0.826 with the published border
+    hidden and the pixel AUROC down from 0.733 to 0.634, and 0.824 and 0.739 by this.
 
     Parameters
     ----------
     maps
         Shape ``(n_images, height, width)``, finite. Where there are fewer than `MIN_FLAT_FIELD` images nothing is
-        taken away: half of them may be anomalous at one place.
+        usual: half of them may be anomalous at one place.
 
     Returns
     -------
-    maps
-        Same shape, float32, in the same unit.
+    field
+        Shape ``(height, width)``, float32, in the unit of the maps, for `finish_maps`.
 
     Raises
     ------
@@ -54,13 +54,15 @@ def flat_field(maps: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """
     checked = check_maps(maps)
     if len(checked) < MIN_FLAT_FIELD:
-        return checked.astype(np.float32)
+        return np.zeros(checked.shape[1:], np.float32)
     usual = np.median(checked, axis=0)
-    flat: NDArray[np.float32] = (checked - usual + np.median(usual)).astype(np.float32)
-    return flat
+    field: NDArray[np.float32] = (usual - np.median(usual)).astype(np.float32)
+    return field
 
 
-def finish_maps(maps: NDArray[np.floating[Any]], *, border: float = 0.0, flat: bool = False) -> NDArray[np.float32]:
+def finish_maps(
+    maps: NDArray[np.floating[Any]], *, border: float = 0.0, field: NDArray[np.floating[Any]] | None = None
+) -> NDArray[np.float32]:
     """Smooth anomaly maps, [ARDELEAN24] sec. 3.3, and hide their border if wanted.
 
     Blurred with a Gaussian of 5 x 5 cells and sigma 1, reflected at the edges. Then the border is set to 0. The paper
@@ -74,23 +76,28 @@ def finish_maps(maps: NDArray[np.floating[Any]], *, border: float = 0.0, flat: b
     border
         Part of each side, in [0, 0.5), that is hidden at each of the four edges, rounded to whole cells;
         `PROGRAM_BORDER` is the published program's.
-    flat
-        Whether to take away first what all images have in common, see `flat_field`.
+    field
+        Taken away from every map first: from `flat_field`, of these maps or of those that later ones are compared with.
 
     Returns
     -------
     maps
-        As in `flat_field`.
+        Same shape, float32, in the same unit.
 
     Raises
     ------
     ArrayContractError
-        As `flat_field`, or if the maps are smaller than 3 x 3.
+        As `flat_field`, if the maps are smaller than 3 x 3, or if the field is of another size.
     ConfigError
         As `border_cells`.
     """
-    checked = flat_field(maps) if flat else check_maps(maps)
+    checked = check_maps(maps)
     _, height, width = checked.shape
+    if field is not None:
+        usual = check_map(field)
+        if usual.shape != (height, width):
+            raise ArrayContractError(f"expected a flat field of {height} x {width} cells, found {usual.shape}")
+        checked = checked - usual
     rows, columns = border_cells(height, border), border_cells(width, border)
     size, sigma = _MAP_BLUR
     down, across = blur_matrix(height, size=size, sigma=sigma), blur_matrix(width, size=size, sigma=sigma)

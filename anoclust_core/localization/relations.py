@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from anoclust_core.arrays import TRUTHS, WHOLE, checked_array
+from anoclust_core.arrays import WHOLE, checked_array
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.localization.checks import check_count
 
@@ -174,12 +174,46 @@ class Draw:
         return self.anomalous, self.normal, self.near_anomalous, self.near_normal, self.far_anomalous
 
 
+@dataclass(frozen=True)
+class AnomalousCells:
+    """Which cells of every image are anomalous, and which are not: in the order that draws count in.
+
+    Attributes
+    ----------
+    places
+        Shape ``(n_images, n_cells)``, int32: numbers of an image's cells, the anomalous ones first, each kind rising.
+    n_anomalous
+        Shape ``(n_images,)``, int64.
+    """
+
+    places: NDArray[np.int32]
+    n_anomalous: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, is_anomalous: NDArray[np.bool_]) -> AnomalousCells:
+        """Sort the cells of images, ``(n_images, n_cells)``, bool; assumes checked input."""
+        places = np.argsort(~is_anomalous, axis=1, kind="stable").astype(np.int32)
+        return cls(places, np.count_nonzero(is_anomalous, axis=1))
+
+    def drawn(self, count: int, images: NDArray[np.int64], *, anomalous: bool, generator: np.random.Generator) -> Cells:
+        """Draw cells of one kind with replacement, from all those of some images alike; none where there is none."""
+        numbers = self.n_anomalous[images] if anomalous else self.places.shape[1] - self.n_anomalous[images]
+        ends = np.cumsum(numbers)
+        if not numbers.any():
+            return Cells(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        chosen = generator.integers(ends[-1], size=count)
+        at = np.searchsorted(ends, chosen, side="right")
+        of = images[at]
+        rank = chosen - (ends - numbers)[at] + (0 if anomalous else self.n_anomalous[of])
+        return Cells(of, self.places[of, rank].astype(np.int64))
+
+
 def draw_cells(
     image: int,
     *,
     neighbours: NDArray[np.int64],
     counterparts: NDArray[np.int64],
-    is_anomalous: NDArray[np.bool_],
+    cells: AnomalousCells,
     generator: np.random.Generator,
 ) -> Draw | None:
     """Draw the cells of one step, each part with replacement from all its cells alike; assumes checked input.
@@ -190,8 +224,8 @@ def draw_cells(
         The one whose turn it is.
     neighbours, counterparts
         Each shape ``(n,)``: its own row.
-    is_anomalous
-        Shape ``(n_images, n_cells)``, bool.
+    cells
+        Of all images.
     generator
         Draws them.
 
@@ -202,21 +236,14 @@ def draw_cells(
     """
     neighbours = checked_array("neighbours", neighbours, "(n_neighbours,)", kinds=WHOLE)
     counterparts = checked_array("counterparts", counterparts, "(n_counterparts,)", kinds=WHOLE)
-    is_anomalous = checked_array("is_anomalous", is_anomalous, "(n_images, n_cells)", kinds=TRUTHS, least=1)
-    if not is_anomalous[image].any():
+    if not cells.n_anomalous[image]:
         return None
-
-    def some(count: int, images: NDArray[np.int64], kind: bool) -> Cells:
-        rows, places = np.nonzero(is_anomalous[images] == kind)
-        chosen = generator.integers(len(rows), size=count) if len(rows) else np.zeros(0, np.int64)
-        return Cells(images[rows[chosen]], places[chosen])
-
     own = np.array([image])
     near = np.concatenate([own, neighbours])
     return Draw(
-        anomalous=some(OWN_CELLS, own, True),
-        normal=some(OWN_CELLS, own, False),
-        near_anomalous=some(NEAR_CELLS, near, True),
-        near_normal=some(NEAR_CELLS, near, False),
-        far_anomalous=some(FAR_CELLS, counterparts, True),
+        anomalous=cells.drawn(OWN_CELLS, own, anomalous=True, generator=generator),
+        normal=cells.drawn(OWN_CELLS, own, anomalous=False, generator=generator),
+        near_anomalous=cells.drawn(NEAR_CELLS, near, anomalous=True, generator=generator),
+        near_normal=cells.drawn(NEAR_CELLS, near, anomalous=False, generator=generator),
+        far_anomalous=cells.drawn(FAR_CELLS, counterparts, anomalous=True, generator=generator),
     )

@@ -70,8 +70,9 @@ class TrainingState:
             for quantity in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer"):
                 value = self.tensors.get(f"optimizer/{quantity}/{name}")
                 if value is not None:
-                    # the optimiser counts its steps on the CPU
-                    optimizer.state[weight][quantity] = value.clone().to("cpu" if quantity == "step" else weight.device)
+                    # unless it is fused, an optimiser counts its steps on the CPU
+                    is_apart = quantity == "step" and not optimizer.defaults.get("fused")
+                    optimizer.state[weight][quantity] = value.clone().to("cpu" if is_apart else weight.device)
 
 
 def linear(n_in: int, n_out: int, random: torch.Generator) -> nn.Linear:

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anoclust_core.arrays import checked_tensor
+from anoclust_core.arrays import checked_array, checked_tensor
+from anoclust_core.embedding.precision import Precision
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.localization.checks import FeatureStack, check_count, check_feature_map, check_stack
+from anoclust_core.localization.cells import scaled_cells
+from anoclust_core.localization.checks import FeatureStack, check_count, check_stack
 from anoclust_core.localization.training import TrainingState, check_loss, linear, torch_generator
 from anoclust_core.localization.variants import PROGRAM, BlindVariant
 from anoclust_core.seeding import generator
@@ -24,8 +26,8 @@ from anoclust_core.seeding import generator
 LATENT: Final = 128
 """Length of the code, as published."""
 
-BATCH: Final = 8
-"""Images a step."""
+BATCH: Final = 2048
+"""Cells a step. The published program takes all 32,768 cells of 8 images."""
 
 LEARNING_RATE: Final = 1e-4
 WEIGHT_DECAY: Final = 0.1
@@ -34,8 +36,6 @@ DIVERGENCE_WEIGHT: Final = 0.001
 
 CHECKPOINT_STEPS: Final = 100
 """Steps between two checkpoints."""
-
-_RANGE_EPSILON: Final = 1e-8
 
 
 class FeatureVae(nn.Module):
@@ -111,42 +111,41 @@ def vae_loss(vae: FeatureVae, cells: Tensor, noise: Tensor) -> Tensor:
 
 
 def train_vae(
-    features: FeatureStack,
+    cells: NDArray[np.floating[Any]],
     *,
     seed: int,
     variant: BlindVariant = PROGRAM,
     latent: int = LATENT,
     batch: int = BATCH,
-    cells: int | None = None,
     steps: int | None = None,
+    precision: Precision = "float32",
     state: TrainingState | None = None,
     device: str = "cpu",
     progress: Callable[[int, float], None] | None = None,
     checkpoint: Callable[[TrainingState], None] | None = None,
 ) -> TrainingState:
-    """Train a VAE on the very images that are to be localised, [ARDELEAN24] sec. 3.1 and 3.3.
+    """Train a VAE on cells of the very images that are to be localised, [ARDELEAN24] sec. 3.1 and 3.3.
 
-    All images take turns in random order, each as often as any other, and every step sees ``batch`` of them. AdamW,
-    learning rate 1e-4, weight decay 0.1.
+    Every step draws ``batch`` cells of the table, each with the same probability. The layers see one cell at a time,
+    so the gradient is on average that of whole maps, for a small part of the work. AdamW, learning rate 1e-4, weight
+    decay 0.1.
 
     Parameters
     ----------
-    features
-        Shape ``(n_images, dim, height, width)``, finite, in any unit: each channel of each image is scaled to [0, 1].
-        Only the images of a step are read at a time, so that a memory-mapped array may be larger than memory.
+    cells
+        Shape ``(n, dim)``, finite, in [0, 1]: from `cells.sample_cells`.
     seed
-        Of all draws. Same seed, features, machine and number of threads: same weights to the last digit.
+        Of all draws. Same seed, cells, machine and number of threads: same weights to the last digit.
     variant
         Gives ``vae_steps`` and ``latent_relu``.
     latent
         Length of the code.
     batch
-        Images a step.
-    cells
-        Cells of each image that a step learns from, drawn again each time, or None for all. The loss is that of single
-        cells, so fewer of them give the same gradient on average, with more noise: a variant, not the published one.
+        Cells a step; no more than there are.
     steps
         Steps in all, if not those of the variant.
+    precision
+        ``bf16`` multiplies in bfloat16 and keeps weights and losses in float32: faster on a device that has it.
     state
         Where to go on; None to start. The result is that of training without a break, given the same arguments.
     device
@@ -164,32 +163,31 @@ def train_vae(
     Raises
     ------
     ArrayContractError
-        If the features are not four-dimensional, empty or not finite, or ``state`` is of another VAE.
+        If the cells are not two-dimensional, empty or not finite, or ``state`` is of another VAE.
     ConfigError
         If a number is less than 1.
     TrainingError
         If the loss becomes NaN or infinite.
     """
-    n_images, dim, height, width = check_stack(features)
+    cells = checked_array("cells", cells, "(n_cells, dim)", least=1)
+    if not np.isfinite(cells).all():
+        raise ArrayContractError("expected cells to be finite, found NaN or infinity")
+    n_cells, dim = cells.shape
+    n_drawn = min(check_count(batch, "batch"), n_cells)
     n_steps = check_count(variant.vae_steps if steps is None else steps, "steps")
     check_count(latent, "latent")
-    check_count(batch, "batch")
-    n_cells = min(check_count(height * width if cells is None else cells, "cells"), height * width)
     vae = FeatureVae(dim, latent, latent_relu=variant.latent_relu, random=torch_generator(seed, "vae weights"))
     vae.to(device)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     if state is not None:
         state.restore(vae, optimizer)
+    kind = torch.device(device).type
     for step in range(0 if state is None else state.step, n_steps):
-        images = [_image_in_turn(turn, n_images, seed) for turn in range(step * batch, (step + 1) * batch)]
-        table = np.concatenate([_cells(features[image]) for image in images])
-        random = torch_generator(seed, f"vae step {step}")
-        if n_cells < height * width:
-            keys = torch.rand(batch, height * width, generator=random)
-            chosen = keys.argsort(dim=1, stable=True)[:, :n_cells] + height * width * torch.arange(batch)[:, None]
-            table = table[chosen.ravel().numpy()]
-        noise = torch.randn(len(table), latent, generator=random)
-        loss = vae_loss(vae, torch.from_numpy(table).to(device), noise.to(device))
+        drawn = generator(seed, f"vae step {step}").integers(n_cells, size=n_drawn)
+        table = torch.from_numpy(cells[drawn].astype(np.float32)).to(device)
+        noise = torch.randn(n_drawn, latent, generator=torch_generator(seed, f"vae step {step}")).to(device)
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
+            loss = vae_loss(vae, table, noise)
         value = check_loss(loss.item(), of="the VAE", step=step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
@@ -249,76 +247,9 @@ def residual_maps(vae: FeatureVae, features: FeatureStack) -> NDArray[np.float32
     residuals = np.empty((n_images, dim, height, width), np.float32)
     with torch.inference_mode():
         for image in range(n_images):
-            cells = torch.from_numpy(_cells(features[image])).to(device)
+            cells = torch.from_numpy(scaled_cells(features[image])).to(device)
             left = (cells - vae.reconstruct(cells)).T.cpu().numpy()
             residuals[image] = left.reshape(dim, height, width)
     if not np.isfinite(residuals).all():
         raise ArrayContractError("the VAE gives NaN or infinity; train it again")
     return residuals
-
-
-def channel_ranges(features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lowest value of each channel of one image, and the width of its range with 1e-8 added.
-
-    Parameters
-    ----------
-    features
-        Shape ``(dim, height, width)``, finite.
-
-    Returns
-    -------
-    lowest, widths
-        Each shape ``(dim,)``, float32, in the unit of the features; widths > 0.
-
-    Raises
-    ------
-    ArrayContractError
-        If the features are not three-dimensional, empty or not finite, or a range is too wide for float32.
-    """
-    checked = check_feature_map(features)
-    lowest = checked.min(axis=(1, 2))
-    with np.errstate(over="ignore"):
-        widths = checked.max(axis=(1, 2)) - lowest + np.float32(_RANGE_EPSILON)
-    if not np.isfinite(widths).all():
-        raise ArrayContractError("the range of a channel is too wide for float32; scale the features down")
-    return lowest, widths
-
-
-def scale_channels(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    r"""Scale each channel of one image to [0, 1] over its cells, [ARDELEAN24] sec. 3.3.
-
-    .. math:: (F_c - \min F_c) / (\max F_c - \min F_c + 10^{-8})
-
-    Before the VAE, before the projection head, and before feature correspondence analysis of plain features; a residual
-    stays as it is.
-
-    Parameters
-    ----------
-    features
-        As in `channel_ranges`, finite.
-
-    Returns
-    -------
-    scaled
-        Same shape, float32, in [0, 1]; 0 where a channel is constant.
-
-    Raises
-    ------
-    ArrayContractError
-        As `channel_ranges`.
-    """
-    lowest, widths = channel_ranges(features)
-    scaled: NDArray[np.float32] = (np.asarray(features, np.float32) - lowest[:, None, None]) / widths[:, None, None]
-    return scaled
-
-
-def _cells(features: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Scaled cells of one image, ``(height * width, dim)``."""
-    scaled = scale_channels(np.asarray(features))
-    return np.ascontiguousarray(scaled.reshape(len(scaled), -1).T)
-
-
-def _image_in_turn(turn: int, n_images: int, seed: int) -> int:
-    """Image of one turn; in each round every image comes once, in an order of that round."""
-    which_round, place = divmod(turn, n_images)
-    return int(generator(seed, f"vae round {which_round}").permutation(n_images)[place])

@@ -157,7 +157,6 @@ class _Category:
             embeddings=self.embedded.embeddings,
             maps=self.localized(config),
             taus=taus,
-            scratch=str(self.run.layout.folder("maps", self.run.category, self.maps_key(config)).parent),
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,18 @@ from anoclust_core.benchmark.localization import localization_scores
 from anoclust_core.benchmark.scoring import TRIVIAL, Measurement
 from anoclust_core.config import BlindConfig
 from anoclust_core.evaluation.protocols import ARDELEAN
-from anoclust_core.localization.maps import descriptor, finish_maps
+from anoclust_core.localization.maps import descriptor, finish_maps, flat_field
 from anoclust_core.memory import blind_benchmark_plan, describe_plan
 from anoclust_core.records import ArrayHandle, BagWeights, unique_contents
 from anoclust_core.weighting.weights import temperature
 from tasks.benchmark.sohn import ground_truth
+from tasks.compute.dask_jobs import CORES
+from tasks.compute.localizing import each_image
 from tasks.images.anomaly_maps import seen_part
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores import arrays
 from tasks.stores.detected import DetectedMaps
-from tasks.stores.embeddings import feature_maps
 from tasks.stores.manifests import load_manifest
 
 _TOLD = ("threshold", "anomalous_share")
@@ -115,25 +117,26 @@ def measure_temperatures(
     embeddings: str,
     maps: ArrayHandle,
     taus: tuple[str, ...],
-    scratch: str,
 ) -> list[Measurement]:
     """Score descriptors without a head at every temperature: all of them from one reading of maps and features."""
     spec = run.spec
     clustered = load_manifest(Path(manifest)).clustered
     hashes, counts = unique_contents(clustered)
-    describe_plan(n_images=len(clustered), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(
-        run.memory_budget
-    )
+    describe_plan(
+        n_images=len(clustered), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim, threads=CORES
+    ).check(run.memory_budget)
     finished = _finished(maps, run.config.blind)
     scores = np.repeat(finished.reshape(len(hashes), -1), counts, axis=0)
     values = {tau: temperature(tau, scores) for tau in taus}
     pooled = {tau: np.empty((len(hashes), spec.dim), np.float32) for tau in taus}
+
+    def at_each(row: int, features: NDArray[np.floating[Any]]) -> list[NDArray[np.float32]]:
+        return [descriptor(features, finished[row], tau=value) for value in values.values()]
+
     progress = Progress("temperatures", run.category)
-    with feature_maps(Path(embeddings), hashes, spec, Path(scratch)) as features:
-        for row, (image, of) in enumerate(zip(features, finished, strict=True)):
-            for tau, value in values.items():
-                pooled[tau][row] = descriptor(image, of, tau=value)
-            progress(row + 1, len(hashes))
+    for row, found in each_image(Path(embeddings), hashes, spec, at_each, progress=progress):
+        for tau, one in zip(taus, found, strict=True):
+            pooled[tau][row] = one
     labels = [image.label for image in clustered]
     return [
         row
@@ -153,4 +156,5 @@ def measure_temperatures(
 
 def _finished(maps: ArrayHandle, config: BlindConfig) -> NDArray[np.float32]:
     """Maps as stage `describe` finishes them, one per content."""
-    return finish_maps(arrays.read(Path(maps.uri), "maps"), border=config.border, flat=config.flat_field)
+    raw = arrays.read(Path(maps.uri), "maps")
+    return finish_maps(raw, border=config.border, field=flat_field(raw) if config.flat_field else None)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anoclust_core.embedding.extraction import choose_device
 from anoclust_core.records import ImageRecord, Role
 from anoclust_core.weighting.auto import AUTO
 from anoclust_core.weighting.regions import least_outside
+from anoclust_core.weighting.weights import soft_weights
 from tasks.compute.counting import Measure
 from tasks.compute.detection import detected_scores
 from tasks.compute.level_pooling import levels_of, pool_levels, scores_of_contents, weights_of_scores
+from tasks.compute.localizing import each_image
 from tasks.compute.rarity_pooling import pooled, rarity_of_contents, weights_of
 from tasks.night.place import Place
 from tasks.stages.whiten import read_model
 from tasks.stores.embeddings import LevelSegments
+from tasks.stores.localizers import read_localizer
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.snapshots import Snapshot
 from tasks.stores.regions import regions_of
@@ -76,10 +81,13 @@ def describe_new(
     embeddings
         Folders of their embeddings: the first level, and the deeper one or an empty name.
     against
-        Reference of the snapshot; None where patches are weighted by the maps of a detector.
+        Reference of the snapshot; None where patches are weighted by the maps of a detector, and by recipe blind, which
+        measures images by what it has learnt.
     """
-    levels = LevelSegments.of(*embeddings)
     contents = [image.sha256 for image in images]
+    if snapshot.recipe == "blind":
+        return _by_localizer(place, snapshot, contents, embeddings[0])
+    levels = LevelSegments.of(*embeddings)
     regions = regions_of(place.layout, images, place.run.spec)
     inside = regions[0].inside(contents) if regions[0] else None
     if snapshot.recipe != "auto":
@@ -117,3 +125,22 @@ def _scores(place: Place, contents: Sequence[str], against: Against | None) -> N
     return scores_of_contents(
         against.slabs, contents, measure.contents, measure.counts, role=against.role, switches=AUTO, own=measure.own
     )
+
+
+def _by_localizer(place: Place, snapshot: Snapshot, contents: Sequence[str], embeddings: str) -> NewDescriptors:
+    """Describe images by the VAE, the flat field and the head of the snapshot's run."""
+    device, spec = choose_device(place.run.config.embed.device), place.run.spec
+    folder = place.layout.folder("localizers", place.category, snapshot.keys["describe"])
+    localizer = read_localizer(folder, device=device)
+    found = dict(
+        each_image(
+            Path(embeddings),
+            contents,
+            spec,
+            lambda _, features: localizer.describe(features, device=device),
+            device=device,
+        )
+    )
+    maps, descriptors = zip(*(found[at] for at in range(len(contents))), strict=True)
+    scores = np.stack(maps).reshape(len(contents), -1).astype(np.float64)
+    return NewDescriptors(scores, soft_weights(scores, tau=localizer.tau), np.stack(descriptors))

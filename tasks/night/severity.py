@@ -107,11 +107,14 @@ def _severity(where: Mapping[str, str | None], highest: Mapping[str, float], sai
 
 
 def _highest_rarity(place: Place, catalog: Catalog, weights: str | None) -> dict[str, float]:
-    """Rarest patch of every image of the last clustering and of tonight, by content, measured against its reference."""
+    """Rarest patch of every image of the last clustering and of tonight, by content.
+
+    Measured against its reference, or by what recipe blind has learnt in it.
+    """
     found: dict[str, float] = {}
     latest = catalog.latest_snapshot(place.category)
     snapshot = read_snapshot(latest) if latest is not None else None
-    if snapshot is not None and (snapshot.reference is not None or snapshot.is_detected):
+    if snapshot is not None and (snapshot.reference is not None or snapshot.is_detected or snapshot.recipe == "blind"):
         images = members(place.layout, snapshot).clustered
         highest = arrays.read(place.layout.folder("weights", place.category, snapshot.keys["weigh"]), "rarity")
         found = {image.sha256: float(value) for image, value in zip(images, highest.max(axis=1), strict=True)}

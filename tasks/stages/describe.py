@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +12,26 @@ from prefect import get_run_logger, task
 
 from anoclust_core.config import BlindConfig
 from anoclust_core.embedding.extraction import choose_device
-from anoclust_core.localization.contrastive import EPOCHS, load_head, project, train_head
-from anoclust_core.localization.maps import descriptor, finish_maps
+from anoclust_core.errors import DamagedError
+from anoclust_core.localization.contrastive import EPOCHS, ProjectionHead, load_head, train_head
+from anoclust_core.localization.localizer import Localizer
+from anoclust_core.localization.maps import finish_maps, flat_field
 from anoclust_core.localization.thresholds import kmeans_quantile_threshold, otsu_threshold, robust_threshold
-from anoclust_core.localization.variants import VARIANTS
+from anoclust_core.localization.vae import FeatureVae, load_vae
+from anoclust_core.localization.variants import VARIANTS, BlindVariant
 from anoclust_core.memory import describe_plan
 from anoclust_core.records import ArrayHandle, BagWeights, unique_contents
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.weights import soft_weights, temperature
+from tasks.compute.dask_jobs import CORES
+from tasks.compute.localizing import each_image, torch_threads
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.localize import keep_state, kept_state
 from tasks.stages.runner import STAGE, Progress
 from tasks.stages.views import rows_of_parts
 from tasks.stores import arrays
 from tasks.stores.embeddings import feature_maps
+from tasks.stores.localizers import write_localizer
 from tasks.stores.manifests import load_manifest
 from tasks.stores.training import TrainingStore
 
@@ -37,55 +45,54 @@ def describe(
     embeddings: str,
     maps: ArrayHandle,
     folder: str,
-    training: str,
+    training: tuple[str, str],
     n_classes: int | None,
 ) -> BagWeights:
-    """Finish the maps, train the head, pool; arrays as those of stage `weigh`, the maps standing for rarity."""
-    config, spec, seed = run.config.blind, run.spec, run.config.seed
+    """Finish the maps, train the head, pool; arrays as those of stage `weigh`, the maps standing for rarity.
+
+    ``training`` are the folders of the VAE, which stage `localize` has trained, and of the head. All that is learnt is
+    kept as the localizer of this key: nights describe later images by it.
+    """
+    config, spec = run.config.blind, run.spec
     images = load_manifest(Path(manifest))
     hashes, counts = unique_contents(images.clustered)
-    describe_plan(n_images=sum(counts), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim).check(
-        run.memory_budget
-    )
-    finished = finish_maps(arrays.read(Path(maps.uri), "maps"), border=config.border, flat=config.flat_field)
+    describe_plan(
+        n_images=sum(counts), n_contents=len(hashes), n_patches=spec.n_patches, dim=spec.dim, threads=CORES
+    ).check(run.memory_budget)
+    raw = arrays.read(Path(maps.uri), "maps")
+    field = flat_field(raw) if config.flat_field else np.zeros(spec.grid, np.float32)
+    finished = finish_maps(raw, border=config.border, field=field)
     scores = finished.reshape(len(hashes), -1)
     tau_value = temperature(run.config.weigh.tau, np.repeat(scores, counts, axis=0))
     variant, chosen = VARIANTS[config.variant], choose_device(run.config.embed.device)
+    vae = _trained_vae(Path(training[0]), variant, chosen) if config.vae else None
+    plain = Localizer(vae=vae, head=None, field=field, border=config.border, tau=tau_value, threshold=None)
     notes: dict[str, object] = {"tau": tau_value}
-    with feature_maps(Path(embeddings), hashes, spec, Path(folder).parent) as features:
-        pooled = np.stack([descriptor(image, of, tau=tau_value) for image, of in zip(features, finished, strict=True)])
-        if config.contrastive and len(hashes) > 1:
-            threshold = _threshold(config, finished, pooled, n_classes, seed)
-            is_anomalous = finished > threshold
-            notes |= {"threshold": threshold, "anomalous_share": float(is_anomalous.mean())}
-            if is_anomalous.any():
-                store = TrainingStore(Path(training))
-                progress = Progress("head", run.category)
-                state = kept_state(store)
-                if not store.is_complete or state is None:
-                    state = train_head(
-                        features,
-                        is_anomalous,
-                        pooled,
-                        seed=seed,
-                        variant=variant,
-                        state=state,
-                        device=chosen,
-                        progress=lambda epoch, _: progress(epoch, EPOCHS),
-                        checkpoint=lambda found: keep_state(store, found),
-                    )
-                    keep_state(store, state, is_last=True)
-                head = load_head(state, device=chosen)
-                pooled = np.stack(
-                    [
-                        descriptor(project(head, image), of, tau=tau_value)
-                        for image, of in zip(features, finished, strict=True)
-                    ]
-                )
-            else:
-                get_run_logger().warning(
-                    "no cell of %s is anomalous; descriptors are pooled without a head", run.category
-                )
+
+    def pooled_by(learnt: Localizer) -> NDArray[np.float32]:
+        pooled = each_image(
+            Path(embeddings),
+            hashes,
+            spec,
+            lambda row, features: learnt.pooled(features, finished[row]),
+            device=chosen,
+            progress=Progress("descriptors", run.category),
+        )
+        return np.stack([one for _, one in sorted(pooled, key=itemgetter(0))])
+
+    learnt, pooled = plain, pooled_by(plain)
+    if config.contrastive and len(hashes) > 1:
+        threshold = _threshold(config, finished, pooled, n_classes, run.config.seed)
+        is_anomalous = finished > threshold
+        notes |= {"threshold": threshold, "anomalous_share": float(is_anomalous.mean())}
+        learnt = replace(plain, threshold=threshold)
+        if is_anomalous.any():
+            head = _head(run, Path(embeddings), hashes, (is_anomalous, pooled), Path(training[1]), chosen)
+            learnt = replace(learnt, head=head)
+            pooled = pooled_by(learnt)
+        else:
+            get_run_logger().warning("no cell of %s is anomalous; descriptors are pooled without a head", run.category)
+    write_localizer(run.layout.folder("localizers", run.category, key), learnt, variant=variant)
     stored = {
         "rarity": np.repeat(scores, counts, axis=0).astype(np.float32),
         "weights": np.repeat(soft_weights(scores, tau=tau_value), counts, axis=0).astype(np.float32),
@@ -95,6 +102,43 @@ def describe(
     arrays.write_arrays(Path(folder), stored, notes)
     shapes = {name: values.shape for name, values in stored.items()}
     return BagWeights(ArrayHandle(uri=folder, key=key, shapes=shapes), tau=tau_value)
+
+
+def _trained_vae(training: Path, variant: BlindVariant, device: str) -> FeatureVae:
+    """VAE that stage `localize` has trained."""
+    state = kept_state(TrainingStore(training))
+    if state is None:
+        raise DamagedError(f"{training} is gone, and the maps were made by it", training)
+    return load_vae(state, variant=variant, device=device)
+
+
+def _head(
+    run: CategoryRun,
+    embeddings: Path,
+    hashes: list[str],
+    learnt_from: tuple[NDArray[np.bool_], NDArray[np.float32]],
+    training: Path,
+    device: str,
+) -> ProjectionHead:
+    """Train the head on the anomalous cells and the plain descriptors, or go on where a killed run was."""
+    store = TrainingStore(training)
+    state = kept_state(store)
+    if not store.is_complete or state is None:
+        progress = Progress("head", run.category)
+        # a step is too small to be shared among threads
+        with torch_threads(1), feature_maps(embeddings, hashes, run.spec, training.parent) as features:
+            state = train_head(
+                features,
+                *learnt_from,
+                seed=run.config.seed,
+                variant=VARIANTS[run.config.blind.variant],
+                state=state,
+                device=device,
+                progress=lambda epoch, _: progress(epoch, EPOCHS),
+                checkpoint=lambda found: keep_state(store, found),
+            )
+        keep_state(store, state, is_last=True)
+    return load_head(state, device=device)
 
 
 def _threshold(

@@ -217,6 +217,12 @@ class EmbeddingSegments:
         """Bags of some images as they lie in the store, in half precision; otherwise as `read`."""
         return self._read(hashes)[0]
 
+    def stored_order(self, hashes: Sequence[str]) -> list[int]:
+        """Places of some images in ``hashes``, in the order that their bags are stored in; lost ones at the end."""
+        index = self.index()
+        last = ("~", 0)  # after every segment's name
+        return sorted(range(len(hashes)), key=lambda place: index.get(hashes[place], last))
+
     def radii(self, hashes: Iterable[str]) -> dict[str, float]:
         """By content, the radius of the cover that its bag is, of those that are there."""
         index = self.index()

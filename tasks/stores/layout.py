@@ -13,6 +13,7 @@
       training/<category>/<key>/                    what a training of recipe blind or of the benchmark has learnt
       weights/<category>/<key>/                     rarity, weights, descriptors
       models/<category>/<key>/                      what recipe auto describes later images with
+      localizers/<category>/<key>/                  what recipe blind describes later images with
       trees/<category>/<key>/                       linkage and labels
       projections/<category>/<key>/                 where images lie on the map of the review page
       holistic/<category>/<key>/                    embeddings of whole images, for the benchmark

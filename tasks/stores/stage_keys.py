@@ -41,6 +41,7 @@ each part."""
 
 _MODEL: Final = ArrayFolder("models", frozenset({"means", "matrices", "plain", "unsmoothed"}), "weights")
 _TRAINING: Final = ArrayFolder("training", frozenset({"state"}), "weights")
+_LOCALIZER: Final = ArrayFolder("localizers", frozenset({"state"}), "weights")
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Stage:
     result
         Name under which later stages find its key besides its own, where stages stand in for each other.
     decides_clusters
-        Whether a partition depends on it: nights that were made by another version are clustered again.
+        Whether a partition by any recipe depends on it: nights that were made by another version are clustered again.
     """
 
     version: int
@@ -246,15 +247,10 @@ STAGES: Final = MappingProxyType(
             (ArrayFolder("near_duplicates", frozenset({"images", "means", "largest", "groups"}), "distances"),),
             _near_duplicates,
         ),
-        # localization/fca.py, vae.py, maps.py
-        "localize": Stage(
-            1,
-            (ArrayFolder("maps", frozenset({"maps"}), "weights"), _TRAINING),
-            _localize,
-            decides_clusters=True,
-        ),
+        # localization/cells.py, fca.py, vae.py
+        "localize": Stage(2, (ArrayFolder("maps", frozenset({"maps"}), "weights"), _TRAINING), _localize),
         # localization/contrastive.py, thresholds.py, maps.py
-        "describe": Stage(1, (_WEIGHTS, _TRAINING), _describe, result="weigh", decides_clusters=True),
+        "describe": Stage(2, (_WEIGHTS, _TRAINING, _LOCALIZER), _describe, result="weigh"),
         # weighting/, bags.descriptors
         "weigh": Stage(1, (_WEIGHTS,), _weigh, decides_clusters=True),
         # weighting/auto.py, levels.py, whitening.py, clustering/smoothing.py, knee.py
@@ -365,11 +361,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             "weigh": _weigh_parts(config, spec),
             "blind": config.blind.model_dump() if config.recipe == "blind" else None,
             "group": config.group.model_dump(exclude={"by"}),
-            "versions": {  # whiten came later: it must not make nights by other recipes again
-                name: stage.version
-                for name, stage in STAGES.items()
-                if stage.decides_clusters or (name == "whiten" and config.recipe == "auto")
-            },
+            "versions": _versions(config),
             **({"by": "part", "part": config.data.part} if config.group.by == "part" else {}),
             **({"deeper": spec.deeper.identity} if spec.deeper else {}),
             **_comparison_parts(spec),
@@ -384,6 +376,16 @@ def _weigh_parts(config: RunConfig, spec: EmbeddingSpec) -> Parts:
     """How patches are weighted; of a detector what it holds counts, and not where its file lies."""
     asked = config.weigh.model_dump()
     return {**asked, "weights": "detector", "detected": detected_key(spec)} if spec.detector else asked
+
+
+def _versions(config: RunConfig) -> dict[str, int]:
+    """Versions of the stages that decide a clustering by a recipe; another recipe's must not make nights again.
+
+    The two of recipe blind stand in the keys of all nights, as they always did: by other recipes with what they had.
+    """
+    found = {name: stage.version for name, stage in STAGES.items() if stage.decides_clusters}
+    found |= {name: STAGES[name].version if config.recipe == "blind" else 1 for name in ("localize", "describe")}
+    return found | ({"whiten": STAGES["whiten"].version} if config.recipe == "auto" else {})
 
 
 def _near_duplicates_of_nights(config: RunConfig) -> Parts:

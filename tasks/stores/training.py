@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anoclust_core.keys import content_key
 from tasks.stores import arrays
 
 STATE: Final = "state"
 """Name of the one array: all tensors in a row."""
+
+
+def in_a_row(tensors: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], list[list[Any]]]:
+    """Tensors as one array, float32, and what `by_name` needs to take them apart: names and shapes, as JSON values."""
+    flat = np.concatenate([value.ravel() for value in tensors.values()]).astype(np.float32)
+    return flat, [[name, list(value.shape)] for name, value in tensors.items()]
+
+
+def by_name(flat: NDArray[np.float32], shapes: Sequence[Sequence[Any]]) -> dict[str, NDArray[np.float32]]:
+    """Tensors by name, as `in_a_row` put them together."""
+    tensors, start = {}, 0
+    for name, shape in shapes:
+        size = int(np.prod(shape, dtype=np.int64))
+        tensors[str(name)] = flat[start : start + size].reshape(shape)
+        start += size
+    return tensors
 
 
 class TrainingStore:
@@ -35,7 +53,7 @@ class TrainingStore:
         """Whether training has come to its end."""
         return arrays.is_complete(self.folder)
 
-    def newest(self) -> tuple[int, dict[str, np.ndarray]] | None:
+    def newest(self) -> tuple[int, dict[str, NDArray[np.float32]]] | None:
         """The state that training has come to: its step and its tensors by name; None where it has not begun.
 
         Raises
@@ -52,15 +70,9 @@ class TrainingStore:
             return None
         step, slot = max(found, key=lambda entry: entry[0])
         description = arrays.describe(slot) or {}
-        values = arrays.read(slot, STATE)
-        tensors, start = {}, 0
-        for name, shape in description["tensors"]:
-            size = int(np.prod(shape, dtype=np.int64))
-            tensors[name] = values[start : start + size].reshape(shape)
-            start += size
-        return step, tensors
+        return step, by_name(arrays.read(slot, STATE), description["tensors"])
 
-    def keep(self, step: int, tensors: dict[str, np.ndarray], *, is_last: bool = False) -> None:
+    def keep(self, step: int, tensors: Mapping[str, NDArray[Any]], *, is_last: bool = False) -> None:
         """Write a state; the one before the last one is replaced, and the last one replaces all.
 
         Parameters
@@ -72,8 +84,8 @@ class TrainingStore:
         is_last
             Whether training is over.
         """
-        description = {"step": step, "tensors": [[name, list(value.shape)] for name, value in tensors.items()]}
-        flat = np.concatenate([value.ravel() for value in tensors.values()]).astype(np.float32)
+        flat, shapes = in_a_row(tensors)
+        description = {"step": step, "tensors": shapes}
         if is_last:
             arrays.write_arrays(self.folder, {STATE: flat}, description)
             for slot in self._slots:

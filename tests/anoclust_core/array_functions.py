@@ -24,9 +24,9 @@ from anoclust_core.clustering.neighbours import shared_neighbours
 from anoclust_core.embedding.alignment import Alignment
 from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.evaluation.protocols import ARDELEAN, SOHN
-from anoclust_core.localization.contrastive import ProjectionHead
-from anoclust_core.localization.relations import draw_cells
-from anoclust_core.localization.vae import FeatureVae, channel_ranges
+from anoclust_core.localization.contrastive import ProjectionHead, ranges_of_images
+from anoclust_core.localization.relations import AnomalousCells, draw_cells
+from anoclust_core.localization.vae import FeatureVae
 from anoclust_core.matching.prototypes import fit_prototypes
 from anoclust_core.pairwise.cpu import nearest_distances_within
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, Window
@@ -82,8 +82,9 @@ MASKS[2:, 2:5, 2:5] = True
 MAPS = RANDOM.random((4, 8, 8)).astype(np.float32)
 FEATURES = RANDOM.random((3, 8, 8)).astype(np.float32)
 STACK = RANDOM.random((4, 3, 8, 8)).astype(np.float32)
+TABLE = STACK[0].reshape(3, -1).T
 OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
-CELLS = MASKS.reshape(4, -1)
+CELLS = AnomalousCells.of(MASKS.reshape(4, -1))
 SURFACE = RANDOM.integers(0, 255, (200, 200)).astype(np.uint8)
 PICTURES = RANDOM.random((4, 16, 16))
 CATEGORY = CategoryArrays(
@@ -357,6 +358,11 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "pairwise.kernels.integers.nearest_squares_within": {"bags": BAGS},
     "pairwise.kernels.single_precision.largest_products": {"bags": BAGS, "others": BAGS},
     "pairwise.kernels.single_precision.largest_products_within": {"bags": BAGS},
+    "localization.cells.channel_ranges": {"features": FEATURES},
+    "localization.cells.sample_cells": {"features": STACK, "seed": 0, "at_most": 8},
+    "localization.cells.sample_image": {"features": FEATURES, "image": 0, "count": 2, "seed": 0},
+    "localization.cells.scale_channels": {"features": FEATURES},
+    "localization.cells.scaled_cells": {"features": FEATURES},
     "localization.checks.check_stack": {"features": STACK},
     "localization.checks.check_feature_map": {"features": FEATURES},
     "localization.checks.check_map": {"anomaly_map": MAPS[0]},
@@ -369,21 +375,21 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "seed": 0,
         "epochs": 1,
     },
+    "localization.contrastive.ranges_of_images": {"features": STACK},
     "localization.contrastive.step_loss": {
         "head": ProjectionHead(3, 4, 2, random=torch_rng()),
         "features": STACK,
-        "draw": draw_cells(
-            2, neighbours=np.array([3]), counterparts=np.array([2, 3]), is_anomalous=CELLS, generator=rng()
-        ),
-        "ranges": [channel_ranges(image) for image in STACK],
+        "draw": draw_cells(2, neighbours=np.array([3]), counterparts=np.array([2, 3]), cells=CELLS, generator=rng()),
+        "ranges": ranges_of_images(STACK),
     },
     "localization.contrastive.project": {"head": ProjectionHead(3, 4, 2, random=torch_rng()), "features": FEATURES},
     "localization.fca.anomaly_map": {"features": FEATURES, "tile": 3},
     "localization.fca.anomaly_maps": {"features": STACK, "tile": 3},
     "localization.fca.usual_values": {"features": FEATURES, "tile": 3},
     "localization.fca_torch.anomaly_map_on_device": {"features": torch.from_numpy(FEATURES), "tile": 3},
+    "localization.localizer.raw_map": {"features": FEATURES, "vae": None},
     "localization.maps.flat_field": {"maps": MAPS},
-    "localization.maps.finish_maps": {"maps": MAPS},
+    "localization.maps.finish_maps": {"maps": MAPS, "field": MAPS[0]},
     "localization.maps.descriptor": {"features": FEATURES, "anomaly_map": MAPS[0]},
     "localization.relations.by_distance": {"descriptors": DESCRIPTORS},
     "localization.relations.neighbours": {"others": OTHERS},
@@ -392,7 +398,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "image": 2,
         "neighbours": np.array([3]),
         "counterparts": np.array([2, 3]),
-        "is_anomalous": CELLS,
+        "cells": CELLS,
         "generator": rng(),
     },
     "localization.thresholds.robust_threshold": {"maps": MAPS},
@@ -408,13 +414,17 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "cells": torch.ones(5, 3),
         "noise": torch.ones(5, 2),
     },
-    "localization.vae.train_vae": {"features": STACK, "seed": 0, "steps": 1, "latent": 2, "batch": 2},
+    "localization.vae.train_vae": {
+        "cells": np.ones((9, 3), np.float32),
+        "seed": 0,
+        "steps": 1,
+        "latent": 2,
+        "batch": 2,
+    },
     "localization.vae.residual_maps": {
         "vae": FeatureVae(3, 2, latent_relu=False, random=torch_rng()),
         "features": STACK,
     },
-    "localization.vae.channel_ranges": {"features": FEATURES},
-    "localization.vae.scale_channels": {"features": FEATURES},
     "matching.assigning.assign": {"descriptors": DESCRIPTORS, "prototypes": PROTOTYPES},
     "matching.assigning.choose_by_scores": {"scores": RANDOM.normal(size=(4, 2)), "ids": ["c1", None], "slope": 1.0},
     "matching.assigning.leads": {"scores": RANDOM.normal(size=(4, 2)), "chosen": np.array([0, 1, 1, 0])},

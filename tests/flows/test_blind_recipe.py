@@ -12,9 +12,9 @@ from helpers.builders import mvtec_category, save_image, surface, tiny_config
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.localization import vae
+from anoclust_core.localization.cells import scale_channels
 from anoclust_core.localization.fca import anomaly_maps
-from anoclust_core.localization.maps import descriptor, finish_maps
-from anoclust_core.localization.vae import scale_channels
+from anoclust_core.localization.maps import descriptor, finish_maps, flat_field
 from flows.run import CategoryOutcome, run_data
 from tasks.stages import describe as describe_stage
 from tasks.stages import localize as localize_stage
@@ -102,7 +102,7 @@ def test_stages_are_those_of_the_library(data, tmp_path, checkpoint):
     )
     features = bags.transpose(0, 2, 1).reshape(len(bags), -1, 8, 8)
     maps = anomaly_maps(np.stack([scale_channels(image) for image in features]))
-    finished = finish_maps(maps, flat=True)
+    finished = finish_maps(maps, field=flat_field(maps))
     expected = [descriptor(image, of, tau=0.002) for image, of in zip(features, finished, strict=True)]
     found = stored(outcome, tmp_path / "store")
     np.testing.assert_allclose(found["maps"], maps, atol=1e-6)

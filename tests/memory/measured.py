@@ -23,6 +23,7 @@ from anoclust_core.embedding.backbones import build_extractor, describe, fold_ba
 from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import evaluate
+from anoclust_core.localization.cells import cells_an_image
 from anoclust_core.records import (
     ArrayHandle,
     BagWeights,
@@ -401,6 +402,7 @@ def localize(size: int, folder: Path) -> Measured:
         n_contents=n_images,
         n_patches=spec.n_patches,
         dim=dim,
+        sampled=cells_an_image(n_images, spec.n_patches) * n_images,
         batch=localize_stage.BATCH,
         threads=CORES,
         at_once=localize_stage.IMAGES_AT_ONCE,
@@ -417,17 +419,19 @@ def describe_blindly(size: int, folder: Path) -> Measured:
     with without_prefect(), peak_memory() as peak:
         describe_stage.describe.fn(
             run=made_up_run(
-                folder, spec, RunConfig(blind=BlindConfig(threshold="otsu"), embed=EmbedConfig(device="cpu"))
+                folder, spec, RunConfig(blind=BlindConfig(threshold="otsu", vae=False), embed=EmbedConfig(device="cpu"))
             ),
             key="k",
             manifest=str(manifest),
             embeddings=str(folder / "bags"),
             maps=ArrayHandle(str(folder / "maps" / "m"), "k", {"maps": maps.shape}),
             folder=str(folder / "weights" / "w"),
-            training=str(folder / "training" / "t"),
+            training=(str(folder / "training" / "v"), str(folder / "training" / "t")),
             n_classes=None,
         )
-    predicted = memory.describe_plan(n_images=n_images, n_contents=n_images, n_patches=spec.n_patches, dim=dim)
+    predicted = memory.describe_plan(
+        n_images=n_images, n_contents=n_images, n_patches=spec.n_patches, dim=dim, threads=CORES
+    )
     return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
 
 

@@ -28,8 +28,8 @@ def compared_with(
     """New images, and beside them what they are compared with: the reference in the role of normals, if there is one.
 
     Unknown images of earlier nights, members of clusters born since the snapshot, and images of the last nights are
-    looked at again: their distances are in the store, and their descriptors follow from these. ``by_part`` also earlier
-    views of the parts that have a new one.
+    looked at again: their embeddings and distances are in the store, and their descriptors follow from these.
+    ``by_part`` also earlier views of the parts that have a new one.
     """
     if snapshot is None:
         return replace(given.blind(), n_normals_given=0)

@@ -85,12 +85,7 @@ def assignable(
 
 def assigns(config: RunConfig) -> bool:
     """Whether one image can be given to clusters by itself: not by what compares all of them with each other."""
-    return (
-        config.recipe != "blind"
-        and config.weigh.maps is None
-        and config.group.distance == "weighted_average"
-        and config.group.linkage == "ward"
-    )
+    return config.weigh.maps is None and config.group.distance == "weighted_average" and config.group.linkage == "ward"
 
 
 def _outgrown(snapshot: Snapshot, n_usable: int) -> str | None:

@@ -169,7 +169,7 @@ def is_whole(layout: StoreLayout, category: str, snapshot: Snapshot) -> bool:
 
 def made_of(layout: StoreLayout, category: str, keys: Mapping[str, str]) -> list[Path]:
     """Folders of arrays that nights need of a snapshot whose run has these keys."""
-    kinds = {"weights": "weigh", "trees": "group", "models": "whiten"}
+    kinds = {"weights": "weigh", "trees": "group", "models": "whiten", "localizers": "describe"}
     return [layout.folder(kind, category, keys[stage]) for kind, stage in kinds.items() if stage in keys]
 
 

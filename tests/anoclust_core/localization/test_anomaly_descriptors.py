@@ -33,6 +33,11 @@ def test_maps_are_blurred_as_by_convolution(height: int, width: int, seed: int) 
     np.testing.assert_allclose(finish_maps(maps), blurred(maps, 5, 1.0), atol=1e-6)
 
 
+def flattened(maps: Floats) -> Floats:
+    """Maps without what they have in common."""
+    return maps - flat_field(maps)
+
+
 @quick
 @given(st.integers(MIN_FLAT_FIELD, 20), st.integers(0, 99))
 def test_what_all_images_have_in_common_is_no_anomaly(n_images: int, seed: int) -> None:
@@ -41,11 +46,11 @@ def test_what_all_images_have_in_common_is_no_anomaly(n_images: int, seed: int) 
     maps = draws.random((n_images, 6, 7))
     pattern = np.zeros((6, 7))
     pattern[0] = pattern[:, 0] = 3
-    found = flat_field(maps + pattern)
-    lifted = found - flat_field(maps)
+    found = flattened(maps + pattern)
+    lifted = found - flattened(maps)
     np.testing.assert_allclose(lifted, lifted[0, 0, 0], atol=1e-5)
     order = draws.permutation(n_images)
-    np.testing.assert_array_equal(flat_field((maps + pattern)[order]), found[order])
+    np.testing.assert_array_equal(flattened((maps + pattern)[order]), found[order])
 
 
 def test_a_defect_at_an_edge_stands_out_in_a_flat_map() -> None:
@@ -53,7 +58,7 @@ def test_a_defect_at_an_edge_stands_out_in_a_flat_map() -> None:
     maps = np.ones((MIN_FLAT_FIELD, 8, 8))
     maps[:, 0] = 2
     maps[3, 0, 4] += 1
-    found = flat_field(maps)
+    found = flattened(maps)
     assert found[3].argmax() == 4
     assert found[3].max() - np.median(found) == pytest.approx(1)
 
@@ -61,8 +66,17 @@ def test_a_defect_at_an_edge_stands_out_in_a_flat_map() -> None:
 def test_few_images_are_left_as_they_are() -> None:
     """With fewer images than it takes to know what is common, nothing is taken away."""
     maps = np.random.default_rng(0).random((MIN_FLAT_FIELD - 1, 5, 5))
-    np.testing.assert_allclose(flat_field(maps), maps, rtol=1e-6)
-    np.testing.assert_allclose(finish_maps(maps, flat=True), finish_maps(maps))
+    np.testing.assert_array_equal(flat_field(maps), 0)
+    np.testing.assert_array_equal(finish_maps(maps, field=flat_field(maps)), finish_maps(maps))
+
+
+def test_the_flat_field_of_earlier_images_is_taken_from_later_ones() -> None:
+    """An image that comes later is finished as if it had been among those that the field was made of."""
+    maps = np.random.default_rng(0).random((MIN_FLAT_FIELD, 6, 7))
+    field = flat_field(maps)
+    np.testing.assert_array_equal(finish_maps(maps[3:4], field=field)[0], finish_maps(maps, field=field)[3])
+    with pytest.raises(ArrayContractError, match="flat field of 6 x 7 cells"):
+        finish_maps(maps, field=field.T)
 
 
 def test_nothing_is_hidden_unless_asked_for() -> None:

@@ -11,19 +11,27 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anoclust_core.errors import ArrayContractError, ConfigError, TrainingError
+from anoclust_core.localization.cells import scale_channels
 from anoclust_core.localization.contrastive import (
     MARGIN,
     ProjectionHead,
     load_head,
     pair_loss,
     project,
+    ranges_of_images,
     step_loss,
     train_head,
 )
 from anoclust_core.localization.maps import descriptor
-from anoclust_core.localization.relations import Draw, by_distance, counterparts, draw_cells, neighbours
+from anoclust_core.localization.relations import (
+    AnomalousCells,
+    Draw,
+    by_distance,
+    counterparts,
+    draw_cells,
+    neighbours,
+)
 from anoclust_core.localization.training import TrainingState
-from anoclust_core.localization.vae import channel_ranges, scale_channels
 from anoclust_core.localization.variants import PAPER, PROGRAM, VARIANTS, BlindVariant
 
 Floats = NDArray[np.float32]
@@ -89,7 +97,7 @@ def test_projecting_the_drawn_cells_alone_gives_the_same_loss_and_gradients(
         0,
         neighbours=neighbours(others)[0],
         counterparts=far[0],
-        is_anomalous=is_anomalous.reshape(n_images, -1),
+        cells=AnomalousCells.of(is_anomalous.reshape(n_images, -1)),
         generator=random,
     )
     assert draw is not None
@@ -97,9 +105,8 @@ def test_projecting_the_drawn_cells_alone_gives_the_same_loss_and_gradients(
     losses = []
     for sampled in (True, False):
         head = ProjectionHead(6, 7, 5, random=torch.Generator().manual_seed(0))
-        ranges = [channel_ranges(one) for one in features]
         loss = (
-            step_loss(head, features, draw, ranges, variant=variant)
+            step_loss(head, features, draw, ranges_of_images(features), variant=variant)
             if sampled
             else loss_of_all_cells(head, features, draw, variant)
         )
@@ -148,7 +155,7 @@ def test_cells_are_drawn_from_where_they_should_be() -> None:
         3,
         neighbours=np.array([1, 5]),
         counterparts=np.array([0, 0, 2]),
-        is_anomalous=flat,
+        cells=AnomalousCells.of(flat),
         generator=np.random.default_rng(0),
     )
     assert draw is not None
@@ -157,6 +164,21 @@ def test_cells_are_drawn_from_where_they_should_be() -> None:
         assert len(part.images) == len(part.places) == count
         assert set(part.images.tolist()) == images
         assert (flat[part.images, part.places] == kind).all()
+
+
+def test_every_cell_of_a_kind_is_drawn_alike() -> None:
+    """Over many draws, each anomalous cell of some images comes equally often, wherever it lies, and no other does."""
+    is_anomalous = np.random.default_rng(0).random((4, 9)) < 0.4
+    is_anomalous[2] = False
+    cells, images = AnomalousCells.of(is_anomalous), np.array([3, 2, 0])
+    for kind in (True, False):
+        drawn = cells.drawn(9000, images, anomalous=kind, generator=np.random.default_rng(1))
+        times = np.zeros(is_anomalous.shape)
+        np.add.at(times, (drawn.images, drawn.places), 1)
+        expected = np.zeros(is_anomalous.shape)
+        expected[images] = is_anomalous[images] == kind
+        np.testing.assert_allclose(times / 9000, expected / expected.sum(), atol=0.02)
+    assert not len(cells.drawn(5, np.array([2]), anomalous=True, generator=np.random.default_rng(0)).images)
 
 
 def test_losses_are_the_published_ones() -> None:

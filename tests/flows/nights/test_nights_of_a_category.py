@@ -261,19 +261,6 @@ def test_one_run_of_a_category_at_a_time(stream: Stream) -> None:
         stream.night(2)
 
 
-def test_recipe_blind_clusters_again_every_night(tmp_path: Path, checkpoint: Path) -> None:
-    """Maps of recipe blind are made of all images together: each night with new images is a re-clustering."""
-    config = night_config(checkpoint, recipe="blind", vae=False, contrastive=False)
-    stream = Stream(tmp_path, config)
-    stream.deliver(0, TWO[:6])
-    stream.night(0)
-    stream.deliver(1, TWO[:4])
-    outcome = stream.night(1)
-    assert outcome.reclustered == "this way of clustering takes every image together"
-    assert (outcome.counters["assigned"], outcome.counters["pair_products"]) == (4, 0)
-    assert stream.night(2).is_new is False
-
-
 def test_a_single_image_waits(tmp_path: Path, checkpoint: Path) -> None:
     """One image cannot be clustered: it is unknown until there is another one."""
     stream = Stream(tmp_path, night_config(checkpoint))

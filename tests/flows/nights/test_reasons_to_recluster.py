@@ -52,8 +52,8 @@ def test_unknown_images_that_became_a_cluster_are_not_counted(empty_stream: Stre
 
 
 def test_a_late_delivery_waits_where_all_are_clustered_together(tmp_path: Path, checkpoint: Path) -> None:
-    """By recipe blind, images of a night before the last are unknown until the next night with new images."""
-    stream = Stream(tmp_path, night_config(checkpoint, recipe="blind", vae=False, contrastive=False))
+    """By average linkage, images of a night before the last are unknown until the next night with new images."""
+    stream = Stream(tmp_path, night_config(checkpoint, recipe="sohn", linkage="average"))
     for number in (0, 2):
         stream.deliver(number, TWO[:6])
         stream.night(number)
