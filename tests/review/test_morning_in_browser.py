@@ -46,6 +46,14 @@ def at(page: Page, question: str) -> None:
     expect(page.locator("#question")).to_be_focused()
 
 
+def say_who(page: Page) -> None:
+    """Who decides, asked once."""
+    expect(page.locator("#morning-name")).to_be_focused()
+    page.keyboard.type(WHO)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(f"You: {WHO}")).to_be_visible()
+
+
 def press(page: Page, *keys: str) -> None:
     for key in keys:
         page.keyboard.press(key)
@@ -73,9 +81,7 @@ def test_sixty_questions_by_keyboard_alone(browser: Browser, served_busy: Served
         expect(page.locator(".waiting")).to_have_text(re.compile(r"6\d questions wait"))
         page.get_by_role("link", name=re.compile("questions wait")).focus()
         page.keyboard.press("Enter")
-        expect(page.locator("#morning-name")).to_be_focused()  # who, asked once
-        page.keyboard.type(WHO)
-        page.keyboard.press("Enter")
+        say_who(page)
         questions = list(morning_list(reading, BOTTLE))
         n_questions, plan = len(questions), planned()
         assert n_questions >= 60
@@ -115,9 +121,8 @@ def test_a_refused_answer_keys_off_and_the_end(browser: Browser, served_busy: Se
         page.set_default_timeout(60_000)
         page.goto(served_busy.opened)
         page.goto(f"{served_busy.base}/c/{BOTTLE}/morning?at=name-c2")
-        page.keyboard.type(WHO)
-        page.keyboard.press("Enter")
-        page.goto(f"{served_busy.base}/c/{BOTTLE}/morning?at=name-c2")
+        say_who(page)
+        at(page, "name-c2")
         press(page, "o")
         page.keyboard.type("c9")
         page.keyboard.press("Enter")
@@ -130,6 +135,7 @@ def test_a_refused_answer_keys_off_and_the_end(browser: Browser, served_busy: Se
         press(page, "?")
         page.get_by_label("Single keys decide").uncheck()
         page.reload()
+        at(page, "name-c2")
         expect(page.locator("body")).to_have_class(re.compile("no-keys"))
         press(page, "d", "j")
         at(page, "name-c2")
@@ -150,11 +156,11 @@ def test_the_list_has_no_serious_fault_of_access(
         page.set_default_timeout(60_000)
         page.goto(served_busy.opened)
         look(page, served_busy, "", width)
-        page.keyboard.type(WHO)
-        page.keyboard.press("Enter")
+        say_who(page)
         for place in ("name-c2", image, "end"):
             look(page, served_busy, place, width)
         page.goto(f"{served_busy.base}/c/{BOTTLE}/morning?since=0")
+        expect(page.locator("#question")).to_be_focused()
         page.keyboard.press("d")
         expect(page.locator(".done")).to_be_visible()
         look(page, served_busy, None, width)
