@@ -237,8 +237,8 @@ def cost(n_images: int, n_labels: int, dim: int) -> None:
     growing, linkage = seconds(lambda: linkage_tree(after, method="ward"))
     cutting, (_, labels) = seconds(lambda: suggest_cut(linkage, after))
     labelled = labels_of(np.sort(rng.permutation(n_images)[:n_labels]), classes)
-    found = Fitted(before, after, before, linkage, labels, classes)
-    learning, _ = seconds(lambda: reclustered(found, labelled))
+    number = int(labels.max()) + 1
+    learning, _ = seconds(lambda: learn_partition(learning_space(before, after), linkage, labelled, n_clusters=number))
     print(
         f"{n_images:,} images of {dim} values, {n_labels} labels: smoothing {smoothing:.0f} s, tree {growing:.0f} s, "
         f"cut {cutting:.0f} s; learning {learning:.0f} s, {learning / (smoothing + growing + cutting):.0%} of these"
