@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.builders import TINY_BACKBONE, TINY_SIDE, mvtec_category, save_image, tiny_config
+from helpers.builders import TINY_BACKBONE, TINY_SIDE, save_image, tiny_config
 from helpers.running import cluster_by_content, run_one
 from helpers.streams import CATEGORY, Stream, day, demo_drawer, night_config
 from numpy.typing import NDArray
 from PIL import Image
-from typer.testing import CliRunner
 
 from anoclust_core.config import RunConfig
 from anoclust_core.weighting.weights import map_scores
-from flows.cli import app
-from flows.detectors import training_note
 from tasks.images.decoding import decode_image
 from tasks.networks.detectors import DetectorNetwork, detector_of
 from tasks.stores import arrays
@@ -97,23 +94,6 @@ def test_both_formats_give_the_maps_of_anomalib(format_of: str, exported: Export
     for at, label in enumerate(LABELS[:3]):
         pixels = picture(at, label)
         np.testing.assert_allclose(network(pixels), exported.map_of(pixels), rtol=1e-3, atol=1e-3)
-
-
-def test_a_detector_is_trained_by_the_command(checkpoint: Path, tmp_path: Path) -> None:
-    """`anoclust detector train` takes the normals of each category, or everything without any, and says which."""
-    mvtec_category(tmp_path / "data" / "tile", {"train/good": 4, "test/hole": 2})
-    flags = ["--backbone", TINY_BACKBONE, "--checkpoint", checkpoint, "--image-size", TINY_SIDE, "--device", "cpu"]
-    command = ["detector", "train", tmp_path / "data", "--method", "patchcore", "--out", tmp_path / "models", *flags]
-    for more, trained_on in (([], "normals (4 images)"), (["--normals", "none"], "everything (6 images)")):
-        result = CliRunner().invoke(app, [str(word) for word in [*command, "--settle-seconds", 0, *more]])
-        assert result.exit_code == 0, result.output
-        assert f"trained on {trained_on}" in result.stdout
-        file = tmp_path / "models" / "tile.xml"
-        assert training_note(file) == f"{TINY_BACKBONE}, {TINY_SIDE} px, trained on {trained_on}"
-        config = RunConfig.model_validate({"weigh": {"weights": f"detector:{file.parent}"}})
-        detector = detector_of(config, "tile")
-        assert detector is not None
-        assert DetectorNetwork(detector).map_shape == (TINY_SIDE, TINY_SIDE)
 
 
 def test_from_anomalib_to_clusters(exported: Exported, checkpoint: Path, tmp_path: Path) -> None:
