@@ -57,7 +57,7 @@ WHOLE_IMAGES: Final = 8
 """Images of a step where whole maps are learnt from, as in the published program."""
 
 LOCALIZATION: Final = ("pro", "pixel_auroc", "image_auroc")
-CLUSTERS: Final = ("nmi", "ari", "f1")
+CLUSTERS: Final = ("nmi", "ari", "f1_micro")
 
 Features = NDArray[np.floating[Any]]
 

@@ -26,10 +26,12 @@ from anoclust_core.evaluation.protocols import Protocol
 from anoclust_core.localization.training import TrainingState
 from anoclust_core.records import ArrayHandle, DatasetManifest, unique_contents
 from tasks import telemetry
+from tasks.compute.dask_jobs import CORES
+from tasks.compute.localizing import torch_threads
 from tasks.images.decoding import read_image
 from tasks.networks.checkpoints import load_state_dict
 from tasks.stages.category_run import CategoryRun
-from tasks.stages.localize import all_cores, keep_state, kept_state
+from tasks.stages.localize import keep_state, kept_state
 from tasks.stages.runner import STAGE, Progress
 from tasks.stores.manifests import load_manifest
 from tasks.stores.training import TrainingStore
@@ -59,7 +61,7 @@ def train(
     store = TrainingStore(Path(folder))
     if not store.is_complete:
         images = load_manifest(Path(manifest))
-        with all_cores():
+        with torch_threads(CORES):
             _train(run, store, images, method=method, as_published=as_published, n_clusters=n_clusters)
     found = store.newest()
     assert found is not None  # noqa: S101 - a complete store has a state
@@ -109,7 +111,7 @@ def plan_training(run: CategoryRun, method: str, *, as_published: bool, n_cluste
     """
     settings, device = settings_of(method, as_published=as_published), choose_device(run.config.embed.device)
     pretrained = _pretrained(run, as_published=as_published) if needs_pretrained(method) else None
-    with all_cores():
+    with torch_threads(CORES):
         found = probe(
             method, n_clusters=n_clusters, settings=settings, seed=run.config.seed, device=device, pretrained=pretrained
         )
