@@ -295,7 +295,8 @@ def test_a_command_between_reading_and_writing_holds(work: Work, tmp_path: Path,
         assert states["c2"] == "retired"
         assert born not in {"c1", "c2"}
     else:
-        assert (where["a0"], where["a1"], where["a2"], born) == ("c3", "c3", "c1", "c4")
+        # a re-clustering may let others follow the split: those at the middle of what is left stay
+        assert (where["a0"], where["a1"], where["a3"], born) == ("c3", "c3", "c1", "c4")
     assert [where[f"s{number}"] for number in range(4)] == [born] * 4
 
 
