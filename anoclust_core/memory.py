@@ -37,6 +37,9 @@ _FIGURES: Final = 96 * _MIB
 """Matplotlib with its fonts, and a picture sheet."""
 
 
+_OPTIMISERS: Final = 160 * _MIB
+"""Torch's compiler, which its optimisers import with their first step."""
+
 _COMPILING: Final = 128 * _MIB
 """Numba and the kernel of image pairs that it compiles, once per process."""
 
@@ -393,6 +396,7 @@ def localize_plan(
         parts={
             "images being read": 4 * at_once * one,
             **larger,
+            "torch's optimisers": _OPTIMISERS,
             "the rest": 4 * _FIXED,
         },
         knob="lower --image-size, or use recipe sohn",

@@ -135,7 +135,7 @@ def ctrl_c() -> Iterator[None]:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("flows.run.embedding_spec", interrupted)
+        patched.setattr("flows.decoding.embedding_spec", interrupted)
         yield
 
 
