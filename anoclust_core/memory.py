@@ -41,7 +41,7 @@ _OPTIMISERS: Final = 160 * _MIB
 """Torch's compiler, which its optimisers import with their first step."""
 
 _COMPILING: Final = 128 * _MIB
-"""Numba and the kernel of image pairs that it compiles, once per process."""
+"""Numba and the kernel of image pairs that it compiles, where no kept one can be loaded."""
 
 
 @dataclass(frozen=True)
