@@ -5,7 +5,7 @@ const OFF = "anoclust no single keys";
 
 /** Show the question: its text has the focus, so that it is read, and Tab goes on to its answers. */
 function ask() {
-  (one("#morning [autofocus]") ?? one("#question"))?.focus();
+  (one("#morning [data-focus]") ?? one("#question"))?.focus();
   const told = one("#morning [data-told]");
   if (told) one("#morning-told").textContent = told.dataset.told;
 }
