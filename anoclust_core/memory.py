@@ -40,6 +40,9 @@ _FIGURES: Final = 96 * _MIB
 _OPTIMISERS: Final = 160 * _MIB
 """Torch's compiler, which its optimisers import with their first step."""
 
+_MAPPED: Final = 256 * _MIB
+"""Of a mapped file, while a head is trained: 64 KiB around each of 190 cells of 20 steps."""
+
 _COMPILING: Final = 128 * _MIB
 """Numba and the kernel of image pairs that it compiles, where no kept one can be loaded."""
 
@@ -406,7 +409,7 @@ def localize_plan(
 def describe_plan(*, n_images: int, n_contents: int, n_patches: int, dim: int, threads: int) -> MemoryPlan:
     """Predict the peak of pooling around anomaly maps, and of training a head.
 
-    While a head is trained, all feature maps are mapped from a file, and the system may keep them in memory.
+    While a head is trained, all feature maps are mapped from a file, and let go after some steps.
 
     Parameters
     ----------
@@ -421,7 +424,7 @@ def describe_plan(*, n_images: int, n_contents: int, n_patches: int, dim: int, t
     return MemoryPlan(
         stage="describe",
         parts={
-            "feature maps": n_contents * one // 2 + 4 * 16 * one,
+            "feature maps": min(n_contents * one // 2, _MAPPED) + 4 * 16 * one,
             "feature maps and their projections": threads * (8 * one + 12 * n_patches * 512),
             "maps and weights": 60 * n_images * n_patches,
             "distances between images": 24 * n_contents**2,

@@ -173,7 +173,7 @@ def images_of(
     hashes = [image.sha256 for image in images.clustered]
     folder = layout.folder("embeddings", outcome.category, outcome.summary["keys"]["embedding"])
     with feature_maps(folder, hashes, spec, work) as features:
-        yield features, images, spec
+        yield features.values, images, spec
 
 
 def _some(data: Path, file: Path, n_images: int) -> Path:

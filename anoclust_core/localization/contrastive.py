@@ -42,6 +42,9 @@ WEIGHT_DECAY: Final = 0.01
 MARGIN: Final = 0.5
 """Where a negative pair is far enough apart: a squared distance by the program, a distance by the paper."""
 
+RELEASE_STEPS: Final = 20
+"""Steps after which what was read of a mapped file is let go; the system maps 64 KiB around each of 190 cells."""
+
 _ROOT_EPSILON: Final = 1e-12
 """Keeps the gradient of a distance of 0 finite."""
 
@@ -114,6 +117,7 @@ def train_head(
     epochs: int = EPOCHS,
     state: TrainingState | None = None,
     device: str = "cpu",
+    release: Callable[[], None] | None = None,
     progress: Callable[[int, float | None], None] | None = None,
     checkpoint: Callable[[TrainingState], None] | None = None,
 ) -> TrainingState:
@@ -142,6 +146,8 @@ def train_head(
         Where to go on; None to start. The result is that of training without a break, given the same arguments.
     device
         Torch device.
+    release
+        Called every ``RELEASE_STEPS`` steps, where ``features`` are memory-mapped: lets go of what was read of them.
     progress
         Is given the number of epochs done and the mean loss of the last one, None if no image had pairs.
     checkpoint
@@ -180,7 +186,7 @@ def train_head(
     optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
     if state is not None:
         state.restore(head, optimizer)
-    ranges = ranges_of_images(features)
+    ranges = ranges_of_images(features, release=release)
     for epoch in range(0 if state is None else state.step, epochs):
         random = generator(seed, f"head epoch {epoch}")
         far = counterparts(others, count=variant.n_counterparts, repeat=variant.repeat_counterparts, generator=random)
@@ -194,6 +200,8 @@ def train_head(
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
             optimizer.step()
+            if release is not None and not len(losses) % RELEASE_STEPS:
+                release()
         if progress is not None:
             progress(epoch + 1, float(np.mean(losses)) if losses else None)
         if checkpoint is not None:
@@ -201,8 +209,15 @@ def train_head(
     return TrainingState.of(epochs if state is None else max(epochs, state.step), head, optimizer)
 
 
-def ranges_of_images(features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def ranges_of_images(
+    features: NDArray[np.floating[Any]], *, release: Callable[[], None] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`cells.channel_ranges` of each image, each ``(n_images, dim)``; one image is read at a time.
+
+    Parameters
+    ----------
+    features, release
+        As in `train_head`; lets go after each image.
 
     Raises
     ------
@@ -210,7 +225,13 @@ def ranges_of_images(features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.fl
         As `cells.channel_ranges`, or if the features are not four-dimensional.
     """
     n_images, *_ = check_stack(features)
-    lowest, widths = zip(*(channel_ranges(features[image]) for image in range(n_images)), strict=True)
+    lowest, widths = [], []
+    for image in range(n_images):
+        low, width = channel_ranges(features[image])
+        lowest.append(low)
+        widths.append(width)
+        if release is not None:
+            release()
     return np.stack(lowest), np.stack(widths)
 
 

@@ -128,12 +128,13 @@ def _head(
         # a step is too small to be shared among threads
         with torch_threads(1), feature_maps(embeddings, hashes, run.spec, training.parent) as features:
             state = train_head(
-                features,
+                features.values,
                 *learnt_from,
                 seed=run.config.seed,
                 variant=VARIANTS[run.config.blind.variant],
                 state=state,
                 device=device,
+                release=features.release,
                 progress=lambda epoch, _: progress(epoch, EPOCHS),
                 checkpoint=lambda found: keep_state(store, found),
             )

@@ -7,11 +7,12 @@ again before one changes.
 
 from __future__ import annotations
 
+import mmap
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -350,10 +351,27 @@ def _read_rows(segment: Path, places: list[tuple[int, int]]) -> list[tuple[int, 
 _IMAGES_AT_ONCE: Final = 16
 
 
+@dataclass(frozen=True)
+class MappedFeatures:
+    """Feature maps in a file that is mapped into memory.
+
+    Attributes
+    ----------
+    values
+        Shape ``(n_images, dim, height, width)``, half precision; features of a cell lie together.
+    release
+        Lets go of the parts of the file that were read: they no longer count as memory of this process, and are read
+        again when they are needed.
+    """
+
+    values: NDArray[np.float16]
+    release: Callable[[], None]
+
+
 @contextmanager
 def feature_maps(
     embeddings: Path, hashes: Sequence[str], spec: EmbeddingSpec, scratch: Path
-) -> Iterator[NDArray[np.float16]]:
+) -> Iterator[MappedFeatures]:
     """Copy feature maps out of their segments into one file, for training that reads them in any order many times.
 
     Parameters
@@ -370,7 +388,7 @@ def feature_maps(
     Yields
     ------
     features
-        Shape ``(n_images, dim, height, width)``, half precision, mapped into memory; features of a cell lie together.
+        They and how to let them go.
 
     Raises
     ------
@@ -382,15 +400,14 @@ def feature_maps(
     with tempfile.TemporaryFile(dir=scratch) as file:
         shape = (len(hashes), *spec.grid, spec.dim)
         try:
-            file.truncate(int(np.prod(shape)) * np.dtype(STORED_DTYPE).itemsize)
-            mapped: NDArray[np.float16] = np.memmap(file, dtype=STORED_DTYPE, mode="r+", shape=shape)
             for start in range(0, len(hashes), _IMAGES_AT_ONCE):
                 part = segments.read(hashes[start : start + _IMAGES_AT_ONCE])
-                file.seek(start * int(np.prod(shape[1:])) * np.dtype(STORED_DTYPE).itemsize)
                 file.write(part.astype(STORED_DTYPE).tobytes())
             file.flush()
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise StoreError(
                 f"no room for {len(hashes):,} feature maps in {scratch} ({error}); free some space"
             ) from error
-        yield mapped.transpose(0, 3, 1, 2)
+        values: NDArray[np.float16] = np.frombuffer(mapped, STORED_DTYPE).reshape(shape).transpose(0, 3, 1, 2)
+        yield MappedFeatures(values, partial(mapped.madvise, mmap.MADV_DONTNEED))

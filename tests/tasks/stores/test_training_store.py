@@ -88,8 +88,9 @@ def test_feature_maps_are_those_of_the_segments(tmp_path):
     bags = (50 * draws.random((40, 12, 5))).astype(np.float16)
     EmbeddingSegments(tmp_path / "bags").append(hashes, bags.astype(np.float32), unit_norm=False)
     with feature_maps(tmp_path / "bags", hashes[::-1], SPEC, tmp_path / "scratch") as features:
-        assert features.shape == (40, 5, 3, 4)
-        np.testing.assert_array_equal(features[::-1].reshape(40, 5, 12).transpose(0, 2, 1), bags)
+        assert features.values.shape == (40, 5, 3, 4)
+        features.release()  # they are read again
+        np.testing.assert_array_equal(features.values[::-1].reshape(40, 5, 12).transpose(0, 2, 1), bags)
         assert list((tmp_path / "scratch").iterdir()) == []
     with (
         pytest.raises(StoreError, match="lacks the embeddings"),
