@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import psutil
 
-from anoclust_core.memory import readable_bytes
+from anoclust_core.memory.plan import readable_bytes
 
 FLAGGED: Final = 0.20
 """A median that is worse or better by more than this than the recorded one is told."""

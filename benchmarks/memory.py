@@ -15,7 +15,7 @@ from PIL import Image
 
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import evaluate
-from anoclust_core.memory import readable_bytes
+from anoclust_core.memory.plan import readable_bytes
 from anoclust_core.records import ImageRecord, Reference
 from benchmarks import stages
 from benchmarks.figures import Figure

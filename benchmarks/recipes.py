@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from anoclust_core.config import RunConfig
-from anoclust_core.memory import readable_bytes
+from anoclust_core.memory.plan import readable_bytes
 from anoclust_core.records import NearestDistances, Reference
 from anoclust_core.weighting.reference import reference_contents
 from benchmarks import stages

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anoclust_core.clustering.checks import checked_descriptors
-from anoclust_core.memory import WARD_VALUES
+from anoclust_core.memory.plan import WARD_VALUES
 
 _COMPACT_BELOW: Final = 0.75
 """Share of rows that are still clusters, below which the others are dropped."""

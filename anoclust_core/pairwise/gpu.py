@@ -32,7 +32,7 @@ from torch import Tensor
 
 from anoclust_core.bags import check_bags
 from anoclust_core.errors import ResourceError
-from anoclust_core.memory import readable_bytes
+from anoclust_core.memory.plan import readable_bytes
 from anoclust_core.pairwise.cpu import DOUBLE_PRODUCT_VALUES, ZERO_BELOW, check_pair
 
 TILE_VALUES: Final = 1 << 26

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.arrays import TRUTHS, checked_array
 from anoclust_core.errors import ResourceError
-from anoclust_core.memory import readable_bytes
+from anoclust_core.memory.plan import readable_bytes
 from anoclust_core.pairwise.cpu import DOUBLE_PRODUCT_VALUES
 from anoclust_core.pairwise.kernels import integers, single_precision
 from anoclust_core.records import Window

@@ -8,7 +8,7 @@ from typing import Final
 
 from anoclust_core.arrays import checked_sequence
 from anoclust_core.errors import ConfigError, ResourceError
-from anoclust_core.memory import readable_bytes
+from anoclust_core.memory.plan import readable_bytes
 from anoclust_core.records import DatasetManifest, Reference, Role, unique_contents
 
 DISTANCE_BYTES: Final = 2

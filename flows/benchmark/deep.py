@@ -8,7 +8,7 @@ from dataclasses import asdict
 from anoclust_core.benchmark.deep.settings import n_epochs, network_named, settings_of
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.evaluation.protocols import Protocol, n_classes
-from anoclust_core.memory import readable_bytes
+from anoclust_core.memory.plan import readable_bytes
 from anoclust_core.records import DatasetManifest, unique_contents
 from flows.benchmark.request import DEEP_EXPERIMENTS, BackboneJob, measure_key
 from flows.decoding import kept_spec

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.markup import escape
 from rich.table import Table
 
-from anoclust_core.memory import readable_bytes
+from anoclust_core.memory.plan import readable_bytes
 from anoclust_core.records import by_reason
 from flows.terminal.tables import new_table
 from tasks.images.folders import one_line

@@ -16,7 +16,8 @@ from anoclust_core.benchmark.scoring import TRIVIAL, Measurement
 from anoclust_core.config import BlindConfig
 from anoclust_core.evaluation.protocols import ARDELEAN
 from anoclust_core.localization.maps import descriptor, finish_maps, flat_field
-from anoclust_core.memory import blind_benchmark_plan, describe_plan
+from anoclust_core.memory.benchmark import blind_benchmark_plan
+from anoclust_core.memory.blind import describe_plan
 from anoclust_core.records import ArrayHandle, BagWeights, unique_contents
 from anoclust_core.weighting.weights import temperature
 from tasks.benchmark.sohn import ground_truth

@@ -15,7 +15,7 @@ from anoclust_core.benchmark.geometry import CategoryArrays
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.clustering.distances import pair_statistics
 from anoclust_core.embedding.resizing import any_as_seen, as_seen
-from anoclust_core.memory import benchmark_plan
+from anoclust_core.memory.benchmark import benchmark_plan
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord, NearestDistances, unique_contents
 from anoclust_core.weighting.weights import uniform_weights
 from tasks.compute.level_pooling import levels_of, pool_levels

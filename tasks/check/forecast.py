@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.extraction import choose_device
-from anoclust_core.memory import MemoryPlan
+from anoclust_core.memory.plan import MemoryPlan
 from anoclust_core.records import EmbeddingSpec, ImageRecord
 from tasks.compute.dask_jobs import CORES
 from tasks.compute.detection import THREADS, decoding_bytes, detect_images, detection_memory

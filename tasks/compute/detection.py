@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, detect_plan
+from anoclust_core.memory.images import detect_plan
+from anoclust_core.memory.plan import DECODE_BYTES_PER_PIXEL, MemoryPlan
 from anoclust_core.records import EmbeddingSpec
 from anoclust_core.weighting.weights import map_scores
 from tasks.compute.dask_jobs import CORES

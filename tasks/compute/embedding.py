@@ -23,7 +23,8 @@ from anoclust_core.embedding.extraction import embed_levels, has_native_bf16, pr
 from anoclust_core.embedding.openvino import ConversionError
 from anoclust_core.embedding.resizing import square_of
 from anoclust_core.embedding.tiles import stitched, tile_boxes
-from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, MemoryPlan, embed_plan
+from anoclust_core.memory.images import embed_plan
+from anoclust_core.memory.plan import DECODE_BYTES_PER_PIXEL, MemoryPlan
 from anoclust_core.records import EmbeddingSpec, ImageRecord
 from tasks.compute.dask_jobs import CORES
 from tasks.images.decoding import (

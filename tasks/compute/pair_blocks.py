@@ -10,7 +10,7 @@ import numpy as np
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
-from anoclust_core.memory import CACHED_BYTES
+from anoclust_core.memory.plan import CACHED_BYTES
 from tasks.compute import pair_device
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments

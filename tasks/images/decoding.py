@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anoclust_core.embedding.deep_images import DeepRange, Outside, choose_range, outside_range, to_bytes
 from anoclust_core.errors import DatasetError
-from anoclust_core.memory import DECODE_BYTES_PER_PIXEL, readable_bytes
+from anoclust_core.memory.plan import DECODE_BYTES_PER_PIXEL, readable_bytes
 from tasks.images.reasons import damage, too_large, what_it_is
 from tasks.images.samples import (
     PNG_HEAD,

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from anoclust_core.config import DEFAULT_BACKBONE
 from anoclust_core.errors import ConfigError
-from anoclust_core.memory import MemoryPlan, training_plan
+from anoclust_core.memory.images import training_plan
+from anoclust_core.memory.plan import MemoryPlan
 
 METHODS: Final = ("patchcore", "padim", "cfa", "draem")
 

@@ -19,7 +19,7 @@ from anoclust_core.localization.maps import finish_maps, flat_field
 from anoclust_core.localization.thresholds import kmeans_quantile_threshold, otsu_threshold, robust_threshold
 from anoclust_core.localization.vae import FeatureVae, load_vae
 from anoclust_core.localization.variants import VARIANTS, BlindVariant
-from anoclust_core.memory import describe_plan
+from anoclust_core.memory.blind import describe_plan
 from anoclust_core.records import ArrayHandle, BagWeights, unique_contents
 from anoclust_core.seeding import generator
 from anoclust_core.weighting.weights import soft_weights, temperature

@@ -23,7 +23,8 @@ from anoclust_core.clustering.linkage import (
 )
 from anoclust_core.clustering.units import join_lone_units, tree_of_images, unit_means
 from anoclust_core.config import GroupConfig, RunConfig
-from anoclust_core.memory import MemoryPlan, group_plan
+from anoclust_core.memory.clusters import group_plan
+from anoclust_core.memory.plan import MemoryPlan
 from anoclust_core.records import ArrayHandle, BagWeights, ClusterTree, NearestDistances
 from tasks.compute.counting import Counting
 from tasks.stages.category_run import CategoryRun

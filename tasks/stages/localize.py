@@ -17,7 +17,7 @@ from anoclust_core.localization.localizer import raw_map
 from anoclust_core.localization.training import TrainingState
 from anoclust_core.localization.vae import BATCH, FeatureVae, load_vae, train_vae
 from anoclust_core.localization.variants import VARIANTS
-from anoclust_core.memory import localize_plan
+from anoclust_core.memory.blind import localize_plan
 from anoclust_core.records import ArrayHandle, unique_contents
 from tasks.compute.dask_jobs import CORES
 from tasks.compute.localizing import IMAGES_AT_ONCE, each_image, torch_threads

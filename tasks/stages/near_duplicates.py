@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
-from anoclust_core.memory import MemoryPlan, near_duplicates_plan
+from anoclust_core.memory.pairs import near_duplicates_plan
+from anoclust_core.memory.plan import MemoryPlan
 from anoclust_core.pairwise.near_duplicates import Closest, near_duplicate_groups
 from anoclust_core.records import ArrayHandle, EmbeddingSpec, NearestDistances, unique_contents
 from tasks.compute.closest import can_be_compared, closest_compared, closest_stored, has_all_pairs

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from prefect import get_run_logger, task
 
-from anoclust_core.memory import MemoryPlan, cover_plan, pair_plan
+from anoclust_core.memory.pairs import cover_plan, pair_plan
+from anoclust_core.memory.plan import MemoryPlan
 from anoclust_core.pairwise import tiling
 from anoclust_core.records import EmbeddingSpec, NearestDistances, Reference, unique_contents
 from anoclust_core.weighting.reference import reference_contents

@@ -24,7 +24,8 @@ from anoclust_core.embedding.fixed_camera import Steadiness, aligned_note
 from anoclust_core.evaluation.partitions import Scores
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import Evaluation
-from anoclust_core.memory import MemoryPlan, report_plan
+from anoclust_core.memory.clusters import report_plan
+from anoclust_core.memory.plan import MemoryPlan
 from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, Reference
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
 from anoclust_core.reporting.html import render_report

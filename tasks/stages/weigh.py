@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
-from anoclust_core.memory import MemoryPlan, weigh_plan
+from anoclust_core.memory.pairs import weigh_plan
+from anoclust_core.memory.plan import MemoryPlan
 from anoclust_core.records import (
     ArrayHandle,
     BagWeights,

@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from anoclust_core.clustering.knee import split_index
 from anoclust_core.clustering.smoothing import smoothed
-from anoclust_core.memory import MemoryPlan, whiten_plan
+from anoclust_core.memory.clusters import whiten_plan
+from anoclust_core.memory.plan import MemoryPlan
 from anoclust_core.records import (
     ArrayHandle,
     BagWeights,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.errors import StoreError
 from anoclust_core.keys import content_key
-from anoclust_core.memory import READ_BYTES
+from anoclust_core.memory.plan import READ_BYTES
 from anoclust_core.pairwise import tiling
 from anoclust_core.records import DatasetManifest, Reference, Window, unique_contents
 from anoclust_core.weighting.reference import reference_contents

@@ -16,7 +16,6 @@ import tasks.stages.detect as detect_stage
 import tasks.stages.embed as embed_stage
 import tasks.stages.localize as localize_stage
 import tasks.stages.report as report_stage
-from anoclust_core import memory
 from anoclust_core.clustering.linkage import linkage_tree
 from anoclust_core.config import BlindConfig, EmbedConfig, GroupConfig, RunConfig
 from anoclust_core.embedding.backbones import build_extractor, describe, fold_batch_norms, network_size
@@ -24,6 +23,11 @@ from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.evaluation.scores import evaluate
 from anoclust_core.localization.cells import cells_an_image
+from anoclust_core.memory.blind import describe_plan, localize_plan
+from anoclust_core.memory.clusters import group_plan, report_plan
+from anoclust_core.memory.images import embed_plan
+from anoclust_core.memory.pairs import weigh_plan
+from anoclust_core.memory.plan import DECODE_BYTES_PER_PIXEL
 from anoclust_core.records import (
     ArrayHandle,
     BagWeights,
@@ -95,7 +99,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
     taken, batch = network_size(fold_batch_norms(extractor, side), side), BATCH_IMAGES["cpu"]
     is_converted = engine == "openvino"
     threads = THREADS_CONVERTED if is_converted else CORES
-    plan = memory.embed_plan(
+    plan = embed_plan(
         n_values=sum(level.n_patches * level.dim for level in spec.levels),
         image_size=side,
         weight_bytes=taken.weight_bytes,
@@ -104,7 +108,7 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
         batch=batch,
         threads=threads,
         segment_images=min(n_images, segment_images(spec.n_patches, spec.dim)),
-        decode_bytes=memory.DECODE_BYTES_PER_PIXEL * pixels**2 * threads,
+        decode_bytes=DECODE_BYTES_PER_PIXEL * pixels**2 * threads,
     )
     predicted = plan.total
     if is_kept:
@@ -234,7 +238,7 @@ def weigh(size: int, folder: Path) -> Measured:
     write_bags(folder / "bags", hashes, spec)
     write_distances(folder, hashes, spec.n_patches)
     manifest = write_manifest(folder, images)
-    predicted = memory.weigh_plan(
+    predicted = weigh_plan(
         n_images=n_images,
         n_contents=n_images,
         n_reference=n_images,
@@ -349,7 +353,7 @@ def group(size: int, folder: Path) -> Measured:
             n_clusters=None,
             n_clusters_rule="",
         )
-    predicted = memory.group_plan(
+    predicted = group_plan(
         n_images=n_images, dim=dim, n_patches=4, has_matrix=linkage == "average", has_distances=False
     )
     return Measured(f"{n_images} descriptors of {dim}, {linkage}", peak[0], predicted.total)
@@ -376,7 +380,7 @@ def group_distances(size: int, folder: Path) -> Measured:
             n_clusters=None,
             n_clusters_rule="",
         )
-    predicted = memory.group_plan(n_images=n_images, dim=120, n_patches=n_patches, has_matrix=False, has_distances=True)
+    predicted = group_plan(n_images=n_images, dim=120, n_patches=n_patches, has_matrix=False, has_distances=True)
     return Measured(f"{n_images} images, {n_patches} patches, Hausdorff", peak[0], predicted.total)
 
 
@@ -398,7 +402,7 @@ def localize(size: int, folder: Path) -> Measured:
             folder=str(folder / "maps" / "m"),
             training=str(folder / "training" / "t"),
         )
-    predicted = memory.localize_plan(
+    predicted = localize_plan(
         n_contents=n_images,
         n_patches=spec.n_patches,
         dim=dim,
@@ -429,9 +433,7 @@ def describe_blindly(size: int, folder: Path) -> Measured:
             training=(str(folder / "training" / "v"), str(folder / "training" / "t")),
             n_classes=None,
         )
-    predicted = memory.describe_plan(
-        n_images=n_images, n_contents=n_images, n_patches=spec.n_patches, dim=dim, threads=CORES
-    )
+    predicted = describe_plan(n_images=n_images, n_contents=n_images, n_patches=spec.n_patches, dim=dim, threads=CORES)
     return Measured(f"{n_images} images, {spec.n_patches} x {dim}", peak[0], predicted.total)
 
 
@@ -462,7 +464,7 @@ def report(size: int, folder: Path) -> Measured:
     tree = ClusterTree(
         ArrayHandle(str(folder / "tree"), "k", {"linkage": linkage.shape, "labels": labels.shape}), n_clusters, "r", 3
     )
-    predicted = memory.report_plan(
+    predicted = report_plan(
         n_images=n_images,
         n_patches=spec.n_patches,
         dim=spec.dim,
@@ -500,7 +502,7 @@ def detect(size: int, folder: Path) -> Measured:
     plan = detection_memory(
         DetectorNetwork(detector),
         n_images=n_images,
-        decode_bytes=memory.DECODE_BYTES_PER_PIXEL * pixels**2 * DETECT_THREADS,
+        decode_bytes=DECODE_BYTES_PER_PIXEL * pixels**2 * DETECT_THREADS,
     )
     manifest = write_manifest(folder, images)
     with without_prefect(), peak_memory() as peak:

@@ -17,7 +17,8 @@ from apart import measure_apart
 from measured import MEASURES, SIZES, Measured
 
 from anoclust_core.errors import ResourceError
-from anoclust_core.memory import MemoryPlan, group_plan, readable_bytes
+from anoclust_core.memory.clusters import group_plan
+from anoclust_core.memory.plan import MemoryPlan, readable_bytes
 
 pytestmark = [
     pytest.mark.slow,

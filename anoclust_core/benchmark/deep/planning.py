@@ -13,7 +13,7 @@ from anoclust_core.benchmark.deep.building import Pretrained, build_method
 from anoclust_core.benchmark.deep.settings import DeepSettings
 from anoclust_core.benchmark.deep.training import DeepMethod
 from anoclust_core.localization.training import torch_generator
-from anoclust_core.memory import MemoryPlan
+from anoclust_core.memory.plan import MemoryPlan
 
 PROBE_IMAGES: Final = 32
 """Made-up pictures that an epoch is timed on; twice as many as clusters where these are more."""
