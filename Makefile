@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 
 help:
 	@echo "make demo     install, cluster generated images, and print the path of the report"
-	@echo "make test     run all tests except the longest, two files at a time"
+	@echo "make test     run all tests except the longest, three files at a time"
 	@echo "make test-fast  run the fast tests among them: a few minutes"
 	@echo "make test-long  run the longest tests: thirty nights; nights in PostgreSQL; deployments on a real server with workers"
 	@echo "make check    check lint, format and types"
@@ -36,8 +36,9 @@ demo: $(INSTALLED)
 # The same random cases every time; plain `pytest` draws new ones, and so finds what these miss.
 DRAWS := --hypothesis-profile ci
 
-# Two files at a time; files keep their order, so that the longest start first.
-SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Three files at a time, since many tests wait for a server or a browser; files keep their order, so that the longest
+# start first.
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(BIN)/pytest $(DRAWS) $(SIDE_BY_SIDE) -m "not long" --durations 40 --durations-min 5

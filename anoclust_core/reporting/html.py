@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 
 import numpy as np
@@ -73,7 +74,21 @@ class _Card:
     strip: tuple[float, float, float, float, float] | None
 
 
-def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_picture_bytes: int = 2_000_000) -> str:
+@dataclass(frozen=True)
+class Figures:
+    """SVG of the merge tree and of the map of descriptors; None where there is nothing to draw."""
+
+    tree: str | None
+    map: str | None
+
+
+def render_report(
+    report: RunReport,
+    *,
+    figures: Figures | None = None,
+    max_drawn_per_cluster: int = 24,
+    max_picture_bytes: int = 2_000_000,
+) -> str:
     """Render one run as a self-contained HTML page.
 
     The page makes no request, which its Content-Security-Policy enforces, and reads without JavaScript. Every name is
@@ -84,6 +99,8 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
     ----------
     report
         What to show.
+    figures
+        From `draw_figures`, where they are there already.
     max_drawn_per_cluster
         Most pictures drawn for one cluster, the most typical first. Every image is listed in any case.
     max_picture_bytes
@@ -105,6 +122,7 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
             "max_drawn_per_cluster and max_picture_bytes must be 0 or more, "
             f"found {max_drawn_per_cluster} and {max_picture_bytes}"
         )
+    figures = draw_figures(report) if figures is None else figures
     clusters = summarise_clusters(report.images)
     scale = shared_scale(report.pictures)
     limit = _drawn_limit(clusters, report.pictures, most=max_drawn_per_cluster, budget=max_picture_bytes)
@@ -134,8 +152,8 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
             labelled=any(entry.label is not None for entry in report.images),
             contingency=contingency(report.images, [cluster.number for cluster in clusters]),
             trust=trust_sentence(report.scores, report.trivial),
-            dendrogram=_dendrogram(report),
-            descriptor_map=_descriptor_map(report),
+            dendrogram=_markup(figures.tree),
+            descriptor_map=_markup(figures.map),
             config=list(flatten(report.config).items()),
             seconds=[(name, _score(value, 1)) for name, value in report.seconds.items()],
             work=[(name, f"{count:,}") for name, count in report.work.items()],
@@ -146,8 +164,12 @@ def render_report(report: RunReport, *, max_drawn_per_cluster: int = 24, max_pic
     )
 
 
+@lru_cache(maxsize=4)
 def environment(loader: BaseLoader | None = None) -> Environment:
-    """Templates that escape every name and refuse what is not defined; by default those of the reports."""
+    """Templates that escape every name and refuse what is not defined; by default those of the reports.
+
+    A process compiles each of them once.
+    """
     made = Environment(
         loader=loader or PackageLoader("anoclust_core", "reporting"),
         autoescape=True,
@@ -273,16 +295,20 @@ def _strip(
     return first, lower, median, upper, last
 
 
-def _dendrogram(report: RunReport) -> Markup | None:
-    """SVG of the tree, or None where there is no tree or its heights are not finite."""
-    if len(report.images) < 2 or not np.isfinite(report.linkage).all():
-        return None
+def draw_figures(report: RunReport) -> Figures:
+    """Draw the figures of a run: no tree of fewer than two images, nor of heights that are not finite."""
     clusters = [entry.cluster for entry in report.images]
-    return Markup(dendrogram_svg(report.linkage, report.n_clusters, clusters=clusters))  # noqa: S704 - our own text
+    several = len(clusters) > 1
+    return Figures(
+        tree=dendrogram_svg(report.linkage, report.n_clusters, clusters=clusters)
+        if several and np.isfinite(report.linkage).all()
+        else None,
+        map=descriptor_map_svg(report.descriptors, clusters)
+        if several and np.isfinite(report.descriptors).all()
+        else None,
+    )
 
 
-def _descriptor_map(report: RunReport) -> Markup | None:
-    """SVG of the map, or None with fewer than two images or descriptors that are not finite."""
-    if len(report.images) < 2 or not np.isfinite(report.descriptors).all():
-        return None
-    return Markup(descriptor_map_svg(report.descriptors, [entry.cluster for entry in report.images]))  # noqa: S704
+def _markup(svg: str | None) -> Markup | None:
+    """A figure as it goes into the page."""
+    return None if svg is None else Markup(svg)  # noqa: S704 - our own text

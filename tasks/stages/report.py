@@ -27,8 +27,8 @@ from anoclust_core.evaluation.scores import Evaluation
 from anoclust_core.memory.clusters import report_plan
 from anoclust_core.memory.plan import MemoryPlan
 from anoclust_core.records import BagWeights, ClusterTree, DatasetManifest, EmbeddingSpec, Reference
-from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, montage_jpeg
-from anoclust_core.reporting.html import render_report
+from anoclust_core.reporting.figures import montage_jpeg
+from anoclust_core.reporting.html import draw_figures, render_report
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport
 from anoclust_core.weighting.covers import cover_note
 from anoclust_core.weighting.reference import reference_contents, reference_note
@@ -158,17 +158,17 @@ def report(
     )
     entries = entries_of(shown.of_images)
     record = _record(shown, entries, pictures_of(shown.of_images, entries, Progress("report", category)))
-    sheet = montage_jpeg(record)
-    clusters = shown.of_images.labels.tolist()
+    sheet, figures = montage_jpeg(record), draw_figures(record)
     with runs.publish_run(layout.runs(category), shown.run_id) as draft:
         assignments = assignments_of(shown.of_images, entries)
         write_text(draft / runs.ASSIGNMENTS_CSV, csv_of_frame(assignments))
         write_bytes(draft / runs.ASSIGNMENTS_PARQUET, parquet_of(assignments))
         write_bytes(draft / "figures" / "clusters.jpg", sheet)
-        tree_svg = dendrogram_svg(shown.linkage, tree.n_clusters, clusters=clusters)
-        write_text(draft / "figures" / "dendrogram.svg", tree_svg)
-        write_text(draft / "figures" / "map.svg", descriptor_map_svg(shown.of_images.descriptors, clusters))
-        write_text(draft / runs.REPORT, render_report(record, max_drawn_per_cluster=DRAWN_PER_CLUSTER))
+        for name, svg in (("dendrogram", figures.tree), ("map", figures.map)):
+            if svg is not None:
+                write_text(draft / "figures" / f"{name}.svg", svg)
+        page = render_report(record, figures=figures, max_drawn_per_cluster=DRAWN_PER_CLUSTER)
+        write_text(draft / runs.REPORT, page)
         write_json(draft / runs.SUMMARY, with_digest({**_summary(shown), FILES: file_digests(draft)}))
     folder = layout.runs(category) / shown.run_id
     with complete_anyway(f"{category}: the run"):

@@ -178,6 +178,7 @@ def _prepared(command: Command) -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from anoclust_core.pairwise import tiling
+    from anoclust_core.reporting.html import Figures
     from tasks.stages import report
     from tasks.stores import embeddings
 
@@ -190,8 +191,7 @@ def _prepared(command: Command) -> Iterator[None]:
         patch.setattr(embeddings, "SEGMENT_BYTES", 1)
         patch.setattr(tiling, "block_images", lambda *_, **__: 4)
         patch.setattr(tiling, "MAX_SLAB_IMAGES", 8)
-        for figure in ("dendrogram_svg", "descriptor_map_svg"):
-            patch.setattr(report, figure, lambda *_, **__: "<svg/>")
+        patch.setattr(report, "draw_figures", lambda _: Figures("<svg/>", "<svg/>"))
         patch.setattr(report, "render_report", lambda *_, **__: "<html/>")
         patch.setattr(report, "montage_jpeg", lambda *_, **__: b"")
         yield

@@ -81,7 +81,10 @@ class Measured:
 
 
 def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = False) -> Measured:
-    """Photographs of several sizes through the network that is installed, in torch or in OpenVINO."""
+    """Photographs of several sizes through the network that is installed, in torch or in OpenVINO.
+
+    Three measurements share a folder: the first makes the pictures, and a network is converted once.
+    """
     from PIL import Image
 
     side, pixels, n_images = ((128, 300, 40), (256, 600, 40), (256, 3000, 24), (512, 900, 16))[size]
@@ -92,7 +95,8 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
     for number in range(n_images):
         file = folder / f"{number}.jpg"
         small = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((pixels, pixels)).save(file)
+        if not file.exists():
+            Image.fromarray(small).resize((pixels, pixels)).save(file)
         images.append(ImageRecord(file.name, str(file), sha256_file(file), "cluster"))
     manifest = write_manifest(folder, images)
     extractor = build_extractor(spec, load_state_dict(config.embed.backbone, spec.timm_model, None))
@@ -111,9 +115,11 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
         decode_bytes=DECODE_BYTES_PER_PIXEL * pixels**2 * threads,
     )
     predicted = plan.total
-    if is_kept:
-        converted(folder / "network.onnx", extractor, spec)
-    elif is_converted:
+    network, own = folder / "kept" / "network.onnx", folder / f"{engine}, kept: {is_kept}"
+    if is_kept and not network.exists():
+        converted(network, extractor, spec)
+    elif is_converted and not is_kept:
+        network = own / "network.onnx"
         predicted += CONVERSION_BYTES + 4 * taken.weight_bytes
     del extractor
     with without_prefect(), peak_memory() as peak:
@@ -121,10 +127,14 @@ def embed(size: int, folder: Path, *, engine: str = "torch", is_kept: bool = Fal
             run=made_up_run(folder, spec, config),
             key="k",
             manifest=str(manifest),
-            folder=str(folder / "bags"),
-            deeper=str(folder / "deeper") if spec.deeper else "",
-            network=str(folder / "network.onnx"),
+            folder=str(own / "bags"),
+            deeper=str(own / "deeper") if spec.deeper else "",
+            network=str(network),
         )
+    if network.parent == own and network.exists():
+        (folder / "kept").mkdir(exist_ok=True)
+        for file in own.glob("network.*"):
+            file.replace(folder / "kept" / file.name)
     return Measured(f"{n_images} images of {pixels} px at {side}", peak[0], predicted)
 
 
@@ -171,7 +181,7 @@ def decode(_: int, folder: Path) -> Measured:
     import torchvision.io  # noqa: F401 - part of the imports
     from PIL import Image
 
-    side = 3000
+    side = 2200
     rng = np.random.default_rng(0)
     colours = Image.fromarray(rng.integers(0, 255, (60, 60, 3), dtype=np.uint8)).resize((side, side))
     clear = colours.copy()
@@ -231,7 +241,7 @@ def _pair(n_images: int, spec: EmbeddingSpec, folder: Path) -> Measured:
 
 def weigh(size: int, folder: Path) -> Measured:
     """Made-up distances."""
-    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
+    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (600, (16, 16), 120), (120, (32, 32), 512))[size]
     spec = made_up_spec(grid, dim)
     images = made_up_images(n_images)
     hashes = sorted(image.sha256 for image in images)
@@ -261,7 +271,7 @@ def weigh(size: int, folder: Path) -> Measured:
 
 def whiten(size: int, folder: Path) -> Measured:
     """Made-up distances and bags of two levels."""
-    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
+    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (600, (16, 16), 120), (120, (32, 32), 512))[size]
     deeper = made_up_spec((grid[0] // 2, grid[1] // 2), 2 * dim)
     spec = replace(made_up_spec(grid, dim), deeper=deeper)
     images = made_up_images(n_images)
@@ -288,7 +298,7 @@ def whiten(size: int, folder: Path) -> Measured:
 
 def near_duplicates(size: int, folder: Path) -> Measured:
     """Made-up distances of all pairs."""
-    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
+    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (600, (16, 16), 120), (120, (32, 32), 512))[size]
     spec, images = made_up_spec(grid, dim), made_up_images(n_images)
     write_distances(folder, sorted(image.sha256 for image in images), spec.n_patches)
     return _near_duplicates(Reference("cluster"), spec, write_manifest(folder, images), n_images, folder)
@@ -296,7 +306,7 @@ def near_duplicates(size: int, folder: Path) -> Measured:
 
 def near_duplicates_compared(size: int, folder: Path) -> Measured:
     """Made-up bags, a few pairs of which are compared."""
-    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (1000, (16, 16), 120), (200, (32, 32), 512))[size]
+    n_images, grid, dim = ((64, (8, 8), 48), (300, (16, 16), 120), (600, (16, 16), 120), (120, (32, 32), 512))[size]
     spec, images = made_up_spec(grid, dim), made_up_images(n_images)
     write_bags(folder / "bags", sorted(image.sha256 for image in images), spec)
     return _near_duplicates(Reference("cluster", 20), spec, write_manifest(folder, images), n_images, folder)

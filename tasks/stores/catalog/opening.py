@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -318,14 +319,20 @@ def is_current(connection: Connection) -> bool:
     StoreError
         If they are those of a newer one.
     """
-    script = ScriptDirectory(str(MIGRATIONS))
-    found, head = MigrationContext.configure(connection).get_current_revision(), script.get_current_head()
-    if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
+    found, (known, head) = MigrationContext.configure(connection).get_current_revision(), _revisions()
+    if found is not None and found not in known:
         raise StoreError(
             f"the catalog {shown(connection.engine.url)} is from a newer version of Anoclust (its tables are {found}, "
             f"this one knows {head}); upgrade Anoclust; the catalog was not changed"
         )
     return found == head
+
+
+@lru_cache(maxsize=1)
+def _revisions() -> tuple[frozenset[str], str | None]:
+    """Revisions of the tables that this version knows, and its own; a process reads them once."""
+    script = ScriptDirectory(str(MIGRATIONS))
+    return frozenset(revision.revision for revision in script.walk_revisions()), script.get_current_head()
 
 
 def _migrate(connection: Connection, schema: str | None) -> None:

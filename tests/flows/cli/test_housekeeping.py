@@ -19,10 +19,11 @@ from helpers.running import cluster_by_content, pairs_among, run_folder, run_one
 from typer.testing import CliRunner, Result
 
 from anoclust_core.config import RunConfig
+from anoclust_core.errors import DamagedError
 from flows.cli import app
 from flows.run import CategoryOutcome
 from tasks.store_check.store import Checked, check_store
-from tasks.stores import runs
+from tasks.stores import arrays, runs
 from tasks.stores.files import read_json, safe_name, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
@@ -147,15 +148,44 @@ def test_a_store_that_runs_have_left_is_whole(store: Store) -> None:
 
 @pytest.mark.parametrize("kind", ARRAY_FOLDERS)
 def test_every_flipped_bit_is_found(store: Store, kind: str) -> None:
-    """One bit changed in any chunk of any array is found, by the folder to blame; the check changes nothing."""
+    """One bit changed in any chunk of any array is found where it is read, by the folder to blame."""
     for path in chunk_files(store, kind):
+        array = next(parent for parent in path.parents if (parent / "zarr.json").exists())
+        before = path.read_bytes()
+        flip(path)
+        with pytest.raises(DamagedError) as caught:
+            arrays.read(array.parent, array.name)
+        assert caught.value.folder == array.parent
+        path.write_bytes(before)
+        assert arrays.read(array.parent, array.name).size
+
+
+def test_a_check_reads_every_array(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every array of the store is read by a check, so that no flipped bit is left."""
+    seen = set()
+    read = arrays.read
+
+    def noted(folder: Path, name: str, *more: Any) -> Any:
+        seen.add(folder / name)
+        return read(folder, name, *more)
+
+    monkeypatch.setattr(arrays, "read", noted)
+    assert store.check().findings == ()
+    assert seen >= {path.parent for path in store.root.rglob("zarr.json")} > set()
+
+
+@pytest.mark.parametrize("kind", ARRAY_FOLDERS)
+def test_a_check_blames_the_folder(store: Store, kind: str) -> None:
+    """A bit that is flipped in any folder of arrays is told with that folder alone; the check changes nothing."""
+    folders = {path.parent for path in (store.root / kind).rglob("complete.json")}
+    for folder in sorted(folders):
+        path = next(path for path in chunk_files(store, kind) if folder in path.parents)
         before = path.read_bytes()
         flip(path)
         contents = store.contents()
-        damage = store.check().damage
+        (damage,) = store.check().damage
         assert store.contents() == contents
-        assert len(damage) == 1
-        assert path.relative_to(store.root).as_posix().startswith(f"{damage[0].path}/")
+        assert damage.path == folder.relative_to(store.root).as_posix()
         path.write_bytes(before)
     assert store.check().findings == ()
 
