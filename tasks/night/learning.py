@@ -25,7 +25,7 @@ CONFIRMED: Final = 3
 """Most central images of a cluster that people decided about, which count as labels of it: who names a cluster has
 looked at these. Without them, the images that people moved would be all that a cluster is known by."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what is learnt from the same decisions: part of its key."""
 
 
@@ -202,6 +202,7 @@ def learnt(
         linkage,
         decided.labelled(contents),
         n_clusters=int(labels.max()) + 1 + _n_undone(decided, contents, labels),
+        plain=labels,
         fewest=fewest,
     )
     stored = {"linkage": linkage, "labels": found.labels, **found.head.arrays}

@@ -41,13 +41,14 @@ SEQUENCES: Final = ("Sequence[int]", "Sequence[str]", "Sequence[str | None]")
 """Annotations of labels and counts, a value an image or night."""
 
 NO_CONTRACT: Final = {
+    "clustering.learning.keeping": "a step of `learn_partition`, which checks what it is given",
     "clustering.learning.rounds": "steps of `learn_partition`, which checks what they are given",
     "clustering.learning.seeded": "a step of `learn_partition`",
     "benchmark.cells": "texts of tables",
     "benchmark.columns": "names of columns",
     "benchmark.refit.fitted": "scores and rows come from a subset, whose arrays were checked",
     "benchmark.plots": "draws what was measured; its arrays stand in records",
-    "memory": "sizes of images, for a prediction",
+    "memory.clusters": "sizes of images, for a prediction",
     "reporting.night": "draws counts of the catalog",
     "reporting.contingency": "counts the records of a report",
     "synthesis.shapes": "parts of defects, whose surfaces are checked where they are drawn",
@@ -266,6 +267,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "linkage": TREE,
         "labelled": LABELLED,
         "n_clusters": 2,
+        "plain": np.arange(len(DESCRIPTORS)) % 2,
     },
     "clustering.learning.asking.telling_images": {
         "linkage": TREE,

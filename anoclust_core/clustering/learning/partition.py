@@ -12,6 +12,7 @@ from anoclust_core.arrays import TRUTHS, WHOLE, checked_array
 from anoclust_core.clustering.checks import check_linkage, checked_descriptors
 from anoclust_core.clustering.few_groups import few_groups
 from anoclust_core.clustering.learning.head import Head, fit_head
+from anoclust_core.clustering.learning.keeping import as_they_are, tells_better
 from anoclust_core.clustering.learning.rounds import distances_to, in_rounds, join_parts, means_of
 from anoclust_core.clustering.learning.seeded import LABEL_WEIGHT, MOST_LEAVES, seeded_ward
 from anoclust_core.errors import ArrayContractError, ConfigError
@@ -102,6 +103,7 @@ def learn_partition(
     labelled: Labelled,
     *,
     n_clusters: int,
+    plain: NDArray[np.integer[Any]] | None = None,
     fewest: int = 1,
 ) -> Learnt:
     r"""Cluster images again around groups that people named, and learn from that what tells the clusters apart.
@@ -112,6 +114,9 @@ def learn_partition(
        group (`join_parts`).
     3. A linear head is fitted to the result (`fit_head`), and each image without a label goes to the cluster with the
        largest score.
+
+    4. Where that does not tell labelled images better than the clusters without labels do, these stay, and only images
+       that people decided about move (`tells_better`, `as_they_are`).
 
     Images of one group are together in the end, those of two apart, and no image is in a group that is forbidden to
     it, whatever the descriptors say. An image that is in no group and may be in none is in a cluster without a name.
@@ -127,6 +132,8 @@ def learn_partition(
         What people decided, some image at least.
     n_clusters
         Clusters that the tree suggests.
+    plain
+        Shape ``(n_images,)``, from 0: the clusters without labels, for step 4; without them it is left out.
     fewest
         Clusters that are left at least, where there are images for them.
 
@@ -157,6 +164,11 @@ def learn_partition(
     scores = fit_head(rows, labels, is_sure=is_sure).scores(rows)
     scores[:, :n_groups][labelled.forbidden] = -np.inf
     labels = _without_gaps(np.where(is_sure, labelled.groups, scores.argmax(axis=1)), n_groups)
+    if plain is not None:
+        clusters = _checked_labels(plain, labelled)
+        if not tells_better(rows, labels, clusters, labelled.groups, n_groups=n_groups):
+            labels = as_they_are(clusters, labelled.groups, labelled.forbidden)
+            labels = _without_gaps(_beside_groups(rows, labels, labelled), n_groups)
     return Learnt(labels, fit_head(rows, labels, is_sure=is_sure))
 
 

@@ -128,10 +128,21 @@ def _votes(
     values: NDArray[np.float64], labels: NDArray[np.int64], groups: NDArray[np.int64], n_groups: int
 ) -> NDArray[np.float64]:
     """Labelled images of each group that would be in each cluster if they had no label, ``(n_clusters, n_groups)``."""
-    n_clusters = int(labels.max()) + 1
+    votes = np.zeros((int(labels.max()) + 1, n_groups))
+    np.add.at(votes, (without_label(values, labels, groups, n_groups), groups[groups >= 0]), 1)
+    return votes
+
+
+def without_label(
+    values: NDArray[np.float64], labels: NDArray[np.int64], groups: NDArray[np.int64], n_groups: int
+) -> NDArray[np.int64]:
+    """Cluster that each labelled image would be in if it had no label, by the nearest mean, ``(n_labelled,)``.
+
+    Parameters as of `in_rounds`; assumes checked input.
+    """
     labelled = np.flatnonzero(groups >= 0)
     own, asked = groups[labelled], values[labelled]
-    far = distances_to(asked, means_of(values, labels, groups, n_clusters))
+    far = distances_to(asked, means_of(values, labels, groups, int(labels.max()) + 1))
     for group in range(n_groups):
         mine = np.flatnonzero(own == group)
         assigned = values[(labels == group) & (groups < 0)]
@@ -143,6 +154,4 @@ def _votes(
             far[mine, group] = np.einsum("nd,nd->n", means, means - 2 * asked[mine])
         else:
             far[mine, group] = np.inf
-    votes = np.zeros((n_clusters, n_groups))
-    np.add.at(votes, (far.argmin(axis=1), own), 1)
-    return votes
+    return far.argmin(axis=1)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from anoclust_core.clustering.learning.head import Head, fit_head
+from anoclust_core.clustering.learning.keeping import tells_better
 from anoclust_core.clustering.learning.partition import Labelled, contradicts, learn_partition, learning_space
 from anoclust_core.clustering.learning.rounds import means_of
 from anoclust_core.clustering.learning.seeded import seeded_ward
@@ -44,7 +45,8 @@ def test_no_clustering_breaks_what_people_decided(data: st.DataObject) -> None:
     forbidden[groups >= 0] = False
     said = Labelled(groups, forbidden)
     tree = linkage_tree(values, method="ward")
-    found = learn_partition(values, tree, said, n_clusters=data.draw(st.integers(1, 6)))
+    plain = data.draw(st.none() | st.integers(1, 4).map(lambda number: cut_tree(tree, n_clusters=number)))
+    found = learn_partition(values, tree, said, n_clusters=data.draw(st.integers(1, 6)), plain=plain)
     assert np.array_equal(found.labels[groups >= 0], groups[groups >= 0])
     of_groups = found.labels < n_groups
     assert not forbidden[np.flatnonzero(of_groups), found.labels[of_groups]].any()
@@ -73,6 +75,57 @@ def test_five_labels_a_kind_teach_what_a_tree_alone_joins() -> None:
     assert contradicts(plain, said)
     others = groups < 0
     assert adjusted_rand_score(of[others], learn_partition(values, tree, said, n_clusters=2).labels[others]) > 0.7
+
+
+def said_of(of: NDArray[np.int64], number: int, among: tuple[int, ...], wrong: dict[int, int]) -> Labelled:
+    """The first images of some kinds as labels; some of them said to be of another kind."""
+    groups = np.full(len(of), -1, np.int64)
+    for kind in among:
+        groups[np.flatnonzero(of == kind)[:number]] = kind
+    for row, kind in wrong.items():
+        groups[row] = kind
+    return Labelled(groups, np.zeros((len(of), len(among)), np.bool_))
+
+
+def test_clusters_that_are_right_stay_but_for_what_people_moved() -> None:
+    """Where the clusters agree with the labels, one image that was moved moves, and no other does."""
+    values, of = kinds(40, apart=2.0)  # so near that learning from one odd label would move others
+    tree = linkage_tree(values, method="ward")
+    said = said_of(of, 10, (0, 1, 2), {39: 1})
+    assert contradicts(of, said)
+    found = learn_partition(values, tree, said, n_clusters=3, plain=of).labels
+    assert np.flatnonzero(found != of).tolist() == [39]
+
+
+def test_what_was_learnt_is_held_against_labels_that_it_has_not_seen() -> None:
+    """It is taken where descriptors tell labels better than clusters do in which kinds are joined."""
+    values, of = kinds(40)
+    joined = np.where(of == 2, 1, 0)  # kinds 0 and 1 are one cluster
+    noise = np.random.default_rng(0).normal(size=values.shape)
+    groups = said_of(of, 10, (0, 1, 2), {}).groups
+    assert tells_better(values, of, joined, groups, n_groups=3)
+    assert not tells_better(noise, of, joined, groups, n_groups=3)
+    assert not tells_better(values, of, of, groups, n_groups=3)
+
+
+def test_a_split_that_descriptors_show_is_followed() -> None:
+    """Clusters that agree with most labels do not stay where people took two kinds apart in one of them."""
+    values, of = kinds(40)
+    joined = np.where(of == 2, 1, 0)  # kinds 0 and 1 are one cluster
+    said = said_of(of, 6, (0, 1, 2), {})
+    found = learn_partition(values, linkage_tree(values, method="ward"), said, n_clusters=3, plain=joined).labels
+    assert adjusted_rand_score(of, found) > 0.85
+
+
+def test_an_image_that_is_not_in_a_cluster_leaves_it_where_clusters_stay() -> None:
+    """An image said to be wrong in its group goes to the nearest other cluster."""
+    values, of = kinds(40)
+    said = said_of(of, 10, (0, 1), {79: 0})
+    said.forbidden[30, 0] = True
+    found = learn_partition(values, linkage_tree(values, method="ward"), said, n_clusters=3, plain=of).labels
+    assert found[30] != 0
+    moved = np.flatnonzero(found[:80] != of[:80]).tolist()
+    assert moved == [30, 79]
 
 
 def test_a_kind_that_nobody_named_stays_a_cluster() -> None:
