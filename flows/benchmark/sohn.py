@@ -28,6 +28,7 @@ from flows.benchmark.request import (
 )
 from flows.decoding import kept_spec
 from flows.stages import compare_images, embed_images
+from tasks import telemetry
 from tasks.benchmark.page import draw_pictures
 from tasks.benchmark.sohn import StoredCategory, load_category, measure
 from tasks.benchmark.whole_images import holistic
@@ -138,6 +139,9 @@ def _measure_all(
     default = job.config.weigh.tau
     results: MeasuredRows = {category: {} for category in prepared}
     taus = dict.fromkeys(prepared, (default, default, f"{default}, not selected"))
+    listener, total = telemetry.current().listener, len(job.experiments) * len(prepared)
+    if listener:
+        listener("", "experiments", 0, total)
     for experiment in sorted(job.experiments, key=lambda name: name != "temperatures"):
         for category, found in prepared.items():
             source = other[experiment][category] if experiment in other else found
@@ -153,6 +157,8 @@ def _measure_all(
             else:
                 rows = _measure(experiment, source, request, taus[category])
             results[category][experiment] = rows
+            if listener:
+                listener("", "experiments", sum(map(len, results.values())), total)
         if experiment == "temperatures":
             protocol = protocol_named(request.protocol)
             blind, semi = (select_taus(results, method, protocol, default) for method in (WEIGHTED, SEMI))

@@ -43,6 +43,7 @@ _STAGES: Final = {
     "maps": "anomaly maps",
     "head": "training the head, epochs",
     "descriptors": "describing images",
+    "experiments": "experiments by category",
     "temperatures": "pooling at every temperature",
     "holistic": "embedding whole images",
     "views": "features of varied views, images",
