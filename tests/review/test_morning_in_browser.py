@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
 
 import pytest
 from answering import WHO, broken, decided, planned
 from axe_playwright_python.sync_playwright import Axe
 from generated import next_morning
 from helpers.chromium import needs_chromium
+from helpers.streams import CATEGORY, Stream, night_config
 from playwright.sync_api import Browser, Page, expect
 from serving import Served, served
 
+from tasks.review.morning.answers import offers
 from tasks.review.morning.listed import Question, morning_list
 from tasks.stores.layout import StoreLayout
 
@@ -112,6 +116,58 @@ def test_sixty_questions_by_keyboard_alone(browser: Browser, served_busy: Served
     assert broken(reading, BOTTLE, decisions) == []
     next_morning(reading.layout)
     assert broken(reading, BOTTLE, decisions) == []
+
+
+@pytest.mark.timeout(900)
+def test_sixty_answers_hold_in_the_next_night_and_a_reclustering(
+    browser: Browser, tmp_path: Path, checkpoint: Path, prefect_db: None
+) -> None:
+    """A list of real nights by keyboard alone: every answer holds in the next night and through a re-clustering."""
+    config = night_config(checkpoint, n_clusters=20, recluster_every="none", recluster_unknown=1.0)
+    stream = Stream(tmp_path, config)
+    stream.deliver(0, ("good", "hole", "scratch", "good") * 25)
+    stream.night(0)
+    stream.deliver(1, ("good", "hole", "scratch", "good") * 5)
+    stream.night(1)
+    with served(StoreLayout(stream.store)) as review, browser.new_context() as context:
+        page, reading = context.new_page(), review.reading
+        page.set_default_timeout(60_000)
+        page.goto(f"{review.opened}")
+        page.goto(f"{review.base}/c/{CATEGORY}/morning")
+        say_who(page)
+        n_answered = 0
+        wanted = cycle(("name", "right", "move", "wrong", "merge", "dismiss"))
+        is_taken_back = False
+        while questions := {one.name: one for one in morning_list(reading, CATEGORY)}:
+            expect(page.locator("#question")).to_be_focused()
+            shown = page.locator('#morning input[name="question"]').first.input_value()
+            if not shown:  # a cluster that grew by a merge is asked about before where the list was
+                expect(page.locator("#question")).to_contain_text("open still")
+                press(page, "j")
+                expect(page.locator("#question")).not_to_contain_text("open still")
+                continue
+            question = questions[shown]
+            kinds = {one.kind for one in offers(question, reading.state(CATEGORY))}
+            kind = next(kind for kind in wanted if kind in kinds)
+            answer(page, question, kind, f"kind {n_answered}" if kind == "name" else "")
+            expect(page.locator(".tally")).to_contain_text(f"{n_answered + 1} answered")
+            if n_answered == 4 and not is_taken_back:
+                press(page, "u")
+                at(page, question.name)
+                is_taken_back = True
+            else:
+                n_answered += 1
+        assert n_answered >= 60
+        expect(page.locator("#question")).to_have_text("Nothing is left to decide")
+        decisions = decided(reading.catalog, CATEGORY)
+    assert {"rename", "move", "wrong", "merge", "dismiss"} <= {one.kind for one in decisions}
+    stream.deliver(2, ("good", "hole", "scratch"))
+    assert stream.night(2).reclustered is None
+    stream.deliver(3, ("good", "hole", "scratch"))
+    with served(StoreLayout(stream.store)) as review:
+        assert broken(review.reading, CATEGORY, decisions) == []
+        assert stream.night(3, recluster=True).reclustered == "asked for"
+        assert broken(review.reading, CATEGORY, decisions) == []
 
 
 def test_a_refused_answer_keys_off_and_the_end(browser: Browser, served_busy: Served) -> None:
