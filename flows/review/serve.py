@@ -96,12 +96,14 @@ def checked_password(host: str) -> str:
 def listening_on(host: str, port: int) -> socket.socket:
     """Bind a socket, so that nobody else can get hold of the port; errors are those of `serve`."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise ConfigError(
             f"--host takes a name or address of this machine; found {host!r} ({error.strerror})"
         ) from error
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    family, kind, protocol, _, address = found[0]
+    # with the protocol: where asyncio does not see TCP it holds small parts back, and each picture waits 40 ms
+    listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)

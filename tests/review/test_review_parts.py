@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import socket
@@ -53,6 +54,27 @@ def test_a_port_that_is_taken_is_told() -> None:
             listening_on("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(ConfigError, match="--host takes a name or address"):
         listening_on("no such host.invalid", 0)
+
+
+def test_what_is_sent_is_not_held_back() -> None:
+    """Asyncio turns Nagle's algorithm off for a browser's connection; else it waits 40 ms for each picture."""
+    found: list[int] = []
+
+    async def connect() -> None:
+        def heard(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            found.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listening_on("127.0.0.1", 0) as listening:
+            server = await asyncio.start_server(heard, sock=listening)
+            async with server:
+                reader, writer = await asyncio.open_connection(*listening.getsockname())
+                assert await reader.read() == b""
+                writer.close()
+
+    asyncio.run(connect())
+    assert len(found) == 1
+    assert found[0]
 
 
 def test_a_store_without_nights_is_told(tmp_path: Path) -> None:
