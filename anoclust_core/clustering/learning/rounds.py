@@ -154,4 +154,5 @@ def without_label(
             far[mine, group] = np.einsum("nd,nd->n", means, means - 2 * asked[mine])
         else:
             far[mine, group] = np.inf
-    return far.argmin(axis=1)
+    nearest: NDArray[np.int64] = far.argmin(axis=1)
+    return nearest
