@@ -410,4 +410,5 @@ def feature_maps(
                 f"no room for {len(hashes):,} feature maps in {scratch} ({error}); free some space"
             ) from error
         values: NDArray[np.float16] = np.frombuffer(mapped, STORED_DTYPE).reshape(shape).transpose(0, 3, 1, 2)
-        yield MappedFeatures(values, partial(mapped.madvise, mmap.MADV_DONTNEED))
+        can_let_go = hasattr(mmap, "MADV_DONTNEED")  # not on Windows
+        yield MappedFeatures(values, partial(mapped.madvise, mmap.MADV_DONTNEED) if can_let_go else lambda: None)

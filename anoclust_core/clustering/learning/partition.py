@@ -114,7 +114,6 @@ def learn_partition(
        group (`join_parts`).
     3. A linear head is fitted to the result (`fit_head`), and each image without a label goes to the cluster with the
        largest score.
-
     4. Where that does not tell labelled images better than the clusters without labels do, these stay, and only images
        that people decided about move (`tells_better`, `as_they_are`).
 
