@@ -1,6 +1,6 @@
 """Arrays at rest: folders of Zarr 3 arrays, checksummed inside and complete only when their ``complete.json`` is there.
 
-The only module that imports Zarr.
+The only module that imports Zarr, and not before an array is asked for: a repeat with nothing to do asks for none.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
 from anoclust_core.errors import DamagedError
 from anoclust_core.keys import content_key
 from tasks.stores.files import read_checked, with_digest, write_json
+
+if TYPE_CHECKING:
+    import zarr
 
 MARKER: Final = "complete.json"
 """Written last; a folder without it is the leftover of a killed run and is written again."""
@@ -37,6 +38,9 @@ def create_array(folder: Path, name: str, *, shape: Sequence[int], chunks: Seque
 
     Features do not compress (1.00 to 1.16 in lossless codecs), so chunks are stored as they are, each with a checksum.
     """
+    import zarr
+    from zarr.codecs import Crc32cCodec
+
     fitting = tuple(max(1, min(c, s)) for c, s in zip(chunks, shape, strict=True))
     zarr.create_array(
         store=str(folder / name),
@@ -164,6 +168,8 @@ def _state(path: Path) -> tuple[int, int, int]:
 @lru_cache(maxsize=64)
 def _opened(path: Path, mode: Literal["r", "r+"], _: tuple[int, int, int]) -> zarr.Array[Any]:
     """An array as `_state` tells it, opened once: that takes longer than to write a block into it."""
+    import zarr
+
     array = zarr.open_array(store=str(path), mode=mode, use_consolidated=False)
     return array.with_config({"write_empty_chunks": True})  # asking whether one is empty takes a third of a write
 
