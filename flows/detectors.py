@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DEFAULT_STEPS: Final = {"cfa": 2_000, "draem": 20_000}
 """Steps of what is trained step by step. CFA's paper takes 30 passes and DRAEM's 700, as many as their sets need."""
 
+NORMALS: Final = "normals"
+"""What a detector is trained on where there are known normals."""
+
 SIDE: Final = 256
 """Side of the pictures that detectors see, as their papers have it, where no ``--image-size`` is asked for."""
 
@@ -122,7 +125,7 @@ def _trained(
 
     check_enough(listed, max_bad_share=config.data.max_bad_share)
     chosen = listed.normals or listed.clustered
-    trained_on = "normals" if listed.normals else "everything"
+    trained_on = NORMALS if listed.normals else "everything"
     first = {image.sha256: image for image in chosen}
     images = [first[content] for content in unique_contents(chosen)[0]]
     budget = memory_budget(config.memory)
@@ -136,7 +139,13 @@ def _trained(
     )
     file = out / f"{safe_name(listed.category)}.xml"
     export_detector(detector, file, side=training.side)
-    how = {**asdict(training), "checkpoint": _weights(training), "n_images": len(images), "trained_on": trained_on}
+    how = {
+        **asdict(training),
+        "checkpoint": _weights(training),
+        "n_images": len(images),
+        "trained_on": trained_on,
+        "images": [image.sha256 for image in images],
+    }
     files = {path.name: sha256_file(path) for path in (file, file.with_suffix(".bin"))}
     write_json(file.with_suffix(".json"), with_digest({**how, "files": files}))
     return TrainedDetector(listed.category, file, len(images), trained_on)
@@ -183,12 +192,23 @@ def _ranges(listed: DatasetManifest, config: RunConfig, max_pixels: int) -> list
     return [asked_range(one, config.data.range) for one in found if one is not None]
 
 
-def training_note(model: Path) -> str:
-    """How a detector was trained, in words, as `train_detectors` noted it beside the model."""
+@dataclass(frozen=True)
+class TrainingNote:
+    """How a detector was trained: in words, on known normals or not, and on which contents."""
+
+    text: str = "trained elsewhere"
+    on_normals: bool = False
+    images: frozenset[str] = frozenset()
+
+
+def training_note(model: Path) -> TrainingNote:
+    """How a detector was trained, as `train_detectors` noted it beside the model."""
     try:
         found = read_checked(model.with_suffix(".json"))
         backbone = f"{found['backbone']}, " if found["backbone"] else ""
         steps = f"{found['steps']:,} steps, " if found["steps"] else ""
-        return f"{backbone}{steps}{found['side']} px, trained on {found['trained_on']} ({found['n_images']:,} images)"
+        how = f"trained on {found['trained_on']} ({found['n_images']:,} images)"
+        text = f"{backbone}{steps}{found['side']} px, {how}"
+        return TrainingNote(text, found["trained_on"] == NORMALS, frozenset(found.get("images", ())))
     except (OSError, DamagedError, KeyError):
-        return "trained elsewhere"
+        return TrainingNote()

@@ -53,6 +53,8 @@ class BlindSetting:
         How deep clustering was trained, in words; empty where none was.
     detectors
         How the detectors were trained, in words, by their titles in `blind.DETECTORS`; those that were not are missing.
+    given_normals
+        Titles of those that were trained on known normals.
     """
 
     config: BlindConfig
@@ -63,6 +65,7 @@ class BlindSetting:
     n_images: Mapping[str, int]
     deep: str = ""
     detectors: Mapping[str, str] = field(default_factory=dict)
+    given_normals: frozenset[str] = frozenset()
 
     @property
     def is_papers(self) -> bool:
@@ -97,24 +100,26 @@ def clustering_table(results: Results, setting: BlindSetting) -> Table:
 def localization_table(results: Results, setting: BlindSetting) -> Table:
     """Table 2: where the defects are."""
     columns = _columns(results)
+    as_in_the_paper = blind.AS_THEY_ARE if setting.config.flat_field else ""
     measured = {
         SOHN_RARITY: (blind.REFERENCE + "localization", WEIGHTED),
-        FCA: (blind.LOCALIZATION, FCA),
-        FCA_VAE: (blind.LOCALIZATION, FCA_VAE),
+        **{name: (blind.LOCALIZATION, name + as_in_the_paper) for name in (FCA, FCA_VAE)},
         **{title: (blind.LOCALIZATION, title) for title in setting.detectors},
     }
     rows = []
     lines: dict[str, Mapping[str, published_ardelean.Localization]] = dict(published_ardelean.TABLE_2)
     for name, theirs in (lines | {title: lines.get(title, {}) for title in blind.DETECTORS.values()}).items():
-        row = [name if name in measured else _no_detector(name) or _not_measured(name)]
+        title = measured[name][1] if name in (FCA, FCA_VAE) else name
+        title += " (normals given)" if name in setting.given_normals else ""
+        row = [title if name in measured else _no_detector(name) or _not_measured(name)]
         for column in columns:
             scores: list[float | None] = [None] * len(_LOCALIZATION)
             if name in measured:
                 scores = [mean_of(results, column, *measured[name], score) for score in _LOCALIZATION]
             row += [_percent(scores), _percent(theirs.get(column.published or "", ()), has_percent=True)]
         rows.append(row)
-    for name in (FCA + blind.AS_THEY_ARE, FCA_VAE + blind.AS_THEY_ARE) if setting.config.flat_field else ():
-        row = [name]
+    for name in (FCA, FCA_VAE) if setting.config.flat_field else ():
+        row = [f"{name}, flat field"]
         for column in columns:
             scores = [mean_of(results, column, blind.LOCALIZATION, name, score) for score in _LOCALIZATION]
             row += [_percent(scores), NONE]

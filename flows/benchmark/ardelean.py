@@ -6,7 +6,7 @@ row is what that run gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -129,7 +129,9 @@ class _Category:
         key = detected_key(run.spec)
         return run_stage(
             measure_detected,
-            key=self._measure_key("detected", masks=self._masks, detected=key, method=method, side=self.side),
+            key=self._measure_key(
+                "detected", embedding=self._embedding, masks=self._masks, detected=key, method=method, side=self.side
+            ),
             detail=method,
             is_complete=True,
             manifest=self.embedded.manifest,
@@ -160,6 +162,11 @@ class _Category:
         )
 
     @property
+    def _embedding(self) -> str:
+        """Key of the images and of what is seen of each."""
+        return embedding_keys(self.embedded.images, self.run.spec).embed
+
+    @property
     def _masks(self) -> list[str | None]:
         """Digest of every image's mask."""
         return [sha256_file(Path(image.mask)) if image.mask else None for image in self.embedded.images.clustered]
@@ -185,7 +192,8 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
     """
     results: MeasuredRows = {}
     taus: dict[str, str] = {}
-    n_images = {}
+    n_images: dict[str, int] = {}
+    scored: dict[str, set[str]] = {}
     memory = memory_budget(job.config.memory)
     for category, manifest in job.manifests.items():
         run = CategoryRun(layout, category, job.config, kept_spec(layout, category, job.spec, job.config), memory)
@@ -194,6 +202,7 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
         found = _Category(run, embedded, side, job.detectors)
         results[category] = {name: _EXPERIMENTS[name](found) for name in job.experiments}
         n_images[category] = len(embedded.images.clustered)
+        scored[category] = {image.sha256 for image in embedded.images.clustered}
     if job.reference:
         # no experiment of these draws subsets: the number, part of their keys, is the same for all requests
         request = BenchmarkRequest(ARDELEAN.name, (), (), n_subsets=2, backbones=(), methods=_REFERENCE_METHODS)
@@ -204,9 +213,9 @@ def measure_blind(layout: StoreLayout, job: BlindJob) -> tuple[MeasuredRows, Bli
             taus = {category: told for category, (_, _, told) in measured.taus.items()}
     reference = job.reference.spec if job.reference else None
     deep = described(job.reference) if job.reference else ""
-    trained = _how_trained(job.detectors, list(job.manifests))
+    trained, given = _how_trained(job.detectors, scored)
     return results, BlindSetting(
-        job.config.blind, job.config.weigh.tau, job.spec, reference, taus, n_images, deep, trained
+        job.config.blind, job.config.weigh.tau, job.spec, reference, taus, n_images, deep, trained, given
     )
 
 
@@ -228,15 +237,24 @@ def _localization(category: _Category) -> list[Measurement]:
     return rows
 
 
-def _how_trained(folder: str, categories: Sequence[str]) -> dict[str, str]:
-    """How the detectors of a folder were trained, in words, by their titles in the table."""
+def _how_trained(folder: str, scored: Mapping[str, Set[str]]) -> tuple[dict[str, str], frozenset[str]]:
+    """How the detectors of a folder were trained, in words, by their titles in the table; and which know normals."""
     found: dict[str, str] = {}
+    given = set()
     for name, title in DETECTORS.items() if folder else ():
-        files = [model_in(Path(folder).expanduser() / name, category) for category in categories]
-        told = [training_note(file) for file in files if file is not None]
+        told = []
+        for category, contents in scored.items():
+            file = model_in(Path(folder).expanduser() / name, category)
+            if file is None:
+                continue
+            note = training_note(file)
+            again = len(contents & note.images) if note.on_normals else 0
+            told.append(f"{note.text}{f', {again:,} of them scored here' if again else ''}")
+            if note.on_normals:
+                given.add(title)
         if told:
             found[title] = "; ".join(dict.fromkeys(told))
-    return found
+    return found, frozenset(given)
 
 
 def _ablation(category: _Category) -> list[Measurement]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
-from anoclust_core.benchmark.deep.settings import n_epochs, network_named, settings_of
+from anoclust_core.benchmark.deep.settings import VERSIONS, n_epochs, network_named, settings_of
 from anoclust_core.benchmark.scoring import Measurement
 from anoclust_core.evaluation.protocols import Protocol, n_classes
 from anoclust_core.memory.plan import readable_bytes
@@ -143,9 +143,11 @@ def _plan(
 def _training_key(
     run: CategoryRun, images: DatasetManifest, method: str, *, as_published: bool, protocol: Protocol
 ) -> str:
+    version = {"version": VERSIONS[method]} if method in VERSIONS else {}
     return stage_key(
         "train",
         method=method,
+        **version,
         settings=asdict(settings_of(method, as_published=as_published)),
         images=sorted({image.sha256 for image in images.clustered}),
         spec=run.spec.identity,

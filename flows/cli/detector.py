@@ -31,7 +31,7 @@ def train(
         str,
         typer.Option(
             help="`patchcore` and `padim` remember features of a backbone and take minutes; `cfa` adapts them; `draem` "
-            "has no backbone and is trained from scratch, hours without a GPU.",
+            "has no backbone and is trained from scratch, days without a GPU.",
             show_default=False,
         ),
     ],

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from anoclust_core.embedding.backbones import timm_name
 from anoclust_core.embedding.openvino import openvino_module
 from anoclust_core.errors import ConfigError
+from anoclust_core.localization.training import check_loss
 from tasks.networks.checkpoints import load_state_dict
 from tasks.networks.detector_training import (
     BATCH,
@@ -195,7 +196,9 @@ def _cfa(
     given = batches.endless()
     for step in range(training.steps):
         optimizer.zero_grad()
-        loss(model(next(given))).backward(retain_graph=True)  # anomalib's radius is part of one graph for all steps
+        of_step = loss(model(next(given)))
+        check_loss(of_step.item(), of="CFA", step=step)
+        of_step.backward(retain_graph=True)  # anomalib's radius is part of one graph for all steps
         optimizer.step()
         progress(step + 1, training.steps)
     return model  # type: ignore[no-any-return]
@@ -219,7 +222,9 @@ def _draem(batches: Batches, _: dict[str, Tensor] | None, training: DetectorTrai
             spoiled, mask = augment(picture)
             rebuilt, found = model(spoiled)
             optimizer.zero_grad()
-            loss(picture, rebuilt, mask, found).backward()
+            of_step = loss(picture, rebuilt, mask, found)
+            check_loss(of_step.item(), of="DRAEM", step=step)
+            of_step.backward()
             optimizer.step()
             schedule.step()
             progress(step + 1, training.steps)

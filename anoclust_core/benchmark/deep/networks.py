@@ -147,8 +147,8 @@ class ClusterHeads(nn.Module):
 class AttentionHead(nn.Module):
     """Gaussian attention over a feature map, and two classifiers: of the whole map and of what is attended to.
 
-    [GAT20] sec. 3.1: the mean of the map and the sum of the attended map are each classified by two layers; another
-    layer on the map gives centre and width of the attention.
+    [GAT20] sec. 3.1: a 1x1 convolution makes what is clustered of the map; its mean, and its sum where it is attended
+    to, are each classified by two layers. Another layer, on the map itself, gives centre and width of the attention.
 
     Parameters
     ----------
@@ -161,14 +161,16 @@ class AttentionHead(nn.Module):
     def __init__(self, dim: int, cells: int, n_clusters: int, *, random: torch.Generator) -> None:
         super().__init__()
         self.place = linear(dim * cells, 3, random)
+        self.clustered = nn.Sequential(*_convolution(dim, dim, 1, random))
         self.whole = _classifier(dim, n_clusters, random)
         self.attended = _classifier(dim, n_clusters, random)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``(n, dim, rows, columns)`` to probabilities ``(n, n_clusters)`` of the whole and of the attended."""
         attention = gaussian_attention(self.place(features.flatten(1)).sigmoid(), rows_columns(features))
-        whole = self.whole(features.mean(dim=(2, 3))).softmax(dim=1)
-        attended = self.attended((features * attention[:, None]).sum(dim=(2, 3))).softmax(dim=1)
+        clustered = self.clustered(features)
+        whole = self.whole(clustered.mean(dim=(2, 3))).softmax(dim=1)
+        attended = self.attended((clustered * attention[:, None]).sum(dim=(2, 3))).softmax(dim=1)
         return whole, attended
 
 

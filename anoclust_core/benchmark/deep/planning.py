@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from anoclust_core.benchmark.deep.building import Pretrained, build_method
-from anoclust_core.benchmark.deep.settings import DeepSettings
+from anoclust_core.benchmark.deep.settings import DeepSettings, IicSettings
 from anoclust_core.benchmark.deep.training import DeepMethod
 from anoclust_core.localization.training import torch_generator
 from anoclust_core.memory.plan import MemoryPlan
 
 PROBE_IMAGES: Final = 32
-"""Made-up pictures that an epoch is timed on; twice as many as clusters where these are more."""
+PROBE_IMAGES_LARGE: Final = 12
+"""Made-up pictures that an epoch is timed on; fewer where a large network is trained from the start, as a step may need
+more memory than there is. Twice as many as clusters where these are more."""
 
 _FIXED: Final = 256 << 20
 """Engines that start, arenas of the allocator."""
@@ -36,7 +38,7 @@ class Probe:
     bank_seconds
         To make the method ready: features of all views, for the methods that keep them.
     epoch_seconds
-        Of one epoch, by phase.
+        Of one epoch, by phase; of IIC with one pair of views an image.
     step_bytes
         Most that a step keeps for its gradients.
     step_images
@@ -86,13 +88,15 @@ def probe(
     ConfigError
         As `building.build_method`.
     """
-    n_images = max(PROBE_IMAGES, 2 * n_clusters)
+    is_large = isinstance(settings, IicSettings) and not settings.widths
+    n_images = max(PROBE_IMAGES_LARGE if is_large else PROBE_IMAGES, 2 * n_clusters)
+    probed = replace(settings, repeats=1) if isinstance(settings, IicSettings) else settings
     generator = torch_generator(seed, "probe")
     shape = (n_images, 3, settings.side, settings.side)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     began = time.perf_counter()
     built = build_method(
-        method, pixels, n_clusters=n_clusters, settings=settings, seed=seed, device=device, pretrained=pretrained
+        method, pixels, n_clusters=n_clusters, settings=probed, seed=seed, device=device, pretrained=pretrained
     )
     bank_seconds = time.perf_counter() - began
     most, seconds = 0, []
@@ -129,9 +133,10 @@ def planned(method: str, found: Probe, settings: DeepSettings, *, n_images: int)
     n_images
         Images to train on.
     """
+    pairs = settings.repeats if isinstance(settings, IicSettings) else 1
     epochs = sum(phase.epochs * seconds for phase, seconds in zip(settings.phases, found.epoch_seconds, strict=True))
-    seconds = (found.bank_seconds + epochs) * n_images / found.n_images
-    step = found.step_bytes * min(settings.batch, n_images) // max(1, found.step_images)
+    seconds = (found.bank_seconds + pairs * epochs) * n_images / found.n_images
+    step = found.step_bytes * pairs * min(settings.batch, n_images) // max(1, found.step_images)
     memory = MemoryPlan(
         stage=f"train {method}",
         parts={

@@ -90,12 +90,12 @@ class Scan:
             )
 
     def _self_labels(self, generator: torch.Generator) -> Iterator[Tensor]:
-        """What weak views are sure of, learnt on strong ones, by the best head alone."""
+        """What plain images are sure of, learnt on strong views, by the best head alone."""
         source, network = self._now()
         head = self._heads.heads.heads[self._heads.best]
         for rows in in_batches(self._bank.n_images, self._settings.batch, generator):
             with torch.no_grad():
-                sure = head(network(source.weak(rows, generator))).softmax(dim=1)
+                sure = head(network(source.plain(rows))).softmax(dim=1)
             yield confident_cross_entropy(
                 head(network(source.strong(rows, generator))),
                 sure,

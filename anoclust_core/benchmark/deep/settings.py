@@ -173,6 +173,9 @@ GATCLUSTER: Final = "gatcluster"
 SCAN: Final = "scan"
 SPICE: Final = "spice"
 
+VERSIONS: Final[Mapping[str, int]] = MappingProxyType({GATCLUSTER: 2, SCAN: 2})
+"""Of methods that were changed since trainings of them were kept: a kept training of an earlier one is not taken."""
+
 SMALL: Final[Mapping[str, DeepSettings]] = MappingProxyType(
     {
         IIC: IicSettings(
@@ -198,7 +201,7 @@ SMALL: Final[Mapping[str, DeepSettings]] = MappingProxyType(
 PUBLISHED: Final[Mapping[str, DeepSettings]] = MappingProxyType(
     {
         IIC: IicSettings(
-            side=224, widths=(), batch=700, repeats=5, n_heads=5, times=7, phases=(Phase("iic", 2000, 1e-4),)
+            side=224, widths=(), batch=140, repeats=5, n_heads=5, times=7, phases=(Phase("iic", 2000, 1e-4),)
         ),
         GATCLUSTER: GatSettings(
             side=128, widths=(64, 128, 256), batch=32, repeats=8, invariance=5, entropy=3, relation=1, attention=5,

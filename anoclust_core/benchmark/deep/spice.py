@@ -21,7 +21,8 @@ class Spice:
 
     First every head learns on strong views what prototypes of plain features say, by its own scores of weak views. Then
     the best head learns on: from reliable images as if they had labels, and from the others where their weak view is
-    sure. The paper trains a network of its own in this second step; here the features stay fixed.
+    sure. The paper trains a network of its own in this second step; here the features stay fixed. Where no image is
+    reliable, the second step has nothing to learn, and its epochs have the loss 0.
 
     Parameters
     ----------

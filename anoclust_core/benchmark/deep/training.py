@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -66,7 +65,7 @@ class DeepTraining:
     clusters
         Shape ``(n_epochs, n_images)``, int64: after each epoch, without any label.
     losses
-        Shape ``(n_epochs,)``, float32: mean of the steps' losses.
+        Shape ``(n_epochs,)``, float32: mean of the steps' losses; 0 of an epoch that had nothing to learn.
     state
         Where training goes on.
     """
@@ -168,7 +167,7 @@ def _epoch(
         nn.utils.clip_grad_value_(method.trained(phase), _LARGEST_GRADIENT)
         optimizer.step()
     method.module.eval()
-    return float(np.mean(losses)) if losses else math.nan
+    return float(np.mean(losses)) if losses else 0.0
 
 
 def _optimizer(method: DeepMethod, phase: Phase) -> torch.optim.Optimizer:

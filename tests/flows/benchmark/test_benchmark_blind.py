@@ -20,6 +20,7 @@ from flows.run import run_data
 from tasks import telemetry
 from tasks.stages import describe as describe_stage
 from tasks.stages import localize as localize_stage
+from tasks.stores.files import sha256_file, with_digest, write_json
 
 pytestmark = [pytest.mark.usefixtures("prefect_db"), pytest.mark.slow]
 
@@ -112,11 +113,12 @@ def test_every_table_and_figure_is_written(made):
     measured = first.loc[["average", "max Hausdorff", "weighted average", "ours", "one cluster"], texture[0]]
     assert not measured.isin(["–"]).any()
     second = pd.read_csv(out / "ardelean-2.csv").set_index("method")
-    assert "97.50 / 99.02 / 99.93" in set(second.loc["FCA + VAE"])
+    assert "97.50 / 99.02 / 99.93" in set(second.loc["FCA + VAE, no flat field"])  # as the paper has it
+    assert "97.50 / 99.02 / 99.93" not in set(second.loc["FCA + VAE, flat field"])
     nut = next(name for name in second.columns if name.startswith("nut"))
-    assert second.loc["FCA", nut].startswith("– / – / ")
+    assert second.loc["FCA, no flat field", nut].startswith("– / – / ")
     tile = next(name for name in second.columns if name.startswith("MVTec"))
-    assert second.loc["FCA + VAE", tile] != second.loc["FCA + VAE, no flat field", tile]
+    assert second.loc["FCA + VAE, flat field", tile] != second.loc["FCA + VAE, no flat field", tile]
     fourth = pd.read_csv(out / "ardelean-4.csv").set_index("method")
     assert set(fourth.loc["k-means"]) > {"0.778"}
     assert len(fourth) == 8 + 2
@@ -158,6 +160,21 @@ def test_trained_detectors_have_rows(made, data, checkpoint, tmp_path):
     row = pick(measurements(tmp_path / "out"), category="tile", experiment=blind.LOCALIZATION, method="PatchCore")
     assert row["image_auroc"] > 0.9  # holes and scratches are far from grey
     assert "PatchCore: trained elsewhere." in (tmp_path / "out" / "benchmark.md").read_text()
+
+
+def test_a_detector_that_knows_normals_says_so(made, data, checkpoint, tmp_path):
+    """Its row has "(normals given)", and a note says how many of the scored images it has seen."""
+    model = tmp_path / "detectors" / "patchcore" / "tile.onnx"
+    save_detector(model)
+    seen = [sha256_file(file) for file in sorted((data / "tile" / "test").rglob("*.png"))[:3]]
+    how = {"backbone": "", "steps": 0, "side": 64, "trained_on": "normals", "n_images": 5, "images": [*seen, "0" * 64]}
+    write_json(model.with_suffix(".json"), with_digest(how))
+    request = replace(EVERYTHING, tables=("ardelean-2",), figures=(), detectors=str(tmp_path / "detectors"))
+    run(data, checkpoint, made[0], tmp_path / "out", request)
+    table = pd.read_csv(tmp_path / "out" / "ardelean-2.csv").set_index("method")
+    assert "PatchCore (normals given)" in table.index
+    told = "PatchCore: 64 px, trained on normals (5 images), 3 of them scored here."
+    assert told in (tmp_path / "out" / "benchmark.md").read_text()
 
 
 def test_ablation_rows_are_ordinary_runs(made, data, checkpoint):

@@ -26,7 +26,9 @@ def test_a_detector_is_trained_by_the_command(checkpoint: Path, tmp_path: Path) 
         assert result.exit_code == 0, result.output
         assert f"trained on {trained_on}" in result.stdout
         file = tmp_path / "models" / "tile.xml"
-        assert training_note(file) == f"{TINY_BACKBONE}, {TINY_SIDE} px, trained on {trained_on}"
+        note = training_note(file)
+        assert note.text == f"{TINY_BACKBONE}, {TINY_SIDE} px, trained on {trained_on}"
+        assert (note.on_normals, len(note.images)) == (not more, 4 if not more else 2)
         config = RunConfig.model_validate({"weigh": {"weights": f"detector:{file.parent}"}})
         detector = detector_of(config, "tile")
         assert detector is not None

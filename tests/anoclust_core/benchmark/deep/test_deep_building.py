@@ -92,7 +92,7 @@ def test_sizes_are_those_of_the_papers():
     assert isinstance(gat, GatSettings)
     assert isinstance(scan, ScanSettings)
     assert isinstance(spice, SpiceSettings)
-    assert (iic.n_heads, iic.times, iic.batch, iic.repeats, iic.phases[0].learning_rate) == (5, 7, 700, 5, 1e-4)
+    assert (iic.n_heads, iic.times, iic.batch, iic.repeats, iic.phases[0].learning_rate) == (5, 7, 140, 5, 1e-4)
     assert (gat.invariance, gat.entropy, gat.relation, gat.attention, gat.repeats) == (5, 3, 1, 5, 8)
     assert (scan.entropy, scan.n_heads, scan.neighbours, scan.threshold, scan.tunes_network) == (5, 10, 50, 0.99, True)
     assert (spice.prototype, spice.n_heads, spice.agreeing, spice.neighbours) == (0.5, 10, 0.95, 100)
@@ -189,6 +189,16 @@ def test_a_plan_grows_with_images_and_epochs():
         large.memory.check(100 << 20)
 
 
+def test_the_published_size_of_iic_is_that_of_its_program():
+    """140 images in 5 pairs each are the 700 pairs of a step; it is planned from one pair each of a few images."""
+    settings = PUBLISHED[IIC]
+    assert (settings.batch, settings.repeats) == (140, 5)
+    found = Probe(12, 1.0, (2.0,), step_bytes=12 << 20, step_images=12, state_bytes=1 << 20, feature_bytes=0)
+    plan = planned("IIC", found, settings, n_images=1200)
+    assert plan.memory.parts["a training step"] == 2 * (5 * 140 << 20)
+    assert plan.seconds == pytest.approx((1 + 2000 * 5 * 2) * 100)
+
+
 def test_a_probe_counts_what_a_step_keeps():
     """Bytes of activations of a step, within what the layers' outputs sum up to; weights with their buffers."""
     settings = replace(SMALL[IIC], widths=(4, 4, 4), batch=32)
@@ -202,7 +212,7 @@ def test_a_probe_counts_what_a_step_keeps():
 
 
 def test_the_best_epoch_is_an_oracle():
-    """The last epoch counts; the best one is chosen by F1, with its number."""
+    """The last epoch counts; the best one is chosen by accuracy, with its number."""
     labels = ["good", "good", "hole", "hole"]
     clusters = np.array([[0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]])
     last, best = deep_rows(clusters, labels, method="SCAN", protocol=SOHN, extra={"seconds": 3.0})
@@ -210,5 +220,8 @@ def test_the_best_epoch_is_an_oracle():
     assert (last.scores["epoch"], best.scores["epoch"]) == (3, 2)
     assert (last.scores["nmi"], best.scores["nmi"]) == (0, 1)
     assert best.scores["seconds"] == 3
+    accurate, weighted = [0, 0, 0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1, 1, 1]
+    rows = deep_rows(np.array([weighted, accurate]), list("aaaaabbc"), method="SCAN", protocol=SOHN, extra={})
+    assert rows[1].scores["f1_micro"] == max(row.scores["f1_micro"] for row in rows)
     with pytest.raises(ArrayContractError, match="a label for each of 4 images; found 3"):
         deep_rows(clusters, labels[:3], method="SCAN", protocol=SOHN, extra={})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from deep_toys import bank, blobs, gatcluster, iic, lifted_moons, scan, spice, s
 from torch import Tensor, nn
 
 from anoclust_core.benchmark.deep.settings import Phase
+from anoclust_core.benchmark.deep.sources import FeatureBank
 from anoclust_core.benchmark.deep.training import DeepMethod, DeepTraining, train_deep
 from anoclust_core.errors import ArrayContractError, TrainingError
 from anoclust_core.evaluation.partitions import adjusted_rand_index
@@ -131,6 +134,33 @@ def test_nan_ends_the_training():
     with pytest.raises(TrainingError, match="the loss of IIC in epoch 2 is nan"):
         train_deep(Diverging(), seed=0, checkpoint=kept.append)
     assert [state.step for state in kept] == [1]
+
+
+def test_without_a_reliable_image_nothing_is_learnt():
+    """SPICE's second step ends with the clusters of its first, and losses that can be kept: 0, not NaN."""
+    method = spice(epochs=(2, 3))
+    method._settings = replace(method._settings, agreeing=1.0)
+    method._asked = len(lifted_moons()[0]) - 1  # all others would have to agree
+    training = train_deep(method, seed=0)
+    assert (training.losses[:2] > 0).all()
+    assert training.losses[2:].tolist() == [0, 0, 0]
+    np.testing.assert_array_equal(training.clusters[2:], np.repeat(training.clusters[1:2], 3, axis=0))
+
+
+def test_scan_labels_itself_by_plain_images():
+    """Self-labels are what it says of images as they are; weak views, crops by default, may not hold the defect."""
+    method = scan(epochs=(1, 1))
+    asked: list[str] = []
+    for name in ("plain", "weak", "strong"):
+        real = getattr(FeatureBank, name)
+
+        def spy(*given, name=name, real=real):
+            asked.append(name)
+            return real(*given)
+
+        object.__setattr__(method._bank, name, partial(spy, method._bank))
+    list(method.steps(method.phases[1], torch.Generator().manual_seed(0)))
+    assert set(asked) == {"plain", "strong"}
 
 
 def test_a_state_of_another_method_is_refused():
