@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from anoclust_core.wording import counted
+
 if TYPE_CHECKING:
     from anoclust_core.reporting.night_record import NightCluster, NightReport
 
@@ -41,7 +43,7 @@ def agenda(report: NightReport) -> list[ToDo]:
         for what, text in report.camera
     ]
     found += [
-        ToDo("new", f"{_named(one)} is new ({_counted(one.n_images, report.unit)})", one.cluster)
+        ToDo("new", f"{_named(one)} is new ({counted(one.n_images, report.unit)})", one.cluster)
         for one in report.clusters
         if one.is_new
     ]
@@ -52,14 +54,14 @@ def agenda(report: NightReport) -> list[ToDo]:
         kind, became = ("gone", "is gone") if gone.into is None else ("merged", f"went into {gone.into}")
         found.append(ToDo(kind, f"{name} {became}", gone.cluster))
     if report.unknown.alarm:
-        unknown, expected = _counted(report.unknown.value, report.unit), _expected(report.unknown.expected)
+        unknown, expected = counted(report.unknown.value, report.unit), _expected(report.unknown.expected)
         found.append(ToDo("unknown", f"{unknown} {_over(report.unknown.over)}belong to no cluster{expected}"))
     if report.rarity is not None and report.rarity.alarm:
         way = "rarer" if report.rarity.tonight > 0 else "more ordinary"
         found.append(ToDo("rarity", f"parts look {way} than before"))
     found += [ToDo("growing", _growth(one), one.cluster) for one in growing if one.is_ordinary]
     if report.quarantine:
-        found.append(ToDo("files", f"{len(report.quarantine):,} file{_s(len(report.quarantine))} cannot be used"))
+        found.append(ToDo("files", f"{counted(len(report.quarantine), 'file')} cannot be used"))
     return found
 
 
@@ -77,7 +79,7 @@ def first_line(todo: Sequence[ToDo]) -> str:
         return NOTHING
     named = [one.text for one in todo[:MOST_NAMED]]
     more = len(todo) - len(named)
-    return f"{len(todo)} thing{_s(len(todo))} to look at: {', '.join(named)}{f', and {more} more' if more else ''}"
+    return f"{counted(len(todo), 'thing')} to look at: {', '.join(named)}{f', and {more} more' if more else ''}"
 
 
 def _growth(one: NightCluster) -> str:
@@ -101,11 +103,3 @@ def _expected(expected: float | None, *, sep: str | None = None) -> str:
 
 def _named(one: NightCluster) -> str:
     return one.cluster if one.name is None else f'{one.cluster} "{one.name}"'
-
-
-def _counted(count: float, unit: str) -> str:
-    return f"{count:,.0f} {unit}{_s(count)}"
-
-
-def _s(count: float) -> str:
-    return "" if count == 1 else "s"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from anoclust_core.wording import counted
 from flows.cli import asking
 from flows.cli.asked import Asked, with_settings
 from flows.cli.deciding import (
@@ -18,7 +19,6 @@ from flows.cli.deciding import (
     Named,
     catalog_with,
     contents_of,
-    counted,
     person,
     told_done,
     versions_of,
@@ -57,7 +57,7 @@ def list_clusters(
             ]
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
         else:
-            print_table(clusters_table(found, counted=_counted(catalog, category)))
+            print_table(clusters_table(found, counted=_units(catalog, category)))
             for line in question_lines(catalog.questions(category), category):
                 typer.echo(line)
 
@@ -99,7 +99,7 @@ def show(
             content = {**asdict(found), "version": version, "questions": asks, "nights": nights, "images": rows}
             typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
             return
-        print_table(clusters_table([found], counted=_counted(catalog, category)))
+        print_table(clusters_table([found], counted=_units(catalog, category)))
         typer.echo("")
         for row in rows[:limit]:
             typer.echo(f"  {row['night']}  confidence {row['confidence']:.2f}  {row['path']}")
@@ -220,7 +220,7 @@ def move(
     with Messages(asked.debug), catalog_with(asked, category) as catalog:
         contents = contents_of(catalog, category, images)
         catalog.move(category, contents, to=to, who=person(by), expected=versions_of(expected))
-        told_done(f"{counted(contents)} of {category} moved to {to}")
+        told_done(f"{counted(len(contents), 'image')} of {category} moved to {to}")
 
 
 @app.command("wrong")
@@ -241,7 +241,10 @@ def wrong(
         contents = contents_of(catalog, category, images)
         made = catalog.mark_wrong(category, contents, who=person(by), expected=versions_of(expected))
         several = f" (one of {len(made)} decisions, a cluster each)" if len(made) > 1 else ""
-        told_done(f"{counted(contents)} of {category} left their cluster and are unknown", several)
+        told_done(
+            f"{counted(len(contents), 'image')} of {category} taken out of the cluster, unknown now",
+            several,
+        )
 
 
 @app.command("ordinary")
@@ -409,5 +412,5 @@ def _questions(catalog: Catalog, category: str) -> dict[str, list[dict[str, obje
     return found
 
 
-def _counted(catalog: Catalog, category: str) -> str:
+def _units(catalog: Catalog, category: str) -> str:
     return "parts" if catalog.views(category) else "images"

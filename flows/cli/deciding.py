@@ -133,11 +133,6 @@ def versions_of(given: list[str] | None) -> dict[str, int]:
     return found
 
 
-def counted(contents: list[str]) -> str:
-    """How many images, in words."""
-    return "1 image" if len(contents) == 1 else f"{len(contents):,} images"
-
-
 def told_done(what: str, more: str = "") -> None:
     """Say what was decided and how it is undone."""
     typer.echo(f"{what}; `anoclust clusters undo` undoes it{more}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anoclust_core.errors import NOTHING_CAME, AnoclustError
+from anoclust_core.wording import counted
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,11 @@ def outcome_line(outcome: NightOutcome) -> str:
         return f"{title}: no image came: {outcome.nothing_came}"
     if outcome.is_new:
         counters = outcome.counters
-        parts = [_counted(counters.get("new", 0), f"new {outcome.unit}")]
+        parts = [counted(counters.get("new", 0), f"new {outcome.unit}")]
         if counters.get("unknown"):
             parts.append(f"{counters['unknown']:,} unknown")
         if counters.get("new_clusters"):
-            parts.append(_counted(counters["new_clusters"], "new cluster"))
+            parts.append(counted(counters["new_clusters"], "new cluster"))
         came = f"{', '.join(parts)}, {outcome.seconds:.0f} s"
         return f"{title}: {outcome.line} ({came})" if outcome.line else f"{title}: {came}"
     since = f"; the last images came in the night of {outcome.last_came}" if outcome.last_came else ""
@@ -153,8 +154,4 @@ def none_left(where: str, last_came: date) -> str:
 
 def wait_note(n_later: int, first_later: date) -> str:
     """What is told of files of later nights."""
-    return f"{_counted(n_later, 'file')} left for later nights, the first of {first_later}."
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{counted(n_later, 'file')} left for later nights, the first of {first_later}."

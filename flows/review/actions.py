@@ -15,6 +15,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from anoclust_core.errors import ConfigError
+from anoclust_core.wording import counted
 from flows.review.site import TEMPLATES, Address, Site, chosen_of, clean_name, is_part, remember_name, who_asks
 from flows.review.words import can_be_undone, leads_to, when
 from tasks.review.clusters import CategoryState, ClusterRow
@@ -86,7 +87,7 @@ class Target:
 
     def counted(self, n: int) -> str:
         """So many images, or parts where these are clustered."""
-        return f"{n:,} {self.state.unit}{'' if n == 1 else 's'}"
+        return counted(n, self.state.unit)
 
     @property
     def expected(self) -> dict[str, int] | None:
@@ -167,7 +168,7 @@ def _ordinary(is_ordinary: bool) -> Action:
 
     def ask(target: Target) -> Asked:
         effect = (
-            "It is listed last, and nights raise no alarm for it as for a defect."
+            "It is listed last. If it grows, that is told later and in other words."
             if is_ordinary
             else "Nights treat it as one, whatever its images look like."
         )

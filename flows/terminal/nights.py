@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 from rich.table import Table
 
+from anoclust_core.wording import counted
 from flows.nights.outcome import outcome_line
 from flows.terminal.runs import aside_lines
 from flows.terminal.tables import new_table, short_path
+from tasks.stores.catalog.decisions.words import in_words, when
 
 if TYPE_CHECKING:
     from flows.nights.outcome import NightOutcome
@@ -27,6 +29,9 @@ _COUNTED: Final = {
     "new_clusters": "new clusters",
     "pair_products": "pair products",
 }
+
+_MEASURES: Final = ("closeness", "surprise", "height", "separation")
+"""Numbers by which a night decided about a cluster, by the names that the catalog keeps them under."""
 
 
 def nights_table(outcomes: Sequence[NightOutcome]) -> Table:
@@ -94,34 +99,27 @@ def question_lines(found: Sequence[QuestionFact], category: str, *, of: str | No
 
 
 def history_lines(found: Sequence[DecisionFact]) -> list[str]:
-    """One line for each thing that happened to clusters: the night that did it, or when a person did."""
+    """One line for each thing that happened to clusters: the night that did it, or when a person did.
+
+    Behind what nights did stands why.
+    """
     return [
-        f"{one.number:>5}  {_when(one):<20}  {one.cluster:<6} {one.kind:<10} {one.who}"
-        f"{_told(one.after)}{' (undone)' if one.undone else ''}"
+        f"{one.number:>5}  {when(one):<20}  {one.who} {in_words(one)}"
+        f"{_evidence(one) if one.night else ''}{' (undone)' if one.undone else ''}"
         for one in found
     ]
 
 
-def _when(one: DecisionFact) -> str:
-    return f"night {one.night}" if one.night else f"{one.when:%Y-%m-%d %H:%M} UTC"
-
-
-def _told(after: Any) -> str:
-    parts = []
-    for name, value in dict(after).items():
-        if name in {"placed", "images", "snapshot", "night", "masked"} or value in (None, "", {}, []):
-            continue
-        if name == "contents":
-            parts.append(f"{len(value):,} images")
-            continue
-        if name == "learnt":
-            origins = ", ".join(f"{origin}: {count}" for origin, count in value["from"].items())
-            moved = f"{len(value['contents']):,} images moved by learning from {value['decisions']:,} decisions"
-            parts.append(f"{moved} ({origins})")
-            continue
-        shown = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        parts.append(f"{name} {', '.join(map(str, shown)) if isinstance(shown, list) else shown}")
-    return f"  {'; '.join(parts)}" if parts else ""
+def _evidence(one: DecisionFact) -> str:
+    """Numbers by which a night decided."""
+    after = one.after
+    shared = ", ".join(f"{count:,} with {name}" for name, count in (after.get("overlaps") or {}).items())
+    parts = [
+        *([counted(after["n_images"], "image")] if "n_images" in after else []),
+        *([f"images in common: {shared}"] if shared else []),
+        *(f"{name} {after[name]:.3g}" for name in _MEASURES if after.get(name) is not None),
+    ]
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def rebuilt_lines(found: Rebuilt, root: Path) -> list[str]:

@@ -15,6 +15,7 @@ from anoclust_core.records import DatasetManifest
 from anoclust_core.reporting.agenda import agenda, first_line
 from anoclust_core.reporting.night import render_night
 from anoclust_core.reporting.night_record import NightReport
+from anoclust_core.wording import counted
 from tasks.night.gather import DRAWN, night_record
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.watch import Watched
@@ -122,9 +123,9 @@ def _publish(folder: Path, record: NightReport) -> None:
     )
     new = [cluster for cluster in record.clusters if cluster.is_new]
     if new:
-        lines = [f"# {category}, {record.night}: {len(new)} new clusters"]
+        lines = [f"# {category}, {record.night}: {counted(len(new), 'new cluster')}"]
         for cluster in new:
-            lines.append(f"## {cluster.cluster}: {cluster.n_images} images")
+            lines.append(f"## {cluster.cluster}: {counted(cluster.n_images, record.unit)}")
             lines.append(
                 " ".join(
                     f"![{number}](data:image/jpeg;base64,{base64.b64encode(picture.thumbnail).decode()})"

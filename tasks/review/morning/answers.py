@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from anoclust_core.errors import ConfigError
+from anoclust_core.wording import counted
 from tasks.review.clusters import CategoryState
 from tasks.review.morning.listed import Question, called
 from tasks.stores.catalog.catalog import Catalog
@@ -187,7 +188,7 @@ def _told(one: DecisionFact, state: CategoryState) -> str:
     row = state.row(shown)
     if one.kind not in {"rename", "merge", "ordinary"} or row is None:
         return words
-    return f"{words}; {'1 image' if row.n_images == 1 else f'{row.n_images:,} images'}"
+    return f"{words}; {counted(row.n_images, state.unit)}"
 
 
 def _moment(one: DecisionFact) -> tuple[str, datetime]:

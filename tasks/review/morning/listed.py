@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from anoclust_core.matching.morning_list import QuestionKind, in_order
+from anoclust_core.wording import counted
 from tasks.review.clusters import CategoryState, ClusterRow
 from tasks.review.morning.asked_images import AskedImage, Today, images_to_ask
 from tasks.review.reading import Reading
@@ -112,7 +113,7 @@ def _alarms(
         name = "-".join([kind, *([cluster] if cluster else []), state.told.night.isoformat()])
         seen[name] += 1
         name = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        why = f"The night of {state.told.night:%d %B %Y} told it."
+        why = f"Reported in the night of {state.told.night:%d %B %Y}."
         if _ALARMS[kind] == "lost":
             lost = [one for one in history if one.kind in {"merged", "retired"} and one.cluster == cluster]
             if lost:
@@ -144,18 +145,17 @@ def _clusters(
             f"name-{row.cluster}",
             "new" if is_new else "unnamed",
             f"What is {row.cluster}?",
-            _about(row, is_new=is_new),
+            _about(row, state.unit, is_new=is_new),
             row.cluster,
             suggested=suggested.get(row.cluster),
         )
 
 
-def _about(row: ClusterRow, *, is_new: bool) -> str:
+def _about(row: ClusterRow, unit: str, *, is_new: bool) -> str:
     born = f", born on {row.fact.born:%d %B %Y}" if is_new and row.fact is not None else ""
-    looks = " Nights take it for ordinary parts: it stands out so little." if row.tells.is_ordinary else ""
-    images = "1 image" if row.n_images == 1 else f"{row.n_images:,} images"
+    looks = " Nights treat it as ordinary parts, because it hardly stands out." if row.tells.is_ordinary else ""
     what = "A new cluster" if is_new else "Nobody has named it yet"
-    return f"{what}{born}: {images}, {row.tonight:,} of the last night.{looks}"
+    return f"{what}{born}: {counted(row.n_images, unit)}, {row.tonight:,} of the last night.{looks}"
 
 
 def _of_today(history: Sequence[DecisionFact], ended: datetime | None) -> Today:

@@ -87,11 +87,17 @@ def test_clusters_are_named_merged_and_put_back(stream: Stream, typed: Typed) ->
     assert stream.partition()[path] == "c3"
     assert typed("clusters", "retire", CATEGORY, "c3").exit_code == 0
     told = typed("clusters", "history", CATEGORY).stdout
-    for word in ("rename", "kim", "merge", "undone", "split", "retire", "born"):
-        assert word in told
-    lines = {word: line for line in told.splitlines() for word in ("born", "rename", "undo") if f" {word} " in line}
-    assert f"  night {day(0)}  " in lines["born"]  # not the day on which the test runs
-    for word in ("rename", "undo"):
+    for words in (
+        "kim named c",
+        " merged c2 into c",
+        "(undone)",
+        " split 1 image off c1 as c3",
+        " retired c3",
+    ):
+        assert words in told
+    lines = {word: line for line in told.splitlines() for word in ("started", "named", "undid") if f" {word} " in line}
+    assert f"  night {day(0)}  " in lines["started"]  # not the day on which the test runs
+    for word in ("named", "undid"):
         assert re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d UTC  ", lines[word])
     nights = {one["kind"]: one["night"] for one in typed.json("clusters", "history", CATEGORY)}
     assert (nights["born"], nights["rename"]) == (str(day(0)), None)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import id_order, owner_of
+from anoclust_core.wording import counted
 from tasks.stores.catalog import clusters, images
 from tasks.stores.catalog.decisions import of_clusters, of_images
 from tasks.stores.catalog.facts import Author, QuestionFact, QuestionKind
@@ -135,5 +136,5 @@ def _of_wrong(session: Session, change: _Change) -> Iterator[QuestionFact]:
         if fact.cluster is not None and owner_of(fact.cluster, merges) == to
     ]
     if there:
-        many = "1 image that is" if len(there) == 1 else f"{len(there):,} images that are"
+        many = f"{counted(len(there), 'image')} that {'is' if len(there) == 1 else 'are'}"
         yield change.ask("wrong", f"{many} wrong in {of} went to {to}, and {change.did}: wrong in {to} too?", there)

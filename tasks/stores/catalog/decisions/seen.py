@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import id_order
 from tasks.stores.catalog import clusters
-from tasks.stores.catalog.decisions.words import in_words, touched
+from tasks.stores.catalog.decisions.words import in_words, touched, when
 from tasks.stores.catalog.facts import DecisionFact
 from tasks.stores.catalog.schema import Decision
 
@@ -31,7 +31,7 @@ class ChangedSinceError(ConfigError):
     """
 
     def __init__(self, category: str, cluster: str, changes: tuple[DecisionFact, ...]) -> None:
-        told = "; ".join(f"{one.who} {in_words(one)} ({_when(one)}, number {one.number})" for one in changes[-_TOLD:])
+        told = "; ".join(f"{one.who} {in_words(one)} ({when(one)}, number {one.number})" for one in changes[-_TOLD:])
         more = f"{len(changes):,} changes, the last: " if len(changes) > _TOLD else ""
         super().__init__(
             f"{cluster} of {category} has changed since you saw it: {more}{told or 'another version was seen'}; look "
@@ -79,7 +79,3 @@ def check_seen(session: Session, category: str, expected: Mapping[str, int] | No
             changes = (one for one in since if one.kind != "dismiss")
             mine = tuple(one for one in changes if cluster in touched(one.cluster, one.before, one.after))
             raise ChangedSinceError(category, cluster, mine)
-
-
-def _when(one: DecisionFact) -> str:
-    return f"night {one.night}" if one.night else f"{one.when:%Y-%m-%d %H:%M} UTC"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from anoclust_core.wording import counted
 from tasks.stores.catalog.facts import DecisionFact
 
 _ONE: Final = ("cluster", "merged_into")
@@ -25,6 +26,11 @@ def touched(cluster: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
         found |= {said[name] for name in _ONE if isinstance(said.get(name), str)}
         found |= {one for name in _SEVERAL for one in said.get(name) or ()}
     return found
+
+
+def when(one: DecisionFact) -> str:
+    """The night that did it, or when a person did."""
+    return f"night {one.night}" if one.night else f"{one.when:%Y-%m-%d %H:%M} UTC"
 
 
 def in_words(one: DecisionFact) -> str:
@@ -48,7 +54,7 @@ def in_words(one: DecisionFact) -> str:
         case "move":
             return f"moved {_images(after)} to {cluster}{_origin(after)}"
         case "wrong":
-            return f"said that {_images(after)} are wrong in {cluster}"
+            return f"said that {_images(after)} {'is' if len(after['contents']) == 1 else 'are'} wrong in {cluster}"
         case "ordinary":
             return f"marked {cluster} as {'no defect' if after['ordinary'] else 'a defect'}"
         case "cut":
@@ -68,8 +74,7 @@ def in_words(one: DecisionFact) -> str:
 
 
 def _images(after: Mapping[str, Any]) -> str:
-    n_images = len(after["contents"])
-    return "1 image" if n_images == 1 else f"{n_images:,} images"
+    return counted(len(after["contents"]), "image")
 
 
 def _learnt(after: Mapping[str, Any]) -> str:
@@ -77,12 +82,14 @@ def _learnt(after: Mapping[str, Any]) -> str:
     learnt = after.get("learnt")
     if not learnt:
         return ""
-    decisions = "1 decision" if learnt["decisions"] == 1 else f"{learnt['decisions']:,} decisions"
-    return f" and moved {_images(learnt)} to it by learning from {decisions}"
+    told = counted(learnt["decisions"], "decision")
+    return f" and moved {_images(learnt)} to it by learning from {told}{_origin(learnt)}"
 
 
 def _origin(after: Mapping[str, Any]) -> str:
-    origins = [f"{count:,} of {name}" for name, count in after["from"].items()]
-    if after.get("unknown"):
-        origins.append(f"{after['unknown']:,} unknown")
+    origins = [
+        f"{count:,} unknown" if name == "unknown" else f"{count:,} of {name}"
+        for name, count in {**after["from"], "unknown": after.get("unknown") or after["from"].get("unknown")}.items()
+        if count
+    ]
     return f" ({', '.join(origins)})" if origins else ""
