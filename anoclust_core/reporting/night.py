@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from anoclust_core.reporting.agenda import agenda, first_line
+from anoclust_core.reporting.agenda import agenda
 from anoclust_core.reporting.figures import rarity_overlay_png, shared_scale, to_svg
 from anoclust_core.reporting.html import DrawnZoom, data_uri, draw_zoom, environment, read_style
 from anoclust_core.reporting.night_record import UNKNOWN, NightImage, NightReport, NightView
@@ -74,7 +74,6 @@ def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
         .render(
             report=report,
             todo=todo,
-            line=first_line(todo),
             tiles=tiles,
             gone=[
                 (

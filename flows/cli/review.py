@@ -35,8 +35,9 @@ def review(
 ) -> None:
     """Open a page on this machine where you look at clusters, name, merge and split them, until Ctrl-C.
 
-    Prints the address to open. It lets in only who has it; other machines cannot reach it. Everything that you decide
-    there is also a command of `anoclust clusters`, stands in the history, and can be undone.
+    Prints the address to open. Only a browser that opens this address gets in. Other machines cannot reach the page,
+    unless you give --host and a password. Everything that you decide there is also a command of `anoclust clusters`,
+    stands in the history, and can be undone.
     """
     with Messages(asked.debug):
         from flows.nights.status import catalog_of

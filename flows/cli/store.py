@@ -97,7 +97,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove runs older than KEEP, then everything else as old that no remaining run needs.
+    """Remove runs older than KEEP. Then remove everything else of that age that no remaining run needs.
 
     The newest run of every category stays, and so does the one that `latest.json` names. Embeddings, distances and
     weights of removed images go too, and what was put aside as damaged; they are computed again if ever needed. Files

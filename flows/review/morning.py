@@ -17,7 +17,7 @@ from tasks.export.clusters import cluster_table
 from tasks.review.clusters import CategoryState
 from tasks.review.morning.answers import Offer, give, given_since, offers, take_back, told
 from tasks.review.morning.handing_on import images_to_label, question_rows
-from tasks.review.morning.listed import Question, called, morning_list
+from tasks.review.morning.listed import KINDS, Question, called, morning_list
 from tasks.review.places import UNKNOWN
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.files import safe_name
@@ -31,21 +31,6 @@ N_BESIDE: Final = 6
 
 END: Final = "end"
 """Stands for the place behind the last question."""
-
-KINDS: Final = {
-    "camera": "Camera",
-    "new": "New cluster",
-    "growing": "Growing",
-    "surge": "More unknown images",
-    "drift": "Parts look different",
-    "lost": "Lost cluster",
-    "again": "Asked again",
-    "unnamed": "Cluster without a name",
-    "unknown": "Unknown image",
-    "between": "Between two clusters",
-    "telling": "Teaches most",
-}
-"""Kinds of questions, for people."""
 
 TEMPLATES.globals |= {"called": called, "question_kinds": KINDS}
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from anoclust_core.errors import ConfigError
 from flows.terminal.tables import new_table
 from tasks.review.morning.answers import Offer, give, given_since, offers, take_back, told
-from tasks.review.morning.listed import Question, morning_list
+from tasks.review.morning.listed import KINDS, Question, morning_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def questions_table(questions: Sequence[Question]) -> Table:
     table = new_table("question", "kind", "what", "suggested", "why")
     for one in questions:
         name = one.name if one.content is None else one.name[:18]
-        table.add_row(escape(name), one.kind, escape(one.text), one.suggested or "", escape(one.why))
+        table.add_row(escape(name), KINDS[one.kind].lower(), escape(one.text), one.suggested or "", escape(one.why))
     return table
 
 
@@ -97,7 +97,7 @@ class Asking:
         self._seen = self.reading.catalog.versions(self.category).get(question.cluster or "")
         n_given = len(self._given())
         self._print(f"\n[dim]{place + 1} of {len(questions)} open, {n_given} answered[/dim]")
-        self._print(f"[bold]{escape(question.text)}[/bold]  [dim]{question.kind}[/dim]")
+        self._print(f"[bold]{escape(question.text)}[/bold]  [dim]{KINDS[question.kind].lower()}[/dim]")
         self._print(f"  {escape(question.why)}")
         for path in self._paths(question):
             self._print(f"  [dim]{escape(path)}[/dim]")

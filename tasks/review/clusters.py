@@ -105,16 +105,6 @@ class CategoryState:
         return self.n_images - self.n_views
 
     @property
-    def n_new(self) -> int:
-        """Clusters that the last night told as new."""
-        return sum(row.tells.is_new for row in self.rows)
-
-    @property
-    def n_growing(self) -> int:
-        """Clusters that grew more than chance explains."""
-        return sum(row.tells.is_growing for row in self.rows)
-
-    @property
     def n_unknown(self) -> int:
         """Images without a cluster."""
         return sum(row.n_images for row in self.rows if row.fact is None)

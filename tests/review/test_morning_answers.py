@@ -87,7 +87,7 @@ def test_what_answers_do_is_told_and_closes_the_question(reading: Reading) -> No
     image = first(reading, "unknown")
     assert answered(reading, image, "place", "kink") == "moved 1 image to c6 (1 unknown)"
     image = first(reading, "telling")
-    assert answered(reading, image, "wrong") == f"said that 1 image are wrong in {image.cluster}"
+    assert answered(reading, image, "wrong") == f"said that 1 image is wrong in {image.cluster}"
     assert len(given_since(reading.catalog, BOTTLE, WHO, 5)) == 8
     assert broken(reading, BOTTLE, decided(reading.catalog, BOTTLE)) == []
 

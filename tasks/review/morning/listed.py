@@ -19,6 +19,23 @@ from tasks.stores.catalog.decisions.words import touched
 from tasks.stores.catalog.facts import DecisionFact
 from tasks.stores.catalog.standing import NEW
 
+KINDS: Final[Mapping[QuestionKind, str]] = MappingProxyType(
+    {
+        "camera": "Camera",
+        "new": "New cluster",
+        "growing": "Growing",
+        "surge": "More unknown images",
+        "drift": "Parts look different",
+        "lost": "Lost cluster",
+        "again": "Asked again",
+        "unnamed": "Cluster without a name",
+        "unknown": "Unknown image",
+        "between": "Between two clusters",
+        "telling": "Teaches most",
+    }
+)
+"""Kinds of questions, for people."""
+
 _ALARMS: Final[Mapping[str, QuestionKind]] = MappingProxyType(
     {"camera": "camera", "growing": "growing", "unknown": "surge", "rarity": "drift", "merged": "lost", "gone": "lost"}
 )
