@@ -31,7 +31,7 @@ from anoclust_core.config.setting import nest
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.records import DatasetManifest
 from anoclust_core.seeding import generator
-from anoclust_core.weighting.auto import AUTO
+from anoclust_core.weighting.auto_switches import AUTO
 
 SEED = 0
 MASK_SIDE = 128

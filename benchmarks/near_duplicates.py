@@ -36,7 +36,7 @@ from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.pairwise.near_duplicates import ALONE, closest_images, near_duplicate_groups
 from anoclust_core.records import unique_contents
 from anoclust_core.seeding import generator
-from anoclust_core.weighting.auto import AUTO
+from anoclust_core.weighting.auto_switches import AUTO
 from anoclust_core.weighting.weights import soft_weights, temperature, uniform_weights
 from benchmarks.covers import compare
 

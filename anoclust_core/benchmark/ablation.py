@@ -26,9 +26,7 @@ from anoclust_core.errors import ConfigError
 from anoclust_core.evaluation.partitions import adjusted_rand_index
 from anoclust_core.evaluation.protocols import Protocol
 from anoclust_core.seeding import generator
-from anoclust_core.weighting.auto import (
-    AUTO,
-)
+from anoclust_core.weighting.auto_switches import AUTO
 from anoclust_core.weighting.weights import soft_weights, temperature, uniform_weights
 
 TAUS: Final = ("0.1sd", "0.2sd", GIVEN_TAU, "0.5sd", "0.75sd")

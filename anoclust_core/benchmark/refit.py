@@ -13,15 +13,9 @@ from anoclust_core.benchmark.geometry import CategoryArrays
 from anoclust_core.clustering.units import first_of_each
 from anoclust_core.evaluation.protocols import Protocol, n_classes
 from anoclust_core.seeding import generator
-from anoclust_core.weighting.auto import (
-    AUTO,
-    FittedDescriptors,
-    PooledLevel,
-    Switches,
-    fit_descriptors,
-    fit_scoring,
-    scores_against_normals,
-)
+from anoclust_core.weighting.auto import FittedDescriptors, PooledLevel, fit_descriptors
+from anoclust_core.weighting.auto_scoring import fit_scoring, scores_against_normals
+from anoclust_core.weighting.auto_switches import AUTO, Switches
 from anoclust_core.weighting.levels import spread_weights
 from anoclust_core.weighting.rarity import trimmed_rarity
 from anoclust_core.weighting.whitening import Moments

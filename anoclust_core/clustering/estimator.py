@@ -27,7 +27,8 @@ from anoclust_core.matching.prototypes import fit_prototypes, merge_height
 from anoclust_core.pairwise.cpu import nearest_distances
 from anoclust_core.records import Role
 from anoclust_core.seeding import generator
-from anoclust_core.weighting.auto import PooledLevel, fit_descriptors, fit_scoring, patch_scores, pool_level
+from anoclust_core.weighting.auto import PooledLevel, fit_descriptors, pool_level
+from anoclust_core.weighting.auto_scoring import fit_scoring, patch_scores
 from anoclust_core.weighting.reference import MIN_BLIND, draw
 from anoclust_core.weighting.weights import uniform_weights
 from anoclust_core.weighting.whitening import Moments

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from anoclust_core.config import WeighConfig
 from anoclust_core.records import EmbeddingSpec, Role
-from anoclust_core.weighting.auto import BAGS_AT_ONCE, PooledLevel, Scoring, Switches, patch_scores, pool_level
+from anoclust_core.weighting.auto import BAGS_AT_ONCE, PooledLevel, pool_level
+from anoclust_core.weighting.auto_scoring import Scoring, patch_scores
+from anoclust_core.weighting.auto_switches import Switches
 from anoclust_core.weighting.places import Places
 from anoclust_core.weighting.regions import Regions, weights_inside
 from anoclust_core.weighting.weights import uniform_weights

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.embedding.extraction import choose_device
 from anoclust_core.records import ImageRecord, Role
-from anoclust_core.weighting.auto import AUTO
+from anoclust_core.weighting.auto_switches import AUTO
 from anoclust_core.weighting.regions import least_outside
 from anoclust_core.weighting.weights import soft_weights
 from tasks.compute.counting import Measure

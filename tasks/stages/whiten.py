@@ -25,19 +25,9 @@ from anoclust_core.records import (
     unique_contents,
 )
 from anoclust_core.seeding import generator
-from anoclust_core.weighting.auto import (
-    AUTO,
-    FIXED_CAMERA,
-    N_SCORES,
-    DescriptorModel,
-    FittedDescriptors,
-    Scoring,
-    Switches,
-    fit_descriptors,
-    fit_scoring,
-    scoring_details,
-    scoring_from,
-)
+from anoclust_core.weighting.auto import DescriptorModel, FittedDescriptors, fit_descriptors
+from anoclust_core.weighting.auto_scoring import N_SCORES, Scoring, fit_scoring, scoring_details, scoring_from
+from anoclust_core.weighting.auto_switches import AUTO, FIXED_CAMERA, Switches
 from anoclust_core.weighting.parts import decided
 from anoclust_core.weighting.places import Places, usual_scores
 from anoclust_core.weighting.regions import least_outside

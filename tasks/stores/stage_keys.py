@@ -253,7 +253,7 @@ STAGES: Final = MappingProxyType(
         "describe": Stage(2, (_WEIGHTS, _TRAINING, _LOCALIZER), _describe, result="weigh"),
         # weighting/, bags.descriptors
         "weigh": Stage(1, (_WEIGHTS,), _weigh, decides_clusters=True),
-        # weighting/auto.py, levels.py, whitening.py, clustering/smoothing.py, knee.py
+        # weighting/auto*.py, levels.py, whitening.py, clustering/smoothing.py, knee.py
         "whiten": Stage(2, (_WEIGHTS, _MODEL), _whiten, result="weigh"),
         # clustering/linkage.py, knee.py
         "group": Stage(

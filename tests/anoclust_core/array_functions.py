@@ -292,7 +292,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "clustering.units.tree_of_images": {"linkage": TREE, "units": np.arange(len(TREE) + 1)},
     "pairwise.near_duplicates.closest_images": {"means": np.ones((3, 3)), "largest": np.ones((3, 3))},
     "clustering.cut.suggest_cut": {"linkage": TREE, "descriptors": DESCRIPTORS},
-    "weighting.auto.patch_scores": {**COUNTS, "role": "cluster"},
+    "weighting.auto_scoring.patch_scores": {**COUNTS, "role": "cluster"},
     "weighting.auto.pool_level": {
         "read": BAGS.__getitem__,
         "weights": WEIGHTS[:, None],
@@ -301,7 +301,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "counts": [1, 1, 1, 1],
         "inside": INSIDE,
     },
-    "weighting.auto.scores_against_normals": {"nearest": NEAREST, "counts": np.ones(4, np.int64)},
+    "weighting.auto_scoring.scores_against_normals": {"nearest": NEAREST, "counts": np.ones(4, np.int64)},
     "weighting.auto.fit_descriptors": {
         "levels": [PooledLevel(BAGS[:, :2], BAGS[:, 0])],
         "patches": [moments(BAGS[:, 0])],
@@ -309,7 +309,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "n_clusters": 2,
         "generator": rng(),
     },
-    "weighting.auto.fit_scoring": {"scores": RARITY[..., None], "tau": "0.3sd", "inside": INSIDE},
+    "weighting.auto_scoring.fit_scoring": {"scores": RARITY[..., None], "tau": "0.3sd", "inside": INSIDE},
     "weighting.places.usual_scores": {"scores": RARITY[..., None], "inside": INSIDE},
     "weighting.covers.greedy_cover": {"bag": BAGS[0], "size": 2, "rng": np.random.default_rng(0)},
     "weighting.regions.checked_inside": {"inside": INSIDE, "shape": (4, 4)},

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from anoclust_core.errors import ArrayContractError, ConfigError
-from anoclust_core.weighting.auto import (
-    DescriptorModel,
-    PooledLevel,
-    fit_scoring,
-    scores_against_normals,
-    scoring_details,
-    scoring_from,
-)
+from anoclust_core.weighting.auto import DescriptorModel, PooledLevel
+from anoclust_core.weighting.auto_scoring import fit_scoring, scores_against_normals, scoring_details, scoring_from
 from anoclust_core.weighting.levels import spread_weights
 from anoclust_core.weighting.rarity import trimmed_rarity
 from anoclust_core.weighting.whitening import Moments, Whitening

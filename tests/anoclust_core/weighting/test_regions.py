@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from anoclust_core.pairwise.cpu import mutual_nearest_distances
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.weighting.auto import fit_scoring, pool_level
+from anoclust_core.weighting.auto import pool_level
+from anoclust_core.weighting.auto_scoring import fit_scoring
 from anoclust_core.weighting.places import usual_scores
 from anoclust_core.weighting.regions import (
     Regions,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.weighting.auto import FIXED_CAMERA, DescriptorModel, PooledLevel, fit_descriptors
+from anoclust_core.weighting.auto import DescriptorModel, PooledLevel, fit_descriptors
+from anoclust_core.weighting.auto_switches import FIXED_CAMERA
 from anoclust_core.weighting.places import usual_scores
 from anoclust_core.weighting.whitening import Moments
 
