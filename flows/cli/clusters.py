@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anoclust_core.wording import counted
-from flows.cli import asking
+from flows.cli import morning_list
 from flows.cli.asked import Asked, with_settings
 from flows.cli.deciding import (
     By,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from tasks.stores.catalog.catalog import Catalog
 
 app = typer.Typer(no_args_is_help=True)
-app.command("ask")(asking.ask)
-app.command("dismiss")(asking.dismiss)
+app.command("ask")(morning_list.ask)
+app.command("dismiss")(morning_list.dismiss)
 
 
 @app.command("list")
