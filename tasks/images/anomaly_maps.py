@@ -21,6 +21,7 @@ from anoclust_core.keys import KEY_LENGTH
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord
 from tasks.images.folders import is_there
 from tasks.images.headers import geometry_of
+from tasks.images.samples import TIFF_HEAD, is_tiff
 from tasks.stores.files import MAX_NAME, safe_name, sha256_file
 
 MAP_ENDINGS: Final = (".npy", ".tiff", ".tif", ".png")
@@ -126,6 +127,8 @@ def maps_digest(folder: str, images: DatasetManifest) -> str:
         geometry = geometry_of(Path(files[path]))
         if geometry is not None and geometry.orientation > 1:  # a map was not turned once, which gave other weights
             digest.update(f"turned by {geometry.orientation}\n".encode())
+            if geometry.orientation >= 5 and _is_tiff(Path(files[path])):  # such a map was laid wrongly once
+                digest.update(b"as it is stored\n")
     return digest.hexdigest()[:KEY_LENGTH]
 
 
@@ -260,6 +263,11 @@ def _map_of(base: Path, path: str, exported: str) -> Path | None:
     candidates = [base / f"{name}{ending}" for name in whole for ending in MAP_ENDINGS if ending != ".png"]
     candidates += [base / f"{stem}{ending}" for ending in MAP_ENDINGS]
     return next((file for file in candidates if is_there(file)), None)
+
+
+def _is_tiff(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return is_tiff(opened.read(TIFF_HEAD))
 
 
 def _read_picture(file: Path) -> NDArray[Any]:

@@ -26,6 +26,9 @@ PNG_SAMPLES: Final = "uint16"
 PNG_HEAD: Final = 32
 """Bytes of a file that tell whether it is a deep PNG, and more."""
 
+TIFF_HEAD: Final = 4
+"""Bytes of a file that tell whether it is a TIFF."""
+
 _TIFF: Final = re.compile(rb"II[*+]\0|MM\0[*+]")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -65,7 +68,7 @@ def is_opaque_png(data: bytes) -> bool:
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file begins like a TIFF."""
+    """Whether a file begins like a TIFF; its first `TIFF_HEAD` bytes are enough."""
     return _TIFF.match(data) is not None
 
 

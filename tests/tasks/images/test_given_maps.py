@@ -208,3 +208,13 @@ def test_digest_follows_the_orientation_of_pictures(tmp_path):
     assert len(keys) == 2
     (tmp_path / "1.jpg").unlink()
     assert maps_digest(str(tmp_path / "maps"), DatasetManifest("tile", (image,))) in keys
+
+
+def test_digest_of_maps_that_were_laid_wrongly_once(tmp_path):
+    """Weights that an earlier version took from a map on its side, of a TIFF, are not used again."""
+    save(tmp_path / "maps" / "1.npy", np.ones((8, 8)))
+    camera = stored_picture(tmp_path, (60, 100), 6)
+    Image.fromarray(np.zeros((60, 100), np.uint8)).save(tmp_path / "1.tif", tiffinfo={0x0112: 6})
+    both = [camera, replace(camera, file=str(tmp_path / "1.tif"))]
+    keys = {maps_digest(str(tmp_path / "maps"), DatasetManifest("tile", (image,))) for image in both}
+    assert len(keys) == 2
