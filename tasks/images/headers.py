@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from tasks.images.decoding import FORMATS, has_no_opaque_pixel, silence
+from tasks.images.decoding import FORMATS, has_alpha, has_no_opaque_pixel, silence
 from tasks.images.samples import (
     PNG_HEAD,
     PNG_SAMPLES,
@@ -67,8 +67,7 @@ def _look_inside(file: Path, *, may_be_special: bool) -> str:
     with image:
         if may_be_special and (header := special_tiff(file, image)) is not None:
             return _kind_of(header)
-        has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        if has_alpha and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image):
+        if has_alpha(image) and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image):
             return MENDED
     return PLAIN
 

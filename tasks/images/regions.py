@@ -10,10 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from anoclust_core.errors import ConfigError, DatasetError
-from tasks.images.decoding import FORMATS, MAX_PIXELS, silence
+from tasks.images.decoding import MAX_PIXELS, UnreadableImageError, decode_mask
 from tasks.images.folders import is_folder, is_there
 
 BESIDE: Final = (".roi.png", ".roi.json")
@@ -22,7 +21,8 @@ BESIDE: Final = (".roi.png", ".roi.json")
 IGNORED: Final = "ignore"
 """Label of polygons that are cut out of what is looked at."""
 
-_LOSSY: Final = frozenset({"JPEG"})
+_JPEG: Final = b"\xff\xd8"
+"""How JPEG files begin."""
 
 _NO_POLYGON: Final = "{} has no polygon: nothing would be looked at; draw what is to be looked at"
 
@@ -140,24 +140,15 @@ def read_region_file(path: Path) -> RegionFile:
 
 def _from_picture(path: Path) -> NDArray[np.bool_]:
     try:
-        with silence, Image.open(path, formats=FORMATS) as opened:
-            kind = opened.format
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode in ("P", "PA"):
-                picture = picture.convert("RGBA")
-            values = np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        data = path.read_bytes()
+        mask = decode_mask(data)
+    except (OSError, UnreadableImageError) as error:
         raise DatasetError(
-            f"the mask {path} cannot be read ({str(error).splitlines()[0][:200]}); save it as PNG, or give polygons as "
-            ".json"
+            f"the mask {path} cannot be read ({error}); save it as PNG, or give polygons as .json"
         ) from error
-    if kind in _LOSSY:
+    if data.startswith(_JPEG):
         raise DatasetError(f"the mask {path} is a JPEG, whose black is not quite black; save it as PNG")
-    if values.ndim == 2:
-        return np.asarray(values != 0)
-    has_alpha = values.shape[2] in (2, 4)
-    shown = values[:, :, :-1].any(axis=2) if has_alpha else values.any(axis=2)
-    return np.asarray(shown & (values[:, :, -1] != 0) if has_alpha else shown)
+    return mask
 
 
 def _from_json(path: Path) -> RegionFile:
