@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,13 @@ TIFF_HEAD: Final = 4
 
 _TIFF: Final = re.compile(rb"II[*+]\0|MM\0[*+]")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
+"""Chunks of a PNG that begin with a keyword."""
+_ORIENTED: Final = (b"Raw profile type exif\0", b"exif\0", b"XML:com.adobe.xmp\0")
+"""Keywords of texts in which Pillow looks for EXIF, and for XMP."""
+_KEYWORD: Final = max(map(len, _ORIENTED))
+_CHECKSUM: Final = 4
+"""Bytes behind the data of a chunk."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +175,30 @@ def png_samples(data: bytes, image: Image.Image) -> Samples:
 def orientation_of(image: Image.Image) -> int:
     """EXIF orientation of a picture that Pillow has opened; 1 where it has none."""
     try:
+        if image.format == "PNG" and not _may_tell_orientation(image):
+            return 1  # Pillow would decode the picture to look behind it
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - damaged metadata leaves the picture as it lies
         return 1
+
+
+def _may_tell_orientation(image: Image.Image) -> bool:
+    """Whether a PNG has a chunk that an EXIF orientation may stand in; the picture's data are skipped."""
+    file: Any = getattr(image, "fp", None)
+    if file is None:  # it has been decoded
+        return True
+    before = file.tell()
+    try:
+        file.seek(len(_PNG))
+        while len(head := file.read(8)) == 8:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:]
+            begin = file.read(min(size, _KEYWORD)) if kind in _TEXTS else b""
+            if kind == b"eXIf" or begin.startswith(_ORIENTED):
+                return True
+            file.seek(size - len(begin) + _CHECKSUM, os.SEEK_CUR)
+    finally:
+        file.seek(before)
+    return False
 
 
 def _opacity(alpha: NDArray[Any], full: float) -> NDArray[np.float32] | None:
