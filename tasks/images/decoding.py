@@ -26,7 +26,7 @@ from tasks.images.reasons import damage, too_large, what_it_is
 from tasks.images.samples import (
     PNG_HEAD,
     Samples,
-    check_plain_channels,
+    check_plain_tiff,
     is_deep_png,
     is_tiff,
     png_samples,
@@ -263,7 +263,7 @@ def _open_and_load(data: bytes, max_pixels: int) -> Image.Image | Samples:
     if header is not None:
         return _load_tiff(data, header, max_pixels)
     if image.format == "TIFF":
-        check_plain_channels(data, image)
+        check_plain_tiff(data, image)
     if is_deep_png(data):
         _check_memory(*image.size, max_pixels, _png_bytes(image))
         return png_samples(data, image)

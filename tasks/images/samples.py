@@ -13,13 +13,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.embedding.deep_images import turned
-from tasks.images.tiffs import TiffHeader, TiffKindError, check_unnamed_channel, read_header, read_samples
+from tasks.images.tiffs import (
+    TiffHeader,
+    TiffPackingError,
+    check_kind,
+    check_layers,
+    check_unnamed_channel,
+    read_header,
+    read_samples,
+)
 
 ORIENTATION: Final = 0x0112
 """EXIF tag: which way the camera was held."""
 
 _EXTRA_SAMPLES: Final = 338
 """TIFF tag: what the channels behind the colours are; 0 is not said."""
+
+_IMAGE_DEPTH: Final = 32997
+"""TIFF tag: how many layers there are."""
 
 PNG_SAMPLES: Final = "uint16"
 """Kind of samples of a deep PNG."""
@@ -109,21 +120,23 @@ def _numbers_of(image: Image.Image, tag: int, *default: int) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, tuple) else (value,)
 
 
-def check_plain_channels(data: bytes, image: Image.Image) -> None:
-    """Refuse a TIFF of 8 bits with a further channel that holds a picture of its own, which Pillow leaves out.
+def check_plain_tiff(data: bytes, image: Image.Image) -> None:
+    """Refuse a TIFF of 8 bits with what Pillow leaves out: layers, and channels that hold a picture of their own.
 
     Raises
     ------
     TiffKindError
         If so.
     """
-    if 0 not in _numbers_of(image, _EXTRA_SAMPLES) or image.mode not in ("L", "LA", "RGB", "RGBA"):
+    check_layers(max(_numbers_of(image, _IMAGE_DEPTH, 1)))
+    if 0 not in _numbers_of(image, _EXTRA_SAMPLES):
         return
     header = read_header(data)
+    check_kind(header)
     try:
         samples = read_samples(data, header)
-    except TiffKindError:
-        return  # packed as JPEG for example: only Pillow can unpack it
+    except TiffPackingError:
+        return  # as JPEG for example: only Pillow can unpack it
     check_unnamed_channel(samples, header)
 
 
