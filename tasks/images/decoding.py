@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -232,12 +232,19 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
 
 def _decoded(data: bytes, max_pixels: int, shown: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any] | Samples:
     """What a plain picture is shown as, samples of another."""
+    with in_words(data):
+        found = _open_and_load(data, max_pixels)
+        return shown(found) if isinstance(found, Image.Image) else found
+
+
+@contextmanager
+def in_words(data: bytes) -> Iterator[None]:
+    """Decode what a file holds, in silence; whatever a decoder raises becomes an `UnreadableImageError`."""
     if not data:
         raise UnreadableImageError("the file is empty")
     try:
         with silence:
-            found = _open_and_load(data, max_pixels)
-            return shown(found) if isinstance(found, Image.Image) else found
+            yield
     except UnidentifiedImageError as error:
         raise UnreadableImageError(what_it_is(data)) from error
     except TiffKindError as error:
