@@ -24,6 +24,9 @@ IGNORED: Final = "ignore"
 _JPEG: Final = b"\xff\xd8"
 """How JPEG files begin."""
 
+_FARTHEST: Final = 1e9
+"""Pixels from the corner of a picture to a corner of an outline, at most."""
+
 _NO_POLYGON: Final = "{} has no polygon: nothing would be looked at; draw what is to be looked at"
 
 
@@ -154,14 +157,14 @@ def _from_picture(path: Path) -> NDArray[np.bool_]:
 def _from_json(path: Path) -> RegionFile:
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"the polygons {path} cannot be read: {error}") from error
     try:
         if isinstance(found, dict) and "shapes" in found:
             return RegionFile(path, _of_labelme(path, found).mask)
         if isinstance(found, dict) and "annotations" in found and "images" in found:
             return _of_coco(path, found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(f"the polygons {path} are not written as LabelMe or COCO write them ({error!r})") from error
     raise DatasetError(
         f"{path} holds no polygons: expected a LabelMe file (with shapes) or a COCO file (with images and annotations)"
@@ -175,7 +178,7 @@ def _of_labelme(path: Path, found: Mapping[str, Any]) -> Outlines:
 
 def _outline(path: Path, shape: Mapping[str, Any]) -> NDArray[np.float64]:
     """Corners ``(n, 2)`` of a LabelMe shape as x and y."""
-    kind, points = shape.get("shape_type") or "polygon", np.array(shape["points"], np.float64).reshape(-1, 2)
+    kind, points = shape.get("shape_type") or "polygon", _corners(path, shape["points"])
     if kind == "polygon":
         return points
     if kind == "rectangle" and len(points) == 2:
@@ -198,7 +201,7 @@ def _of_coco(path: Path, found: Mapping[str, Any]) -> RegionFile:
         if not isinstance(outlines, list):
             raise DatasetError(f"{path} has a segmentation that is no polygon (RLE); export polygons, or give a mask")
         is_cut_out = names.get(one.get("category_id")) == IGNORED
-        parts[one["image_id"]] += [(np.array(flat, np.float64).reshape(-1, 2), is_cut_out) for flat in outlines]
+        parts[one["image_id"]] += [(_corners(path, flat), is_cut_out) for flat in outlines]
     of_pictures = {
         str(one["file_name"]): _outlines(path, _shape(path, one.get("height"), one.get("width")), parts[one["id"]])
         for one in found["images"]
@@ -207,6 +210,14 @@ def _of_coco(path: Path, found: Mapping[str, Any]) -> RegionFile:
     if not of_pictures:
         raise DatasetError(_NO_POLYGON.format(path))
     return RegionFile(path, next(iter(of_pictures.values())).mask if len(parts) == 1 else None, of_pictures)
+
+
+def _corners(path: Path, numbers: object) -> NDArray[np.float64]:
+    """Corners ``(n, 2)`` of an outline as x and y."""
+    points = np.array(numbers, np.float64).reshape(-1, 2)
+    if not (np.abs(points) <= _FARTHEST).all():
+        raise DatasetError(f"{path} has a corner that is no number, or far outside of any picture; draw it again")
+    return points
 
 
 def _shape(path: Path, height: object, width: object) -> tuple[int, int]:

@@ -105,6 +105,10 @@ def test_polygons_of_coco(tmp_path: Path) -> None:
         (labelme(shape([[30, 30], [40, 30], [40, 40]])), "leave nothing to look at in 20 x 10 pixels"),
         (coco(["a.png"], [{**outline(SQUARE), "segmentation": {"counts": [1], "size": [1, 1]}}]), "is no polygon"),
         (coco(["a.png"], [outline(SQUARE, image=7)]), "polygons of the picture 7"),
+        (labelme(shape([[0, 0], [int("9" * 400), 0], [5, 5]])), "not written as LabelMe or COCO"),
+        (labelme(shape([[0, 0], [float("inf"), 0], [5, 5]])), "a corner that is no number, or far outside"),
+        (labelme(shape([[0, 0], [1e300, 1e300]], kind="circle")), "a corner that is no number, or far outside"),
+        (coco(["a.png", "b.png"], [outline([[0, 0], [float("nan"), 0], [5, 5]])]), "a corner that is no number"),
     ],
 )
 def test_what_is_no_region_is_refused(tmp_path: Path, content: object, message: str) -> None:
@@ -121,11 +125,13 @@ def test_masks_that_are_of_no_use(tmp_path: Path) -> None:
     Image.fromarray(np.full((16, 16), 255, np.uint8)).save(tmp_path / "mask.jpg")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "text.json").write_text("{")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     for name, message in [
         ("black.png", "is black: nothing would be looked at"),
         ("mask.jpg", "is a JPEG"),
         ("text.png", "cannot be read"),
         ("text.json", "cannot be read"),
+        ("deep.json", "cannot be read"),
         ("gone.png", "there is no file"),
     ]:
         with pytest.raises(DatasetError, match=message):
