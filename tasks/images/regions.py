@@ -202,11 +202,18 @@ def _of_coco(path: Path, found: Mapping[str, Any]) -> RegionFile:
             raise DatasetError(f"{path} has a segmentation that is no polygon (RLE); export polygons, or give a mask")
         is_cut_out = names.get(one.get("category_id")) == IGNORED
         parts[one["image_id"]] += [(_corners(path, flat), is_cut_out) for flat in outlines]
-    of_pictures = {
-        str(one["file_name"]): _outlines(path, _shape(path, one.get("height"), one.get("width")), parts[one["id"]])
-        for one in found["images"]
-        if parts[one["id"]]
-    }
+    of_pictures: dict[str, Outlines] = {}
+    for one in found["images"]:
+        if not parts[one["id"]]:
+            continue
+        name = str(one["file_name"])
+        outlines = _outlines(path, _shape(path, one.get("height"), one.get("width")), parts[one["id"]])
+        before = of_pictures.setdefault(name, outlines)
+        if before is not outlines and not np.array_equal(before.mask, outlines.mask):
+            raise DatasetError(
+                f"{path} has two pictures {name} with different polygons, and nobody can know which count; write the "
+                "folder into their file_name, or leave one out"
+            )
     if not of_pictures:
         raise DatasetError(_NO_POLYGON.format(path))
     return RegionFile(path, next(iter(of_pictures.values())).mask if len(parts) == 1 else None, of_pictures)

@@ -92,6 +92,19 @@ def test_polygons_of_coco(tmp_path: Path) -> None:
     assert mask_of(written(tmp_path / "cut.json", cut)).sum() == 24
 
 
+def test_two_pictures_of_coco_with_one_name(tmp_path: Path) -> None:
+    """Copies with the same polygons are one picture, whoever annotated them; with others nobody knows which count."""
+    same = coco(["a.png", "a.png", "b.png"], [outline(SQUARE, image=at) for at in (1, 2, 3)])
+    assert np.array_equal(mask_of(written(tmp_path / "same.json", same), "x/a.png"), square())
+    other = coco(["a.png", "a.png"], [outline(SQUARE), outline([[0, 0], [20, 0], [20, 10]], image=2)])
+    with pytest.raises(DatasetError, match=r"other\.json has two pictures a\.png with different polygons"):
+        read_region_file(written(tmp_path / "other.json", other))
+    resized = coco(["a.png", "a.png"], [outline(SQUARE), outline(SQUARE, image=2)])
+    resized["images"][1]["width"] = 2 * WIDTH
+    with pytest.raises(DatasetError, match=r"two pictures a\.png"):
+        read_region_file(written(tmp_path / "resized.json", resized))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
