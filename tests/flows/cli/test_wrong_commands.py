@@ -426,7 +426,9 @@ CASES = [
     # the data
     Case("anoclust run gone", 3, ("gone is neither a folder nor a manifest",)),
     Case("anoclust run empty", 3, ("no image in empty", ".png"), prepare=lambda: Path("empty").mkdir()),
-    Case("anoclust run notes.txt", 3, ("notes.txt is a file but not a manifest", ".csv"), {"notes.txt": "hello"}),
+    Case(
+        "anoclust run notes.txt", 3, ("notes.txt is a file but not a manifest", ".csv or .tsv"), {"notes.txt": "hello"}
+    ),
     Case("anoclust run images.csv", 3, ("lacks the column category", "found path"), **manifest("path\nboard/000.png")),
     Case(
         "anoclust run images.csv",
