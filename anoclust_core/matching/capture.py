@@ -1,7 +1,8 @@
 """What a night's pictures look like as pictures, whatever they show: brightness, sharpness, and whether all are alike.
 
-A lamp that ages, a lens that is out of focus or a camera that repeats one frame changes every picture. Where that is
-so, a shift of rarity or a new cluster says nothing about the product.
+A lamp that ages, a lens that is out of focus or a camera that repeats one frame changes every picture, and all of it.
+Where that is so, a shift of rarity or a new cluster says nothing about the product. A defect changes a part of a
+picture. So every figure is a median over places: many defects, or more of one kind, are no change of the camera.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from anoclust_core.matching.drift import median_and_error
 
 SMALL_SIDE: Final = 16
 """Side of the pictures, in pixels, by which likeness is told."""
+
+N_BLOCKS: Final = 8
+"""Rows and columns of blocks whose sharpness is measured; fewer where a picture has fewer pixels."""
+
+LOOKS_VERSION: Final = 2
+"""Of the figures of a night: those of another version are on another scale."""
 
 _MIDDLE: Final = 128.0
 """Grey level that a night's pictures are brought to, on average, before they are compared with each other."""
@@ -38,10 +45,10 @@ def look_of(pixels: NDArray[np.uint8]) -> tuple[float, float, NDArray[np.float64
     Returns
     -------
     brightness
-        Mean grey level, 0 to 255.
+        Median grey level of the small copy, 0 to 255.
     sharpness
-        Natural logarithm of the mean absolute Laplacian over the standard deviation of grey levels, so that exposure
-        and contrast do not count.
+        Median over ``N_BLOCKS`` x ``N_BLOCKS`` blocks: natural logarithm of the mean absolute Laplacian over the
+        standard deviation of grey levels, so that exposure and contrast do not count.
     small
         Shape ``(SMALL_SIDE**2,)``, float64 grey levels.
 
@@ -54,10 +61,21 @@ def look_of(pixels: NDArray[np.uint8]) -> tuple[float, float, NDArray[np.float64
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ArrayContractError(f"expected a picture of shape (height, width, 3), found {pixels.shape}")
     grey = pixels.astype(np.float64).mean(axis=2)
-    edges = float(np.abs(laplace(grey)).mean())
-    sharpness = float(np.log((edges + _LEAST) / (grey.std() + _LEAST)))
-    small = Image.fromarray(grey.astype(np.float32)).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX)
-    return float(grey.mean()), sharpness, np.asarray(small, dtype=np.float64).ravel()
+    edges, deviations = _means(np.abs(laplace(grey))), np.sqrt(np.maximum(_means(grey**2) - _means(grey) ** 2, 0))
+    sharpness = float(np.median(np.log((edges + _LEAST) / (deviations + _LEAST))))
+    resized = Image.fromarray(grey.astype(np.float32)).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX)
+    small = np.asarray(resized, dtype=np.float64).ravel()
+    return float(np.median(small)), sharpness, small
+
+
+def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of the blocks of a picture."""
+    rows, columns = (np.arange(min(N_BLOCKS, side)) * side // min(N_BLOCKS, side) for side in values.shape)
+    sums = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
+    heights, widths = (
+        np.diff([*starts.tolist(), side]) for starts, side in zip((rows, columns), values.shape, strict=True)
+    )
+    return sums / np.outer(heights, widths)
 
 
 def look_of_night(
@@ -76,9 +94,9 @@ def look_of_night(
     -------
     figures
         ``brightness`` and ``sharpness``, medians, each with its standard error under ``brightness_error`` and so on;
-        from two pictures on ``difference`` and ``difference_error``: natural logarithm of the distance, in grey levels
-        of pictures as bright as `_MIDDLE` on average, from a picture to the one most like it: less light is no
-        likeness.
+        from two pictures on ``difference`` and ``difference_error``: natural logarithm of the median difference of two
+        small copies, in grey levels of pictures as bright as `_MIDDLE` on average, from a picture to the one most like
+        it: less light is no likeness. ``looks_version`` is `LOOKS_VERSION`.
 
     Raises
     ------
@@ -99,11 +117,11 @@ def look_of_night(
             )
     if len(copies) > 1:
         copies = copies * (_MIDDLE / max(float(copies.mean()), 1.0))
-        squares = np.einsum("nd,nd->n", copies, copies)
-        distances = np.maximum(squares[:, None] + squares - 2 * copies @ copies.T, 0) / copies.shape[1]
-        np.fill_diagonal(distances, np.inf)
-        levels["difference"] = np.log(np.sqrt(distances.min(axis=1)) + _LEAST)
-    found = {}
+        nearest = [
+            np.median(np.abs(np.delete(copies, at, axis=0) - copy), axis=1).min() for at, copy in enumerate(copies)
+        ]
+        levels["difference"] = np.log(np.array(nearest) + _LEAST)
+    found = {"looks_version": float(LOOKS_VERSION)}
     for name, values in levels.items():
         found[name], found[f"{name}_error"] = median_and_error(values)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +14,16 @@ from flows.cli.asked import Asked
 
 if TYPE_CHECKING:
     from tasks.stores.catalog.catalog import Catalog
+    from tasks.stores.catalog.facts import ImageFact
+
+_HASH_START: Final = 6
+"""Fewest characters of a sha256 that name an image: fewer may be part of a path that is written wrongly."""
+
+_SHOWN_HASH: Final = 12
+"""Characters of a sha256 that tell images apart in a message."""
+
+_SHOWN_IMAGES: Final = 5
+"""Most images of one path that a message lists."""
 
 Category = Annotated[str, typer.Argument(help="Name of the product.", show_default=False)]
 Named = Annotated[str, typer.Argument(help="Cluster, by identity (c7) or name.", show_default=False)]
@@ -31,7 +41,8 @@ Expected = Annotated[
 Images = Annotated[
     list[str],
     typer.Argument(
-        help="Images, by path or by the start of their sha256; @FILE reads them from a file, one per line.",
+        help=f"Images, by path or by the start of their sha256, at least {_HASH_START} characters; @FILE reads them "
+        "from a file, one per line.",
         show_default=False,
     ),
 ]
@@ -57,31 +68,47 @@ def contents_of(catalog: Catalog, category: str, named: list[str]) -> list[str]:
     Raises
     ------
     ConfigError
-        If there is no such image, or more than one.
+        If there is no such image, or more than one: nights may bring another image under the same path.
     """
     from tasks.images.folders import one_line
 
     names = [name for given in named for name in (_listed(given[1:]) if given.startswith("@") else [given])]
     images = catalog.images(category)
-    by_path = {image.path: image.content for image in images}
+    by_path: dict[str, list[ImageFact]] = {}
+    for image in images:
+        by_path.setdefault(image.path, []).append(image)
     found, wrong = [], []
     for name in names:
         path = name if name in by_path else name.replace("\\", "/")
-        matches = [by_path[path]] if path in by_path else [i.content for i in images if i.content.startswith(name)]
-        if len(matches) == 1:
-            found += matches
+        if path in by_path:
+            matches = [image for image in by_path[path] if image.quarantined is None] or by_path[path]
         else:
-            wrong.append((name, len(matches)))
+            matches = [image for image in images if len(name) >= _HASH_START and image.content.startswith(name)]
+        if len(matches) == 1:
+            found.append(matches[0].content)
+        else:
+            wrong.append((name, matches))
     if wrong:
-        first, count = wrong[0]
+        first, matches = wrong[0]
         others = (
             f", and {len(wrong) - 1:,} more of the {len(names):,} names match no image or several" if wrong[1:] else ""
         )
-        raise ConfigError(
-            f"{count} images of {category} are named {one_line(first)}{others}; `anoclust clusters show {category} "
-            "CLUSTER` lists paths"
-        )
+        advice = _what_to_name(matches, category)
+        raise ConfigError(f"{len(matches)} images of {category} are named {one_line(first)}{others}; {advice}")
     return list(dict.fromkeys(found))
+
+
+def _what_to_name(matches: list[ImageFact], category: str) -> str:
+    """What to give in place of a name that several images have, or none."""
+    if not matches:
+        return (
+            f"`anoclust clusters show {category} CLUSTER` lists paths; of a sha256 give at least the first "
+            f"{_HASH_START} characters"
+        )
+    newest = sorted(matches, key=lambda image: image.night, reverse=True)
+    told = [f"{image.content[:_SHOWN_HASH]} of night {image.night}" for image in newest[:_SHOWN_IMAGES]]
+    more = f", ... (`anoclust export clusters {category}` has all)" if len(newest) > len(told) else ""
+    return f"give the start of the sha256 of the one that you mean: {', '.join(told)}{more}"
 
 
 def _listed(file: str) -> list[str]:

@@ -112,8 +112,8 @@ def backfill(
     """Process past nights of DATA, as if `anoclust nightly` had been called on each.
 
     In date order within a category; several categories may run side by side. If interrupted, run the same command to
-    resume; once finished, it does nothing. The time an image was taken decides its night: see --captured. All other
-    settings come from `anoclust.toml` and `ANOCLUST_*` variables.
+    resume; once finished, it does nothing. The time an image was taken decides its night: see --captured.
+    Settings that have no flag here come from `anoclust.toml` and `ANOCLUST_*` variables.
 
     Exit codes for scripts are those of `anoclust nightly`; 9 if no image came to a category in any of the nights.
     """

@@ -31,7 +31,8 @@ def run(
         typer.Argument(
             help="Images: the MVTec layout (CATEGORY/train/good, CATEGORY/test/LABEL, optional "
             "CATEGORY/ground_truth/LABEL/NAME_mask.png), a folder of categories, a flat folder, or a manifest (.csv "
-            "with the columns path, category and optional split, label, mask; further columns are carried through).",
+            "or .tsv with the columns path, category and optional split, label, mask, roi; further columns are carried "
+            "through).",
             show_default=False,
         ),
     ],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -19,8 +22,12 @@ from anoclust_core.embedding.resizing import seen_values
 from anoclust_core.errors import DatasetError
 from anoclust_core.keys import KEY_LENGTH
 from anoclust_core.records import DatasetManifest, EmbeddingSpec, ImageRecord
+from tasks.images.decoding import FORMATS, MAX_PIXELS, UnreadableImageError, in_words
 from tasks.images.folders import is_there
 from tasks.images.headers import geometry_of
+from tasks.images.reasons import too_large
+from tasks.images.samples import TIFF_HEAD, is_tiff
+from tasks.images.tiffs import TiffPackingError, read_header, read_samples
 from tasks.stores.files import MAX_NAME, safe_name, sha256_file
 
 MAP_ENDINGS: Final = (".npy", ".tiff", ".tif", ".png")
@@ -126,6 +133,8 @@ def maps_digest(folder: str, images: DatasetManifest) -> str:
         geometry = geometry_of(Path(files[path]))
         if geometry is not None and geometry.orientation > 1:  # a map was not turned once, which gave other weights
             digest.update(f"turned by {geometry.orientation}\n".encode())
+            if geometry.orientation >= 5 and _is_tiff(Path(files[path])):  # such a map was laid wrongly once
+                digest.update(b"as it is stored\n")
     return digest.hexdigest()[:KEY_LENGTH]
 
 
@@ -158,9 +167,13 @@ def read_map(folder: str, image: ImageRecord, files: Mapping[str, Path]) -> NDAr
         )
     file = files[path]
     try:
-        values = np.load(file, allow_pickle=False) if file.suffix == ".npy" else _read_picture(file)
-    except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"the map {file} cannot be read ({str(error).splitlines()[0][:200]})") from error
+        values = _read_array(file) if file.suffix == ".npy" else _read_picture(file.read_bytes())
+    except OSError as error:
+        raise DatasetError(f"the map {file} cannot be read ({error.strerror or error})") from error
+    except UnreadableImageError as error:
+        raise DatasetError(
+            f"the map {file} cannot be read ({error}); save it as .npy, or as a TIFF of 32-bit floating-point numbers"
+        ) from error
     if values.ndim != 2 or values.size == 0:
         raise DatasetError(f"the map {file} has shape {values.shape}; a map has one number per pixel, (height, width)")
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
@@ -262,11 +275,71 @@ def _map_of(base: Path, path: str, exported: str) -> Path | None:
     return next((file for file in candidates if is_there(file)), None)
 
 
-def _read_picture(file: Path) -> NDArray[Any]:
-    with Image.open(file) as picture:
-        if len(picture.getbands()) != 1 or picture.mode == "P":
-            raise ValueError(f"it has the mode {picture.mode}, a map has one channel of numbers")
-        return np.asarray(picture)
+def _is_tiff(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return is_tiff(opened.read(TIFF_HEAD))
+
+
+def _read_array(file: Path) -> NDArray[Any]:
+    """Array of a .npy file; before memory is taken for it, its header is held against the size of the file.
+
+    Raises
+    ------
+    UnreadableImageError
+        If it is cut off, damaged, or no such file.
+    """
+    with file.open("rb") as opened:
+        try:
+            is_old = np.lib.format.read_magic(opened) == (1, 0)
+        except ValueError as error:
+            raise UnreadableImageError("does not begin as .npy files do, whatever its ending says") from error
+        read = np.lib.format.read_array_header_1_0 if is_old else np.lib.format.read_array_header_2_0
+        try:
+            shape, _, kind = read(opened)
+        except Exception as error:  # Python's parser raises anything on damaged headers
+            raise UnreadableImageError("is damaged: nothing can be told from its header") from error
+        if kind.hasobject:
+            raise UnreadableImageError("holds Python objects, which may be programs")
+        needed, found = prod(shape) * kind.itemsize, file.stat().st_size - opened.tell()
+        if needed > found:
+            raise UnreadableImageError(
+                f"is cut off or damaged: an array of shape {shape} takes {needed:,} bytes, and there are {found:,}"
+            )
+        opened.seek(0)
+        try:
+            values: NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise UnreadableImageError(f"holds an array of shape {shape}, which NumPy cannot read") from error
+        return values
+
+
+def _read_picture(data: bytes) -> NDArray[Any]:
+    """Numbers of a picture of one channel, with all their bits.
+
+    Raises
+    ------
+    UnreadableImageError
+        If there are several channels or pages, or it cannot be read.
+    """
+    with in_words(data):
+        if is_tiff(data) and (header := read_header(data)).is_deep:
+            if header.width * header.height > MAX_PIXELS:
+                raise UnreadableImageError(too_large(str(header.width * header.height), MAX_PIXELS))
+            _check_single(header.pages, header.channels, f"{header.channels} channels")
+            with suppress(TiffPackingError):  # Pillow can unpack some of these
+                return turned(read_samples(data, header)[:, :, 0], header.orientation)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            channels = 3 if picture.mode == "P" else len(picture.getbands())
+            _check_single(getattr(picture, "n_frames", 1), channels, f"the mode {picture.mode}")
+            return np.asarray(picture)
+
+
+def _check_single(n_pages: int, n_channels: int, found: str) -> None:
+    """Refuse pictures of which nobody can know what is the map."""
+    if n_pages > 1:
+        raise UnreadableImageError(f"holds {n_pages} pages; a map has one")
+    if n_channels != 1:
+        raise UnreadableImageError(f"has {found}; a map has one channel of numbers")
 
 
 def _clashes(name: str, files: set[str], folders: set[str]) -> bool:

@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -26,7 +26,7 @@ from tasks.images.reasons import damage, too_large, what_it_is
 from tasks.images.samples import (
     PNG_HEAD,
     Samples,
-    check_plain_channels,
+    check_plain_tiff,
     is_deep_png,
     is_tiff,
     png_samples,
@@ -176,7 +176,7 @@ def _shown_picture(
     data: bytes, max_pixels: int, deep: Sequence[DeepRange]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | Samples, DeepRange | None]:
     """RGB, what it was made from, and the range that was used for it."""
-    found = _decoded(data, max_pixels)
+    found = _decoded(data, max_pixels, _to_rgb)
     used = None
     if isinstance(found, Samples):
         if found.is_deep:
@@ -191,7 +191,7 @@ def _shown_picture(
 
 
 def decode_samples(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
-    """Decode the bytes of an image file to what it stores: for a range, and for masks.
+    """Decode the bytes of an image file to what it stores: for a range.
 
     Returns
     -------
@@ -203,17 +203,48 @@ def decode_samples(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]
     UnreadableImageError
         As `decode_image`, but that a picture may show one value.
     """
-    found = _decoded(data, max_pixels)
+    found = _decoded(data, max_pixels, _to_rgb)
     return found.values if isinstance(found, Samples) else found
 
 
-def _decoded(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
-    """Pixels of a plain picture, samples of another."""
+def decode_mask(data: bytes) -> NDArray[np.bool_]:
+    """Decode the bytes of a mask: what is marked has a colour that is not black, and is not transparent.
+
+    Where alpha is 0 everywhere it means nothing, as in pictures: the colours alone mark. If these mark every pixel too,
+    nothing is marked.
+
+    Returns
+    -------
+    marked
+        Shape ``(height, width)``, bool, upright.
+
+    Raises
+    ------
+    UnreadableImageError
+        As `decode_samples`.
+    """
+    found = _decoded(data, MAX_PIXELS, _marked)
+    if not isinstance(found, Samples):
+        return found
+    marked = np.asarray((found.values if found.values.ndim == 2 else found.values.any(axis=2)) != 0, np.bool_)
+    return marked if found.opacity is None else marked & (found.opacity > 0)
+
+
+def _decoded(data: bytes, max_pixels: int, shown: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any] | Samples:
+    """What a plain picture is shown as, samples of another."""
+    with in_words(data):
+        found = _open_and_load(data, max_pixels)
+        return shown(found) if isinstance(found, Image.Image) else found
+
+
+@contextmanager
+def in_words(data: bytes) -> Iterator[None]:
+    """Decode what a file holds, in silence; whatever a decoder raises becomes an `UnreadableImageError`."""
     if not data:
         raise UnreadableImageError("the file is empty")
     try:
         with silence:
-            return _open_and_load(data, max_pixels)
+            yield
     except UnidentifiedImageError as error:
         raise UnreadableImageError(what_it_is(data)) from error
     except TiffKindError as error:
@@ -226,7 +257,7 @@ def _decoded(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
         raise UnreadableImageError(damage(error)) from error
 
 
-def _open_and_load(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
+def _open_and_load(data: bytes, max_pixels: int) -> Image.Image | Samples:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -239,7 +270,7 @@ def _open_and_load(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
     if header is not None:
         return _load_tiff(data, header, max_pixels)
     if image.format == "TIFF":
-        check_plain_channels(data, image)
+        check_plain_tiff(data, image)
     if is_deep_png(data):
         _check_memory(*image.size, max_pixels, _png_bytes(image))
         return png_samples(data, image)
@@ -247,7 +278,7 @@ def _open_and_load(data: bytes, max_pixels: int) -> NDArray[np.uint8] | Samples:
     if image.format == "TIFF" and image.mode == "RGBA" and has_no_opaque_pixel(image):
         return _load_tiff(data, read_header(data), max_pixels)  # Pillow has divided premultiplied colours by 0
     _turn_upright(image)
-    return _to_rgb(image)
+    return image
 
 
 def _load_tiff(data: bytes, header: TiffHeader, max_pixels: int) -> Samples:
@@ -389,7 +420,7 @@ def _tiff_bytes(header: TiffHeader) -> int:
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """RGB bytes, some rows at a time: Pillow takes four bytes for a pixel, and as a whole would be copied twice."""
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if has_alpha(image):
         return _on_white(image)
     if image.mode == "L":
         return _three_channels(_by_rows(image, lambda rows: rows, 1)[:, :, 0])
@@ -427,9 +458,24 @@ def _on_white(image: Image.Image) -> NDArray[np.uint8]:
     return _by_rows(image, on_white, 3)
 
 
+def has_alpha(image: Image.Image) -> bool:
+    """Whether a picture may be transparent."""
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
 def has_no_opaque_pixel(image: Image.Image) -> bool:
     """Whether the alpha of a picture that may be transparent is 0 everywhere."""
     return all(rows.convert("RGBA").getchannel("A").getextrema() == (0, 0) for _, rows in _rows_of(image))
+
+
+def _marked(image: Image.Image) -> NDArray[np.bool_]:
+    """Pixels that a mask of 8 bits marks, ``(height, width)``."""
+    if not has_alpha(image):
+        return np.asarray(_to_rgb(image).any(axis=2))
+    rgba = _by_rows(image, lambda rows: rows.convert("RGBA"), 4)
+    coloured, opaque = rgba[:, :, :3].any(axis=2), rgba[:, :, 3] != 0
+    marked = coloured & opaque if opaque.any() else coloured & (not coloured.all())
+    return np.asarray(marked)
 
 
 def _shown(found: Samples, deep: DeepRange | None) -> NDArray[np.uint8]:
@@ -465,7 +511,7 @@ def _one_value(pixels: NDArray[np.uint8], deep: DeepRange | None) -> str:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a ground-truth mask: True where a pixel is not 0.
+    """Read a ground-truth mask: what it marks, as `decode_mask` tells.
 
     Raises
     ------
@@ -473,7 +519,6 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         If the file is missing or no image.
     """
     try:
-        values = decode_samples(path.read_bytes())
+        return decode_mask(path.read_bytes())
     except (OSError, UnreadableImageError) as error:
         raise DatasetError(f"mask {path} cannot be used: {error}; repair it, or leave it out of the data") from error
-    return np.asarray((values if values.ndim == 2 else values.any(axis=2)) != 0, dtype=np.bool_)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image
 
-from tasks.images.decoding import FORMATS, has_no_opaque_pixel, silence
+from tasks.images.decoding import FORMATS, has_alpha, has_no_opaque_pixel, silence
 from tasks.images.samples import (
     PNG_HEAD,
     PNG_SAMPLES,
@@ -30,6 +30,10 @@ MENDED: Final = "mended"
 
 _ALPHA_PIXELS: Final = 50_000_000
 """Largest picture whose alpha is looked at; four threads look at once."""
+
+_WIDTH: Final = 256
+_HEIGHT: Final = 257
+"""TIFF tags: columns and rows of the picture as it is stored."""
 
 
 def look_at(file: Path) -> str:
@@ -63,8 +67,7 @@ def _look_inside(file: Path, *, may_be_special: bool) -> str:
     with image:
         if may_be_special and (header := special_tiff(file, image)) is not None:
             return _kind_of(header)
-        has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        if has_alpha and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image):
+        if has_alpha(image) and image.width * image.height <= _ALPHA_PIXELS and has_no_opaque_pixel(image):
             return MENDED
     return PLAIN
 
@@ -86,13 +89,19 @@ class Geometry:
         return self.shape[::-1] if self.orientation >= 5 else self.shape
 
 
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as they are stored: newer versions of Pillow give those of a TIFF turned upright."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return (tags[_WIDTH], tags[_HEIGHT]) if image.format == "TIFF" else image.size
+
+
 def geometry_of(file: Path) -> Geometry | None:
     """Read how a picture is stored from its header; None where the file is gone or cannot be read."""
     try:
         with silence:
             try:
                 with Image.open(file, formats=FORMATS) as image:
-                    width, height = image.size
+                    width, height = _stored_size(image)
                     orientation = orientation_of(image)
             except OSError:
                 header = read_header(file.read_bytes())

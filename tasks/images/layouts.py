@@ -53,7 +53,9 @@ def read_folder(walk: Walk, data: Path, *, may_be_empty: bool) -> list[Candidate
         If it is no folder, mixes layouts, or has no image where it may not be empty.
     """
     if not is_folder(data):
-        raise DatasetError(f"no images to cluster: {data} is neither a folder nor a manifest (.csv); check the path")
+        raise DatasetError(
+            f"no images to cluster: {data} is neither a folder nor a manifest (.csv or .tsv); check the path"
+        )
     root = walk.roots[0]
     name = printable(root.name)
     folders = walk.folders(root)

@@ -56,7 +56,8 @@ def list_datasets(
     Parameters
     ----------
     data
-        A folder in the MVTec layout, a folder of categories, a flat folder of images, or a manifest (``.csv``).
+        A folder in the MVTec layout, a folder of categories, a flat folder of images, or a manifest (``.csv``,
+        ``.tsv``).
     config
         Its ``splits`` and ``normals`` decide the roles, its ``settle_seconds`` what may still be written; a
         category may have its own.

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from anoclust_core.errors import ConfigError, DatasetError
-from tasks.images.decoding import FORMATS, MAX_PIXELS, silence
+from tasks.images.decoding import MAX_PIXELS, UnreadableImageError, decode_mask
 from tasks.images.folders import is_folder, is_there
 
 BESIDE: Final = (".roi.png", ".roi.json")
@@ -22,7 +21,11 @@ BESIDE: Final = (".roi.png", ".roi.json")
 IGNORED: Final = "ignore"
 """Label of polygons that are cut out of what is looked at."""
 
-_LOSSY: Final = frozenset({"JPEG"})
+_JPEG: Final = b"\xff\xd8"
+"""How JPEG files begin."""
+
+_FARTHEST: Final = 1e9
+"""Pixels from the corner of a picture to a corner of an outline, at most."""
 
 _NO_POLYGON: Final = "{} has no polygon: nothing would be looked at; draw what is to be looked at"
 
@@ -140,37 +143,28 @@ def read_region_file(path: Path) -> RegionFile:
 
 def _from_picture(path: Path) -> NDArray[np.bool_]:
     try:
-        with silence, Image.open(path, formats=FORMATS) as opened:
-            kind = opened.format
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode in ("P", "PA"):
-                picture = picture.convert("RGBA")
-            values = np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        data = path.read_bytes()
+        mask = decode_mask(data)
+    except (OSError, UnreadableImageError) as error:
         raise DatasetError(
-            f"the mask {path} cannot be read ({str(error).splitlines()[0][:200]}); save it as PNG, or give polygons as "
-            ".json"
+            f"the mask {path} cannot be read ({error}); save it as PNG, or give polygons as .json"
         ) from error
-    if kind in _LOSSY:
+    if data.startswith(_JPEG):
         raise DatasetError(f"the mask {path} is a JPEG, whose black is not quite black; save it as PNG")
-    if values.ndim == 2:
-        return np.asarray(values != 0)
-    has_alpha = values.shape[2] in (2, 4)
-    shown = values[:, :, :-1].any(axis=2) if has_alpha else values.any(axis=2)
-    return np.asarray(shown & (values[:, :, -1] != 0) if has_alpha else shown)
+    return mask
 
 
 def _from_json(path: Path) -> RegionFile:
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"the polygons {path} cannot be read: {error}") from error
     try:
         if isinstance(found, dict) and "shapes" in found:
             return RegionFile(path, _of_labelme(path, found).mask)
         if isinstance(found, dict) and "annotations" in found and "images" in found:
             return _of_coco(path, found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(f"the polygons {path} are not written as LabelMe or COCO write them ({error!r})") from error
     raise DatasetError(
         f"{path} holds no polygons: expected a LabelMe file (with shapes) or a COCO file (with images and annotations)"
@@ -184,7 +178,7 @@ def _of_labelme(path: Path, found: Mapping[str, Any]) -> Outlines:
 
 def _outline(path: Path, shape: Mapping[str, Any]) -> NDArray[np.float64]:
     """Corners ``(n, 2)`` of a LabelMe shape as x and y."""
-    kind, points = shape.get("shape_type") or "polygon", np.array(shape["points"], np.float64).reshape(-1, 2)
+    kind, points = shape.get("shape_type") or "polygon", _corners(path, shape["points"])
     if kind == "polygon":
         return points
     if kind == "rectangle" and len(points) == 2:
@@ -207,15 +201,30 @@ def _of_coco(path: Path, found: Mapping[str, Any]) -> RegionFile:
         if not isinstance(outlines, list):
             raise DatasetError(f"{path} has a segmentation that is no polygon (RLE); export polygons, or give a mask")
         is_cut_out = names.get(one.get("category_id")) == IGNORED
-        parts[one["image_id"]] += [(np.array(flat, np.float64).reshape(-1, 2), is_cut_out) for flat in outlines]
-    of_pictures = {
-        str(one["file_name"]): _outlines(path, _shape(path, one.get("height"), one.get("width")), parts[one["id"]])
-        for one in found["images"]
-        if parts[one["id"]]
-    }
+        parts[one["image_id"]] += [(_corners(path, flat), is_cut_out) for flat in outlines]
+    of_pictures: dict[str, Outlines] = {}
+    for one in found["images"]:
+        if not parts[one["id"]]:
+            continue
+        name = str(one["file_name"])
+        outlines = _outlines(path, _shape(path, one.get("height"), one.get("width")), parts[one["id"]])
+        before = of_pictures.setdefault(name, outlines)
+        if before is not outlines and not np.array_equal(before.mask, outlines.mask):
+            raise DatasetError(
+                f"{path} has two pictures {name} with different polygons, and nobody can know which count; write the "
+                "folder into their file_name, or leave one out"
+            )
     if not of_pictures:
         raise DatasetError(_NO_POLYGON.format(path))
     return RegionFile(path, next(iter(of_pictures.values())).mask if len(parts) == 1 else None, of_pictures)
+
+
+def _corners(path: Path, numbers: object) -> NDArray[np.float64]:
+    """Corners ``(n, 2)`` of an outline as x and y."""
+    points = np.array(numbers, np.float64).reshape(-1, 2)
+    if not (np.abs(points) <= _FARTHEST).all():
+        raise DatasetError(f"{path} has a corner that is no number, or far outside of any picture; draw it again")
+    return points
 
 
 def _shape(path: Path, height: object, width: object) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.embedding.deep_images import turned
-from tasks.images.tiffs import TiffHeader, TiffKindError, check_unnamed_channel, read_header, read_samples
+from tasks.images.tiffs import (
+    TiffHeader,
+    TiffPackingError,
+    check_kind,
+    check_layers,
+    check_unnamed_channel,
+    read_header,
+    read_samples,
+)
 
 ORIENTATION: Final = 0x0112
 """EXIF tag: which way the camera was held."""
@@ -20,14 +29,27 @@ ORIENTATION: Final = 0x0112
 _EXTRA_SAMPLES: Final = 338
 """TIFF tag: what the channels behind the colours are; 0 is not said."""
 
+_IMAGE_DEPTH: Final = 32997
+"""TIFF tag: how many layers there are."""
+
 PNG_SAMPLES: Final = "uint16"
 """Kind of samples of a deep PNG."""
 
 PNG_HEAD: Final = 32
 """Bytes of a file that tell whether it is a deep PNG, and more."""
 
+TIFF_HEAD: Final = 4
+"""Bytes of a file that tell whether it is a TIFF."""
+
 _TIFF: Final = re.compile(rb"II[*+]\0|MM\0[*+]")
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
+"""Chunks of a PNG that begin with a keyword."""
+_ORIENTED: Final = (b"Raw profile type exif\0", b"exif\0", b"XML:com.adobe.xmp\0")
+"""Keywords of texts in which Pillow looks for EXIF, and for XMP."""
+_KEYWORD: Final = max(map(len, _ORIENTED))
+_CHECKSUM: Final = 4
+"""Bytes behind the data of a chunk."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,7 @@ def is_opaque_png(data: bytes) -> bool:
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file begins like a TIFF."""
+    """Whether a file begins like a TIFF; its first `TIFF_HEAD` bytes are enough."""
     return _TIFF.match(data) is not None
 
 
@@ -98,21 +120,23 @@ def _numbers_of(image: Image.Image, tag: int, *default: int) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, tuple) else (value,)
 
 
-def check_plain_channels(data: bytes, image: Image.Image) -> None:
-    """Refuse a TIFF of 8 bits with a further channel that holds a picture of its own, which Pillow leaves out.
+def check_plain_tiff(data: bytes, image: Image.Image) -> None:
+    """Refuse a TIFF of 8 bits with what Pillow leaves out: layers, and channels that hold a picture of their own.
 
     Raises
     ------
     TiffKindError
         If so.
     """
-    if 0 not in _numbers_of(image, _EXTRA_SAMPLES) or image.mode not in ("L", "LA", "RGB", "RGBA"):
+    check_layers(max(_numbers_of(image, _IMAGE_DEPTH, 1)))
+    if 0 not in _numbers_of(image, _EXTRA_SAMPLES):
         return
     header = read_header(data)
+    check_kind(header)
     try:
         samples = read_samples(data, header)
-    except TiffKindError:
-        return  # packed as JPEG for example: only Pillow can unpack it
+    except TiffPackingError:
+        return  # as JPEG for example: only Pillow can unpack it
     check_unnamed_channel(samples, header)
 
 
@@ -164,9 +188,30 @@ def png_samples(data: bytes, image: Image.Image) -> Samples:
 def orientation_of(image: Image.Image) -> int:
     """EXIF orientation of a picture that Pillow has opened; 1 where it has none."""
     try:
+        if image.format == "PNG" and not _may_tell_orientation(image):
+            return 1  # Pillow would decode the picture to look behind it
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - damaged metadata leaves the picture as it lies
         return 1
+
+
+def _may_tell_orientation(image: Image.Image) -> bool:
+    """Whether a PNG has a chunk that an EXIF orientation may stand in; the picture's data are skipped."""
+    file: Any = getattr(image, "fp", None)
+    if file is None:  # it has been decoded
+        return True
+    before = file.tell()
+    try:
+        file.seek(len(_PNG))
+        while len(head := file.read(8)) == 8:
+            size, kind = int.from_bytes(head[:4], "big"), head[4:]
+            begin = file.read(min(size, _KEYWORD)) if kind in _TEXTS else b""
+            if kind == b"eXIf" or begin.startswith(_ORIENTED):
+                return True
+            file.seek(size - len(begin) + _CHECKSUM, os.SEEK_CUR)
+    finally:
+        file.seek(before)
+    return False
 
 
 def _opacity(alpha: NDArray[Any], full: float) -> NDArray[np.float32] | None:

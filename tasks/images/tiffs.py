@@ -52,6 +52,10 @@ class TiffKindError(Exception):
         self.advice = advice
 
 
+class TiffPackingError(TiffKindError):
+    """A TIFF whose samples are packed in a way that cannot be unpacked here; Pillow may, where they have 8 bits."""
+
+
 @dataclass(frozen=True)
 class TiffHeader:
     """What a TIFF file says of its one picture.
@@ -167,6 +171,12 @@ def check_kind(header: TiffHeader) -> None:
         raise TiffKindError(f"{header.channels} channels, which are not said to be colours", _WHICH_CHANNELS)
 
 
+def check_layers(depth: int) -> None:
+    """Refuse a file with several layers, as the tag ImageDepth tells; raises `TiffKindError`."""
+    if depth > 1:
+        raise TiffKindError(f"{depth} layers", "each a picture of its own; save them one by one")
+
+
 def check_unnamed_channel(samples: NDArray[Any], header: TiffHeader) -> None:
     """Refuse a further channel that is neither a colour nor transparency, and holds a picture of its own.
 
@@ -208,15 +218,14 @@ def read_samples(data: bytes, header: TiffHeader) -> NDArray[Any]:
     Raises
     ------
     TiffKindError, Exception
-        As `read_header`, or if they are packed in a way that cannot be unpacked.
+        As `read_header`, or if there are several layers; `TiffPackingError` if they cannot be unpacked.
     """
     import tifffile
 
     check_kind(header)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
-        if int(page.imagedepth) > 1:
-            raise TiffKindError("more than one layer")
+        check_layers(int(page.imagedepth))
         reader = _Segments(data, page, header, file.byteorder)
         return reader.read()
 
@@ -242,7 +251,7 @@ class _Segments:
             self._across, self._down = header.width, min(int(page.rowsperstrip or header.height), header.height)
         if self._compression not in _COMPRESSIONS:
             name = _NAMES.get(self._compression, f"unknown ({self._compression})")
-            raise TiffKindError(f"{header.bits} bits a sample in {name} compression")
+            raise TiffPackingError(f"{header.bits} bits a sample in {name} compression")
         if self._predictor not in (1, 2, 3) or (self._predictor > 1 and header.bits not in (8, 16, 32, 64)):
             raise TiffKindError(f"a predictor that does not go with {header.bits} bits a sample")
         if self._predictor == 3 and header.kind != "f":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -137,6 +137,7 @@ def _external_data(file: Path) -> list[str]:
     """Names of the files that an ONNX model keeps weights in."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from onnx.external_data_helper import uses_external_data
 
     try:
         model = onnx.load(file, load_external_data=False)
@@ -144,8 +145,8 @@ def _external_data(file: Path) -> list[str]:
         raise ConfigError(f"{file} is no ONNX model ({_first_line(error)}); {_EXPORT}") from error
     names = {
         entry.value
-        for tensor in model.graph.initializer
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for tensor in _tensors(model)
+        if uses_external_data(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
     }
@@ -153,6 +154,20 @@ def _external_data(file: Path) -> list[str]:
     if outside:
         raise ConfigError(f"{file} keeps weights in {outside[0]}, outside of its own folder; {_EXPORT}")
     return sorted(names)
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """All tensors of an ONNX model, wherever they stand: weights, attributes of nodes, branches, functions."""
+    import onnx
+    from google.protobuf.message import Message
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in (value,) if isinstance(value, Message) else value:
+                yield from _tensors(part)
 
 
 @dataclass(frozen=True)

@@ -344,6 +344,33 @@ REFUSED = {
         written((np.dstack([_OF12] * 3 + [_OF12[::-1]]) >> 4).astype(np.uint8), photometric="rgb", extrasamples=[0]),
         "4 channels, the last of which is said to be neither",
     ),
+    "TIFF, RGB and two bands of infrared, 8 bits": (
+        written(
+            (np.dstack([_OF12] * 3 + [_OF12[::-1]] * 2) >> 4).astype(np.uint8), photometric="rgb", extrasamples=[0, 0]
+        ),
+        "5 channels, which are not said to be colours",
+    ),
+    "TIFF, RGB and infrared, 8 bits, LZW": (
+        pillow(
+            Image.fromarray((np.dstack([_OF12] * 3 + [_OF12[::-1]]) >> 4).astype(np.uint8), "RGBX"),
+            compression="tiff_lzw",
+        ),
+        "4 channels, the last of which is said to be neither",
+    ),
+    "TIFF, palette and another channel": (
+        tiff([bytes(range(256)) * 32], shape=(64, 64), bits=[8, 8], tags={262: 3, 320: [0, 700] * 384, 338: 0}),
+        "a palette of another kind",
+    ),
+    "TIFF, 8 bits, layers": (
+        written(
+            (np.stack([_OF12] * 3) >> 4).astype(np.uint8), photometric="minisblack", volumetric=True, tile=(1, 16, 16)
+        ),
+        "3 layers, each a picture of its own",
+    ),
+    "TIFF, 16 bits, layers": (
+        written(np.stack([_OF12] * 3), photometric="minisblack", volumetric=True, tile=(1, 16, 16)),
+        "3 layers, each a picture of its own",
+    ),
     "TIFF, palette of 16 bits": (
         tiff([bytes(2 * 64 * 64)], shape=(64, 64), bits=[16], tags={262: 3, 320: [0, 7] * 98304}),
         "a palette of another kind",

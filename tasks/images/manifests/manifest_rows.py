@@ -59,7 +59,9 @@ def read_manifest(path: Path, *, any_split: bool = False) -> tuple[list[Candidat
         If the table as a whole is of no use, or none of its rows.
     """
     if path.suffix.lower() not in ENDINGS:
-        raise DatasetError(f"{path} is a file but not a manifest; expected a .csv with the columns path and category")
+        raise DatasetError(
+            f"{path} is a file but not a manifest; expected a .csv or .tsv with the columns path and category"
+        )
     root = path.parent.resolve()
 
     def is_row(cells: Mapping[str, str], whole: bool) -> bool:

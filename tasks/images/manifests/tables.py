@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -167,8 +168,11 @@ def _rows(
         cells = [cell.strip("\r\n\"' ") for cell in line.split(separator)]
         return len(cells) >= n_needed and is_row(dict(zip(columns, cells, strict=False)), len(cells) >= len(columns))
 
+    # blanks before quotes are not part of a cell; elsewhere they are, because names may begin with them
+    is_spaced = any(map(_spaced_quote(separator).search, lines[start:]))
+    read = partial(csv.reader, delimiter=separator, strict=True, skipinitialspace=is_spaced)
     rows, empty, short, nameless = [], 0, [], 0
-    for line, cells in _records(lines, start, separator, n_needed, looks_like_row):
+    for line, cells in _records(lines, start, read, n_needed, looks_like_row):
         if cells is None:
             rows.append(Row(line, bad=_BROKEN))
             continue
@@ -199,12 +203,22 @@ def _rows(
     return rows, notes
 
 
+def _spaced_quote(separator: str) -> re.Pattern[str]:
+    """How a quoted cell with blanks before it begins; inside of quotes a quote is doubled, which is none."""
+    sign = re.escape(separator)
+    return re.compile(rf'{sign} +"(?!"(?! *(?:{sign}|[\r\n]|$)))')
+
+
 def _records(
-    lines: Sequence[str], start: int, separator: str, n_needed: int, looks_like_row: Callable[[str], bool]
+    lines: Sequence[str],
+    start: int,
+    read: Callable[[Iterator[str]], Iterator[list[str]]],
+    n_needed: int,
+    looks_like_row: Callable[[str], bool],
 ) -> Iterator[tuple[int, list[str] | None]]:
     """Line and cells of every row; None where quotes are wrong, and then the next line is a row again."""
     source = _Lines(lines, start)
-    reader = csv.reader(source, delimiter=separator, strict=True)
+    reader = read(source)
     while source.at < len(lines):
         begin = source.at
         try:
@@ -217,7 +231,7 @@ def _records(
             is_broken, cells = True, None
         if is_broken:
             source.at = begin + 1
-            reader = csv.reader(source, delimiter=separator, strict=True)
+            reader = read(source)
         yield begin + 1, None if is_broken else cells
 
 

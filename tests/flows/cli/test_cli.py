@@ -10,6 +10,7 @@ from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_catego
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
+from tasks.images.manifests.manifest_rows import ENDINGS, NEEDED, OPTIONAL
 
 
 def anoclust(*arguments: object, columns: int = 200) -> Result:
@@ -60,6 +61,19 @@ def test_help(command, words):
     assert result.exit_code == 0
     for word in words:
         assert word in result.stdout
+
+
+def test_help_tells_what_a_manifest_is():
+    """`anoclust run --help` names every ending and every column that a manifest may have."""
+    told = anoclust("run", "--help", columns=1000).stdout
+    assert f"{' or '.join(ENDINGS)} with the columns {', '.join(NEEDED)} and optional {', '.join(OPTIONAL)};" in told
+
+
+def test_help_of_backfill_tells_where_settings_come_from():
+    """Some settings have flags, so that no sentence may say that all others come from elsewhere."""
+    told = anoclust("backfill", "--help", columns=1000).stdout
+    assert "Settings that have no flag here come from anoclust.toml" in told
+    assert "--memory" in told
 
 
 def test_help_is_quick_to_import():

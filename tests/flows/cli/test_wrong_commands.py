@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_category, save_detector
+from helpers.builders import TINY_BACKBONE, TINY_SIDE, digest, flat_folder, mvtec_category, save_detector
 from typer.testing import CliRunner
 
 from anoclust_core import errors
@@ -102,12 +102,12 @@ def another_run() -> AbstractContextManager[None]:
     return category_lock(StoreLayout(Path("anoclust-store").absolute()), "board")
 
 
-def nights_of_board() -> dict[str, Any]:
-    """Catalog of a store in which there has been a night with one cluster of two images."""
+def nights_of_board(paths: Sequence[str] = ("board/000.png", "board/001.png"), said: str = "") -> dict[str, Any]:
+    """Catalog of a store in which there has been a night with one cluster of some images."""
 
     def prepare() -> None:
         taken = datetime(2026, 11, 1, 12, tzinfo=UTC)
-        images = [ImageFact(name, f"board/{name}", taken, taken.date()) for name in ("000.png", "001.png")]
+        images = [ImageFact(digest(str(at)), path, taken, taken.date()) for at, path in enumerate(paths)]
         Path("anoclust-store").mkdir()
         with Catalog.open(Path("anoclust-store/catalog.sqlite")) as catalog:
             catalog.record_night(
@@ -117,7 +117,7 @@ def nights_of_board() -> dict[str, Any]:
                 born={"c1": {"images": len(images)}},
             )
 
-    return {"prepare": prepare, "said": "there has been a night of board, with the cluster c1"}
+    return {"prepare": prepare, "said": f"there has been a night of board, with the cluster c1{said}"}
 
 
 def lost_catalog() -> dict[str, Any]:
@@ -332,6 +332,12 @@ CASES = [
     Case("anoclust clusters merge board c1 --into c1", 2, ("c1",), **nights_of_board()),
     Case("anoclust clusters merge board c1", 2, ("missing option '--into'",), **nights_of_board()),
     Case("anoclust clusters split board c1 gone.png", 2, ("gone.png",), **nights_of_board()),
+    Case(
+        "anoclust clusters split board c1 board/0001.png",
+        2,
+        ("2 images of board are named", "the start of the sha256", "of night 2026-11-01"),
+        **nights_of_board(["board/0001.png"] * 2, ", whose two images have one path"),
+    ),
     Case("anoclust clusters undo board", 2, ("board",), **nights_of_board()),
     Case(
         "anoclust export clusters board --format xml",
@@ -420,7 +426,9 @@ CASES = [
     # the data
     Case("anoclust run gone", 3, ("gone is neither a folder nor a manifest",)),
     Case("anoclust run empty", 3, ("no image in empty", ".png"), prepare=lambda: Path("empty").mkdir()),
-    Case("anoclust run notes.txt", 3, ("notes.txt is a file but not a manifest", ".csv"), {"notes.txt": "hello"}),
+    Case(
+        "anoclust run notes.txt", 3, ("notes.txt is a file but not a manifest", ".csv or .tsv"), {"notes.txt": "hello"}
+    ),
     Case("anoclust run images.csv", 3, ("lacks the column category", "found path"), **manifest("path\nboard/000.png")),
     Case(
         "anoclust run images.csv",

@@ -81,6 +81,13 @@ def test_what_cannot_be_read_is_refused_with_a_reason(data, reason):
     assert not isinstance(caught.value, UnreadNowError)
 
 
+@pytest.mark.parametrize("packed", ["jpeg", "lzma"])
+def test_a_further_channel_that_only_pillow_can_unpack(packed):
+    """Nobody can look whether it holds anything, and the picture is shown as ever."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 4)).astype(np.uint8)
+    assert decode_image(pillow(Image.fromarray(noise, "RGBX"), compression=packed)).shape == (64, 64, 3)
+
+
 def test_any_cut_of_a_deep_picture_is_refused_or_whole():
     """A deep file cut anywhere is refused with a reason, or it was only cut behind its picture."""
     for kind in KINDS:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from helpers.builders import digest
+from helpers.deep_files import tiff, written
 from PIL import Image
 
 from anoclust_core.embedding.deep_images import turned
@@ -148,6 +152,99 @@ def test_files_that_are_no_maps(tmp_path, name):
             read_map("", image_of("1.jpg"), maps_of(str(tmp_path), images("1.jpg")))
 
 
+def npy(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, map=VALUES)
+    return file.getvalue()
+
+
+def npy_header(text: str) -> bytes:
+    """A .npy file whose header has any text, and no numbers behind it."""
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(text)) + text.encode()
+
+
+BROKEN = {
+    "an archive of arrays": (npz(), "does not begin as .npy files do"),
+    "an archive that is cut off": (npz()[:60], "does not begin as .npy files do"),
+    "numbers cut off": (npy(VALUES)[:-8], r"an array of shape \(6, 8\) takes 192 bytes, and there are 184"),
+    "header cut off": (npy(VALUES)[:20], "is damaged: nothing can be told from its header"),
+    "more than any memory": (
+        npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (2000000, 4000000)}"),
+        "takes 64,000,000,000,000 bytes, and there are 0",
+    ),
+    "a shape that is none": (
+        npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 0)}"),
+        "which NumPy cannot read",
+    ),
+    "brackets that never end": (npy_header("(" * 9000), "is damaged: nothing can be told from its header"),
+    "text that never ends": (npy_header("{'descr': (\n'''"), "is damaged: nothing can be told from its header"),
+}
+
+
+@pytest.mark.parametrize(("content", "why"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_arrays_are_refused_before_memory_is_taken(tmp_path, content, why):
+    """Whatever a .npy file holds, the message has its name and what is wrong with it; nothing else is raised."""
+    (tmp_path / "1.npy").write_bytes(content)
+    with pytest.raises(
+        DatasetError, match=rf"1\.npy cannot be read \(.*{why}.*; save it as \.npy, or as a TIFF of 32-bit"
+    ):
+        read_map("", image_of("1.jpg"), maps_of(str(tmp_path), images("1.jpg")))
+
+
+WHOLE = np.arange(48).reshape(6, 8)
+
+
+@pytest.mark.parametrize(
+    "kind", ["float16", "float32", "float64", "int8", "int16", "uint16", "int32", "uint32", "uint64"]
+)
+@pytest.mark.parametrize("packing", ["plain", "packed"])
+def test_maps_of_every_kind_of_numbers(tmp_path, kind, packing):
+    """A TIFF keeps its numbers, whichever of NumPy's kinds they are; large ones do not become negative."""
+    values = (WHOLE * (2**31 // 24)).astype(kind) if kind in ("uint32", "uint64") else WHOLE.astype(kind)
+    options = {"compression": "zlib", "predictor": kind != "uint64"} if packing == "packed" else {}
+    tifffile.imwrite(tmp_path / "1.tiff", values, photometric="minisblack", **options)
+    found = read_map("", image_of("1.jpg"), maps_of(str(tmp_path), images("1.jpg")))
+    np.testing.assert_array_equal(found, values)
+
+
+def test_a_map_that_only_pillow_can_unpack(tmp_path):
+    """A TIFF of floating-point numbers in LZMA is a map, though such pictures are refused."""
+    Image.fromarray(VALUES).save(tmp_path / "1.tif", compression="lzma")
+    found = read_map("", image_of("1.jpg"), maps_of(str(tmp_path), images("1.jpg")))
+    np.testing.assert_array_equal(found, VALUES)
+
+
+NO_MAPS = {
+    "pages": (written(np.stack([VALUES] * 3), photometric="minisblack"), "holds 3 pages; a map has one"),
+    "pages of 8 bits": (
+        written(np.stack([WHOLE.astype(np.uint8)] * 3), photometric="minisblack"),
+        "holds 3 pages; a map has one",
+    ),
+    "channels": (
+        written(np.dstack([VALUES] * 2), photometric="minisblack", planarconfig="contig"),
+        "has 2 channels; a map has one channel of numbers",
+    ),
+    "complex": (written(VALUES.astype(np.complex64), photometric="minisblack"), "has complex numbers for samples"),
+    "cut off": (written(VALUES, photometric="minisblack")[:-40], "the file is cut off before the picture ends"),
+    "a bomb": (tiff([b"\0"], shape=(60_000, 60_000), bits=[16]), "3,600,000,000 pixels; the limit is"),
+    "another format": (b"P5\n8 6\n255\n" + bytes(48), "but a PGM or PPM image"),
+}
+
+
+@pytest.mark.parametrize(("content", "why"), NO_MAPS.values(), ids=NO_MAPS.keys())
+def test_pictures_that_are_no_maps(tmp_path, content, why):
+    """Nobody can know which page or channel is the map; a decoder's own words are in no message."""
+    (tmp_path / "1.tif").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"1\.tif cannot be read \(.*{why}"):
+        read_map("", image_of("1.jpg"), maps_of(str(tmp_path), images("1.jpg")))
+
+
 def stored_picture(folder: Path, shape: tuple[int, int], orientation: int) -> ImageRecord:
     """A JPEG as a camera stores it, with the tag that says how it is seen."""
     exif = Image.Exif()
@@ -208,3 +305,13 @@ def test_digest_follows_the_orientation_of_pictures(tmp_path):
     assert len(keys) == 2
     (tmp_path / "1.jpg").unlink()
     assert maps_digest(str(tmp_path / "maps"), DatasetManifest("tile", (image,))) in keys
+
+
+def test_digest_of_maps_that_were_laid_wrongly_once(tmp_path):
+    """Weights that an earlier version took from a map on its side, of a TIFF, are not used again."""
+    save(tmp_path / "maps" / "1.npy", np.ones((8, 8)))
+    camera = stored_picture(tmp_path, (60, 100), 6)
+    Image.fromarray(np.zeros((60, 100), np.uint8)).save(tmp_path / "1.tif", tiffinfo={0x0112: 6})
+    both = [camera, replace(camera, file=str(tmp_path / "1.tif"))]
+    keys = {maps_digest(str(tmp_path / "maps"), DatasetManifest("tile", (image,))) for image in both}
+    assert len(keys) == 2

@@ -24,7 +24,7 @@ from tasks.images.listing import check_enough, list_datasets
 
 def test_missing_folder(tmp_path):
     """A folder that does not exist is named, with what would be accepted."""
-    with pytest.raises(DatasetError, match=r"gone is neither a folder nor a manifest \(\.csv\)"):
+    with pytest.raises(DatasetError, match=r"gone is neither a folder nor a manifest \(\.csv or \.tsv\)"):
         list_datasets(tmp_path / "gone", RunConfig())
 
 
@@ -152,7 +152,7 @@ def test_binary_manifest(tmp_path):
 def test_file_that_is_no_manifest(tmp_path):
     """Pointing at an image instead of a folder says what was expected."""
     flat_folder(tmp_path, range(1))
-    with pytest.raises(DatasetError, match=r"is a file but not a manifest; expected a \.csv"):
+    with pytest.raises(DatasetError, match=r"is a file but not a manifest; expected a \.csv or \.tsv"):
         list_datasets(tmp_path / "000.png", RunConfig())
 
 

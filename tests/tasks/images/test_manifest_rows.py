@@ -69,6 +69,12 @@ READ_AS_PLAIN: dict[str, tuple[str | bytes, str]] = {
     "spaces around names": (csv_bytes([[" path ", " Category"], *rows()[1:]]), ""),
     "spaces around cells": (csv_bytes([[f" {cell} " for cell in row] for row in rows()]), ""),
     "quotes": (csv_bytes([[f'"{cell}"' for cell in row] for row in rows()]), ""),
+    "quotes behind blanks": (csv_bytes([[f'"{cell}"' for cell in row] for row in rows()], ", "), ""),
+    "quotes behind blanks and semicolons": (
+        csv_bytes([[f'"{cell}"' for cell in row] for row in rows()], ";  ", "\r\n"),
+        "m.csv was read with semicolons between its cells.",
+    ),
+    "one quote behind blanks": (csv_bytes([["path", "category"], *([path, '"teil"'] for path in SIX)], ", "), ""),
     "the number of each row first, without a name": (
         csv_bytes([["", *rows()[0]], *([str(n), *row] for n, row in enumerate(rows()[1:]))]),
         "m.csv: columns without a name were passed over.",
@@ -199,6 +205,22 @@ def test_cells_of_several_lines_are_one_row(folder):
     manifest = only(folder / "m.csv", text)
     assert [image.extra["note"] for image in manifest.images] == ['deep, "long"\nscratch; see 3.png, 4\n', "x"]
     assert [entry.line for entry in manifest.quarantine] == [6]
+
+
+def test_cells_in_quotes_behind_blanks(folder):
+    """As Python's lists are written: separators in quotes part nothing, and no blank or quote is left in a cell."""
+    text = 'path, category, label, line\nteil/000.png, "teil", "scratch, deep", A\nteil/001.png, teil, "", A\n'
+    manifest = only(folder / "m.csv", text)
+    assert [(image.label, image.extra["line"]) for image in manifest.images] == [("scratch, deep", "A"), (None, "A")]
+    assert manifest.quarantine == ()
+
+
+def test_blanks_belong_to_names_where_no_quote_follows(folder):
+    """A name may begin with a blank, also beside a cell whose text holds a comma, a blank and a quote."""
+    for name in (" a.png", " b.png"):
+        save_image(folder / "x.png", surface(len(name), "hole")).rename(folder / name)
+    manifest = only(folder / "m.csv", 'path,category,note\n a.png,teil,"deep, ""long"""\n b.png,teil,\n')
+    assert paths(manifest) == [" a.png", " b.png"]
 
 
 def test_open_quotes_swallow_no_rows(folder):

@@ -61,30 +61,6 @@ def mask_of(path: Path, image: str = "a.png") -> NDArray[np.bool_]:
     return read_region_file(path).mask_of(image)
 
 
-@pytest.mark.parametrize("kind", ["grey", "one bit", "colour", "labels", "palette", "alpha", "16 bit", "tiff"])
-def test_a_mask_is_looked_at_where_it_is_not_black(tmp_path: Path, kind: str) -> None:
-    """Whatever kind of picture it is: white, a label of 1, a colour, or what is not transparent."""
-    mask = square()
-    path = tmp_path / ("mask.tif" if kind == "tiff" else "mask.png")
-    if kind in ("grey", "tiff"):
-        Image.fromarray(255 * mask.astype(np.uint8)).save(path)
-    elif kind == "labels":
-        Image.fromarray(mask.astype(np.uint8)).save(path)
-    elif kind == "16 bit":
-        Image.fromarray(mask.astype(np.uint16)).save(path)
-    elif kind == "one bit":
-        Image.fromarray(mask).save(path)
-    elif kind == "colour":
-        Image.fromarray(np.stack([0 * mask, 128 * mask, 0 * mask], axis=2).astype(np.uint8)).save(path)
-    elif kind == "alpha":
-        Image.fromarray(np.stack([255 + 0 * mask] * 3 + [255 * mask], axis=2).astype(np.uint8)).save(path)
-    else:  # the number of a colour is not what it shows: here 0 is white
-        picture = Image.fromarray((~mask).astype(np.uint8), "P")
-        picture.putpalette([255, 255, 255, 0, 0, 0])
-        picture.save(path)
-    assert np.array_equal(mask_of(path), mask)
-
-
 def test_polygons_of_labelme(tmp_path: Path) -> None:
     """Polygon, rectangle and circle; what is labelled ``ignore`` is cut out, of the whole picture if that is all."""
     path = written(tmp_path / "a.json", labelme(shape(SQUARE)))
@@ -116,6 +92,19 @@ def test_polygons_of_coco(tmp_path: Path) -> None:
     assert mask_of(written(tmp_path / "cut.json", cut)).sum() == 24
 
 
+def test_two_pictures_of_coco_with_one_name(tmp_path: Path) -> None:
+    """Copies with the same polygons are one picture, whoever annotated them; with others nobody knows which count."""
+    same = coco(["a.png", "a.png", "b.png"], [outline(SQUARE, image=at) for at in (1, 2, 3)])
+    assert np.array_equal(mask_of(written(tmp_path / "same.json", same), "x/a.png"), square())
+    other = coco(["a.png", "a.png"], [outline(SQUARE), outline([[0, 0], [20, 0], [20, 10]], image=2)])
+    with pytest.raises(DatasetError, match=r"other\.json has two pictures a\.png with different polygons"):
+        read_region_file(written(tmp_path / "other.json", other))
+    resized = coco(["a.png", "a.png"], [outline(SQUARE), outline(SQUARE, image=2)])
+    resized["images"][1]["width"] = 2 * WIDTH
+    with pytest.raises(DatasetError, match=r"two pictures a\.png"):
+        read_region_file(written(tmp_path / "resized.json", resized))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -129,6 +118,10 @@ def test_polygons_of_coco(tmp_path: Path) -> None:
         (labelme(shape([[30, 30], [40, 30], [40, 40]])), "leave nothing to look at in 20 x 10 pixels"),
         (coco(["a.png"], [{**outline(SQUARE), "segmentation": {"counts": [1], "size": [1, 1]}}]), "is no polygon"),
         (coco(["a.png"], [outline(SQUARE, image=7)]), "polygons of the picture 7"),
+        (labelme(shape([[0, 0], [int("9" * 400), 0], [5, 5]])), "not written as LabelMe or COCO"),
+        (labelme(shape([[0, 0], [float("inf"), 0], [5, 5]])), "a corner that is no number, or far outside"),
+        (labelme(shape([[0, 0], [1e300, 1e300]], kind="circle")), "a corner that is no number, or far outside"),
+        (coco(["a.png", "b.png"], [outline([[0, 0], [float("nan"), 0], [5, 5]])]), "a corner that is no number"),
     ],
 )
 def test_what_is_no_region_is_refused(tmp_path: Path, content: object, message: str) -> None:
@@ -141,15 +134,17 @@ def test_what_is_no_region_is_refused(tmp_path: Path, content: object, message: 
 
 def test_masks_that_are_of_no_use(tmp_path: Path) -> None:
     """A black one, a JPEG, one that is no picture, one that is not there."""
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "black.png")
-    Image.fromarray(np.full((4, 4), 255, np.uint8)).save(tmp_path / "mask.jpg")
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "black.png")
+    Image.fromarray(np.full((16, 16), 255, np.uint8)).save(tmp_path / "mask.jpg")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "text.json").write_text("{")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     for name, message in [
         ("black.png", "is black: nothing would be looked at"),
         ("mask.jpg", "is a JPEG"),
         ("text.png", "cannot be read"),
         ("text.json", "cannot be read"),
+        ("deep.json", "cannot be read"),
         ("gone.png", "there is no file"),
     ]:
         with pytest.raises(DatasetError, match=message):

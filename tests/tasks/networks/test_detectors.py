@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnx
 import pytest
 from helpers.builders import DETECTOR_SIDE as SIDE
 from helpers.builders import config_of, save_detector
+from onnx import helper
 
 from anoclust_core.embedding.openvino import openvino_module
 from anoclust_core.errors import ConfigError
@@ -95,6 +97,62 @@ def test_weights_beside_the_model_belong_to_it(tmp_path: Path) -> None:
         for entry in tensor.external_data:
             entry.value = "../secret" if entry.key == "location" else entry.value
     (tmp_path / "split.onnx").write_bytes(outside.SerializeToString())
+    with pytest.raises(ConfigError, match=r"keeps weights in \.\./secret, outside of its own folder"):
+        detector_of(config, "part")
+
+
+def external(location: str) -> onnx.TensorProto:
+    """A weight that stands in another file."""
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[1], data_location="EXTERNAL")
+    for key, value in (("location", location), ("offset", "0"), ("length", "4")):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def branch(tensor: onnx.TensorProto) -> onnx.GraphProto:
+    return helper.make_graph([], "branch", [], [], [tensor])
+
+
+PLACES: dict[str, Callable[[onnx.ModelProto, onnx.TensorProto], object]] = {
+    "a constant": lambda model, w: model.graph.node.append(helper.make_node("Constant", [], ["w"], value=w)),
+    "several of an attribute": lambda model, w: model.graph.node.append(helper.make_node("X", [], ["w"], many=[w])),
+    "a branch": lambda model, w: model.graph.node.append(helper.make_node("If", ["a"], ["b"], then_branch=branch(w))),
+    "a constant in a branch of a branch": lambda model, w: model.graph.node.append(
+        helper.make_node(
+            "If",
+            ["a"],
+            ["b"],
+            then_branch=helper.make_graph([helper.make_node("If", [], [], then_branch=branch(w))], "outer", [], []),
+        )
+    ),
+    "a sparse weight": lambda model, w: model.graph.sparse_initializer.add().values.CopyFrom(w),
+    "a function": lambda model, w: model.functions.append(
+        helper.make_function(
+            "own", "F", [], ["w"], [helper.make_node("Constant", [], ["w"], value=w)], [helper.make_opsetid("", 18)]
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_weights_beside_the_model_wherever_they_are_used(tmp_path: Path, place: str) -> None:
+    """Not only the model's list of weights may name a file: it belongs to the detector, and must not lie elsewhere."""
+    model = onnx.load(save_detector(tmp_path / "model.onnx"))
+    PLACES[place](model, external("weights.bin"))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    config = config_of(weights=f"detector:{tmp_path / 'model.onnx'}")
+    with pytest.raises(ConfigError, match=r"weights in weights\.bin, which is not beside it"):
+        detector_of(config, "part")
+    found = set()
+    for content in (b"\0\0\0\0", b"\0\0\0\x3f"):
+        (tmp_path / "weights.bin").write_bytes(content)
+        detector = detector_of(config, "part")
+        assert detector is not None
+        found.add(detector.digest)
+    assert len(found) == 2
+    outside = onnx.load(save_detector(tmp_path / "model.onnx"))
+    PLACES[place](outside, external("../secret"))
+    (tmp_path / "model.onnx").write_bytes(outside.SerializeToString())
     with pytest.raises(ConfigError, match=r"keeps weights in \.\./secret, outside of its own folder"):
         detector_of(config, "part")
 
