@@ -38,6 +38,26 @@ def test_blur_moves_sharpness_alone() -> None:
     assert as_bright == pytest.approx(bright, rel=0.02)
 
 
+def spoiled(pixels: NDArray[np.uint8], at: int) -> NDArray[np.uint8]:
+    """A picture with a large smooth dark dent: a sixth of it, at another place each time."""
+    rows, columns = np.mgrid[:64, :64]
+    row, column = 12 + 11 * (at % 4), 12 + 13 * (at // 4 % 4)
+    dent = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 100)
+    return (pixels * (1 - 0.8 * dent[..., None])).astype(np.uint8)
+
+
+def test_a_defect_is_no_change_of_the_camera() -> None:
+    """A large dent on every picture moves the figures by a fraction of what a camera does; pictures stay different."""
+    before = night_of([picture(at) for at in range(12)])
+    dented = night_of([spoiled(picture(at), at) for at in range(12)])
+    darker = night_of([picture(at, gain=0.85) for at in range(12)])
+    blurred = night_of([picture(at, blur=0.7) for at in range(12)])
+    moved = {name: abs(dented[name] - before[name]) for name in ("brightness", "sharpness")}
+    assert moved["brightness"] < 0.4 * abs(darker["brightness"] - before["brightness"])
+    assert moved["sharpness"] < 0.25 * abs(blurred["sharpness"] - before["sharpness"])
+    assert dented["difference"] > before["difference"]
+
+
 def test_a_repeated_picture_is_seen() -> None:
     """Pictures that are alike but for noise differ much less than different ones."""
     same = [picture(0) + np.uint8(at) for at in range(6)]
@@ -58,7 +78,7 @@ def test_figures_of_a_night() -> None:
     """Every figure has its error; of one picture there is no likeness; flat pictures are fine."""
     found = night_of([picture(at) for at in range(5)])
     names = ("brightness", "sharpness", "difference")
-    assert set(found) == {*names, *(f"{name}_error" for name in names)}
+    assert set(found) == {"looks_version", *names, *(f"{name}_error" for name in names)}
     assert all(np.isfinite(value) for value in found.values())
     assert "difference" not in night_of([picture(0)])
     assert np.isfinite(look_of(np.zeros((4, 5, 3), np.uint8))[1])
