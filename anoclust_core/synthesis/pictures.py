@@ -14,7 +14,7 @@ from anoclust_core.errors import ConfigError
 from anoclust_core.seeding import generator
 from anoclust_core.synthesis import shapes
 from anoclust_core.synthesis.defects import draw_kind
-from anoclust_core.synthesis.streams import Stream, StreamImage, Taken
+from anoclust_core.synthesis.stream_records import Stream, StreamImage, Taken
 from anoclust_core.synthesis.surfaces import draw_normal
 
 SIDE: Final = 112

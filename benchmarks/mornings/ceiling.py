@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from anoclust_core.synthesis.streams import GOOD, OTHER_GOOD
+from anoclust_core.synthesis.stream_records import GOOD, OTHER_GOOD
 from benchmarks.mornings.records import Night, Record, Told
 from benchmarks.mornings.scoring import GROWING
 from tasks.night.watch import HISTORY_NIGHTS, growth_signals, is_old

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Final
 
-from anoclust_core.synthesis.streams import Truth
+from anoclust_core.synthesis.stream_records import Truth
 
 CATCH_UP: Final = 14
 """Nights after a change of the camera or the part in which its consequences are no false alarms: two re-clusterings."""

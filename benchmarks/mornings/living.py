@@ -17,7 +17,7 @@ from PIL import Image
 
 from anoclust_core.config import RunConfig
 from anoclust_core.synthesis.pictures import draw_image
-from anoclust_core.synthesis.streams import SURFACES, Stream, StreamImage, Truth
+from anoclust_core.synthesis.stream_records import SURFACES, Stream, StreamImage, Truth
 from benchmarks import nights
 from benchmarks.mornings.records import UNKNOWN, File, Night, Record, Told
 from tasks.stores.catalog.catalog import Catalog

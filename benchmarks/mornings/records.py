@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from anoclust_core.synthesis.streams import Truth
+from anoclust_core.synthesis.stream_records import Truth
 
 VERSION: Final = 2
 UNKNOWN: Final = "unknown"

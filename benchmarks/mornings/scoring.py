@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from anoclust_core.synthesis.streams import Truth
+from anoclust_core.synthesis.stream_records import Truth
 from benchmarks.mornings.explaining import (
     ABOUT_CAMERA,
     condition_explains,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from anoclust_core.synthesis.streams import TOLD_KINDS
+from anoclust_core.synthesis.stream_records import TOLD_KINDS
 from benchmarks.mornings.ceiling import with_perfect_clusters
 from benchmarks.mornings.records import Record
 from benchmarks.mornings.reliability import judgements, unknown

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from anoclust_core.synthesis.streams import Truth, TruthKind
+from anoclust_core.synthesis.stream_records import Truth, TruthKind
 from benchmarks.mornings import records
 from benchmarks.mornings.ceiling import with_perfect_clusters
 from benchmarks.mornings.records import File, Night, Record, Told

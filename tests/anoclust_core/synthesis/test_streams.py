@@ -15,15 +15,8 @@ from numpy.typing import NDArray
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.synthesis.pictures import draw_image
-from anoclust_core.synthesis.streams import (
-    GOOD,
-    SURFACES,
-    Stream,
-    StreamImage,
-    Truth,
-    TruthKind,
-    plan_stream,
-)
+from anoclust_core.synthesis.stream_records import GOOD, SURFACES, Stream, StreamImage, Truth, TruthKind
+from anoclust_core.synthesis.streams import plan_stream
 
 SEEDS = range(20)
 plan = cache(plan_stream)
