@@ -267,7 +267,7 @@ def _told(place: Place, watched: Watched, before: Sequence[NoticeFact], *, came:
 def is_old(notice: NoticeFact, before: Sequence[NoticeFact], came: date) -> bool:
     """Whether something was told before, and not so much more has come of it that it is news again.
 
-    ``came`` is the last night before with an image.
+    ``came`` is the last night before with an image. What has moved the other way since is another thing.
     """
     since = notice.night - timedelta(days=REST_NIGHTS)
     if notice.payload["limit"] == 0:  # no image at all: what was told of nights with some is another thing
@@ -279,6 +279,7 @@ def is_old(notice: NoticeFact, before: Sequence[NoticeFact], came: date) -> bool
         if one.event == notice.event
         and since <= one.night < notice.night
         and all(one.payload.get(name) == notice.payload.get(name) for name in about)
+        and (one.payload["value"] < 0) == (notice.payload["value"] < 0)
     ]
     most = max((abs(payload["value"]) / payload.get("over", 1) for payload in same), default=None)
     return most is not None and abs(notice.payload["value"]) / notice.payload["over"] < NEWS_AGAIN * most
