@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from math import isfinite
 from typing import Final
 
 from sqlalchemy import delete, func, insert, or_, select, update
@@ -101,15 +102,12 @@ def record_snapshot(
                 after["merged_into"] = change.cluster
             if change.kind == "split":
                 after["parts"] = list(change.others)
-            after |= {
-                name: value
-                for name, value in (
-                    ("height", change.height),
-                    ("separation", change.separation),
-                    ("learnt", None if change.learnt is None else dict(change.learnt)),
-                )
-                if value is not None
-            }
+            if change.height is not None:
+                after["height"] = change.height
+            if change.separation is not None:  # JSON has no infinity: null stands for it
+                after["separation"] = change.separation if isfinite(change.separation) else None
+            if change.learnt is not None:
+                after["learnt"] = dict(change.learnt)
             kind = _TOLD.get(change.kind, "merged")
             by = Author(who, fact.made_at)
             clusters.write_down(session, category, name, kind, by=by, after=after, run=run.number)
