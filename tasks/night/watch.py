@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
         Folder of the rarity of tonight's images, or None.
     """
     with Catalog.open(place.catalog, store=place.layout) as catalog:
-        counts = catalog.counts(place.category, since=place.night - timedelta(days=HISTORY_NIGHTS), until=place.night)
+        counts = catalog.counts(place.category, until=place.night)
         past = [
             night
             for night in catalog.nights(
@@ -138,13 +139,33 @@ def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
 def growth_signals(
     counts: Sequence[NightCount], night: date, born: Mapping[str, date], ordinary: Set[str]
 ) -> dict[str, DriftSignal]:
-    """Signal of every cluster with an image tonight but the new ones; its history begins with its first image."""
+    """Signal of every cluster with an image in a night but the new ones.
+
+    The history of a cluster begins with its first image, or ``HISTORY_NIGHTS`` back where that is older: nights without
+    one count.
+
+    Parameters
+    ----------
+    counts
+        Images of all nights; those of later nights do not count.
+    night
+        The night.
+    born
+        Night of every cluster's birth.
+    ordinary
+        Clusters of ordinary parts.
+    """
+    since = night - timedelta(days=HISTORY_NIGHTS)
     totals: dict[date, int] = defaultdict(int)
     of: dict[str, dict[date, int]] = defaultdict(dict)
+    first: dict[str, date] = {}
     for count in counts:
-        totals[count.night] += count.n_images
         if count.cluster is not None:
-            of[count.cluster][count.night] = count.n_images
+            first[count.cluster] = min(count.night, first.get(count.cluster, count.night))
+        if since <= count.night <= night:
+            totals[count.night] += count.n_images
+            if count.cluster is not None:
+                of[count.cluster][count.night] = count.n_images
     nights = sorted(totals)
     if night not in totals:
         return {}
@@ -152,7 +173,7 @@ def growth_signals(
     everything = [totals[one] for one in nights]
     shares = [sum(history) / max(sum(everything), 1) for history in histories.values()]
     usual = float(np.clip(np.median(shares), *USUAL_SHARES)) if shares else USUAL_SHARES[0]
-    own = {name: history[nights.index(min(of[name])) :] for name, history in histories.items()}
+    own = {name: history[bisect_left(nights, first[name]) :] for name, history in histories.items()}
     tested = [name for name in sorted(of, key=id_order) if night in of[name] and born.get(name) != night]
     variations = night_variations({name: history[:-1] for name, history in own.items()}, everything[:-1])
     found: dict[str, DriftSignal] = {}
