@@ -169,7 +169,10 @@ def _shown(
             born=cluster.born,
             is_new=name in news,
             n_images=cluster.n_images,
-            counts=_compared(counts, name, nights, night, watched.growth.get(name)),
+            counts=replace(
+                _compared(counts, name, nights, night, watched.growth.get(name)),
+                of_night=watched.late[name].isoformat() if name in watched.late else None,
+            ),
             images=by_cluster.get(name, ()),
         )
         for name, cluster in clusters.items()

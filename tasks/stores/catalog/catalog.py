@@ -197,6 +197,11 @@ class Catalog(DecidingCatalog):
             nights.record_night(session, night, assignments, born or {})
             notices.add(session, tell)
 
+    def nights_taken_up(self, category: str, night: date) -> set[date]:
+        """Nights that the images are of that a night was the first to record: its own, and others of late images."""
+        with self._reading() as session:
+            return images.nights_taken_up(session, category, night)
+
     def conclude_night(self, night: NightFact, *, tell: Iterable[NoticeFact] = ()) -> None:
         """Say how a night ended; its images stay as they are recorded."""
         with self._writing(night.category) as session:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from tasks.night.notify import CAMERA
+from tasks.night.notify import CAMERA, GROWING
 from tasks.night.watch import REST_NIGHTS, is_old
 from tasks.stores.catalog.facts import NoticeFact
 
@@ -45,3 +45,10 @@ def test_the_other_direction_is_news() -> None:
     darker = about_images(10, limit=5, value=-30.0, what="brightness")
     assert not is_old(about_images(12, limit=5, value=30.0, what="brightness"), [darker], day(11))
     assert is_old(about_images(12, limit=5, value=-30.0, what="brightness"), [darker], day(11))
+
+
+def test_the_same_night_tells_it_once() -> None:
+    """Growth of late images and of tonight's, in two calls of a night, is told by the first."""
+    payload = {"category": "part", "cluster": "c2", "value": 30.0, "limit": 7, "over": 1}
+    late, tonight = (NoticeFact("part", f"growing c2 {day(of)}", day(12), GROWING, payload) for of in (11, 12))
+    assert is_old(tonight, [late], day(11))
