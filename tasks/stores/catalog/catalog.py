@@ -308,6 +308,14 @@ class Catalog(DecidingCatalog):
         with self._reading() as session:
             return images.cluster_sizes(session, category).get(None, 0)
 
+    def n_unknown_since(self, category: str, *, until: date) -> int:
+        """How many usable images that the last re-clustering did not have are without a cluster now.
+
+        Those of later nights are left out, and those that a person took out of a cluster: that is no news.
+        """
+        with self._reading() as session:
+            return images.n_unknown_since(session, category, until)
+
     def standing(self, category: str) -> Standing:
         """How clusters stand now: what a night or a re-clustering starts from."""
         with self._reading() as session:

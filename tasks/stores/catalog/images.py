@@ -115,6 +115,25 @@ def cluster_sizes(session: Session, category: str) -> dict[str | None, int]:
     return {cluster: count for cluster, count in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
 
 
+def n_unknown_since(session: Session, category: str, until: date) -> int:
+    """Usable images up to a night that have no cluster, but for those of the last re-clustering and the wrong ones."""
+    current = _current(category).subquery()
+    last = select(func.max(Run.number)).where(Run.category == category, Run.snapshot.is_not(None)).scalar_subquery()
+    query = (
+        select(func.count())
+        .select_from(current)
+        .join(Image, and_(Image.category == category, Image.content == current.c.content))
+        .where(
+            current.c.cluster.is_(None),
+            Image.night <= until,
+            Image.quarantined.is_(None),
+            Image.content.not_in(select(Assignment.content).where(Assignment.run == last)),
+            Image.content.not_in(select(Exclusion.content).where(Exclusion.category == category)),
+        )
+    )
+    return session.execute(query).scalar_one()
+
+
 def night_counts(
     session: Session, category: str, since: date | None, until: date | None, merged_into: dict[str, str]
 ) -> list[NightCount]:

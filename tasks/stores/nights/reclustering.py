@@ -67,7 +67,9 @@ def due(
     if n_since <= 0 or night < snapshot.night:
         return None
     return (
-        _outgrown(snapshot, n_usable) or _aged(snapshot, night, config) or _unlike(catalog, category, n_since, config)
+        _outgrown(snapshot, n_usable)
+        or _aged(snapshot, night, config)
+        or _unlike(catalog.n_unknown_since(category, until=night), n_since, config)
     )
 
 
@@ -99,8 +101,7 @@ def _aged(snapshot: Snapshot, night: date, config: RunConfig) -> str | None:
     return f"the last clustering is {passed} nights old" if every is not None and passed >= every else None
 
 
-def _unlike(catalog: Catalog, category: str, n_since: int, config: RunConfig) -> str | None:
-    unknown = catalog.n_unknown(category)
-    if unknown < MIN_UNKNOWN or unknown <= config.night.recluster_unknown * n_since:
+def _unlike(n_unknown: int, n_since: int, config: RunConfig) -> str | None:
+    if n_unknown < MIN_UNKNOWN or n_unknown <= config.night.recluster_unknown * n_since:
         return None
-    return f"{unknown:,} of {n_since:,} images since the last clustering are unknown"
+    return f"{n_unknown:,} of {n_since:,} images since the last clustering are unknown"
