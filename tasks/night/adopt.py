@@ -90,7 +90,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             reference=reference,
             tau=float(summary["tau"]),
             merge_height=measured.height,
-            n_usable=sum(by[fact.content] == fact.content for fact in usable),
+            n_usable=sum(by[fact.content] == fact.content and fact.night <= place.night for fact in usable),
             recipe=place.run.config.recipe,
             region=place.run.spec.region,
             yardstick=yardstick(

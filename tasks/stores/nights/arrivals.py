@@ -207,14 +207,15 @@ def survey(
         rules.rules,
         known=(rules.captured(copies[0]).rule for content, copies in by_content.items() if content in known),
     )
-    yesterday = night - timedelta(days=1)
-    if (
-        not only_until
-        and set(taken_up) == {yesterday}
-        and not catalog.images(category, since=yesterday, until=yesterday)
-    ):
+    if ahead := [one for one in taken_up if one > night]:
         told.append(
-            f"All new images are of the night before, {yesterday}; does the command run after night.day_starts "
+            f"{len(ahead):,} new image{' is' if len(ahead) == 1 else 's are'} dated after tonight, the first "
+            f"{min(ahead)}; check the clock of the camera, --captured and --timezone."
+        )
+    before = night - timedelta(days=1)
+    if not only_until and set(taken_up) == {before} and not catalog.images(category, since=before, until=before):
+        told.append(
+            f"All new images are of the night before, {before}; does the command run after night.day_starts "
             f"({rules.day_starts:%H:%M})?"
         )
     bad = []

@@ -57,7 +57,8 @@ def due(
         return "the detector was changed, and the new one looks at every image"
     if snapshot.settings_key != settings_key:
         return "backbone, recipe or settings were changed"
-    n_since = n_usable - snapshot.n_usable
+    n_had = min(snapshot.n_usable, catalog.n_usable(category, until=snapshot.night))  # see Snapshot.n_usable
+    n_since = n_usable - n_had
     if not assigns(config):
         return "this way of clustering takes every image together" if n_since > 0 else None
     if not is_whole(layout, category, snapshot):
@@ -67,7 +68,7 @@ def due(
     if n_since <= 0 or night < snapshot.night:
         return None
     return (
-        _outgrown(snapshot, n_usable)
+        _outgrown(n_had, n_usable)
         or _aged(snapshot, night, config)
         or _unlike(catalog.n_unknown_since(category, until=night), n_since, config)
     )
@@ -90,10 +91,10 @@ def assigns(config: RunConfig) -> bool:
     return config.weigh.maps is None and config.group.distance == "weighted_average" and config.group.linkage == "ward"
 
 
-def _outgrown(snapshot: Snapshot, n_usable: int) -> str | None:
-    if n_usable < GROWTH * snapshot.n_usable:
+def _outgrown(n_had: int, n_usable: int) -> str | None:
+    if n_usable < GROWTH * n_had:
         return None
-    return f"there are {n_usable:,} images, the last clustering had {snapshot.n_usable:,}"
+    return f"there are {n_usable:,} images, the last clustering had {n_had:,}"
 
 
 def _aged(snapshot: Snapshot, night: date, config: RunConfig) -> str | None:

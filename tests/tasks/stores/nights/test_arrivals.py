@@ -48,6 +48,23 @@ def test_a_command_that_runs_after_the_day_starts_is_told(catalog: Catalog) -> N
     assert NIGHT_BEFORE in found.new.notes
 
 
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (["2099-01-02/a.png"], "1 new image is dated after tonight, the first 2099-01-02; check the clock"),
+        (["2099-01-02/a.png", "2026-11-21/b.png"], "2 new images are dated after tonight, the first 2026-11-21; check"),
+    ],
+)
+def test_images_of_nights_to_come_are_told(catalog: Catalog, paths: list[str], told: str) -> None:
+    """They are taken up, once; where a night was asked for, they wait."""
+    found = seen(catalog, "2026-11-20/a.png", *paths)
+    assert [note[: len(told)] for note in found.told] == [told]
+    assert len(found.new.images) == 1 + len(paths)
+    assert seen(catalog, "2026-11-20/a.png", *paths, only_until=True).told == ()
+    know(catalog, *paths)
+    assert seen(catalog, "2026-11-20/a.png", *paths).told == ()
+
+
 def test_late_images_alone_are_no_reason_to_ask(catalog: Catalog) -> None:
     """Not beside images of tonight, not of earlier nights, not where a night was asked for, not every hour."""
     assert seen(catalog, "2026-11-19/a.png", "2026-11-20/a.png").told == ()

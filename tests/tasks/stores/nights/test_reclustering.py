@@ -50,11 +50,13 @@ def due(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Du
     return reason
 
 
-def recluster(catalog: Catalog, key: str, labels: Mapping[str, int], number: int) -> None:
-    """Record a re-clustering of some images."""
+def recluster(
+    catalog: Catalog, key: str, labels: Mapping[str, int], number: int, *, n_usable: int | None = None
+) -> None:
+    """Record a re-clustering of some images, which says that it had as many."""
     found = catalog.standing("tile")
     match = match_partitions(found.partition, labels, taken=found.identities, merged_into=found.merged_into)
-    of = Snapshot(key, day(number), "s", "r", {}, "m", None, 0.1, 0.5, len(labels), "auto")
+    of = Snapshot(key, day(number), "s", "r", {}, "m", None, 0.1, 0.5, n_usable or len(labels), "auto")
     catalog.record_snapshot(
         SnapshotFact("tile", key, NOON + timedelta(days=number), len(labels), 0.5, of.details),
         night=day(number),
@@ -95,6 +97,14 @@ def test_images_that_are_marked_as_wrong_are_no_reason(catalog: Catalog, due: Du
     assert due(2) is None
     catalog.mark_wrong("tile", list("abcdef"), who="kim")
     assert (catalog.n_unknown("tile"), due(2)) == (11, None)
+
+
+def test_images_of_later_nights_do_not_stop_reclusterings(catalog: Catalog, due: Due) -> None:
+    """A snapshot of an earlier version counted them: images that came since were fewer than none."""
+    come(catalog, dict.fromkeys("vwxyz", "c1"), 1, taken=400)
+    recluster(catalog, "s2", {f"{at:02d}": at // 10 for at in range(20)}, 1, n_usable=25)
+    come(catalog, dict.fromkeys("abc", "c1"), 9)
+    assert due(9, every=7) == "the last clustering is 8 nights old"
 
 
 def test_unknown_images_of_later_nights_are_no_reason(catalog: Catalog, due: Due) -> None:
