@@ -264,7 +264,7 @@ class Catalog(DecidingCatalog):
         Returns
         -------
         recorded
-            False if it is the latest one already; nothing is done then.
+            False if it is the latest one already and puts every image where it did; nothing is done then.
         """
         with self._writing(snapshot.category) as session:
             if found is not None:

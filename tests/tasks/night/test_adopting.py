@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 
-from three_kinds import NAMES, NOW
+from three_kinds import NAMES, NOW, partition
 
 from tasks.night.adopt import Adopted
 from tasks.stores.catalog.catalog import Catalog
@@ -26,3 +26,31 @@ def test_images_of_later_nights_are_none_that_the_snapshot_had(layout: StoreLayo
         latest = catalog.latest_snapshot("board")
     assert latest is not None
     assert read_snapshot(latest).n_usable == len(NAMES)
+
+
+def test_a_retired_cluster_comes_back_as_another_one(layout: StoreLayout, adopting: Adopting) -> None:
+    """Re-clustered on demand, with the same images: what was retired is found again, with a new identity, and told."""
+    adopting()
+    first, second = sorted(set(map(str, partition(layout))))
+    with Catalog.open(layout.catalog) as catalog:
+        catalog.retire("board", second, who="kim")
+    adopted = adopting()
+    (new,) = adopted.changes["born"]
+    assert new not in {first, second}
+    assert (adopted.changes["kept"], set(partition(layout))) == ([first], {first, new})
+    with Catalog.open(layout.catalog) as catalog:
+        assert {one.cluster: one.state for one in catalog.clusters("board")} == {
+            first: "confirmed",
+            second: "retired",
+            new: "confirmed",
+        }
+
+
+def test_the_same_reclustering_again_tells_no_changes(layout: StoreLayout, adopting: Adopting) -> None:
+    """Nothing was recorded, so nothing is said to have changed."""
+    assert adopting().changes["born"]
+    with Catalog.open(layout.catalog) as catalog:
+        before = catalog.history("board")
+    assert adopting() == Adopted()
+    with Catalog.open(layout.catalog) as catalog:
+        assert catalog.history("board") == before
