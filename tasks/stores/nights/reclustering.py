@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
 from anoclust_core.config import RunConfig
 from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import Standing
 from tasks.stores.layout import StoreLayout
-from tasks.stores.nights.snapshots import Snapshot, is_whole, read_snapshot
+from tasks.stores.nights.snapshots import Snapshot, is_whole, members, read_snapshot
 
 MIN_UNKNOWN: Final = 5
 """Unknown images below which their share says nothing."""
@@ -70,6 +72,7 @@ def due(
     return (
         _outgrown(n_had, n_usable)
         or _aged(snapshot, night, config)
+        or _emptied(layout, catalog, category, snapshot)
         or _unlike(catalog.n_unknown_since(category, until=night), n_since, config)
     )
 
@@ -86,6 +89,12 @@ def assignable(
     return snapshot if fits and is_whole(layout, category, snapshot) else None
 
 
+def has_clusters(found: Standing, contents: Iterable[str]) -> bool:
+    """Whether any of a snapshot's images is in a cluster that new images can be given to."""
+    gone = {None, *found.retired, *found.provisional}
+    return any(found.assigned.get(content) not in gone for content in contents)
+
+
 def assigns(config: RunConfig) -> bool:
     """Whether one image can be given to clusters by itself: not by what compares all of them with each other."""
     return config.weigh.maps is None and config.group.distance == "weighted_average" and config.group.linkage == "ward"
@@ -100,6 +109,11 @@ def _outgrown(n_had: int, n_usable: int) -> str | None:
 def _aged(snapshot: Snapshot, night: date, config: RunConfig) -> str | None:
     passed, every = (night - snapshot.night).days, config.night.recluster_every
     return f"the last clustering is {passed} nights old" if every is not None and passed >= every else None
+
+
+def _emptied(layout: StoreLayout, catalog: Catalog, category: str, snapshot: Snapshot) -> str | None:
+    contents = [image.sha256 for image in members(layout, snapshot).clustered]
+    return None if has_clusters(catalog.standing(category), contents) else "no cluster of the last clustering is left"
 
 
 def _unlike(n_unknown: int, n_since: int, config: RunConfig) -> str | None:

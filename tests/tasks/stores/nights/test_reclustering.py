@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from helpers.builders import manifest_of
 
 from anoclust_core.config import RunConfig
 from anoclust_core.matching.partitions import match_partitions
@@ -41,6 +42,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 def due(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Due:
     """Give why everything is re-clustered on a night, by number; the store has what the snapshot is made of."""
     monkeypatch.setattr(reclustering, "is_whole", lambda *_: True)
+    monkeypatch.setattr(reclustering, "members", lambda *_: manifest_of([f"{at:02d}" for at in range(20)]))
     layout = StoreLayout(tmp_path)
 
     def reason(number: int, *, every: int | None = None) -> str | None:
@@ -69,13 +71,21 @@ def recluster(
     )
 
 
-def come(catalog: Catalog, into: Mapping[str, str | None], number: int, *, taken: int | None = None) -> None:
-    """Record a night whose images go into clusters; they may be taken on another one."""
+def come(
+    catalog: Catalog,
+    into: Mapping[str, str | None],
+    number: int,
+    *,
+    taken: int | None = None,
+    born: str | None = None,
+) -> None:
+    """Record a night whose images go into clusters, one of them new; they may be taken on another night."""
     moment = NOON + timedelta(days=number)
     catalog.record_night(
         NightFact("tile", day(number), "done", "k", moment, moment, {}),
         new=[image(content, number if taken is None else taken) for content in into],
         assignments=[AssignmentFact(content, cluster, 0.5, 0.9) for content, cluster in into.items()],
+        born={} if born is None else {born: {}},
     )
 
 
@@ -97,6 +107,17 @@ def test_images_that_are_marked_as_wrong_are_no_reason(catalog: Catalog, due: Du
     assert due(2) is None
     catalog.mark_wrong("tile", list("abcdef"), who="kim")
     assert (catalog.n_unknown("tile"), due(2)) == (11, None)
+
+
+def test_a_snapshot_without_a_cluster_is_a_reason(catalog: Catalog, due: Due) -> None:
+    """New images can be given to no cluster where a person retired all; a cluster born since is not one of them."""
+    catalog.retire("tile", "c1", who="kim")
+    come(catalog, {"a": "c2"}, 1)
+    assert due(1) is None
+    catalog.retire("tile", "c2", who="kim")
+    assert due(1) == "no cluster of the last clustering is left"
+    come(catalog, {"b": "c3", "c": "c3", "d": "c3"}, 2, born="c3")
+    assert due(2) == "no cluster of the last clustering is left"
 
 
 def test_images_of_later_nights_do_not_stop_reclusterings(catalog: Catalog, due: Due) -> None:
