@@ -7,6 +7,7 @@ the 21st belongs to the 20th. All moments have a time zone; what is kept is in U
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -171,17 +172,22 @@ def _full_year(two_digits: int) -> int:
     return two_digits + (2000 if two_digits <= _LAST_OF_THIS_CENTURY else 1900)
 
 
-def time_in_text(text: str, *, timezone: tzinfo) -> datetime | None:
+def time_in_text(text: str, *, timezone: tzinfo, day_starts: time) -> datetime | None:
     """Moment that a text in ISO 8601 or EXIF's form names, in UTC; None where it names none.
+
+    A text that names the day only is the first moment of that night.
 
     Examples
     --------
-    >>> time_in_text("2026:11:20 07:30:00", timezone=zone_of("Europe/Berlin")).isoformat()
+    >>> time_in_text("2026:11:20 07:30:00", timezone=zone_of("Europe/Berlin"), day_starts=time(6)).isoformat()
     '2026-11-20T06:30:00+00:00'
-    >>> time_in_text("2026-11-20T07:30Z", timezone=UTC).isoformat(), time_in_text("yesterday", timezone=UTC)
-    ('2026-11-20T07:30:00+00:00', None)
+    >>> time_in_text("2026-11-20", timezone=UTC, day_starts=time(6)).isoformat()
+    '2026-11-20T06:00:00+00:00'
+    >>> time_in_text("yesterday", timezone=UTC, day_starts=time(6))
     """
     cleaned = re.sub(r"^(\d{4}):(\d{2}):(\d{2})", r"\1-\2-\3", text.strip().rstrip("\0"))
+    with suppress(ValueError, OverflowError):  # it has a clock, or is no time at all
+        return night_begins(date.fromisoformat(cleaned), timezone=timezone, day_starts=day_starts)
     try:
         moment = datetime.fromisoformat(cleaned)
         return (moment if moment.utcoffset() is not None else moment.replace(tzinfo=timezone)).astimezone(UTC)

@@ -84,7 +84,8 @@ def first_line(todo: Sequence[ToDo]) -> str:
 
 def _growth(one: NightCluster) -> str:
     counts = one.counts
-    figures = f"{counts.value:,.0f} {_over(counts.over) or 'tonight'}".rstrip() + _expected(counts.expected, sep=", ")
+    when = _over(counts.over) or ("tonight" if counts.of_night is None else f"in the night of {counts.of_night}")
+    figures = f"{counts.value:,.0f} {when}".rstrip() + _expected(counts.expected, sep=", ")
     if one.is_ordinary:
         return f"more ordinary parts than usual: {_named(one)} ({figures})"
     return f"{_named(one)} grows ({figures})"

@@ -53,6 +53,8 @@ class Comparison:
         Whether it is.
     value, expected, over
         Figure that the limit is of, what the past lets expect of it, and the last nights that it sums up: 1 is tonight.
+    of_night
+        Earlier night that the figure is of (ISO 8601), where its images came late; None where it is of tonight.
     """
 
     tonight: float
@@ -63,6 +65,7 @@ class Comparison:
     value: float = 0.0
     expected: float | None = None
     over: int = 1
+    of_night: str | None = None
 
 
 @dataclass(frozen=True)

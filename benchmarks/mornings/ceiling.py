@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from anoclust_core.synthesis.stream_records import GOOD, OTHER_GOOD
 from benchmarks.mornings.records import Night, Record, Told
 from benchmarks.mornings.scoring import GROWING
-from tasks.night.watch import HISTORY_NIGHTS, growth_signals, is_old
+from tasks.night.watch import growth_signals, is_old
 from tasks.stores.catalog.facts import NightCount, NoticeFact
 
 
@@ -53,9 +53,8 @@ def _told(
     identities: dict[str, str],
     before: list[NoticeFact],
 ) -> Iterator[NoticeFact]:
-    since = night - timedelta(days=HISTORY_NIGHTS)
     ordinary = {identities[label] for label in (GOOD, OTHER_GOOD) if label in identities}
-    signals = growth_signals([one for one in counts if one.night >= since], night, born, ordinary)
+    signals = growth_signals(counts, night, born, ordinary)
     for cluster, signal in signals.items():
         payload = {"cluster": cluster, "value": signal.value, "limit": signal.limit, "over": signal.over}
         notice = NoticeFact("", f"growing {cluster} {night}", night, GROWING, payload, datetime.now(UTC))

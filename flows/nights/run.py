@@ -63,6 +63,7 @@ class _Asked:
     spec: EmbeddingSpec
     catalog: Path | str = field(repr=False)  # a URL may hold a password
     rules: NightRules
+    tonight: date
     only_until: bool
     is_last: bool
     recluster: bool
@@ -193,7 +194,9 @@ def run_many_nights(
         told: list[str] = []
         for position, night in enumerate(nights):
             only_until, is_last = night is not None, position == len(nights) - 1
-            asked = _Asked(data, layout, own, of_category, catalog, rules, only_until, is_last, recluster, debug)
+            asked = _Asked(
+                data, layout, own, of_category, catalog, rules, tonight, only_until, is_last, recluster, debug
+            )
             outcome = _guarded(files, night or tonight, asked, listener)
             notes = [note for note in (*files.notes, *outcome.notes) if note not in told]
             told += notes
@@ -240,7 +243,7 @@ def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: tele
         repairs=tuple(notes.notes),
         quarantine=tuple((entry["path"], entry["reason"]) for entry in told["quarantine"]),
         line=told.get("line"),
-        notes=(*worked.found.told, *done.get("notes", ()), *_waiting(worked, asked)),
+        notes=(*worked.found.told, *done.get("notes", ()), *_waiting(worked, asked), *_to_come(worked, asked)),
         is_empty=worked.is_empty,
         last_came=worked.last_came,
         nothing_came=worked.nothing_came,
@@ -254,6 +257,16 @@ def _waiting(worked: _Worked, asked: _Asked) -> list[str]:
     if not asked.is_last or worked.nothing_came or found.first_later is None:
         return []
     return [wait_note(found.n_later, found.first_later)]
+
+
+def _to_come(worked: _Worked, asked: _Asked) -> list[str]:
+    """What is told of a night that has not come yet, where something was recorded for it: it may be a slip."""
+    night = worked.found.night
+    if not asked.is_last or worked.is_quiet or night <= asked.tonight + timedelta(days=1):
+        return []
+    note = f"The night {night} is yet to come; check the date that you asked for."
+    waits = " Nights before it re-cluster only if you ask for it." if (worked.done or {}).get("reclustered") else ""
+    return [note + waits]
 
 
 def _by_own_recipe(asked: _Asked, category: str) -> _Asked:

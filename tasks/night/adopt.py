@@ -39,7 +39,8 @@ class Adopted:
     Attributes
     ----------
     changes
-        Clusters by what became of them: ``kept``, ``born``, ``retired``, ``split``, ``merged``.
+        Clusters by what became of them: ``kept``, ``born``, ``retired``, ``split``, ``merged``. Empty where it is the
+        last re-clustering once more, and nobody has decided anything since that changes it.
     news
         Those of the born ones that were told as new.
     """
@@ -90,7 +91,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             reference=reference,
             tau=float(summary["tau"]),
             merge_height=measured.height,
-            n_usable=sum(by[fact.content] == fact.content for fact in usable),
+            n_usable=sum(by[fact.content] == fact.content and fact.night <= place.night for fact in usable),
             recipe=place.run.config.recipe,
             region=place.run.spec.region,
             yardstick=yardstick(
@@ -118,7 +119,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
             born = match.clusters("born") if found.identities else ()
             ordinary = ordinary_images(found.partition, highest, Said.of(catalog.clusters(place.category)))
             news = _news(ids, born, choosing, rarity, [(came[one], one in ordinary) for one in contents])
-            catalog.record_snapshot(
+            is_recorded = catalog.record_snapshot(
                 SnapshotFact(
                     category=place.category,
                     key=own.key,
@@ -140,6 +141,8 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
                 ],
                 found=found,
             )
+            if not is_recorded:
+                return Adopted()
             kinds: tuple[ChangeKind, ...] = ("kept", "born", "retired", "split", "merged")
             return Adopted({kind: list(match.clusters(kind)) for kind in kinds}, news)
 

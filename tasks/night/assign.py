@@ -35,6 +35,7 @@ from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
 from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.recent import recent_images
+from tasks.stores.nights.reclustering import has_clusters
 from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
 from tasks.stores.regions import regions_of
 
@@ -129,6 +130,11 @@ def assign_images(
 
         def assigned_to(found: Standing) -> Assigned:
             """Assign to the clusters as they stand, and record it where they still do."""
+            if not has_clusters(found, of_snapshot):  # all are unknown until everything is re-clustered
+                unknown = Assigned(len(fresh), 0, len(fresh), 0, 0, rarity=level)
+                return _record(
+                    place, catalog, found, _Worked(given, settled, unknown, snapshot.key, _unplaced(fresh), by=by)
+                )
             lately = recent_images(catalog, place.category, place.night)
             said = Said.of(catalog.clusters(place.category))
             where = {content: None if of in found.retired else of for content, of in found.assigned.items()}
@@ -232,9 +238,12 @@ def register_images(*, place: Place, given: DatasetManifest, settled: DatasetMan
     with Catalog.open(place.catalog, store=place.layout) as catalog:
         by = decided_unseen(place, catalog, came)
         fresh = [image.sha256 for image in came if by.get(image.sha256, image.sha256) == image.sha256]
-        placed = {content: AssignmentFact(content, None, 0.0, 0.0) for content in fresh}
-        work = _Worked(given, settled, Assigned(len(fresh), 0, len(fresh), 0, 0), "", placed, by=by)
+        work = _Worked(given, settled, Assigned(len(fresh), 0, len(fresh), 0, 0), "", _unplaced(fresh), by=by)
         return catalog.recording(place.category, lambda found: _record(place, catalog, found, work))
+
+
+def _unplaced(contents: Sequence[str]) -> dict[str, AssignmentFact]:
+    return {content: AssignmentFact(content, None, 0.0, 0.0) for content in contents}
 
 
 def _prototypes(

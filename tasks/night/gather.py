@@ -39,7 +39,7 @@ from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, N
 from tasks.stores.catalog.standing import NEW
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.files import category_address
-from tasks.stores.nights.arrivals import record
+from tasks.stores.nights.arrivals import content_of_path, record
 from tasks.stores.regions import region_mask, regions_of
 from tasks.stores.stage_keys import embedding_keys
 
@@ -69,7 +69,9 @@ def night_record(
         counts = catalog.counts(place.category, since=since, until=place.night)
         clusters = {cluster.cluster: cluster for cluster in catalog.clusters(place.category)}
         facts = {fact.content: fact for fact in catalog.images(place.category, since=place.night, until=place.night)}
-        arrived = catalog.known_images(place.category, [image.sha256 for image in given.clustered])
+        came = [image.sha256 for image in given.clustered]
+        came += [content_of_path(entry.path) for entry in given.quarantine]
+        arrived = catalog.known_images(place.category, came)
         facts |= {content: fact for content, fact in arrived.items() if fact.night <= place.night}
         assigned = {fact.content: fact for fact in catalog.assignments(place.category, list(facts))}
         beside = catalog.known_images(place.category, list(catalog.views(place.category)))
@@ -167,7 +169,10 @@ def _shown(
             born=cluster.born,
             is_new=name in news,
             n_images=cluster.n_images,
-            counts=_compared(counts, name, nights, night, watched.growth.get(name)),
+            counts=replace(
+                _compared(counts, name, nights, night, watched.growth.get(name)),
+                of_night=watched.late[name].isoformat() if name in watched.late else None,
+            ),
             images=by_cluster.get(name, ()),
         )
         for name, cluster in clusters.items()
@@ -222,7 +227,7 @@ def _of_camera(what: str, signal: DriftSignal, counters: Mapping[str, float]) ->
         return f"pictures are {way} than before (grey level {before + signal.value:.0f}, before {before:.0f})"
     if what == "sharpness":
         return f"pictures are {'sharper' if signal.value > 0 else 'less sharp'} than before"
-    return "pictures are more alike than before; does it repeat one?"
+    return "pictures are more alike than before; the camera may be sending the same picture again"
 
 
 @dataclass(frozen=True)

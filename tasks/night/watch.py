@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -58,9 +59,11 @@ class Watched:
     Signals of the growth of every cluster with an image tonight, by identity, of the share of unknown images, and of
     the shift of rarity; None where it was not measured. Those of the camera by what they are of: ``images`` is how many
     came (natural logarithm, fewer is positive), the others as `anoclust_core.matching.capture.look_of_night` has them.
+    ``late`` is the night that a cluster's growth is of, where images of an earlier one came and it is not tonight.
     """
 
     growth: Mapping[str, DriftSignal] = field(default_factory=dict)
+    late: Mapping[str, date] = field(default_factory=dict)
     unknown: DriftSignal | None = None
     rarity: DriftSignal | None = None
     camera: Mapping[str, DriftSignal] = field(default_factory=dict)
@@ -88,7 +91,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
         Folder of the rarity of tonight's images, or None.
     """
     with Catalog.open(place.catalog, store=place.layout) as catalog:
-        counts = catalog.counts(place.category, since=place.night - timedelta(days=HISTORY_NIGHTS), until=place.night)
+        counts = catalog.counts(place.category, until=place.night)
         past = [
             night
             for night in catalog.nights(
@@ -111,8 +114,11 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
         if measured.get("reclustered"):
             counters |= _placed(catalog, place, int(counters.get("new", 0)))
         before = catalog.notices(place.category)
+        ordinary = cluster_severity(place, catalog, weights).ordinary
+        growth, late = grown(counts, place.night, catalog.nights_taken_up(place.category, place.night), born, ordinary)
         watched = Watched(
-            growth=growth_signals(counts, place.night, born, cluster_severity(place, catalog, weights).ordinary),
+            growth=growth,
+            late=late,
             unknown=_unknown(counters, past),
             rarity=_rarity(counters, past),
             camera=_looks(counters, past) | _fewer(place.night, counters, past, before),
@@ -135,16 +141,61 @@ def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
     return {"assigned": n_new - n_unknown, "unknown": n_unknown}
 
 
+def grown(
+    counts: Sequence[NightCount], night: date, taken_up: Set[date], born: Mapping[str, date], ordinary: Set[str]
+) -> tuple[dict[str, DriftSignal], dict[str, date]]:
+    """Signals of growth, and of which night each is where that is not tonight.
+
+    A cluster that does not grow tonight is judged by the earlier nights that images came of, the latest first: a
+    command that runs after ``night.day_starts``, or again after an outage, takes up images of nights that are over.
+
+    Parameters
+    ----------
+    counts, night, born, ordinary
+        As for `growth_signals`.
+    taken_up
+        Nights that the images of tonight's call are of; those of more than ``HISTORY_NIGHTS`` back are not judged.
+    """
+    found = growth_signals(counts, night, born, ordinary)
+    of_night: dict[str, date] = {}
+    since = night - timedelta(days=HISTORY_NIGHTS)
+    for one in sorted((one for one in taken_up if since <= one < night), reverse=True):
+        for name, signal in growth_signals(counts, one, born, ordinary).items():
+            if name not in found or (signal.alarm and not found[name].alarm):
+                found[name], of_night[name] = signal, one
+    return found, of_night
+
+
 def growth_signals(
     counts: Sequence[NightCount], night: date, born: Mapping[str, date], ordinary: Set[str]
 ) -> dict[str, DriftSignal]:
-    """Signal of every cluster with an image tonight but the new ones; its history begins with its first image."""
+    """Signal of every cluster with an image in a night but the new ones.
+
+    The history of a cluster begins with its first image, or ``HISTORY_NIGHTS`` back where that is older: nights without
+    one count.
+
+    Parameters
+    ----------
+    counts
+        Images of all nights; those of later nights do not count.
+    night
+        The night.
+    born
+        Night of every cluster's birth.
+    ordinary
+        Clusters of ordinary parts.
+    """
+    since = night - timedelta(days=HISTORY_NIGHTS)
     totals: dict[date, int] = defaultdict(int)
     of: dict[str, dict[date, int]] = defaultdict(dict)
+    first: dict[str, date] = {}
     for count in counts:
-        totals[count.night] += count.n_images
         if count.cluster is not None:
-            of[count.cluster][count.night] = count.n_images
+            first[count.cluster] = min(count.night, first.get(count.cluster, count.night))
+        if since <= count.night <= night:
+            totals[count.night] += count.n_images
+            if count.cluster is not None:
+                of[count.cluster][count.night] = count.n_images
     nights = sorted(totals)
     if night not in totals:
         return {}
@@ -152,8 +203,8 @@ def growth_signals(
     everything = [totals[one] for one in nights]
     shares = [sum(history) / max(sum(everything), 1) for history in histories.values()]
     usual = float(np.clip(np.median(shares), *USUAL_SHARES)) if shares else USUAL_SHARES[0]
-    own = {name: history[nights.index(min(of[name])) :] for name, history in histories.items()}
-    tested = [name for name in sorted(of, key=id_order) if night in of[name] and born.get(name) != night]
+    own = {name: history[bisect_left(nights, first[name]) :] for name, history in histories.items()}
+    tested = [name for name in sorted(of, key=id_order) if night in of[name] and born[name] < night]
     variations = night_variations({name: history[:-1] for name, history in own.items()}, everything[:-1])
     found: dict[str, DriftSignal] = {}
     for is_ordinary, rate in ((False, GROWTH_ALARMS), (True, ORDINARY_ALARMS)):
@@ -249,10 +300,7 @@ def _told(place: Place, watched: Watched, before: Sequence[NoticeFact], *, came:
 
     ``came`` is the last night before with an image: a night without any is news if it is the first one after that.
     """
-    told = [
-        _notice(place, f"growing {name} {place.night}", GROWING, watched.growth[name], {"cluster": name})
-        for name in watched.growing
-    ]
+    told = [_grows(place, watched, name) for name in watched.growing]
     for what, signal in (("unknown", watched.unknown), ("rarity", watched.rarity)):
         if signal is not None and signal.alarm:
             told.append(_notice(place, f"drift {what} {place.night}", DRIFT, signal, {"what": what}))
@@ -267,7 +315,7 @@ def _told(place: Place, watched: Watched, before: Sequence[NoticeFact], *, came:
 def is_old(notice: NoticeFact, before: Sequence[NoticeFact], came: date) -> bool:
     """Whether something was told before, and not so much more has come of it that it is news again.
 
-    ``came`` is the last night before with an image.
+    ``came`` is the last night before with an image. What has moved the other way since is another thing.
     """
     since = notice.night - timedelta(days=REST_NIGHTS)
     if notice.payload["limit"] == 0:  # no image at all: what was told of nights with some is another thing
@@ -277,11 +325,19 @@ def is_old(notice: NoticeFact, before: Sequence[NoticeFact], came: date) -> bool
         one.payload
         for one in before
         if one.event == notice.event
-        and since <= one.night < notice.night
+        and since <= one.night <= notice.night
         and all(one.payload.get(name) == notice.payload.get(name) for name in about)
+        and (one.payload["value"] < 0) == (notice.payload["value"] < 0)
     ]
     most = max((abs(payload["value"]) / payload.get("over", 1) for payload in same), default=None)
     return most is not None and abs(notice.payload["value"]) / notice.payload["over"] < NEWS_AGAIN * most
+
+
+def _grows(place: Place, watched: Watched, cluster: str) -> NoticeFact:
+    """Tell that a cluster grows: of a night once, whenever its images came."""
+    late = watched.late.get(cluster)
+    more = {"cluster": cluster} if late is None else {"cluster": cluster, "of_night": late.isoformat()}
+    return _notice(place, f"growing {cluster} {late or place.night}", GROWING, watched.growth[cluster], more)
 
 
 def _notice(place: Place, name: str, event: EventName, signal: DriftSignal, more: Mapping[str, Any]) -> NoticeFact:

@@ -117,15 +117,15 @@ def captured_at(
     rules
         As in `parse_rules`.
     timezone, day_starts
-        For times that name no zone, and paths that name a day only.
+        For times that name no zone, and paths and texts that name a day only.
     """
     for rule in rules:
         if rule.source == "path":
             found = time_in_path(path, rule.detail, timezone=timezone, day_starts=day_starts)
         elif rule.source == "column":
-            found = time_in_text(extra.get(rule.detail, ""), timezone=timezone)
+            found = time_in_text(extra.get(rule.detail, ""), timezone=timezone, day_starts=day_starts)
         elif rule.source == "exif":
-            found = _time_in_exif(file, timezone)
+            found = _time_in_exif(file, timezone=timezone, day_starts=day_starts)
         else:
             break
         if found is not None and _FIRST_YEAR <= found.year <= _LAST_YEAR:
@@ -167,7 +167,7 @@ def _parse(text: str) -> CaptureRule:
     )
 
 
-def _time_in_exif(file: Path, timezone: tzinfo) -> datetime | None:
+def _time_in_exif(file: Path, *, timezone: tzinfo, day_starts: time) -> datetime | None:
     """Time in the header; pixels are not decoded. None where there is none that can be read."""
     try:
         with warnings.catch_warnings():
@@ -182,9 +182,9 @@ def _time_in_exif(file: Path, timezone: tzinfo) -> datetime | None:
     for when, zone in candidates:
         if isinstance(when, str):
             offset = zone.strip().rstrip("\0") if isinstance(zone, str) else ""
-            moment = time_in_text(when.strip().rstrip("\0") + offset, timezone=timezone)
+            moment = time_in_text(when.strip().rstrip("\0") + offset, timezone=timezone, day_starts=day_starts)
             if moment is None:
-                moment = time_in_text(when, timezone=timezone)
+                moment = time_in_text(when, timezone=timezone, day_starts=day_starts)
             if moment is not None:
                 return moment
     return None

@@ -197,6 +197,11 @@ class Catalog(DecidingCatalog):
             nights.record_night(session, night, assignments, born or {})
             notices.add(session, tell)
 
+    def nights_taken_up(self, category: str, night: date) -> set[date]:
+        """Nights that the images are of that a night was the first to record: its own, and others of late images."""
+        with self._reading() as session:
+            return images.nights_taken_up(session, category, night)
+
     def conclude_night(self, night: NightFact, *, tell: Iterable[NoticeFact] = ()) -> None:
         """Say how a night ended; its images stay as they are recorded."""
         with self._writing(night.category) as session:
@@ -259,7 +264,7 @@ class Catalog(DecidingCatalog):
         Returns
         -------
         recorded
-            False if it is the latest one already; nothing is done then.
+            False if it is the latest one already and puts every image where it did; nothing is done then.
         """
         with self._writing(snapshot.category) as session:
             if found is not None:
@@ -302,6 +307,14 @@ class Catalog(DecidingCatalog):
         """How many images have no cluster now."""
         with self._reading() as session:
             return images.cluster_sizes(session, category).get(None, 0)
+
+    def n_unknown_since(self, category: str, *, until: date) -> int:
+        """How many usable images that the last re-clustering did not have are without a cluster now.
+
+        Those of later nights are left out, and those that a person took out of a cluster: that is no news.
+        """
+        with self._reading() as session:
+            return images.n_unknown_since(session, category, until)
 
     def standing(self, category: str) -> Standing:
         """How clusters stand now: what a night or a re-clustering starts from."""

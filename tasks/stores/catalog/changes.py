@@ -111,7 +111,8 @@ def put_in_outbox(connection: Connection, content: Mapping[str, Any]) -> int:
     connection.execute(update(Identity).values(position=Identity.position + 1))
     position, identity = connection.execute(select(Identity.position, Identity.identity)).one()
     moment = datetime.now(UTC).isoformat(timespec="seconds")
-    record = json.dumps({"position": position, "catalog": identity, "at": moment, **content}, separators=(",", ":"))
+    told = {"position": position, "catalog": identity, "at": moment, **content}
+    record = json.dumps(told, separators=(",", ":"), allow_nan=False)
     connection.execute(insert(Outbox).values(position=position, record=record))
     return int(position)
 

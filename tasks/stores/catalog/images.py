@@ -9,11 +9,11 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Select, and_, case, delete, func, insert, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from anoclust_core.matching.identities import owner_of
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightCount
-from tasks.stores.catalog.schema import Assignment, Cluster, Exclusion, Image, Placement
+from tasks.stores.catalog.schema import Assignment, Cluster, Exclusion, Image, Placement, Run
 
 _BATCH: Final = 500
 """Values in one statement; SQLite of some systems takes no more than 999."""
@@ -115,6 +115,25 @@ def cluster_sizes(session: Session, category: str) -> dict[str | None, int]:
     return {cluster: count for cluster, count in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
 
 
+def n_unknown_since(session: Session, category: str, until: date) -> int:
+    """Usable images up to a night that have no cluster, but for those of the last re-clustering and the wrong ones."""
+    current = _current(category).subquery()
+    last = select(func.max(Run.number)).where(Run.category == category, Run.snapshot.is_not(None)).scalar_subquery()
+    query = (
+        select(func.count())
+        .select_from(current)
+        .join(Image, and_(Image.category == category, Image.content == current.c.content))
+        .where(
+            current.c.cluster.is_(None),
+            Image.night <= until,
+            Image.quarantined.is_(None),
+            Image.content.not_in(select(Assignment.content).where(Assignment.run == last)),
+            Image.content.not_in(select(Exclusion.content).where(Exclusion.category == category)),
+        )
+    )
+    return session.execute(query).scalar_one()
+
+
 def night_counts(
     session: Session, category: str, since: date | None, until: date | None, merged_into: dict[str, str]
 ) -> list[NightCount]:
@@ -134,6 +153,22 @@ def night_counts(
         counts[night, None if cluster is None else owner_of(cluster, merged_into)] += count
     order = sorted(counts, key=lambda at: (at[0], at[1] is not None, len(at[1] or ""), at[1] or ""))
     return [NightCount(night, cluster, counts[night, cluster]) for night, cluster in order]
+
+
+def nights_taken_up(session: Session, category: str, night: date) -> set[date]:
+    """Nights of the images that a night was the first to record: its own, and others of images that came late."""
+    earlier = aliased(Assignment)
+    before = select(earlier.content).where(
+        earlier.category == category, earlier.content == Assignment.content, earlier.run < Assignment.run
+    )
+    query = (
+        select(Image.night)
+        .join(Assignment, and_(Image.category == category, Image.content == Assignment.content))
+        .join(Run, Run.number == Assignment.run)
+        .where(Run.category == category, Run.night == night, ~before.exists())
+        .distinct()
+    )
+    return set(session.scalars(query))
 
 
 def place(session: Session, category: str, contents: Sequence[str], cluster: str) -> dict[str, str | None]:

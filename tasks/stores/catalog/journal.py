@@ -8,7 +8,6 @@ committed and nothing else, and is never ahead of its catalog: where it is, the 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from sqlalchemy import Engine, delete, select
 
 from anoclust_core.errors import StoreError
 from tasks.stores.catalog import changes
-from tasks.stores.catalog.schema import Identity, Outbox
+from tasks.stores.catalog.schema import Identity, Outbox, from_json
 from tasks.stores.files import sync_folder
 
 _LINE: Final = re.compile(rb'\{"digest":"([0-9a-f]{64})","record":(\{"position":(\d+),.*\})\}\n', re.DOTALL)
@@ -97,7 +96,7 @@ class Journal:
             for line in file:
                 if line.endswith(b"\n"):
                     found = _parsed(line)
-                    position, record = (0, {}) if found is None else (found[0], json.loads(found[1]))
+                    position, record = (0, {}) if found is None else (found[0], from_json(found[1]))
                     yield Entry(position, record, file.tell())
 
     def append(self, records: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from math import isfinite
 from typing import Final
 
 from sqlalchemy import delete, func, insert, or_, select, update
@@ -72,15 +73,16 @@ def record_snapshot(
     *,
     who: str = clusters.MACHINE,
 ) -> bool:
-    """Record a re-clustering and what it did to clusters; False if it is the latest one already."""
-    category = fact.category
+    """Record a re-clustering and what it did to clusters; False if it is the latest one, and puts images as it did."""
+    category, assigned = fact.category, list(assignments)
     runs = session.scalars(select(Run).where(Run.category == category, Run.snapshot.is_not(None)))
     before = {run.snapshot: run for run in runs}
     again = before.get(fact.key)
     if again is not None:
-        if again.number == max(run.number for run in before.values()):
+        is_latest = again.number == max(run.number for run in before.values())
+        if is_latest and _clusters_of(session, again) == {one.content: one.cluster for one in assigned}:
             return False
-        forget(session, again)  # back to earlier settings: it counts as new
+        forget(session, again)  # back to earlier settings, or other clusters since people decided: it counts as new
     session.merge(Snapshot(**columns_of(fact)))
     session.flush()
     run = Run(category=category, night=None, snapshot=fact.key)
@@ -101,20 +103,23 @@ def record_snapshot(
                 after["merged_into"] = change.cluster
             if change.kind == "split":
                 after["parts"] = list(change.others)
-            after |= {
-                name: value
-                for name, value in (
-                    ("height", change.height),
-                    ("separation", change.separation),
-                    ("learnt", None if change.learnt is None else dict(change.learnt)),
-                )
-                if value is not None
-            }
+            if change.height is not None:
+                after["height"] = change.height
+            if change.separation is not None:  # JSON has no infinity: null stands for it
+                after["separation"] = change.separation if isfinite(change.separation) else None
+            if change.learnt is not None:
+                after["learnt"] = dict(change.learnt)
             kind = _TOLD.get(change.kind, "merged")
             by = Author(who, fact.made_at)
             clusters.write_down(session, category, name, kind, by=by, after=after, run=run.number)
-    put_assignments(session, run, assignments)
+    put_assignments(session, run, assigned)
     return True
+
+
+def _clusters_of(session: Session, run: Run) -> dict[str, str | None]:
+    """Cluster that a run put each image into, by content."""
+    put = select(Assignment.content, Assignment.cluster).where(Assignment.run == run.number)
+    return {content: cluster for content, cluster in session.execute(put)}  # noqa: C416 - rows are no pairs to mypy
 
 
 def forget(session: Session, run: Run) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -22,6 +23,7 @@ from anoclust_core.errors import AnoclustError, BusyError, ConfigError, StoreErr
 from anoclust_core.safe_text.masking import HIDDEN, masked, masked_text, without
 from tasks.stores.catalog import checksums
 from tasks.stores.catalog.readonly import connect_read_only, is_read_only
+from tasks.stores.catalog.schema import from_json, to_json
 
 BUSY_SECONDS: Final = 30.0
 """How long a writer waits for another one."""
@@ -35,6 +37,8 @@ _UNUSABLE: Final = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM}
 )
 """What SQLite says of the machine, not of the file."""
+
+_JSON: Final[Mapping[str, Any]] = MappingProxyType({"json_serializer": to_json, "json_deserializer": from_json})
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -251,9 +255,9 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
         raise StoreError(f"there cannot be a catalog at {file}: {error.strerror or error}") from error
     read_only = is_read_only(file)
     if read_only:
-        engine = create_engine(url, creator=lambda: connect_read_only(file, busy_seconds))
+        engine = create_engine(url, creator=lambda: connect_read_only(file, busy_seconds), **_JSON)
     else:
-        engine = create_engine(url, connect_args={"timeout": busy_seconds})
+        engine = create_engine(url, connect_args={"timeout": busy_seconds}, **_JSON)
     checksums.keep(engine)
 
     @event.listens_for(engine, "connect")
@@ -289,7 +293,7 @@ def _postgresql(url: URL, busy_seconds: float, schema: str | None) -> Engine:
         options += f" -c search_path={schema}"
     limit = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
     try:
-        engine = create_engine(url, connect_args={"options": options, **limit}, pool_pre_ping=True)
+        engine = create_engine(url, connect_args={"options": options, **limit}, pool_pre_ping=True, **_JSON)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise ConfigError(_NO_DRIVER) from error
     checksums.keep(engine)

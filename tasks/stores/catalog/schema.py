@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 from typing import Any, Final, get_args
 
@@ -42,6 +43,16 @@ def one_of(column: str, words: object, *, name: str) -> CheckConstraint:
     """Let a column have no other values than those of a `Literal`."""
     values = ", ".join(f"'{word}'" for word in get_args(words))
     return CheckConstraint(f"{column} IN ({values})", name=name)
+
+
+def to_json(value: Any) -> str:
+    """Write a JSON value as every database and reader takes it: infinity and NaN are refused."""
+    return json.dumps(value, allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Any:
+    """Read a JSON value; an infinity, which an earlier version wrote, is None."""
+    return json.loads(text, parse_constant=lambda _: None)
 
 
 class UtcDateTime(TypeDecorator[datetime]):

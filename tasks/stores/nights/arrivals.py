@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, time, tzinfo
+from datetime import date, time, timedelta, tzinfo
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -182,6 +182,7 @@ def survey(
     hopeless = unreadable(listed.images) if any(fact.quarantined for fact in known.values()) else {}
     told_by: list[tuple[str, CaptureRule]] = []
     new: list[ImageRecord] = []
+    taken_up: list[date] = []
     moved: list[ImageFact] = []
     later: list[date] = []
     n_seen = 0
@@ -197,6 +198,7 @@ def survey(
         n_seen += len(copies)
         if content not in known or (fact.quarantined is not None and content not in hopeless):
             new.append(copies[0])
+            taken_up.append(fact.night)
         elif (now := _told_again(fact, copies)) != fact:
             moved.append(now)
     told = check_capture(
@@ -205,6 +207,17 @@ def survey(
         rules.rules,
         known=(rules.captured(copies[0]).rule for content, copies in by_content.items() if content in known),
     )
+    if ahead := [one for one in taken_up if one > night]:
+        told.append(
+            f"{len(ahead):,} new image{' is' if len(ahead) == 1 else 's are'} dated after tonight, the first "
+            f"{min(ahead)}; check the clock of the camera, --captured and --timezone."
+        )
+    before = night - timedelta(days=1)
+    if not only_until and set(taken_up) == {before} and not catalog.images(category, since=before, until=before):
+        told.append(
+            f"All new images are of the night before, {before}; does the command run after night.day_starts "
+            f"({rules.day_starts:%H:%M})?"
+        )
     bad = []
     for content, entry in lost.items():
         fact = known.get(content) or rules.fact_without_bytes(entry, night)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
 from anoclust_core.config import RunConfig
 from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import Standing
 from tasks.stores.layout import StoreLayout
-from tasks.stores.nights.snapshots import Snapshot, is_whole, read_snapshot
+from tasks.stores.nights.snapshots import Snapshot, is_whole, members, read_snapshot
 
 MIN_UNKNOWN: Final = 5
 """Unknown images below which their share says nothing."""
@@ -57,7 +59,8 @@ def due(
         return "the detector was changed, and the new one looks at every image"
     if snapshot.settings_key != settings_key:
         return "backbone, recipe or settings were changed"
-    n_since = n_usable - snapshot.n_usable
+    n_had = min(snapshot.n_usable, catalog.n_usable(category, until=snapshot.night))  # see Snapshot.n_usable
+    n_since = n_usable - n_had
     if not assigns(config):
         return "this way of clustering takes every image together" if n_since > 0 else None
     if not is_whole(layout, category, snapshot):
@@ -67,7 +70,10 @@ def due(
     if n_since <= 0 or night < snapshot.night:
         return None
     return (
-        _outgrown(snapshot, n_usable) or _aged(snapshot, night, config) or _unlike(catalog, category, n_since, config)
+        _outgrown(n_had, n_usable)
+        or _aged(snapshot, night, config)
+        or _emptied(layout, catalog, category, snapshot)
+        or _unlike(catalog.n_unknown_since(category, until=night), n_since, config)
     )
 
 
@@ -83,15 +89,21 @@ def assignable(
     return snapshot if fits and is_whole(layout, category, snapshot) else None
 
 
+def has_clusters(found: Standing, contents: Iterable[str]) -> bool:
+    """Whether any of a snapshot's images is in a cluster that new images can be given to."""
+    gone = {None, *found.retired, *found.provisional}
+    return any(found.assigned.get(content) not in gone for content in contents)
+
+
 def assigns(config: RunConfig) -> bool:
     """Whether one image can be given to clusters by itself: not by what compares all of them with each other."""
     return config.weigh.maps is None and config.group.distance == "weighted_average" and config.group.linkage == "ward"
 
 
-def _outgrown(snapshot: Snapshot, n_usable: int) -> str | None:
-    if n_usable < GROWTH * snapshot.n_usable:
+def _outgrown(n_had: int, n_usable: int) -> str | None:
+    if n_usable < GROWTH * n_had:
         return None
-    return f"there are {n_usable:,} images, the last clustering had {snapshot.n_usable:,}"
+    return f"there are {n_usable:,} images, the last clustering had {n_had:,}"
 
 
 def _aged(snapshot: Snapshot, night: date, config: RunConfig) -> str | None:
@@ -99,8 +111,12 @@ def _aged(snapshot: Snapshot, night: date, config: RunConfig) -> str | None:
     return f"the last clustering is {passed} nights old" if every is not None and passed >= every else None
 
 
-def _unlike(catalog: Catalog, category: str, n_since: int, config: RunConfig) -> str | None:
-    unknown = catalog.n_unknown(category)
-    if unknown < MIN_UNKNOWN or unknown <= config.night.recluster_unknown * n_since:
+def _emptied(layout: StoreLayout, catalog: Catalog, category: str, snapshot: Snapshot) -> str | None:
+    contents = [image.sha256 for image in members(layout, snapshot).clustered]
+    return None if has_clusters(catalog.standing(category), contents) else "no cluster of the last clustering is left"
+
+
+def _unlike(n_unknown: int, n_since: int, config: RunConfig) -> str | None:
+    if n_unknown < MIN_UNKNOWN or n_unknown <= config.night.recluster_unknown * n_since:
         return None
-    return f"{unknown:,} of {n_since:,} images since the last clustering are unknown"
+    return f"{n_unknown:,} of {n_since:,} images since the last clustering are unknown"

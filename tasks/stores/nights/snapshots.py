@@ -68,7 +68,7 @@ class Snapshot:
     merge_height
         Highest merge that the cut kept.
     n_usable
-        Usable images that the catalog had.
+        Usable images that the catalog had, those of later nights left out; in snapshots of earlier versions with them.
     recipe
         By which the images were clustered; that of nights after it, unless another one is asked for.
     yardstick

@@ -102,4 +102,14 @@ def test_a_pattern_that_tells_no_day_is_refused(pattern: str) -> None:
 @pytest.mark.parametrize("text", ["", "0000:00:00 00:00:00", "2026-13-01", "0001-01-01T00:00+14:00"])
 def test_a_text_without_a_time_tells_nothing(text: str) -> None:
     """No error: the next source is asked."""
-    assert time_in_text(text, timezone=BERLIN) is None
+    assert time_in_text(text, timezone=BERLIN, day_starts=time(6)) is None
+
+
+@pytest.mark.parametrize("text", ["2026-11-20", "2026:11:20", " 20261120 "])
+def test_a_text_without_a_clock_is_the_night_of_that_day(text: str) -> None:
+    """As for paths: midnight would be of the night before."""
+    found = time_in_text(text, timezone=BERLIN, day_starts=time(6))
+    assert found == night_begins(date(2026, 11, 20), timezone=BERLIN, day_starts=time(6))
+    assert night_of(found, timezone=BERLIN, day_starts=time(6)) == date(2026, 11, 20)
+    midnight = time_in_text("2026-11-20 00:00", timezone=BERLIN, day_starts=time(6))
+    assert night_of(midnight, timezone=BERLIN, day_starts=time(6)) == date(2026, 11, 19)

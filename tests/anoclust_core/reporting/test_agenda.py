@@ -29,6 +29,7 @@ def quiet() -> NightReport:
 
 
 GROWING = Comparison(16, limit=12, alarm=True, value=16, expected=6.2)
+LATE = Comparison(0, limit=7, alarm=True, value=30, expected=2.2, of_night="2026-11-19")
 SLOW = Comparison(9, limit=27, alarm=True, value=30, expected=16.4, over=4)
 
 SAID = {
@@ -36,6 +37,7 @@ SAID = {
     'c1 "chip" is new (1 image)': {"clusters": [cluster("c1", is_new=True, name="chip", n_images=1)]},
     "c1 grows (16 tonight, 6 expected)": {"clusters": [cluster("c1", counts=GROWING)]},
     "c1 grows (30 in the last 4 nights, 16 expected)": {"clusters": [cluster("c1", counts=SLOW)]},
+    "c1 grows (30 in the night of 2026-11-19, 2 expected)": {"clusters": [cluster("c1", counts=LATE)]},
     "more ordinary parts than usual: c1 (16 tonight, 6 expected)": {
         "clusters": [cluster("c1", counts=GROWING, is_ordinary=True)]
     },

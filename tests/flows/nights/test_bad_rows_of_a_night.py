@@ -50,6 +50,17 @@ def test_bad_rows_of_a_night(stream: Stream) -> None:
     assert (again.is_new, len(stream.told("anoclust.quarantine"))) == (False, 1)
 
 
+def test_a_late_row_that_cannot_be_read_is_told(stream: Stream) -> None:
+    """Its path is of an earlier night, whose report is written: the report of the night in which it comes has it."""
+    append(stream, [f"board/{day(0)}/gone-hole.png,board,hole"])
+    outcome = stream.night(2)
+    assert outcome.counters["quarantined"] == 1
+    ((path, reason),) = outcome.quarantine
+    assert path == f"board/{day(0)}/gone-hole.png"
+    assert "No such file" in reason
+    assert outcome.line == "1 thing to look at: 1 file cannot be used"
+
+
 def test_backfill_goes_on(stream: Stream) -> None:
     """Past nights are worked through whatever a row of the manifest holds."""
     stream.deliver(2, ["hole"] * 6)

@@ -25,6 +25,18 @@ def test_images_that_cannot_be_decoded_are_no_growth(stream: Stream) -> None:
     assert stream.night(3).reclustered == "there are 20 images, the last clustering had 10"
 
 
+def test_images_wait_where_no_cluster_is_left(stream: Stream) -> None:
+    """With every cluster retired, the next images re-cluster everything; what is found gets new identities."""
+    with stream.catalog() as catalog:
+        for name in ("c1", "c2"):
+            catalog.retire(CATEGORY, name, who="kim")
+    stream.deliver(2, TWO[:2])
+    outcome = stream.night(2)
+    assert outcome.reclustered == "no cluster of the last clustering is left"
+    assert set(stream.partition().values()) == {"c3", "c4"}
+    assert (outcome.counters["new"], outcome.counters["unknown"]) == (2, 0)
+
+
 def strange(seed: int) -> NDArray[np.uint8]:
     """Draw a board of squares in random colours; two seeds differ in the size of the squares too."""
     squares = np.random.default_rng(seed).integers(0, 256, size=(2 + 3 * seed, 2 + 3 * seed, 3), dtype=np.uint8)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,17 @@ def test_files_of_later_nights_are_told(stream: Stream, typed: Typed) -> None:
     early = typed("backfill", stream.manifest, "--from", day(-2), "--to", day(2))
     assert early.exit_code == 0, early.output  # the nights before the first image are none that were missed
     assert early.output.count("left for later nights") == 1
+
+
+def test_a_night_to_come_is_told(stream: Stream) -> None:
+    """A slip in the date records images all the same; what follows from it is said."""
+    stream.deliver(2, TWO[:2])
+    ahead = datetime.now(UTC).date() + timedelta(days=400)
+    (outcome,) = run_nights(stream.manifest, stream.store, stream.config, as_of=ahead, recluster=True)
+    assert outcome.notes[-1] == (
+        f"The night {ahead} is yet to come; check the date that you asked for. Nights before it re-cluster only if you "
+        "ask for it."
+    )
 
 
 def test_an_emptied_folder_is_told(stream: Stream, typed: Typed) -> None:

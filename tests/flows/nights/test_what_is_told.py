@@ -59,6 +59,21 @@ def test_a_surge_is_told(stream: Stream) -> None:
     assert f"{payload['cluster']} grows (8 tonight, {payload['expected']:.0f} expected)" in line
 
 
+def test_a_surge_of_the_night_before_is_told_once(stream: Stream) -> None:
+    """A command that runs after the day starts takes up images of a night that is over; its report says of which."""
+    stream.deliver(N_NIGHTS, (*("good",) * 6, *("hole",) * 8))
+    outcome = stream.night(N_NIGHTS + 1)
+    (payload,) = (payload for event, payload in stream.events() if event == "anoclust.cluster.growing")
+    assert (payload["n_images"], payload["of_night"]) == (8, str(day(N_NIGHTS)))
+    assert payload["night"] == str(day(N_NIGHTS + 1))
+    assert f"{payload['cluster']} grows (8 in the night of {day(N_NIGHTS)}, " in str(outcome.line)
+    page = Path(str(outcome.report)).read_text(encoding="utf-8")
+    assert f"{CATEGORY}/{day(N_NIGHTS)}/13-hole.png" in page
+    stream.deliver(N_NIGHTS, ("hole",), first=20)
+    stream.night(N_NIGHTS + 1)
+    assert len(stream.told("anoclust.cluster.growing")) == 1
+
+
 def test_darker_pictures_are_the_cameras(stream: Stream) -> None:
     """A lamp that fails changes every picture; the line says that it is not the product, before everything else."""
     events, line = tonight(stream, USUAL, lambda pixels: (pixels * 0.6).astype(np.uint8))

@@ -46,6 +46,7 @@ def test_sources_in_turn(tmp_path: Path) -> None:
     rules = ("path:%Y-%m-%d", "column:shot_at", "exif")
     assert taken(file, *rules, path="2026-07-02/a.jpg") == "2026-07-02T04:00:00"
     assert taken(file, *rules, extra={"shot_at": "2026-07-03T09:00+00:00"}) == "2026-07-03T09:00:00"
+    assert taken(file, *rules, extra={"shot_at": "2026-07-03"}) == "2026-07-03T04:00:00"
     assert taken(file, *rules, extra={"shot_at": "soon"}) == "2026-07-01T06:00:00"
     assert taken(file) == "2026-03-04T05:06:07"
     assert taken(file, "file", "exif") == "2026-03-04T05:06:07"

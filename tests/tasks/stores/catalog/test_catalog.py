@@ -101,6 +101,19 @@ def test_an_older_night_recorded_again_does_not_override_a_later_clustering(cata
     assert counts(catalog) == {(0, "c1"): 3, (0, "c2"): 1}
 
 
+def test_the_nights_of_late_images_are_known(catalog: Catalog) -> None:
+    """A night says of which nights the images are that it brought; what it takes up again is not among them."""
+    put(catalog, 0, {"a": None, "b": None})
+    catalog.record_images("tile", [image("late", 1)])
+    put(catalog, 2, {"a": "c1", "late": "c1", "c": "c1"}, ["c1"])
+    assert catalog.nights_taken_up("tile", day(2)) == {day(1), day(2)}
+    recluster(catalog, "s1", {"a": 0, "b": 0, "late": 1, "c": 1}, number=2)
+    put(catalog, 2, {"a": "c1", "late": "c1", "c": "c1", "d": "c1"})
+    assert catalog.nights_taken_up("tile", day(2)) == {day(1), day(2)}
+    assert catalog.nights_taken_up("tile", day(0)) == {day(0)}
+    assert catalog.nights_taken_up("tile", day(3)) == set()
+
+
 def test_a_night_that_fails_leaves_nothing(catalog: Catalog) -> None:
     """An assignment to a cluster that is not there takes the whole night back, its images included."""
     put(catalog, 0, {"a": None})
