@@ -244,8 +244,9 @@ def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSi
 
 
 def _looks(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
-    """Signals of the pictures as such."""
-    nights = [night.counters for night in past]
+    """Signals of the pictures as such, against nights whose figures were measured in the same way."""
+    measured = counters.get("looks_version", 1)  # versions before there was a number have none
+    nights = [night.counters for night in past if night.counters.get("looks_version", 1) == measured]
     rate = CAMERA_ALARMS / 2 / len(LOOKS)
     found = {}
     for what, two_sided in LOOKS.items():
