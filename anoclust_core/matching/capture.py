@@ -75,7 +75,8 @@ def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     heights, widths = (
         np.diff([*starts.tolist(), side]) for starts, side in zip((rows, columns), values.shape, strict=True)
     )
-    return sums / np.outer(heights, widths)
+    means: NDArray[np.float64] = sums / np.outer(heights, widths)
+    return means
 
 
 def look_of_night(
