@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from anoclust_core.arrays import checked_array
+from anoclust_core.arrays import checked_array, checked_sequence
 from anoclust_core.errors import ArrayContractError, ConfigError
 
 GAINS: Final = MappingProxyType({1: 1.0, 4: 0.25, 8: 0.25})
@@ -27,7 +27,7 @@ PRIOR_NIGHTS: Final = 3.0
 """Nights' worth that the prior spread of a level counts as: that of a level known from ``PRIOR_ERRORS`` errors."""
 
 PRIOR_ERRORS: Final = 1.5
-"""Prior spread of nightly levels, in standard errors of tonight's."""
+"""Prior spread of nightly levels, in standard errors of a level."""
 
 _MEDIAN_ERROR: Final = 1.2533 * 1.4826
 """Standard error of a median over the median absolute deviation, for normal values, times the root of their number."""
@@ -61,23 +61,38 @@ class DriftSignal:
     over: int = 1
 
 
-def level_shift(levels: Sequence[float], *, error: float, false_alarms: float, two_sided: bool = True) -> DriftSignal:
+def level_shift(
+    levels: Sequence[float],
+    *,
+    errors: Sequence[float],
+    counts: Sequence[int],
+    false_alarms: float,
+    two_sided: bool = True,
+) -> DriftSignal:
     r"""Whether a level that is measured once a night, such as median rarity or brightness, has moved.
 
     The mean of the last w nights against that of the k before, by Student's t,
 
-    .. math:: |\bar m_w - \bar m_k| > t_{\nu}\; s \sqrt{1/w + 1/k}
+    .. math:: |\bar m_w - \bar m_k| > t_{\nu} \sqrt{s^2 (1/w + 1/k) + \max(0, \sum_{i=1}^w e_i^2 - e^2) / w^2}
 
-    with :math:`s` the spread of the k nights, averaged with a prior: ``PRIOR_ERRORS`` standard errors of a night's
-    level, as ``PRIOR_NIGHTS`` nights. The unit of history is the night: images of one night are alike, so a test
-    between all images would raise an alarm every night. Of the windows with an alarm the shortest counts.
+    with :math:`s` the spread of the k nights, averaged with a prior: ``PRIOR_ERRORS`` standard errors of a level, the
+    larger of tonight's own and :math:`e`, as ``PRIOR_NIGHTS`` nights. The unit of history is the night: images of one
+    night are alike, so a test between all images would raise an alarm every night. Of the windows with an alarm the
+    shortest counts.
+
+    A night of fewer images than usual is less sure, and a handful does not tell by how much: of one image the measured
+    error is 0. So :math:`e_i = \sigma / \sqrt{n_i}` is what the nights before let expect of :math:`n_i` images, with
+    the spread of one image :math:`\sigma^2 = \sum n_j^2 \epsilon_j^2 / \sum n_j` from their measured errors, and
+    :math:`e` is its median over them. Where all nights have as many images, the sum is 0.
 
     Parameters
     ----------
     levels
         One value a night, tonight last, finite.
-    error
-        Standard error of tonight's level, at least 0.
+    errors
+        Measured standard error of every level, at least 0.
+    counts
+        Images that every level is of, at least 1.
     false_alarms
         Probability of an alarm on a night without change; in (0, 0.5).
     two_sided
@@ -92,23 +107,36 @@ def level_shift(levels: Sequence[float], *, error: float, false_alarms: float, t
     Raises
     ------
     ArrayContractError
-        If a level is not finite.
+        If a level is not finite, an error is negative, a count is below 1, or there is not one of each a night.
     ConfigError
-        If ``error`` or ``false_alarms`` is out of its range.
+        If ``false_alarms`` is out of its range.
     """
     values = checked_array("levels", list(levels), "(n_nights,)").astype(np.float64)
+    measured = checked_array("errors", list(errors), "(n_nights,)").astype(np.float64)
+    images = np.array(checked_sequence("counts", counts, (int, np.integer)), dtype=np.float64)
     if not np.isfinite(values).all():
         raise ArrayContractError("expected finite levels; leave nights without images out")
-    if not 0 < false_alarms < 0.5 or not error >= 0:
-        raise ConfigError(f"expected a rate of false alarms below 0.5 and an error of at least 0, found {false_alarms}")
+    if not len(values) == len(measured) == len(images) or not (measured >= 0).all() or not (images >= 1).all():
+        raise ArrayContractError(
+            f"expected an error of at least 0 and a count of at least 1 for each of {len(values)} levels, found "
+            f"{list(errors)} and {list(counts)}"
+        )
+    if not 0 < false_alarms < 0.5:
+        raise ConfigError(f"expected a rate of false alarms below 0.5, found {false_alarms}")
+    if len(values) < 2:
+        return DriftSignal(0.0, None, False, 0)
+    squared = ((images[:-1] * measured[:-1]) ** 2).sum() / images[:-1].sum() / images
+    usual = float(np.median(squared[:-1]))
+    least = max(float(measured[-1]) ** 2, usual)
     signals = []
     for window in GAINS:
         past, last = values[: len(values) - window], values[len(values) - window :]
         if len(past) < max(3, window) or len(values) < window:
             continue
         freedom = len(past) - 1 + PRIOR_NIGHTS
-        squares = float(((past - past.mean()) ** 2).sum()) + PRIOR_NIGHTS * (PRIOR_ERRORS * error) ** 2
-        spread = np.sqrt(squares / freedom * (1 / window + 1 / len(past)))
+        squares = float(((past - past.mean()) ** 2).sum()) + PRIOR_NIGHTS * PRIOR_ERRORS**2 * least
+        unsure = max(float((squared[-window:] - usual).sum()), 0.0) / window**2
+        spread = np.sqrt(squares / freedom * (1 / window + 1 / len(past)) + unsure)
         part = GAINS[window] / sum(GAINS.values()) / (2 if two_sided else 1)
         quantile = float(t.isf(false_alarms * part, freedom))
         shift, limit = float(last.mean() - past.mean()), float(quantile * spread)

@@ -33,6 +33,7 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
+from tasks.stores.nights.folders import RARITY_IMAGES
 from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.recent import recent_images
 from tasks.stores.nights.reclustering import has_clusters
@@ -50,8 +51,8 @@ class Assigned:
         New images that could be used, those of them with a cluster and without, clusters born, files that could not be
         used.
     rarity
-        Median over the new images of each one's largest rarity against the yardstick, in embedding units, and the
-        standard error of that; None where there are none or it was not measured.
+        Median over the new images of each one's largest rarity against the yardstick, in embedding units, the standard
+        error of that, and the number of images, as counters; empty where there are none or it was not measured.
     weights
         Folder of their rarity and weights, or None.
     n_learnt
@@ -63,7 +64,7 @@ class Assigned:
     n_unknown: int
     n_born: int
     n_quarantined: int
-    rarity: tuple[float, float] | None = None
+    rarity: Mapping[str, float] = field(default_factory=dict)
     weights: str | None = None
     n_learnt: int | None = None
 
@@ -210,24 +211,22 @@ def _level(
     contents: Sequence[str],
     snapshot: Snapshot,
     regions: Regions | None,
-) -> tuple[float, float] | None:
-    """How rare the new images are against the yardstick: median of the rarest patch of each, and its standard error.
-
-    A detector is its own yardstick.
-    """
+) -> dict[str, float]:
+    """How rare the new images are against the yardstick, as counters: `Assigned.rarity`. A detector is its own."""
     yardstick = snapshot.yardstick
     if not contents:
-        return None
+        return {}
     if against is not None and yardstick is not None:
         counts = [1] * len(yardstick.contents)
         rarity = rarity_of_contents(against.slabs, contents, yardstick.contents, counts, yardstick.role)
     elif snapshot.is_detected:
         rarity = detected_scores(place.layout, place.category, place.run.spec, contents)
     else:
-        return None
+        return {}
     if regions is not None:
         rarity = least_outside(rarity, regions.inside(contents))
-    return median_and_error(rarity.max(axis=1))
+    median, error = median_and_error(rarity.max(axis=1))
+    return {"rarity": median, "rarity_error": error, RARITY_IMAGES: len(rarity)}
 
 
 @task(name="register", **UNTRACKED)
@@ -337,7 +336,7 @@ def _record(place: Place, catalog: Catalog, found: Standing, work: _Worked) -> A
     before, born_before = catalog.night_record(place.category, place.night)
     assigned = replace(work.assigned, n_quarantined=len(newly_bad))
     earlier = catalog.night(place.category, place.night)
-    counters: dict[str, float] = {
+    counted: dict[str, float] = {
         "new": assigned.n_new,
         "assigned": assigned.n_assigned,
         "unknown": assigned.n_unknown,
@@ -345,11 +344,11 @@ def _record(place: Place, catalog: Catalog, found: Standing, work: _Worked) -> A
         "quarantined": len(newly_bad),
     }
     if assigned.n_learnt is not None:
-        counters["learnt"] = assigned.n_learnt
-    if earlier is not None:
-        counters = {name: count + earlier.counters.get(name, 0) for name, count in counters.items()}
-    if assigned.rarity is not None:
-        counters["rarity"], counters["rarity_error"] = assigned.rarity
+        counted["learnt"] = assigned.n_learnt
+    was = earlier.counters if earlier is not None else {}
+    counters = {**was, **{name: count + was.get(name, 0) for name, count in counted.items()}}
+    if assigned.rarity.get(RARITY_IMAGES, 0) >= was.get(RARITY_IMAGES, 0):  # a few more images say less than all others
+        counters |= assigned.rarity
     everything = {fact.content: fact for fact in before} | dict(work.placed)
     catalog.record_night(
         NightFact(place.category, place.night, "begun", work.key, place.began, datetime.now(UTC), counters),

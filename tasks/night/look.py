@@ -13,17 +13,21 @@ from anoclust_core.records import DatasetManifest
 from anoclust_core.seeding import generator
 from tasks.images.decoding import UnreadableImageError, read_image
 from tasks.night.place import UNTRACKED, Place
+from tasks.stores.nights.folders import LOOKED_AT
 
 MOST_LOOKED_AT: Final = 48
 """New images of a night that are looked at, drawn at random: enough for a median, and decoded in seconds."""
 
 FEWEST_LOOKED_AT: Final = 3
-"""Pictures below which nothing is said of a night."""
+"""Pictures below which nothing is said of a night, nor of its rarity: one of two may be the only defect in days."""
 
 
 @task(name="look", **UNTRACKED)
 def look_at(*, place: Place, given: DatasetManifest) -> dict[str, float]:
-    """Brightness, sharpness and likeness of the new images, as `look_of_night` gives them; empty for too few."""
+    """Brightness, sharpness and likeness of the new images, as `look_of_night` gives them, and how many these are of.
+
+    Empty for too few.
+    """
     images = given.clustered
     order = generator(0, "look").permutation(len(images))[:MOST_LOOKED_AT]
     looks = []
@@ -36,4 +40,4 @@ def look_at(*, place: Place, given: DatasetManifest) -> dict[str, float]:
     if len(looks) < FEWEST_LOOKED_AT:
         return {}
     brightness, sharpness, small = (np.array(values) for values in zip(*looks, strict=True))
-    return look_of_night(brightness, sharpness, small)
+    return {**look_of_night(brightness, sharpness, small), LOOKED_AT: len(looks)}

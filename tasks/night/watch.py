@@ -16,13 +16,14 @@ from prefect import task
 from anoclust_core.matching.drift import DriftSignal, level_shift
 from anoclust_core.matching.growth import grown_counts, night_variations
 from anoclust_core.matching.identities import id_order
+from tasks.night.look import FEWEST_LOOKED_AT, MOST_LOOKED_AT
 from tasks.night.notify import CAMERA, DRIFT, GROWING
 from tasks.night.place import UNTRACKED, Place
 from tasks.night.severity import cluster_severity
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
 from tasks.stores.catalog.standing import NEW
-from tasks.stores.nights.folders import NIGHT_COUNTERS
+from tasks.stores.nights.folders import LOOKED_AT, NIGHT_COUNTERS, RARITY_IMAGES
 
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
@@ -105,7 +106,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
         counters = {
             **dict.fromkeys(NIGHT_COUNTERS, 0),
             **earlier,
-            **measured,
+            **_of_more(earlier, measured),
             "pair_products": earlier.get("pair_products", 0) + measured.get("pair_products", 0),
             "new_clusters": sum(
                 one.event == NEW and one.night == place.night for one in catalog.notices(place.category)
@@ -131,6 +132,14 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
             tell=_told(place, watched, before, came=came),
         )
     return watched
+
+
+def _of_more(earlier: Mapping[str, float], measured: Mapping[str, float]) -> dict[str, float]:
+    """What was measured, without the figures of the pictures where an earlier call of the night has those of more."""
+    if measured.get(LOOKED_AT, 0) >= earlier.get(LOOKED_AT, 0):
+        return dict(measured)
+    figures = {LOOKED_AT, "looks_version", *LOOKS, *(f"{what}_error" for what in LOOKS)}
+    return {name: value for name, value in measured.items() if name not in figures}
 
 
 def _placed(catalog: Catalog, place: Place, n_new: int) -> dict[str, float]:
@@ -234,28 +243,48 @@ def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftS
 
 
 def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
-    """Signal of tonight's rarity, against nights that were measured against the same yardstick."""
-    if "rarity" not in counters:
+    """Signal of tonight's rarity, against nights that were measured against the same yardstick; None for too few."""
+    if "rarity_error" not in counters or _n_rare(counters) < FEWEST_LOOKED_AT:
         return None
-    levels = [night.counters["rarity"] for night in past if "rarity_error" in night.counters]
-    return level_shift(
-        [*levels, counters["rarity"]], error=counters.get("rarity_error", 0.0), false_alarms=RARITY_ALARMS
-    )
+    nights = [night.counters for night in past if "rarity_error" in night.counters]
+    return _shift("rarity", [*nights, counters], [_n_rare(of) for of in (*nights, counters)], RARITY_ALARMS)
 
 
 def _looks(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
     """Signals of the pictures as such, against nights whose figures were measured in the same way."""
     measured = counters.get("looks_version", 1)  # versions before there was a number have none
-    nights = [night.counters for night in past if night.counters.get("looks_version", 1) == measured]
+    comparable = [night.counters for night in past if night.counters.get("looks_version", 1) == measured]
     rate = CAMERA_ALARMS / 2 / len(LOOKS)
     found = {}
     for what, two_sided in LOOKS.items():
         if what in counters:
-            sign = 1 if two_sided else -1  # pictures that are more alike than before are a shift, others are none
-            levels = [sign * of[what] for of in (*nights, counters) if what in of]
-            error = counters[f"{what}_error"]
-            found[what] = level_shift(levels, error=error, false_alarms=rate, two_sided=two_sided)
+            nights = [of for of in (*comparable, counters) if what in of]
+            found[what] = _shift(what, nights, [_n_looked_at(of) for of in nights], rate, two_sided=two_sided)
     return found
+
+
+def _shift(
+    what: str, nights: Sequence[Mapping[str, float]], counts: Sequence[int], rate: float, *, two_sided: bool = True
+) -> DriftSignal:
+    """Signal of a figure of some nights, each with its error; one that is not two-sided is told where it is lower."""
+    sign = 1 if two_sided else -1
+    return level_shift(
+        [sign * of[what] for of in nights],
+        errors=[of[f"{what}_error"] for of in nights],
+        counts=counts,
+        false_alarms=rate,
+        two_sided=two_sided,
+    )
+
+
+def _n_rare(counters: Mapping[str, float]) -> int:
+    """Images that the rarity of a night is of; nights of earlier versions do not say it."""
+    return max(int(counters.get(RARITY_IMAGES, counters.get("new", 0))), 1)
+
+
+def _n_looked_at(counters: Mapping[str, float]) -> int:
+    """Pictures that the figures of a night are of; nights of earlier versions do not say it."""
+    return max(int(counters.get(LOOKED_AT, min(counters.get("new", 0), MOST_LOOKED_AT))), 1)
 
 
 def _fewer(
@@ -271,8 +300,13 @@ def _fewer(
         middle = float(np.median([*usual, tonight]))
         history = np.minimum(usual, MOST_OF_A_NIGHT * middle)
         fewer = (-np.log([*history, tonight])).tolist()
-        error = 1 / np.sqrt(middle)
-        signal = level_shift(fewer, error=error, false_alarms=CAMERA_ALARMS / 2, two_sided=False)
+        signal = level_shift(
+            fewer,
+            errors=[1 / np.sqrt(middle)] * len(fewer),
+            counts=[1] * len(fewer),
+            false_alarms=CAMERA_ALARMS / 2,
+            two_sided=False,
+        )
         if len(usual):
             signal = replace(signal, expected=-float(np.log(np.median(usual))))
     elif _is_missed(night, came):

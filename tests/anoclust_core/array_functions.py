@@ -443,7 +443,12 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "variations": {"c1": 0.01},
         "false_alarms": 0.01,
     },
-    "matching.drift.level_shift": {"levels": [0.1, 0.2, 0.1, 0.3], "error": 0.1, "false_alarms": 0.01},
+    "matching.drift.level_shift": {
+        "levels": [0.1, 0.2, 0.1, 0.3],
+        "errors": [0.1, 0.1, 0.1, 0.1],
+        "counts": [5, 5, 5, 5],
+        "false_alarms": 0.01,
+    },
     "matching.drift.median_and_error": {"values": RARITY[0]},
     "matching.growth.night_variations": {"counts": {"c1": [1, 2, 1]}, "totals": [5, 5, 5]},
     "matching.growth.volume_variance": {"totals": [5, 6, 5]},

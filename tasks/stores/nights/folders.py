@@ -24,6 +24,11 @@ NIGHT_COUNTERS: Final = (
 """Counters that the summary of every night has; docs/nights.md describes them."""
 
 
+RARITY_IMAGES: Final = "rarity_images"
+LOOKED_AT: Final = "looked_at"
+"""Counters of how many images the rarity of a night is of, and the figures of its pictures as such."""
+
+
 def write_night(folder: Path, page: str, summary: Mapping[str, object]) -> None:
     """Write both; killed on the way, the night has no summary.
 

@@ -99,8 +99,13 @@ def test_later_nights_are_not_seen_yet(stream: Stream) -> None:
 
 
 def test_a_late_delivery_joins_its_night(stream: Stream) -> None:
-    """Images that arrive after their night are added to it; what was assigned before stays as it was."""
+    """Images that arrive after their night are added to it; what was assigned before stays as it was.
+
+    What was measured on more images stays the figure of the night.
+    """
     before = placed(stream)
+    with stream.catalog() as catalog:
+        first = catalog.nights(CATEGORY)[-1].counters
     stream.deliver(1, TWO[:3], first=50)
     assert stream.night(1).counters["new"] == 3
     after = stream.partition()
@@ -108,7 +113,9 @@ def test_a_late_delivery_joins_its_night(stream: Stream) -> None:
     with stream.catalog() as catalog:
         night = catalog.night(CATEGORY, day(1))
     assert night is not None
-    assert night.counters["new"] == 9
+    assert (night.counters["new"], night.counters["rarity_images"], night.counters["looked_at"]) == (9, 6, 6)
+    assert [night.counters[what] for what in ("rarity", "brightness")] == [first["rarity"], first["brightness"]]
+    assert night.counters["pair_products"] > first["pair_products"]
 
 
 def test_an_unsettled_file_is_deferred(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,15 @@ def test_the_nights_of_late_images_are_known(catalog: Catalog) -> None:
     assert catalog.nights_taken_up("tile", day(3)) == set()
 
 
+def test_unknown_images_since_the_last_reclustering_are_counted(catalog: Catalog) -> None:
+    """Those of the re-clustering, those that a person took out of a cluster and those of later nights are others."""
+    recluster(catalog, "s1", {"a": 0, "b": 0, "c": 1})
+    put(catalog, 1, {"n": None, "m": None, "w": "c1"})
+    catalog.mark_wrong("tile", ["a", "w"], who=WHO)
+    assert catalog.n_unknown("tile") == 4
+    assert [catalog.n_unknown_since("tile", until=day(night)) for night in (0, 1)] == [0, 2]
+
+
 def test_a_night_that_fails_leaves_nothing(catalog: Catalog) -> None:
     """An assignment to a cluster that is not there takes the whole night back, its images included."""
     put(catalog, 0, {"a": None})
