@@ -142,9 +142,9 @@ def test_sixty_answers_hold_in_the_next_night_and_a_reclustering(
             expect(page.locator("#question")).to_be_focused()
             shown = page.locator('#morning input[name="question"]').first.input_value()
             if not shown:  # a cluster that grew by a merge is asked about before where the list was
-                expect(page.locator("#question")).to_contain_text("open still")
+                expect(page.locator("#question")).to_contain_text("still open")
                 press(page, "j")
-                expect(page.locator("#question")).not_to_contain_text("open still")
+                expect(page.locator("#question")).not_to_contain_text("still open")
                 continue
             question = questions[shown]
             kinds = {one.kind for one in offers(question, reading.state(CATEGORY))}
@@ -196,7 +196,7 @@ def test_a_refused_answer_keys_off_and_the_end(browser: Browser, served_busy: Se
         press(page, "d", "j")
         at(page, "name-c2")
         page.goto(f"{served_busy.base}/c/{BOTTLE}/morning?at=end")
-        expect(page.locator("#question")).to_contain_text("questions are open still")
+        expect(page.locator("#question")).to_contain_text("questions are still open")
         assert decided(served_busy.reading.catalog, BOTTLE) == []
 
 

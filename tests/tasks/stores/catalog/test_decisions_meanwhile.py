@@ -269,7 +269,7 @@ def test_a_decision_at_any_point_is_as_if_it_came_before_or_after(work: Work, tm
     assert number > 2
 
 
-@pytest.mark.parametrize("words", [("retire", "board", "c2"), ("split", "board", "c1", "a0", "a1")])
+@pytest.mark.parametrize("words", [("retire", "board", "c2"), ("split", "board", "c1", "a0.png", "a1.png")])
 def test_a_command_between_reading_and_writing_holds(work: Work, tmp_path: Path, words: tuple[str, ...]) -> None:
     """`anoclust clusters` in a process of its own, just before a night or a re-clustering is written."""
     layout = _store(tmp_path / "undisturbed")
