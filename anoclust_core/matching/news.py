@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from anoclust_core.arrays import checked_array, checked_sequence
+from anoclust_core.arrays import TRUTHS, WHOLE, checked_array, checked_sequence
 from anoclust_core.clustering.checks import checked_descriptors
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.matching.keeping import is_apart
@@ -80,7 +80,7 @@ def news_of(
         for one in born
         if percentile[names == one].mean() >= RARER_THAN
         and (
-            _came_late(names == one, when)
+            came_late(names == one, when)
             or (
                 ordinary[names == one].mean() > 0.5
                 and is_apart(clusters[one], {**clusters, one: values[:0]}, by=FAR_APART)
@@ -89,6 +89,26 @@ def news_of(
     )
 
 
-def _came_late(own: NDArray[np.bool_], when: NDArray[np.int64]) -> bool:
-    since = float((when >= when[own].min()).mean())
-    return bool(int(own.sum()) * np.log(since) < np.log(BY_CHANCE))
+def came_late(own: NDArray[np.bool_], when: NDArray[np.int64]) -> bool:
+    """Whether chance would hardly have put all images of a group into the nights since its first one: see `news_of`.
+
+    Parameters
+    ----------
+    own
+        Shape ``(n_images,)``: those of the group, at least one.
+    when
+        Shape ``(n_images,)``: a number for the night of each, later ones larger.
+
+    Raises
+    ------
+    ArrayContractError
+        If the shapes do not fit, or the group is empty.
+    """
+    group = checked_array("own", own, "(n_images,)", kinds=TRUTHS)
+    nights = checked_array("when", when, "(n_images,)", kinds=WHOLE)
+    if len(group) != len(nights) or not group.any():
+        raise ArrayContractError(
+            f"expected a group of at least one of {len(nights)} images, found {int(group.sum())} of {len(group)}"
+        )
+    since = float((nights >= nights[group].min()).mean())
+    return bool(int(group.sum()) * np.log(since) < np.log(BY_CHANCE))

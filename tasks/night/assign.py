@@ -174,6 +174,7 @@ def assign_images(
                 recent=open_ones & {*fresh, *lately.nights},
                 ordinary=ordinary_images(now, highest, said),
                 unknown={content for content in open_ones & {*contents} if now[content] is None},
+                nights={**dict.fromkeys(fresh, place.night), **lately.nights},
                 seed=place.run.config.seed,
                 units=once.units if once else None,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from anoclust_core.matching.births import NOT_BORN, births
 from anoclust_core.matching.identities import id_order
 from anoclust_core.matching.keeping import is_apart
 from anoclust_core.matching.newcomers import FEWEST_OLDER, find_newcomers
+from anoclust_core.matching.news import came_late
 from anoclust_core.matching.prototypes import Prototypes, extended
 from anoclust_core.seeding import generator
 from tasks.stores.catalog.facts import AssignmentFact, assignment_facts
@@ -92,13 +94,15 @@ def born_of(
     recent: Set[str],
     ordinary: Set[str],
     unknown: Set[str],
+    nights: Mapping[str, date],
     seed: int,
     units: NDArray[np.int64] | None = None,
 ) -> list[Born]:
     """Find the new clusters among the images of the last nights, and among all that are unknown.
 
-    A burst of one part is no kind: with ``units``, one image of each unit is looked at, an older one if there is one,
-    and the others follow it.
+    What is found among the last nights' images must have come late, as what a re-clustering finds must have: in the
+    first nights of a category three images are often of a kind that was there. A burst of one part is no kind: with
+    ``units``, one image of each unit is looked at, an older one if there is one, and the others follow it.
 
     Parameters
     ----------
@@ -114,6 +118,8 @@ def born_of(
         Images in clusters of ordinary parts.
     unknown
         Images in no cluster.
+    nights
+        Night of each recent image at least; the others are older.
     seed
         Of the run.
     units
@@ -121,7 +127,15 @@ def born_of(
     """
     if units is not None:
         return _born_of_units(
-            described, where, prototypes, recent=recent, ordinary=ordinary, unknown=unknown, seed=seed, units=units
+            described,
+            where,
+            prototypes,
+            recent=recent,
+            ordinary=ordinary,
+            unknown=unknown,
+            nights=nights,
+            seed=seed,
+            units=units,
         )
     names = {name: at for at, name in enumerate(sorted({one for one in where.values() if one}, key=id_order))}
     is_recent = np.array([content in recent for content in described.contents])
@@ -133,12 +147,14 @@ def born_of(
         rarity=described.rarity,
         generator=generator(seed, "newcomers"),
     )
+    when = np.array([nights[one].toordinal() if one in nights else 0 for one in described.contents], np.int64)
     born = [
         Born(
             tuple(described.contents[row] for row in one.rows),
             {"closeness": round(one.closeness, 3), "surprise": round(one.surprise, 2)},
         )
         for one in found
+        if came_late(np.isin(np.arange(len(when)), one.rows), when)
     ]
     has_no_past = int((~is_recent).sum()) < FEWEST_OLDER  # so few images do not tell how far apart kinds lie
     left = sorted(unknown - {content for one in born for content in one.contents})
@@ -158,6 +174,7 @@ def _born_of_units(
     recent: Set[str],
     ordinary: Set[str],
     unknown: Set[str],
+    nights: Mapping[str, date],
     seed: int,
     units: NDArray[np.int64],
 ) -> list[Born]:
@@ -175,6 +192,7 @@ def _born_of_units(
         recent=recent & stands,
         ordinary=ordinary & stands,
         unknown=unknown & stands,
+        nights=nights,
         seed=seed,
     )
     with_it = {first[unit]: [one for one in ones if one in could_be] for unit, ones in members.items()}

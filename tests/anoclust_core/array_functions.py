@@ -481,6 +481,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "generator": np.random.default_rng(0),
     },
     "matching.newcomers.percentiles": {"rarity": np.arange(18.0), "is_ordinary": np.ones(18, dtype=bool)},
+    "matching.news.came_late": {"own": np.arange(6) > 3, "when": np.arange(6)},
     "matching.news.news_of": {
         "descriptors": DESCRIPTORS,
         "ids": IDS,

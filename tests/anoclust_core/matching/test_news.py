@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.matching.news import news_of
+from anoclust_core.matching.news import came_late, news_of
 
 FIRST = date(2026, 1, 5)
 
@@ -100,3 +100,15 @@ def test_every_image_has_a_cluster_and_a_night(one_kind: NDArray[np.float64]) ->
             is_ordinary=np.ones(60, dtype=bool),
             rarity=np.ones(60),
         )
+
+
+@pytest.mark.parametrize(
+    ("n_older", "n_since", "n_group", "late"), [(20, 30, 3, False), (20, 30, 6, True), (60, 20, 3, True)]
+)
+def test_late_is_what_chance_hardly_does(n_older: int, n_since: int, n_group: int, late: bool) -> None:
+    """Of 30 images since and 20 older ones, three may be there by chance, six hardly; nor three of 20 after 60."""
+    when = np.repeat([1, 5], [n_older, n_since])
+    own = np.arange(len(when)) >= len(when) - n_group
+    assert came_late(own, when) is late
+    with pytest.raises(ArrayContractError, match="group of at least one"):
+        came_late(np.zeros_like(own), when)
