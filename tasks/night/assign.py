@@ -21,7 +21,7 @@ from tasks.compute.counting import Measure
 from tasks.compute.detection import detected_scores
 from tasks.compute.rarity_pooling import rarity_of_contents
 from tasks.night.alike import alike_details, counts_once, night_alike
-from tasks.night.births import Described, born_of, members_of_born
+from tasks.night.births import Candidates, Described, born_of, members_of_born
 from tasks.night.describe import Against, NewDescriptors, describe_new
 from tasks.night.learning import read_head
 from tasks.night.notify import cluster_notice, quarantine_notice
@@ -171,10 +171,12 @@ def assign_images(
                 described,
                 now,
                 prototypes,
-                recent=open_ones & {*fresh, *lately.nights},
+                candidates=Candidates(
+                    recent=open_ones & {*fresh, *lately.nights},
+                    unknown={content for content in open_ones & {*contents} if now[content] is None},
+                    nights={**dict.fromkeys(fresh, place.night), **lately.nights},
+                ),
                 ordinary=ordinary_images(now, highest, said),
-                unknown={content for content in open_ones & {*contents} if now[content] is None},
-                nights={**dict.fromkeys(fresh, place.night), **lately.nights},
                 seed=place.run.config.seed,
                 units=once.units if once else None,
             )

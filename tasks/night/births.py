@@ -86,15 +86,36 @@ class Born:
         return {"n_images": len(self.contents), "images": images, "snapshot": snapshot, **self.why}
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Images among which new clusters are looked for.
+
+    Attributes
+    ----------
+    recent
+        Images of the last nights, without those of clusters that are new themselves.
+    unknown
+        Images in no cluster.
+    nights
+        Night of every image of the last nights; the others are older.
+    """
+
+    recent: Set[str]
+    unknown: Set[str]
+    nights: Mapping[str, date]
+
+    def of_these(self, contents: Set[str]) -> Candidates:
+        """Those of some images only; nights stay as they are."""
+        return Candidates(self.recent & contents, self.unknown & contents, self.nights)
+
+
 def born_of(
     described: Described,
     where: Mapping[str, str | None],
     prototypes: Prototypes,
     *,
-    recent: Set[str],
+    candidates: Candidates,
     ordinary: Set[str],
-    unknown: Set[str],
-    nights: Mapping[str, date],
     seed: int,
     units: NDArray[np.int64] | None = None,
 ) -> list[Born]:
@@ -112,14 +133,10 @@ def born_of(
         Cluster of every image, None where it is unknown.
     prototypes
         Clusters.
-    recent
-        Images of the last nights, without those of clusters that are new themselves.
+    candidates
+        Images among which they are looked for.
     ordinary
         Images in clusters of ordinary parts.
-    unknown
-        Images in no cluster.
-    nights
-        Night of each recent image at least; the others are older.
     seed
         Of the run.
     units
@@ -127,18 +144,10 @@ def born_of(
     """
     if units is not None:
         return _born_of_units(
-            described,
-            where,
-            prototypes,
-            recent=recent,
-            ordinary=ordinary,
-            unknown=unknown,
-            nights=nights,
-            seed=seed,
-            units=units,
+            described, where, prototypes, candidates=candidates, ordinary=ordinary, seed=seed, units=units
         )
     names = {name: at for at, name in enumerate(sorted({one for one in where.values() if one}, key=id_order))}
-    is_recent = np.array([content in recent for content in described.contents])
+    is_recent = np.array([content in candidates.recent for content in described.contents])
     found = find_newcomers(
         described.choosing,
         is_recent=is_recent,
@@ -147,6 +156,7 @@ def born_of(
         rarity=described.rarity,
         generator=generator(seed, "newcomers"),
     )
+    nights = candidates.nights
     when = np.array([nights[one].toordinal() if one in nights else 0 for one in described.contents], np.int64)
     born = [
         Born(
@@ -157,7 +167,7 @@ def born_of(
         if came_late(np.isin(np.arange(len(when)), one.rows), when)
     ]
     has_no_past = int((~is_recent).sum()) < FEWEST_OLDER  # so few images do not tell how far apart kinds lie
-    left = sorted(unknown - {content for one in born for content in one.contents})
+    left = sorted(candidates.unknown - {content for one in born for content in one.contents})
     labels = births(described.descriptors[described.rows(left)], prototypes)
     for group in range(int(labels.max(initial=NOT_BORN)) + 1):
         contents = tuple(left[at] for at in np.flatnonzero(labels == group).tolist())
@@ -171,10 +181,8 @@ def _born_of_units(
     where: Mapping[str, str | None],
     prototypes: Prototypes,
     *,
-    recent: Set[str],
+    candidates: Candidates,
     ordinary: Set[str],
-    unknown: Set[str],
-    nights: Mapping[str, date],
     seed: int,
     units: NDArray[np.int64],
 ) -> list[Born]:
@@ -182,17 +190,15 @@ def _born_of_units(
     members: dict[int, list[str]] = defaultdict(list)
     for content, unit in zip(described.contents, units.tolist(), strict=True):
         members[unit].append(content)
-    could_be = {*recent, *unknown}
+    could_be = {*candidates.recent, *candidates.unknown}
     first = {unit: min(ones, key=lambda one: (one in could_be, one)) for unit, ones in members.items()}
     stands = set(first.values())
     born = born_of(
         described.of_these(stands),
         {content: where.get(content) for content in stands},
         prototypes,
-        recent=recent & stands,
+        candidates=candidates.of_these(stands),
         ordinary=ordinary & stands,
-        unknown=unknown & stands,
-        nights=nights,
         seed=seed,
     )
     with_it = {first[unit]: [one for one in ones if one in could_be] for unit, ones in members.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anoclust_core.matching.prototypes import fit_prototypes
-from tasks.night.births import Described, born_of
+from tasks.night.births import Candidates, Described, born_of
 
 DIM = 40
 
@@ -29,10 +29,8 @@ def test_three_images_of_a_young_category_are_no_kind(n_lately: int, is_told: bo
         described,
         dict.fromkeys(contents, "c1"),
         fit_prototypes(values[:n_older], ["c1"] * n_older, merge_height=0.0),
-        recent=set(lately),
+        candidates=Candidates(set(lately), set(), nights),
         ordinary=set(contents[:-3]),
-        unknown=set(),
-        nights=nights,
         seed=0,
     )
     assert [set(one.contents) for one in born] == ([set(contents[-3:])] if is_told else [])
