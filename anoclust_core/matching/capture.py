@@ -25,7 +25,8 @@ N_BLOCKS: Final = 8
 """Rows and columns of blocks whose sharpness is measured; fewer where a picture has fewer pixels."""
 
 LOOKS_VERSION: Final = 2
-"""Of the figures of a night: those of another version are on another scale."""
+VERSION_NAME: Final = "looks_version"
+"""Of the figures of a night, and its name among them: those of another version are on another scale."""
 
 _MIDDLE: Final = 128.0
 """Grey level that a night's pictures are brought to, on average, before they are compared with each other."""
@@ -122,7 +123,7 @@ def look_of_night(
             np.median(np.abs(np.delete(copies, at, axis=0) - copy), axis=1).min() for at, copy in enumerate(copies)
         ]
         levels["difference"] = np.log(np.array(nearest) + _LEAST)
-    found = {"looks_version": float(LOOKS_VERSION)}
+    found = {VERSION_NAME: float(LOOKS_VERSION)}
     for name, values in levels.items():
         found[name], found[f"{name}_error"] = median_and_error(values)
     return found

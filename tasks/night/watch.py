@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from prefect import task
 
+from anoclust_core.matching.capture import VERSION_NAME
 from anoclust_core.matching.drift import DriftSignal, level_shift
 from anoclust_core.matching.growth import grown_counts, night_variations
 from anoclust_core.matching.identities import id_order
@@ -138,7 +139,7 @@ def _of_more(earlier: Mapping[str, float], measured: Mapping[str, float]) -> dic
     """What was measured, without the figures of the pictures where an earlier call of the night has those of more."""
     if measured.get(LOOKED_AT, 0) >= earlier.get(LOOKED_AT, 0):
         return dict(measured)
-    figures = {LOOKED_AT, "looks_version", *LOOKS, *(f"{what}_error" for what in LOOKS)}
+    figures = {LOOKED_AT, VERSION_NAME, *LOOKS, *(f"{what}_error" for what in LOOKS)}
     return {name: value for name, value in measured.items() if name not in figures}
 
 
@@ -252,8 +253,8 @@ def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSi
 
 def _looks(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:
     """Signals of the pictures as such, against nights whose figures were measured in the same way."""
-    measured = counters.get("looks_version", 1)  # versions before there was a number have none
-    comparable = [night.counters for night in past if night.counters.get("looks_version", 1) == measured]
+    measured = counters.get(VERSION_NAME, 1)  # versions before there was a number have none
+    comparable = [night.counters for night in past if night.counters.get(VERSION_NAME, 1) == measured]
     rate = CAMERA_ALARMS / 2 / len(LOOKS)
     found = {}
     for what, two_sided in LOOKS.items():
