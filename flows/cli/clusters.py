@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anoclust_core.wording import counted
 from flows.cli import morning_list
 from flows.cli.asked import Asked, with_settings
 from flows.cli.deciding import (
@@ -19,6 +19,7 @@ from flows.cli.deciding import (
     Named,
     catalog_with,
     contents_of,
+    decided_about,
     person,
     told_done,
     versions_of,
@@ -202,6 +203,26 @@ def split(
         told_done(f"{new} of {category} now holds these images of {cluster}")
 
 
+@app.command("start")
+@with_settings()
+def start(
+    asked: Asked,
+    category: Category,
+    images: Images,
+    by: By = None,
+    expected: Expected = None,
+) -> None:
+    """Start a new cluster with images, from whatever clusters they are in, or from none: a new kind of defect, say.
+
+    They stay there for good. Images of coming nights that look like them go to that cluster too.
+    """
+    with Messages(asked.debug), catalog_with(asked, category) as catalog:
+        contents = contents_of(catalog, category, images)
+        new = catalog.start(category, contents, who=person(by), expected=versions_of(expected))
+        name = f"; `anoclust clusters rename {quote(category)} {new} NAME` names it"
+        told_done(f"{new} of {category} started with {decided_about(catalog, category, contents)}", name)
+
+
 @app.command("move")
 @with_settings()
 def move(
@@ -215,12 +236,12 @@ def move(
     """Move images to a cluster, from whatever clusters they are in, or from none.
 
     They stay there for good: no night and no re-clustering moves them. Images that come later and look like them go to
-    that cluster too. `anoclust clusters split` puts images into a cluster of their own.
+    that cluster too. `anoclust clusters split` and `anoclust clusters start` put images into a cluster of their own.
     """
     with Messages(asked.debug), catalog_with(asked, category) as catalog:
         contents = contents_of(catalog, category, images)
         catalog.move(category, contents, to=to, who=person(by), expected=versions_of(expected))
-        told_done(f"{counted(len(contents), 'image')} of {category} moved to {to}")
+        told_done(f"{decided_about(catalog, category, contents)} of {category} moved to {to}")
 
 
 @app.command("wrong")
@@ -242,7 +263,7 @@ def wrong(
         made = catalog.mark_wrong(category, contents, who=person(by), expected=versions_of(expected))
         several = f" (one of {len(made)} decisions, a cluster each)" if len(made) > 1 else ""
         told_done(
-            f"{counted(len(contents), 'image')} of {category} taken out of the cluster, unknown now",
+            f"{decided_about(catalog, category, contents)} of {category} taken out of the cluster, unknown now",
             several,
         )
 

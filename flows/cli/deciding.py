@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from anoclust_core.errors import ConfigError
+from anoclust_core.wording import counted
 from flows.cli.asked import Asked
 
 if TYPE_CHECKING:
@@ -102,12 +104,12 @@ def _what_to_name(matches: list[ImageFact], category: str) -> str:
     """What to give in place of a name that several images have, or none."""
     if not matches:
         return (
-            f"`anoclust clusters show {category} CLUSTER` lists paths; of a sha256 give at least the first "
+            f"`anoclust clusters show {quote(category)} CLUSTER` lists paths; of a sha256 give at least the first "
             f"{_HASH_START} characters"
         )
     newest = sorted(matches, key=lambda image: image.night, reverse=True)
     told = [f"{image.content[:_SHOWN_HASH]} of night {image.night}" for image in newest[:_SHOWN_IMAGES]]
-    more = f", ... (`anoclust export clusters {category}` has all)" if len(newest) > len(told) else ""
+    more = f", ... (`anoclust export clusters {quote(category)}` has all)" if len(newest) > len(told) else ""
     return f"give the start of the sha256 of the one that you mean: {', '.join(told)}{more}"
 
 
@@ -158,6 +160,12 @@ def versions_of(given: list[str] | None) -> dict[str, int]:
             )
         found[cluster] = int(version)
     return found
+
+
+def decided_about(catalog: Catalog, category: str, contents: list[str]) -> str:
+    """So many images, or parts: of views of one part, the one that stands for it is decided about."""
+    views = catalog.views(category)
+    return counted(len({views.get(content, content) for content in contents}), "part" if views else "image")
 
 
 def told_done(what: str, more: str = "") -> None:

@@ -16,7 +16,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from anoclust_core.errors import ConfigError
 from anoclust_core.wording import counted
-from flows.review.site import TEMPLATES, Address, Site, chosen_of, clean_name, is_part, remember_name, who_asks
+from flows.review.forms import NAMELESS, first, form_of, is_own, named, who_decides
+from flows.review.site import TEMPLATES, Address, Site, chosen_of, clean_name, is_part, remember_name
 from flows.review.words import can_be_undone, leads_to, when
 from tasks.review.clusters import CategoryState, ClusterRow
 from tasks.stores.catalog.catalog import Catalog
@@ -25,10 +26,6 @@ from tasks.stores.catalog.decisions.words import in_words
 
 _MOST_TOLD: Final = 5
 """Changes of others that are told, the last ones."""
-
-
-NAMELESS: Final = "say who you are: a name of at most 100 characters"
-"""Answer to a decision of nobody."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +211,22 @@ def _split() -> Action:
     return Action("split", "Split off", ask, do)
 
 
+def _start() -> Action:
+    def ask(target: Target) -> Asked:
+        n_images = len(target.images)
+        lines = [
+            f"{target.counted(n_images)} {'is' if n_images == 1 else 'are'} a new cluster from now on; images of "
+            "coming nights that look like them go there too.",
+            "No night and no re-clustering moves them. You can name the cluster on its page.",
+        ]
+        return Asked(f"Start a cluster with {target.counted(n_images)}", "Start it", lines)
+
+    def do(catalog: Catalog, target: Target, _: Mapping[str, str], who: str) -> object:
+        return catalog.start(target.category, target.images, who=who, expected=target.expected)
+
+    return Action("start", "New cluster", ask, do, fits=lambda row: row.fact is None)
+
+
 def _move() -> Action:
     def ask(target: Target) -> Asked:
         n_images = len(target.images)
@@ -251,7 +264,7 @@ def _wrong() -> Action:
 CLUSTER_ACTIONS: Final = (_rename(), _note(), _merge(), _ordinary(True), _ordinary(False), _retire())
 """What is done to a whole cluster."""
 
-IMAGE_ACTIONS: Final = (_move(), _split(), _wrong())
+IMAGE_ACTIONS: Final = (_move(), _split(), _start(), _wrong())
 """What is done to images that were chosen."""
 
 _ACTIONS: Final = MappingProxyType({action.kind: action for action in (*CLUSTER_ACTIONS, *IMAGE_ACTIONS)})
@@ -373,7 +386,7 @@ def routes(site: Site) -> APIRouter:
 
 
 def target_of(site: Site, folder: str, cluster: str, form: Mapping[str, list[str]]) -> Target:
-    """What a form is about: the images that were chosen one by one, or all of a choice."""
+    """What a form is about: the images that were chosen one by one, or all of a choice but some exceptions."""
     state = site.state(folder)
     row = state.row(cluster)
     if row is None:
@@ -382,26 +395,27 @@ def target_of(site: Site, folder: str, cluster: str, form: Mapping[str, list[str
     seen = int(said) if said.isdecimal() else site.reading.catalog.versions(state.category).get(cluster)
     if first(form, "everything") == "1":
         chosen = chosen_of(dict(parse_qsl(first(form, "choice").lstrip("?"))))
-        return Target(state, row, seen, site.reading.members(state.category, cluster, chosen))
+        left_out = set(first(form, "exceptions").split())
+        members = site.reading.members(state.category, cluster, chosen)
+        return Target(state, row, seen, [content for content in members if content not in left_out])
     images = [*form.get("image", []), *first(form, "images").split()]
     return Target(state, row, seen, list(dict.fromkeys(images)))
 
 
 def after(site: Site, category: str, cluster: str, who: str) -> Response:
-    """Page of the cluster that somebody has just decided about, with what was decided; of a cut, of all clusters."""
+    """Page of the cluster that somebody has just decided about, with what was decided.
+
+    Of all clusters where that one is gone: after the undoing of a cut, or of the start of a cluster.
+    """
     history = site.reading.catalog.history(category)
     last = [one for one in history if one.who == who][-1]
-    if last.kind == "undo" and any(one.number == last.after["undone"] and one.kind == "cut" for one in history):
+    undone = next((one for one in history if last.kind == "undo" and one.number == last.after["undone"]), None)
+    if undone is not None and (undone.kind == "cut" or undone.after.get("started")):
         return RedirectResponse(f"{Address().category(category)}?done={last.number}", 303)
     shown = last.after["merged_into"] if last.kind == "merge" else cluster
+    if last.after.get("started"):
+        shown = last.cluster
     return RedirectResponse(f"{Address().cluster(category, shown)}?done={last.number}", 303)
-
-
-def named(request: Request, answer: Response, who: str) -> Response:
-    """An answer that lets the browser keep a name that it was just told."""
-    if not who_asks(request):
-        remember_name(answer, who)
-    return answer
 
 
 def known(kind: str) -> Action:
@@ -409,35 +423,6 @@ def known(kind: str) -> Action:
     if kind not in _ACTIONS:
         raise HTTPException(404, "There is no such action.")
     return _ACTIONS[kind]
-
-
-def who_decides(request: Request) -> str:
-    """Name that a browser was told, or that a form says, or nothing."""
-    return who_asks(request) or clean_name(first(form_of(request), "who"))
-
-
-def form_of(request: Request) -> Mapping[str, list[str]]:
-    """What a form says; of a link, what its address says."""
-    if request.method != "POST":
-        return {name: request.query_params.getlist(name) for name in request.query_params}
-    found: Mapping[str, list[str]] = request.state.form
-    return found
-
-
-def first(form: Mapping[str, list[str]], name: str) -> str:
-    """Value of a field, or the empty text."""
-    return next(iter(form.get(name, [])), "")
-
-
-def is_own(address: str) -> bool:
-    r"""Whether an address is a page of this server: neither another server's nor a script.
-
-    Examples
-    --------
-    >>> is_own("/c/bottle?page=2"), is_own("//example.org/"), is_own("/\\example.org"), is_own("https://example.org")
-    (True, False, False, False)
-    """
-    return address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
 
 
 def _changed(error: ChangedSinceError) -> str:

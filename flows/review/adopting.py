@@ -8,7 +8,8 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from anoclust_core.errors import BusyError, CaptureError, ConfigError
-from flows.review.actions import NAMELESS, Asked, named, who_decides
+from flows.review.actions import Asked
+from flows.review.forms import NAMELESS, named, who_decides
 from flows.review.site import Address, Site, is_part
 from tasks.stores.files import safe_name
 

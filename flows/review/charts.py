@@ -29,7 +29,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """Images by night as bars; days without a night are gaps.
+    """Counts by night as bars; days without a night are gaps.
 
     Attributes
     ----------
@@ -41,6 +41,8 @@ class Chart:
         Count of the highest bar.
     first, last
         Days at the ends.
+    unit
+        ``image`` or ``part``: what is counted.
     """
 
     bars: Sequence[Bar]
@@ -48,23 +50,25 @@ class Chart:
     highest: int
     first: date
     last: date
+    unit: str = "image"
 
     @property
     def told(self) -> str:
         """The same in words."""
         counts = ", ".join(f"{bar.count:,}" for bar in self.bars[-7:])
-        return (
-            f"images a night, {self.first:%d %b} to {self.last:%d %b}: at most {self.highest:,}; the last ones {counts}"
-        )
+        days = f"{self.first:%d %b} to {self.last:%d %b}"
+        return f"{self.unit}s a night, {days}: at most {self.highest:,}; the last ones {counts}"
 
 
-def by_night(nights: Sequence[date], counts: Sequence[int]) -> Chart | None:
+def by_night(nights: Sequence[date], counts: Sequence[int], *, unit: str = "image") -> Chart | None:
     """Draw counts of nights; None where there are none.
 
     Parameters
     ----------
     nights, counts
         One each, in order of the nights; only the last `MOST_NIGHTS` days are drawn.
+    unit
+        What is counted, ``image`` or ``part``.
 
     Examples
     --------
@@ -82,4 +86,4 @@ def by_night(nights: Sequence[date], counts: Sequence[int]) -> Chart | None:
     bars = [
         Bar(last - (nights[-1] - night).days, HEIGHT * count / (highest or 1), count, night) for night, count in shown
     ]
-    return Chart(bars, n_nights, highest, nights[-1] - timedelta(days=last), nights[-1])
+    return Chart(bars, n_nights, highest, nights[-1] - timedelta(days=last), nights[-1], unit)

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from anoclust_core.errors import BusyError, ConfigError
-from flows.review.actions import NAMELESS, Asked, first, form_of, named, who_decides
+from anoclust_core.wording import counted
+from flows.review.actions import Asked
+from flows.review.forms import NAMELESS, first, form_of, named, who_decides
 from flows.review.site import Address, Site, is_part, number_of
 from tasks.night.cutting import cut_clusters
 from tasks.review.clusters import CategoryState
@@ -35,9 +37,10 @@ def routes(site: Site) -> APIRouter:
     def form_page(request: Request, state: CategoryState, number: int, error: str | None = None) -> Response:
         where = Address().category(state.category, "/cuts")
         lines = [
-            f"The images of the last re-clustering become {number:,} clusters. Groups that are clusters now keep their "
-            "identity and name; the others are new.",
-            "Images that people have put somewhere stay there. Images of later nights follow their cluster.",
+            f"The {state.unit}s of the last re-clustering become {counted(number, 'cluster')}. Groups that are "
+            "clusters now keep their identity and name; the others are new.",
+            f"{state.unit.capitalize()}s that people have put somewhere stay there. Those of later nights follow their "
+            "cluster.",
             "Nights go on from these clusters, and re-clusterings keep them as known ones.",
         ]
         return site.page(

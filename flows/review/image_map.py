@@ -8,10 +8,10 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
-from flows.review.actions import first, form_of
+from flows.review.forms import first, form_of
 from flows.review.site import Site
 from tasks.review.colouring import CLUSTER, COLUMN, NIGHT
-from tasks.review.places import UNKNOWN
+from tasks.stores.catalog.facts import UNKNOWN
 
 N_SHOWN: Final = 12
 """Pictures of each cluster that are shown of what was chosen."""

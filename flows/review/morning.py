@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from anoclust_core.errors import ConfigError
-from flows.review.actions import NAMELESS, first, form_of, named, who_decides
+from flows.review.forms import NAMELESS, first, form_of, named, who_decides
 from flows.review.site import TEMPLATES, Address, Site, is_part, number_of, who_asks
 from flows.review.words import can_be_undone
 from tasks.export.clusters import cluster_table
@@ -18,8 +18,8 @@ from tasks.review.clusters import CategoryState
 from tasks.review.morning.answers import Offer, give, given_since, offers, take_back, told
 from tasks.review.morning.handing_on import images_to_label, question_rows
 from tasks.review.morning.listed import KINDS, Question, called, morning_list
-from tasks.review.places import UNKNOWN
 from tasks.stores.catalog.browsing import Chosen
+from tasks.stores.catalog.facts import UNKNOWN
 from tasks.stores.files import safe_name
 from tasks.stores.written_tables import csv_of_frame, csv_of_rows
 

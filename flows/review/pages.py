@@ -13,11 +13,10 @@ from flows.review.charts import by_night
 from flows.review.site import Address, Site, chosen_by, is_part, number_of
 from tasks.review.clusters import CategoryState, ClusterRow
 from tasks.review.columns import column_table
-from tasks.review.places import UNKNOWN
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.decisions.undoing import BY_PEOPLE
-from tasks.stores.catalog.facts import ClusterFact, DecisionFact
+from tasks.stores.catalog.facts import UNKNOWN, ClusterFact, DecisionFact
 from tasks.stores.files import safe_name
 
 PAGE_SIZE: Final = 60
@@ -93,7 +92,7 @@ def routes(site: Site) -> APIRouter:
             rows=[row for row in state.rows if sizes is None or sizes.get(row.cluster)],
             leading=leading,
             sizes=sizes,
-            charts={row.cluster: by_night(state.nights, row.counts) for row in state.rows},
+            charts={row.cluster: by_night(state.nights, row.counts, unit=state.unit) for row in state.rows},
             columns=reading.columns(state.category),
             questions=reading.catalog.questions(state.category),
             done=_done(reading.catalog, state.category, request.query_params.get("done")),
@@ -156,7 +155,7 @@ def routes(site: Site) -> APIRouter:
             request,
             "cluster.html.jinja",
             **shown,
-            chart=by_night(state.nights, row.counts) if row else None,
+            chart=by_night(state.nights, row.counts, unit=state.unit) if row else None,
             columns=reading.columns(state.category),
             decisions=list(reversed(history[-N_HISTORY:])),
             questions=[one for one in reading.catalog.questions(state.category) if cluster in {one.cluster, one.of}],
@@ -183,7 +182,7 @@ def routes(site: Site) -> APIRouter:
             n_images=len(order),
             before=order[at - 1] if at else None,
             after=order[at + 1] if at is not None and at + 1 < len(order) else None,
-            chart=by_night(state.nights, row.counts) if row else None,
+            chart=by_night(state.nights, row.counts, unit=state.unit) if row else None,
         )
 
     @router.get("/c/{folder}/images/{content}/heat")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
-from tasks.review.places import UNKNOWN, Positions
+from tasks.review.places import Positions
 from tasks.review.told import TellsOf, Told, read_told
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import ClusterFact
+from tasks.stores.catalog.facts import UNKNOWN, ClusterFact
 from tasks.stores.layout import StoreLayout
 
 

@@ -9,9 +9,8 @@ from typing import Final
 
 from anoclust_core.matching.identities import id_order, owner_of
 from anoclust_core.reporting.summary import cluster_colour, identity_colour
-from tasks.review.places import UNKNOWN
 from tasks.stores.catalog.browsing import LABEL
-from tasks.stores.catalog.facts import ImageFact
+from tasks.stores.catalog.facts import UNKNOWN, ImageFact
 
 CLUSTER: Final = "cluster"
 NIGHT: Final = "night"

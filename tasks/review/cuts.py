@@ -48,15 +48,21 @@ class Cuts:
     merges
         Two groups a row, lowest first; the group of row i has the number ``len(groups) + i``. A cut into k clusters
         makes the first ``len(groups) - k`` of them.
-    n_suggested
-        Clusters that the re-clustering made, and ``rule``: why.
+    n_now
+        Clusters that there are: what was learnt or a person's cut may have changed their number since.
+    n_made, n_suggested
+        Clusters that the re-clustering made, and those that the tree suggested; None where its run is gone.
+    rule
+        Why it made so many.
     night
         When that was.
     """
 
     groups: Sequence[CutGroup]
     merges: Sequence[tuple[int, int]]
-    n_suggested: int
+    n_now: int
+    n_made: int | None
+    n_suggested: int | None
     rule: str
     night: str
 
@@ -85,17 +91,24 @@ def read_cuts(layout: StoreLayout, category: str, snapshot: Snapshot, facts: Map
         for number, rows in enumerate(typical)
     ]
     merges = [(int(first), int(second)) for first, second in few.linkage[:, :2].tolist()]
-    n_suggested = int(arrays.read(tree, "labels").max()) + 1
-    return Cuts(groups, merges, n_suggested, _rule(layout, category, snapshot), snapshot.night.isoformat())
+    summary = _summary(layout, category, snapshot)
+    return Cuts(
+        groups,
+        merges,
+        n_now=int(arrays.read(tree, "labels").max()) + 1,
+        n_made=summary.get("n_clusters"),
+        n_suggested=summary.get("n_clusters_suggested"),
+        rule=str(summary.get("n_clusters_rule", "")),
+        night=snapshot.night.isoformat(),
+    )
 
 
-def _rule(layout: StoreLayout, category: str, snapshot: Snapshot) -> str:
-    """Why the re-clustering made so many clusters; nothing where its run is gone."""
+def _summary(layout: StoreLayout, category: str, snapshot: Snapshot) -> Mapping[str, Any]:
+    """What the re-clustering's run says of itself; nothing where it is gone."""
     try:
-        summary: Mapping[str, Any] = runs.read_summary(layout.runs(category) / snapshot.run)
+        return runs.read_summary(layout.runs(category) / snapshot.run)
     except (OSError, StoreError):
-        return ""
-    return str(summary.get("n_clusters_rule", ""))
+        return {}
 
 
 def _typical(folder: Path, labels: NDArray[np.int64]) -> list[list[int]]:

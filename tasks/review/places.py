@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.stores.catalog.browsing import Chosen, Places
-
-UNKNOWN: Final = "unknown"
-"""Stands for images without a cluster, where clusters have their identities."""
+from tasks.stores.catalog.facts import UNKNOWN
 
 
 class Positions:

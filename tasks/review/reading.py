@@ -19,14 +19,14 @@ from tasks.review.cuts import Cuts, read_cuts
 from tasks.review.kept import Kept
 from tasks.review.nearest import nearest_images
 from tasks.review.originals import ShownPicture, original
-from tasks.review.places import UNKNOWN, Positions
+from tasks.review.places import Positions
 from tasks.review.projection import MapPoints, map_points
 from tasks.review.rarity import Measures, read_measures
 from tasks.review.thumbnails import Thumbnails
 from tasks.stores import runs
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import AssignmentFact, ImageFact
+from tasks.stores.catalog.facts import UNKNOWN, AssignmentFact, ImageFact
 from tasks.stores.files import safe_name
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.snapshots import read_snapshot

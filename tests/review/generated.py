@@ -34,6 +34,9 @@ SHARES = (0.6, 0.12, 0.1, 0.08, 0.06, 0.04)
 MOST_OF_A_TREE = 1000
 """Images up to which the tree is worked out."""
 
+CLUSTERED = {"n_clusters": 6, "n_clusters_rule": "knee of the merge heights", "n_clusters_suggested": 6}
+"""What the run says of its number of clusters."""
+
 GRID = (8, 8)
 DIM = 32
 
@@ -148,7 +151,7 @@ def _record(
     arrays.write_arrays(layout.folder("trees", category, keys["group"]), tree, {})
     write_json(
         layout.runs(category) / "run" / "summary.json",
-        with_digest({"embedding": {"grid": list(GRID), "resize": "squash", "tiles": None}}),
+        with_digest({"embedding": {"grid": list(GRID), "resize": "squash", "tiles": None}} | CLUSTERED),
     )
     last = FIRST + timedelta(days=n_nights - 1)
     reference = Reference("cluster", None, 0)

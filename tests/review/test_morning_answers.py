@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from html import unescape
 from pathlib import Path
 
 import pytest
 from answering import WHO, answer_everything, broken, decided, result
-from generated import next_morning
+from generated import generate, next_morning
 from rich.console import Console
 from serving import served
 from typer.testing import CliRunner
@@ -30,6 +31,7 @@ from tasks.review.reading import Reading
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.decisions.seen import ChangedSinceError
 from tasks.stores.catalog.facts import AssignmentFact, QuestionFact
+from tasks.stores.files import category_address
 from tasks.stores.layout import StoreLayout
 
 BOTTLE = "bottle"
@@ -86,9 +88,12 @@ def test_what_answers_do_is_told_and_closes_the_question(reading: Reading) -> No
     assert words == f"split 1 image off {image.cluster} as c6, and named c6 “kink”; 1 image"
     image = first(reading, "unknown")
     assert answered(reading, image, "place", "kink") == "moved 1 image to c6 (1 unknown)"
+    image = first(reading, "unknown")
+    words = answered(reading, image, "place", "burr")
+    assert words == "started c7 with 1 image (1 unknown), and named c7 “burr”; 1 image"
     image = first(reading, "telling")
     assert answered(reading, image, "wrong") == f"said that 1 image is wrong in {image.cluster}"
-    assert len(given_since(reading.catalog, BOTTLE, WHO, 5)) == 8
+    assert len(given_since(reading.catalog, BOTTLE, WHO, 5)) == 9
     assert broken(reading, BOTTLE, decided(reading.catalog, BOTTLE)) == []
 
 
@@ -107,8 +112,8 @@ def test_wrong_answers_are_refused(reading: Reading) -> None:
     with pytest.raises(ChangedSinceError, match="Ben wrote a note on c2"):
         answered(reading, new, "name", "dent", seen=seen)
     image = first(reading, "unknown")
-    with pytest.raises(ConfigError, match="there is no cluster dent"):
-        answered(reading, image, "place", "dent")
+    with pytest.raises(ConfigError, match="expected a name of at most 100 characters that is not an identity"):
+        answered(reading, image, "place", "c77")
     assert [one.kind for one in decided(reading.catalog, BOTTLE) if one.who == WHO] == []
 
 
@@ -238,6 +243,14 @@ def test_the_commands_list_dismiss_and_export(busy: StoreLayout, tmp_path: Path)
     rows = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"))))
     assert {"path", "cluster", "why"} <= rows[0].keys()
     assert len({row["cluster"] for row in rows}) == 6  # of every kind, the unknown among them
+
+
+def test_the_command_of_the_list_can_be_copied(tmp_path: Path) -> None:
+    """A category's name with a blank in it is quoted in the command that asks the same in a terminal."""
+    layout = generate(tmp_path / "store", 60, category="metal nut", n_nights=2)
+    with served(layout) as review, review.client(who=WHO) as client:
+        page = client.get(f"{category_address('metal nut')}/morning").text
+    assert "anoclust clusters ask <bdi>'metal nut'</bdi>" in unescape(page)
 
 
 def test_pages_hand_on_what_commands_do(busy: StoreLayout) -> None:

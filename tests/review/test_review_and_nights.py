@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,9 @@ def test_all_views_of_a_part_are_shown(tmp_path: Path, checkpoint: Path, prefect
             assert nearest.cluster == holes.cluster
         asked = review.post(client, f"{where}/clusters/{holes.cluster}/ask/split", images=holes.stands)
         assert "1 part leaves" in asked.text
+        assert "The parts of the last re-clustering become 2 clusters" in client.get(f"{where}/cuts/ask?number=2").text
+        assert 'data-unit="part"' in client.get(f"{where}/cuts").text
+        assert not re.search(r"\d images?( ·|<)", client.get(f"{where}/morning").text)
 
 
 def holes_of(reading: Reading) -> str:

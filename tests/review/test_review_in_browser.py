@@ -16,6 +16,10 @@ pytestmark = [pytest.mark.slow, needs_chromium]
 
 WIDTHS = ((1280, 900), (390, 844))
 
+_LEFT_ALONE = """(element, key) =>
+    element.dispatchEvent(new KeyboardEvent("keydown", { ...key, bubbles: true, cancelable: true }))"""
+"""Press a key on an element, and say whether the browser still does with it what it always does."""
+
 
 def test_from_home_to_an_image(watched: Watched, review: Served) -> None:
     """Home leads to the category, its first row to the new cluster, a picture to its page with heat and neighbours."""
@@ -92,6 +96,31 @@ def test_split_off_a_range_and_move_others(watched: Watched, review: Served) -> 
     assert len(review.reading.members("bottle", "c6", Chosen())) == 3
 
 
+def test_a_cluster_starts_with_unknown_images(watched: Watched, review: Served) -> None:
+    """Selected on the page of the unknown; the page of the new cluster follows, where it can be undone."""
+    page = watched.go("/c/bottle/clusters/unknown")
+    say_name(page, "Kim")
+    expect(page.get_by_role("button", name="Split off")).to_have_count(0)
+    boxes = page.locator("#choice input[name=image]")
+    wanted = [boxes.nth(at).get_attribute("value") for at in (0, 2)]
+    for at in (0, 2):
+        boxes.nth(at).click()
+    page.get_by_role("button", name="New cluster").click()
+    expect(page.get_by_role("dialog")).to_contain_text("2 images are a new cluster from now on")
+    page.get_by_role("dialog").get_by_role("button", name="Start it").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("c6")
+    expect(page.get_by_role("status")).to_contain_text("started c6 with 2 images (2 unknown)")
+    assert set(review.reading.members("bottle", "c6", Chosen())) == set(wanted)
+    page.get_by_role("status").get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("status")).to_contain_text("undid decision")
+    expect(page.get_by_role("heading", level=1)).to_have_text("bottle")
+    expect(page.locator(".done").get_by_role("link")).to_have_count(0)
+    watched.go("/c/bottle/clusters/c6")
+    expect(page.locator(".cluster-head")).to_contain_text("what made it was undone")
+    expect(page.locator(".cluster-head")).not_to_contain_text("can bring it back")
+    assert set(wanted) <= set(review.reading.members("bottle", "unknown", Chosen()))
+
+
 def test_merge_and_undo_from_the_history(watched: Watched, review: Served) -> None:
     """A merge leads to the cluster that has the images now; the history of the category undoes it."""
     n_images = {row.cluster: row.n_images for row in review.reading.state("bottle").rows}
@@ -151,6 +180,43 @@ def test_all_of_a_filter_and_pages(watched: Watched, review: Served) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Mark as wrong here").click()
     expect(page.get_by_role("status")).to_contain_text("are wrong in c1")
     assert set(of_line) <= set(review.reading.members("bottle", "unknown", Chosen()))
+
+
+def test_all_but_one(watched: Watched, review: Served) -> None:
+    """One of all is left again: those of other pages stay chosen, and only the others are decided about."""
+    page = watched.go("/c/bottle/clusters/c1")
+    say_name(page, "Kim")
+    everything = review.reading.members("bottle", "c1", Chosen())
+    assert len(everything) > 60
+    page.get_by_role("button", name=f"Select all {len(everything)}").click()
+    page.locator("#choice input[name=image]").first.uncheck()
+    expect(page.locator(".n-chosen")).to_have_text(f"{len(everything) - 1} selected")
+    page.get_by_role("link", name="Next page").click()
+    expect(page.locator(".pages")).to_contain_text("61–")
+    expect(page.locator("#choice input[name=image]").first).to_be_checked()
+    page.get_by_role("button", name="Wrong here").click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"{len(everything) - 1} images leave c1")
+    page.get_by_role("dialog").get_by_role("button", name="Mark as wrong here").click()
+    expect(page.get_by_role("status")).to_contain_text("are wrong in c1")
+    assert list(review.reading.members("bottle", "c1", Chosen())) == [everything[0]]
+
+
+def test_shortcuts_of_the_browser_are_left_alone(watched: Watched, review: Served) -> None:
+    """Keys of the picture and of the map do nothing while Ctrl, Alt or Cmd is held: these are the browser's."""
+    image = review.reading.members("bottle", "c2", Chosen())[0]
+    page = watched.go(f"/c/bottle/images/{image}")
+    sheet, style = page.locator(".sheet"), "element => element.style.transform"
+    for modifier in ("ctrlKey", "altKey", "metaKey"):
+        assert page.locator("#viewer").evaluate(_LEFT_ALONE, {"key": "+", modifier: True})
+    assert "scale(1.25)" not in sheet.evaluate(style)
+    assert not page.locator("#viewer").evaluate(_LEFT_ALONE, {"key": "+"})
+    assert "scale(1.25)" in sheet.evaluate(style)
+    page = watched.go("/c/bottle/map")
+    expect(page.locator("#map-told")).to_have_text("240 images.")
+    for modifier in ("ctrlKey", "altKey", "metaKey"):
+        for key in ("+", "ArrowLeft"):
+            assert page.locator("#map").evaluate(_LEFT_ALONE, {"key": key, modifier: True})
+    assert not page.locator("#map").evaluate(_LEFT_ALONE, {"key": "+"})
 
 
 def test_a_column_tells_where_a_cluster_comes_from(watched: Watched) -> None:

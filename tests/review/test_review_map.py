@@ -13,14 +13,13 @@ from serving import Served
 from anoclust_core.clustering.linkage import cut_tree
 from tasks.review import projection
 from tasks.review.colouring import MOST_NIGHTS, WITHOUT, by_column, by_night
-from tasks.review.places import UNKNOWN
 from tasks.review.projection import map_points
 from tasks.review.reading import Reading
 from tasks.stores import arrays
 from tasks.stores.catalog.browsing import Chosen
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import ImageFact
-from tasks.stores.files import category_address
+from tasks.stores.catalog.facts import UNKNOWN, ImageFact
+from tasks.stores.files import category_address, read_json, with_digest, without_digest, write_json
 from tasks.stores.layout import StoreLayout
 from tasks.stores.nights.snapshots import read_snapshot
 
@@ -106,7 +105,7 @@ def test_many_nights_share_colours_and_every_group_has_another() -> None:
 def test_every_cut_is_that_of_the_tree(reading: Reading, layout: StoreLayout) -> None:
     cuts = reading.cuts(CATEGORY)
     assert cuts is not None
-    assert cuts.n_suggested == 6
+    assert (cuts.n_now, cuts.n_made, cuts.n_suggested) == (6, 6, 6)
     assert sum(group.size for group in cuts.groups) == 240
     assert sum(group.labels.get("chip", 0) for group in cuts.groups) == 120
     linkage = arrays.read(layout.folder("trees", CATEGORY, "b" * 32), "linkage")
@@ -138,6 +137,33 @@ def test_what_was_chosen_on_the_map_is_shown_by_cluster(review: Served) -> None:
         assert answer.text.count('class="chosen"') == 2
         assert review.post(client, f"/c/{CATEGORY}/map/chosen", images="").text.count("No image is chosen.") == 1
         assert client.get(f"/c/{CATEGORY}/map/colours?by=column:nothing").status_code == 404
+
+
+def test_a_cut_is_no_suggestion(review: Served) -> None:
+    """After a person's cut the page has the present number, and beside it what the run made and the tree suggested."""
+    with review.client() as client:
+        page = client.get(f"/c/{CATEGORY}/cuts").text
+        assert "The re-clustering made 6, as suggested: knee of the merge heights." in page
+        assert review.post(client, f"/c/{CATEGORY}/cuts/do", number="4").status_code == 303
+        page = client.get(f"/c/{CATEGORY}/cuts").text
+        for words in ("made 6, as suggested: knee", "There are 4 now.", "Suggested: 6<", 'max="60" value="4"'):
+            assert words in page
+        assert review.post(client, f"/c/{CATEGORY}/cuts/do", number="100").status_code == 303
+        page = client.get(f"/c/{CATEGORY}/cuts").text
+        for words in ("There are 100 now.", "The slider ends at 60;", "Suggested: 6<", 'max="60" value="60"'):
+            assert words in page
+
+
+def test_a_number_that_was_asked_for_is_no_suggestion(review: Served, layout: StoreLayout) -> None:
+    """With `--n-clusters 7` the page does not say that seven were suggested; above 60 nothing is marked."""
+    run = layout.runs(CATEGORY) / "run" / "summary.json"
+    given = {"n_clusters": 7, "n_clusters_rule": "as asked for with --n-clusters", "n_clusters_suggested": 100}
+    write_json(run, with_digest(without_digest(read_json(run)) | given))
+    with review.client() as client:
+        page = client.get(f"/c/{CATEGORY}/cuts").text
+    assert "The re-clustering made 7: as asked for with --n-clusters. The tree suggests 100." in " ".join(page.split())
+    assert "The slider ends at 60;" in page
+    assert "Suggested:" not in page
 
 
 def test_a_night_report_links_to_pages_that_are_there(review: Served) -> None:

@@ -9,6 +9,8 @@ from playwright.sync_api import expect
 from serving import Served
 from watching import Watched
 
+from tasks.stores.catalog.browsing import Chosen
+
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 
@@ -33,6 +35,24 @@ def test_a_lasso_chooses_images_and_they_are_split_off(watched: Watched, review:
     expect(page.locator(".done")).to_be_visible()
     assert review.reading.catalog.history("bottle")[-1].kind == "move"
     assert len(review.reading.catalog.clusters("bottle")) == before
+
+
+def test_a_lasso_around_several_clusters_starts_one(watched: Watched, review: Served) -> None:
+    """One button makes a cluster of all that was chosen, whatever clusters it is in."""
+    page = watched.go("/c/bottle/map")
+    expect(page.locator("#map-told")).to_have_text("240 images.")
+    draw_lasso(page, 0.499)
+    expect(page.locator("#map-chosen .swatch")).not_to_have_count(1)
+    page.get_by_role("button", name="New cluster of all").click()
+    expect(page.locator("#dialog")).to_contain_text("are a new cluster from now on")
+    if page.locator("#dialog").get_by_label("Your name").count():
+        page.locator("#dialog").get_by_label("Your name").fill("Kim")
+    page.locator("#dialog button[type=submit]").click()
+    expect(page.locator(".done")).to_be_visible()
+    started = review.reading.catalog.history("bottle")[-1]
+    assert started.after["started"]
+    assert len(started.after["from"]) > 1
+    assert len(review.reading.members("bottle", started.cluster, Chosen())) == len(started.after["contents"])
 
 
 def test_the_map_by_keys_alone(watched: Watched) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import socket
 import tomllib
+from datetime import date
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from anoclust_core.errors import ConfigError, ResourceError
 from flows.cli import app
+from flows.review.charts import by_night
 from flows.review.door import Keys
 from flows.review.serve import listening_on
 from flows.review.site import Address, chosen_of
@@ -83,6 +85,15 @@ def test_a_store_without_nights_is_told(tmp_path: Path) -> None:
     assert result.exit_code != 0
     assert "anoclust nightly" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chart_says_what_it_counts() -> None:
+    """Who cannot see the bars is told of parts where parts are clustered."""
+    nights, counts = [date(2026, 11, 1), date(2026, 11, 2)], [4, 2]
+    for unit in ("image", "part"):
+        chart = by_night(nights, counts, unit=unit)
+        assert chart is not None
+        assert chart.told == f"{unit}s a night, 20 Oct to 02 Nov: at most 4; the last ones 4, 2"
 
 
 def test_an_address_has_the_choice_and_nothing_of_a_name() -> None:

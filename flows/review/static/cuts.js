@@ -5,6 +5,7 @@ const slider = document.querySelector("#cut");
 const list = document.querySelector("#cut-groups");
 const number = document.querySelector("#cut-number");
 const told = document.querySelector("#cut-told");
+const { unit } = slider.dataset; // image or part
 const pictures = new Map(); // elements by content: a picture is loaded once, and moves from group to group
 
 const answer = await fetch(slider.dataset.groups, { headers: { accept: "application/json" } });
@@ -43,7 +44,7 @@ function picture(content) {
     const link = document.createElement("a");
     link.href = `${slider.dataset.images}${content}`;
     const image = Object.assign(document.createElement("img"), {
-      className: "photo", alt: "a typical image", loading: "lazy", decoding: "async", src: `${slider.dataset.pictures}${content}/thumbnail`,
+      className: "photo", alt: `a typical ${unit}`, loading: "lazy", decoding: "async", src: `${slider.dataset.pictures}${content}/thumbnail`,
     });
     link.append(image);
     pictures.set(content, link);
@@ -64,7 +65,7 @@ function show() {
   list.replaceChildren(...found.map(({ part, size }, at) => {
     const row = text("li", "", "row");
     const head = text("div", "", "row-head");
-    head.append(text("h3", `Group ${at + 1}`), text("p", `${count(size, "image")}, ${share(size / total)}`, "count"));
+    head.append(text("h3", `Group ${at + 1}`), text("p", `${count(size, unit)}, ${share(size / total)}`, "count"));
     const known = labels(part);
     const all = known.reduce((sum, [, of]) => sum + of, 0);
     if (all) {
@@ -78,14 +79,14 @@ function show() {
   }));
   number.textContent = String(n);
   slider.setAttribute("aria-valuetext", count(n, "cluster"));
-  const pure = labelled ? ` Purity ${share(right / labelled)}: so many labelled images have the commonest label of their group.` : "";
+  const pure = labelled ? ` Purity ${share(right / labelled)}: so many labelled ${unit}s have the commonest label of their group.` : "";
   told.textContent = `${count(n, "cluster")}${n === Number(slider.dataset.suggested) ? ", as many as suggested" : ""}.${pure}`;
   for (const element of document.querySelectorAll("[data-cut-number]")) element.value = String(n);
   slider.dataset.milliseconds = (performance.now() - start).toFixed(1);
 }
 
 slider.addEventListener("input", show);
-document.querySelector("#cut-suggested").addEventListener("click", () => { slider.value = slider.dataset.suggested; show(); });
+document.querySelector("#cut-suggested")?.addEventListener("click", () => { slider.value = slider.dataset.suggested; show(); });
 if (groups.length) show();
 else told.textContent = "The groups cannot be read; load the page again.";
 slider.dataset.ready = "1";

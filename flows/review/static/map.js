@@ -233,6 +233,7 @@ function zoom(factor) {
 }
 
 frame.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own: zoom, back
   const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
   if (event.key in ways) {
     state.at = step(...ways[event.key]);

@@ -2,11 +2,13 @@
 
 const chosen = new Set(); // content hashes, also of pages of the grid that are not shown now
 let everything = false; // all images of the cluster are chosen, those of other pages too
+const exceptions = new Set(); // of everything: images that were left again
 let lastClicked = null;
 
 const one = (selector, inside = document) => inside.querySelector(selector);
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const boxes = () => all('#choice input[name="image"]');
+const isChosen = (content) => (everything ? !exceptions.has(content) : chosen.has(content));
 
 /** Show what only works with this script. */
 function reveal() {
@@ -18,12 +20,13 @@ function reveal() {
 function showChoice() {
   const form = one("#choice");
   if (!form) return;
-  for (const box of boxes()) box.checked = everything || chosen.has(box.value);
+  for (const box of boxes()) box.checked = isChosen(box.value);
   form.elements.images.value = everything ? "" : [...chosen].join(" ");
   form.elements.everything.value = everything ? "1" : "";
+  form.elements.exceptions.value = [...exceptions].join(" ");
   const bar = one(".choice-bar", form);
   if (!bar) return;
-  const count = everything ? Number(one("#all-of-them").dataset.many) : chosen.size;
+  const count = everything ? Number(one("#all-of-them").dataset.many) - exceptions.size : chosen.size;
   const told = one(".n-chosen", bar);
   told.textContent = count ? `${count.toLocaleString("en")} selected` : told.dataset.none;
   bar.classList.toggle("has-choice", count > 0);
@@ -32,15 +35,14 @@ function showChoice() {
 
 /** Choose or leave one image, or with shift all from the last one to it. */
 function pick(box, isRange) {
-  if (everything) {
-    everything = false;
-    for (const other of boxes()) chosen.add(other.value);
-  }
   const list = boxes();
   const from = isRange && lastClicked ? list.findIndex((other) => other.value === lastClicked) : -1;
   const to = list.indexOf(box);
   const range = from < 0 ? [box] : list.slice(Math.min(from, to), Math.max(from, to) + 1);
-  for (const other of range) box.checked ? chosen.add(other.value) : chosen.delete(other.value);
+  for (const { value } of range) {
+    if (everything) box.checked ? exceptions.delete(value) : exceptions.add(value);
+    else box.checked ? chosen.add(value) : chosen.delete(value);
+  }
   lastClicked = box.value;
   showChoice();
 }
@@ -49,9 +51,9 @@ document.addEventListener("click", (event) => {
   const box = event.target.closest('#choice input[name="image"]');
   if (box) return pick(box, event.shiftKey);
   const id = event.target.closest("button")?.id;
-  if (id === "all-here") for (const other of boxes()) chosen.add(other.value);
-  if (id === "all-of-them") everything = true;
-  if (id === "clear-choice") { chosen.clear(); everything = false; }
+  if (id === "all-here") for (const { value } of boxes()) everything ? exceptions.delete(value) : chosen.add(value);
+  if (id === "all-of-them") { everything = true; exceptions.clear(); }
+  if (id === "clear-choice") { chosen.clear(); exceptions.clear(); everything = false; }
   if (["all-here", "all-of-them", "clear-choice"].includes(id)) showChoice();
   if (event.target.closest("[data-close]") && one("#dialog").open) {
     event.preventDefault();
@@ -114,6 +116,7 @@ function viewer(frame) {
   frame.addEventListener("pointerup", () => { held = null; });
   frame.addEventListener("dragstart", (event) => event.preventDefault());
   frame.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own: zoom, back
     const steps = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
     if (event.key === "+" || event.key === "=") zoom(1.25, ...middle());
     else if (event.key === "-") zoom(0.8, ...middle());

@@ -88,7 +88,7 @@ def _of_image(question: Question, state: CategoryState, near: str) -> list[Offer
     if cluster:
         found.append(Offer("place", "no", "Another cluster, or a new name", "cluster or name"))
     else:
-        found.append(Offer("place", "no", "Another cluster", "cluster"))
+        found.append(Offer("place", "no", "Another cluster, or a new one: its name", "cluster or name"))
     good = _good_parts(state, cluster)
     if good and good != question.suggested:
         found.append(Offer("good", "x", f"Not a defect: to {called(state, good)}"))
@@ -157,8 +157,7 @@ def take_back(catalog: Catalog, category: str, number: int, *, who: str) -> None
     if wanted is None:
         raise ConfigError(f"there is no decision {number} to undo in {category}")
     of_it = [one.number for one in history if _moment(one) == _moment(wanted) and not one.undone]
-    for one in reversed(of_it):
-        catalog.undo(category, one, who=who)
+    catalog.undo_all(category, of_it[::-1], who=who)
 
 
 def given_since(catalog: Catalog, category: str, who: str, since: int) -> list[list[DecisionFact]]:
@@ -250,13 +249,14 @@ class _Asked:
         """Move the image to the cluster that is called so, or make one of it; the last image of one is its name."""
         living = {row.cluster for row in self.state.rows if row.fact is not None}
         living |= {row.name for row in self.state.rows if row.name}
-        row = self.state.row(self.cluster)
-        if self.text in living or row is None:
-            self.move(self.text)
+        row, contents, name = self.state.row(self.cluster), [self.content], self.text
+        if name in living:
+            self.move(name)
+        elif row is None:
+            self.catalog.start(self.category, contents, name=name, who=self.who, when=self.when)
         elif row.n_images == 1:
             self.name()
         else:
-            contents, name = [self.content], self.text
             self.catalog.split(self.category, self.cluster, contents, name=name, who=self.who, when=self.when)
 
     def wrong(self) -> None:

@@ -13,10 +13,9 @@ from anoclust_core.matching.morning_list import BETWEEN, MOST_IMAGES, QuestionKi
 from tasks.review.clusters import CategoryState
 from tasks.review.morning.likeness import suggested_clusters
 from tasks.review.morning.telling import telling
-from tasks.review.places import UNKNOWN
 from tasks.review.reading import Reading
 from tasks.stores.catalog.browsing import Chosen
-from tasks.stores.catalog.facts import Settled
+from tasks.stores.catalog.facts import UNKNOWN, Settled
 from tasks.stores.nights.snapshots import read_snapshot
 
 N_CANDIDATES: Final = 100

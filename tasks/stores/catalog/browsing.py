@@ -123,12 +123,13 @@ class Browsing:
         ]
 
     def taken_back(self) -> set[str]:
-        """Clusters that a split or a cut made which was undone."""
-        undone = select(Decision.kind, Decision.after).where(
-            Decision.category == self._category, Decision.kind.in_(("split", "cut")), Decision.undone_by.is_not(None)
+        """Clusters that a person had made, by a split, a cut or with chosen images, and that was undone."""
+        query = select(Decision).where(
+            Decision.category == self._category,
+            Decision.kind.in_(("split", "cut", "move")),
+            Decision.undone_by.is_not(None),
         )
-        made = [after["born"] if kind == "cut" else [after["cluster"]] for kind, after in self._session.execute(undone)]
-        return {cluster for some in made for cluster in some}
+        return {cluster for undone in self._session.scalars(query) for cluster in _made_by(undone)}
 
     def with_values(self, columns: Mapping[str, str]) -> set[str]:
         """Images that have some values of some columns."""
@@ -182,3 +183,14 @@ class Browsing:
         # a JSON path cannot name every key
         pairs = func.json_each(Image.extra).table_valued("key", "value", joins_implicitly=True)
         return select(pairs.c.value).where(pairs.c.key == column).limit(1).scalar_subquery()
+
+
+def _made_by(decision: Decision) -> list[str]:
+    """Clusters that a person's decision made."""
+    match decision.kind:
+        case "cut":
+            return list(decision.after["born"])
+        case "split":
+            return [decision.after["cluster"]]
+        case _:
+            return [decision.cluster] if decision.after.get("started") else []

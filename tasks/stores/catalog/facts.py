@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsFloat, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+UNKNOWN: Final = "unknown"
+"""Stands for images without a cluster, where clusters have their identities: no name for a cluster."""
 
 ClusterState = Literal["provisional", "confirmed", "retired", "merged"]
 """``provisional``: born between two snapshots. ``confirmed``: found by a re-clustering. The others are gone."""
@@ -361,7 +364,7 @@ class Standing:
     decided
         Living clusters that people named, marked, cut, merged others into, or put images into.
     split_off
-        Clusters that people split off another one, and that one, both living.
+        Clusters that people split off another one, or started with images of it, and that one, both living.
     n_decisions
         Decisions of people about clusters and images that stand.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from datetime import date, datetime
@@ -37,7 +37,7 @@ def record_images(session: Session, category: str, images: Iterable[ImageFact], 
             image.part, image.decided_by = given.part, given.decided_by
     session.flush()
     if any(image.decided_by for image in by_content.values()):
-        _hand_on_placements(session, category)
+        _hand_on(session, category)
 
 
 def known_images(session: Session, category: str, contents: Sequence[str]) -> dict[str, ImageFact]:
@@ -220,16 +220,24 @@ def by_runs(session: Session, category: str, contents: Sequence[str]) -> dict[st
     return found
 
 
-def _hand_on_placements(session: Session, category: str) -> None:
-    """Where a person put a view, the view that stands for its part now is put too."""
+def _hand_on(session: Session, category: str) -> None:
+    """What a person decided about a view counts for the view that stands for its part now: where it is, and is not."""
+    standing_for = sorted(views(session, category).items())
     by_person = select(Placement.content, Placement.cluster).where(Placement.category == category)
     placed = {content: cluster for content, cluster in session.execute(by_person)}  # noqa: C416 - rows are no pairs to mypy
-    if not placed:
-        return
-    for content, deciding in sorted(views(session, category).items()):
+    taken_out = select(Exclusion.content, Exclusion.cluster).where(
+        Exclusion.category == category, Exclusion.until_run.is_(None)
+    )
+    wrong: dict[str, set[str]] = defaultdict(set)
+    for content, cluster in session.execute(taken_out):
+        wrong[content].add(cluster)
+    for content, deciding in standing_for:
         if content in placed and deciding not in placed:
             place(session, category, [deciding], placed[content])
             placed[deciding] = placed[content]
+        for cluster in sorted(wrong.get(content, set()) - wrong.get(deciding, set())):
+            session.merge(Exclusion(category=category, cluster=cluster, content=deciding, until_run=None))
+            wrong[deciding].add(cluster)
 
 
 def batches(values: Sequence[str]) -> Iterator[Sequence[str]]:

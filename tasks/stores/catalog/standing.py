@@ -61,6 +61,8 @@ def standing(session: Session, category: str) -> Standing:
     by_merge = {owners.get(one.cluster, one.cluster) for one in people if one.kind == "merge"}
     decided = {one.cluster for one in found if one.name or one.ordinary is not None} | set(placed.values()) | by_merge
     splits = {one.after["cluster"]: one.cluster for one in people if one.kind == "split"}
+    started = [one for one in people if one.after.get("started") and one.after["from"]]
+    splits |= {one.cluster: max(one.after["from"], key=one.after["from"].__getitem__) for one in started}
     return Standing(
         assigned={fact.content: fact.cluster for fact in images.current_assignments(session, category)},
         merged_into=into,

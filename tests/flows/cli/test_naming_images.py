@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from helpers.builders import digest
 
 from anoclust_core.errors import ConfigError
-from flows.cli.deciding import contents_of
+from flows.cli.deciding import contents_of, decided_about
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import ImageFact
 
@@ -54,6 +55,20 @@ def test_a_path_that_several_nights_brought_is_refused(catalog: Catalog) -> None
     assert message.index("2026-11-07") < message.index("2026-11-03")
     assert "2026-11-02" not in message
     assert "`anoclust export clusters board` has all" in message
+
+
+def test_two_views_of_a_part_are_one_part(catalog: Catalog) -> None:
+    """What commands say that they decided about is counted as the history counts it."""
+    one, other = image("p1_cam0.png"), image("p1_cam1.png")
+    catalog.record_images("nut", [one, replace(other, decided_by=one.content)])
+    assert decided_about(catalog, "nut", contents_of(catalog, "nut", ["p1_cam0.png", "p1_cam1.png"])) == "1 part"
+    assert decided_about(catalog, "board", contents_of(catalog, "board", ["once.png", "bad.png"])) == "2 images"
+
+
+def test_commands_in_messages_can_be_copied(catalog: Catalog) -> None:
+    """A category's name with a blank in it is quoted."""
+    with pytest.raises(ConfigError, match=r"`anoclust clusters show 'metal nut' CLUSTER` lists paths"):
+        contents_of(catalog, "metal nut", ["once.png"])
 
 
 def test_a_few_characters_are_no_hash(catalog: Catalog) -> None:

@@ -118,6 +118,27 @@ class DecidingCatalog(ABC):
                 of_clusters.rename(session, category, new, name, by=by)
             return new
 
+    def start(
+        self,
+        category: str,
+        contents: Sequence[str],
+        *,
+        who: str,
+        name: str = "",
+        when: datetime | None = None,
+        expected: Seen = None,
+    ) -> str:
+        """Make a new cluster of images, from whatever clusters they are in, or from none, and give its identity.
+
+        With a name, that is a second decision.
+        """
+        with self._deciding(category, expected) as session:
+            by = _author(who, when)
+            new = of_images.start(session, category, contents, by=by)
+            if name:
+                of_clusters.rename(session, category, new, name, by=by)
+            return new
+
     def retire(
         self, category: str, named: str, *, who: str, when: datetime | None = None, expected: Seen = None
     ) -> int:
@@ -290,6 +311,13 @@ class DecidingCatalog(ABC):
         """
         with self._deciding(category, expected) as session:
             return undoing.undo(session, category, number, by=_author(who, when))
+
+    def undo_all(self, category: str, numbers: Sequence[int], *, who: str) -> None:
+        """Undo several decisions in the order given, all of them or none."""
+        with self._deciding(category, None) as session:
+            by = _author(who, None)
+            for number in numbers:
+                undoing.undo(session, category, number, by=by)
 
     def members_before(self, category: str, number: int) -> list[str]:
         """Images that a cluster had before the re-clustering of a decision, by content; none if that is not known."""

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from anoclust_core.errors import ConfigError
 from anoclust_core.matching.identities import fresh_ids
 from tasks.stores.catalog import clusters
-from tasks.stores.catalog.facts import Author, DecisionKind
+from tasks.stores.catalog.facts import UNKNOWN, Author, DecisionKind
 from tasks.stores.catalog.schema import Cluster, Decision
 
 MAX_NAME: Final = 100
@@ -93,10 +93,11 @@ def check_name(session: Session, cluster: Cluster, name: str) -> None:
     ConfigError
         If it is none, or another living cluster has it.
     """
-    if len(name) > MAX_NAME or not name.isprintable() or fresh_ids([name], 1) != ["c1"]:
+    is_taken = fresh_ids([name], 1) != ["c1"] or name.casefold() == UNKNOWN
+    if len(name) > MAX_NAME or not name.isprintable() or is_taken:
         raise ConfigError(
-            f"expected a name of at most {MAX_NAME} characters that is not an identity such as c7, found "
-            f"{name[:MAX_NAME]!r}"
+            f"expected a name of at most {MAX_NAME} characters that is not an identity such as c7 and not "
+            f"{UNKNOWN!r}, found {name[:MAX_NAME]!r}"
         )
     query = select(Cluster).where(Cluster.category == cluster.category, Cluster.name == name)
     others = [one for one in session.scalars(query) if one is not cluster and clusters.is_living(one)]

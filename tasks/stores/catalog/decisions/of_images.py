@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
 from sqlalchemy.orm import Session
@@ -13,7 +14,10 @@ from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 from tasks.stores.catalog import clusters, images
 from tasks.stores.catalog.decisions.of_clusters import decide, living
 from tasks.stores.catalog.facts import Author
-from tasks.stores.catalog.schema import Decision, Exclusion, Placement
+from tasks.stores.catalog.schema import Assignment, Cluster, Decision, Exclusion, Placement
+
+PLACING: Final = ("split", "move", "wrong")
+"""Decisions about where images are: of two about the same image, the later one is taken back first."""
 
 
 def split(session: Session, category: str, named: str, contents: Sequence[str], *, by: Author) -> str:
@@ -40,18 +44,17 @@ def split(session: Session, category: str, named: str, contents: Sequence[str], 
 
 def move(session: Session, category: str, contents: Sequence[str], to: str, *, by: Author) -> int:
     """Put images into a cluster, from wherever they are, and give the number of the decision."""
-    target = living(session, category, to)
+    return _put(session, living(session, category, to), _where(session, category, contents), by)
+
+
+def start(session: Session, category: str, contents: Sequence[str], *, by: Author) -> str:
+    """Make a new cluster of images, from wherever they are, and give its identity."""
     where = _where(session, category, contents)
-    origins = Counter(cluster for cluster in where.values() if cluster not in {None, target.cluster})
-    placed = images.place(session, category, list(where), target.cluster)
-    after: dict[str, object] = {
-        "contents": list(where),
-        "from": {name: origins[name] for name in sorted(filter(None, origins), key=id_order)},
-    }
-    unknown = sum(cluster is None for cluster in where.values())
-    if unknown:
-        after["unknown"] = unknown
-    return decide(session, target, "move", by, {"placed": placed}, after).number
+    new = fresh_ids(clusters.identities(session, category), 1)[0]
+    born = min(image.night for image in images.known_images(session, category, list(where)).values())
+    clusters.add(session, category, new, state="confirmed", born=born, run=None)
+    _put(session, clusters.find(session, category, new), where, by, started=True)
+    return new
 
 
 def mark_wrong(session: Session, category: str, contents: Sequence[str], *, by: Author) -> tuple[int, ...]:
@@ -75,16 +78,23 @@ def mark_wrong(session: Session, category: str, contents: Sequence[str], *, by: 
 
 
 def unmove(session: Session, decision: Decision) -> None:
-    """Put moved images back to where a person had put them before, or else to where runs put them."""
-    for_good = _still_in(session, decision.category, decision.after["contents"], decision.cluster)
-    before = decision.before["placed"]
-    images.displace(session, decision.category, for_good)
-    _place_again(session, decision.category, {content: before[content] for content in for_good})
+    """Put moved images back to where a person had put them before, or else to where runs put them.
+
+    A cluster that was started with them is gone, see `_end`.
+    """
+    category, before = decision.category, decision.before["placed"]
+    if decision.after.get("started"):
+        _end(session, clusters.find(session, category, decision.cluster))
+    handed_on = _views_since(session, decision)
+    for_good = _still_in(session, category, [*before, *handed_on], decision.cluster)
+    images.displace(session, category, for_good)
+    _place_again(session, category, {content: before.get(content) for content in for_good})
 
 
 def unmark_wrong(session: Session, decision: Decision) -> None:
     """Let images be in a cluster again that a person took them out of."""
-    category, contents = decision.category, decision.after["contents"]
+    category = decision.category
+    contents = [*decision.after["contents"], *_views_since(session, decision)]
     masked = [(content, cluster) for content, cluster in decision.after["masked"].items()]
     rows = [(content, part) for content in contents for part in decision.after["parts"]] + masked
     by_cluster: dict[str, list[str]] = {}
@@ -101,6 +111,45 @@ def unmark_wrong(session: Session, decision: Decision) -> None:
         session.execute(insert(Exclusion), again)
     moved_since = images.placements(session, category, contents)
     _place_again(session, category, {at: to for at, to in decision.before["placed"].items() if at not in moved_since})
+
+
+def _put(
+    session: Session, target: Cluster, where: Mapping[str, str | None], by: Author, *, started: bool = False
+) -> int:
+    """Put images into a cluster from where they are, and give the number of the decision."""
+    origins = Counter(cluster for cluster in where.values() if cluster not in {None, target.cluster})
+    placed = images.place(session, target.category, list(where), target.cluster)
+    after: dict[str, object] = {
+        "contents": list(where),
+        "from": {name: origins[name] for name in sorted(filter(None, origins), key=id_order)},
+    }
+    unknown = sum(cluster is None for cluster in where.values())
+    if unknown:
+        after["unknown"] = unknown
+    if started:
+        after["started"] = True
+    return decide(session, target, "move", by, {"placed": placed}, after).number
+
+
+def _end(session: Session, cluster: Cluster) -> None:
+    """Retire a cluster that a person had started and that has no image any more.
+
+    Raises
+    ------
+    ConfigError
+        If runs have put images into it since: these would have nowhere to go back to.
+    """
+    if not clusters.is_living(cluster):  # a re-clustering has joined it to another one
+        return
+    category, merges = cluster.category, clusters.merges(session, cluster.category)
+    parts = [name for name in clusters.identities(session, category) if owner_of(name, merges) == cluster.cluster]
+    of_runs = select(Assignment.content).where(Assignment.category == category, Assignment.cluster.in_(parts))
+    if session.scalars(of_runs.limit(1)).first() is not None:
+        raise ConfigError(
+            f"nights have put images into {cluster.cluster} since it was started, so that this cannot be undone; move "
+            f"them, or retire it: `anoclust clusters retire {category} {cluster.cluster}`"
+        )
+    cluster.state = "retired"
 
 
 def _deciding(session: Session, category: str, contents: Sequence[str]) -> list[str]:
@@ -174,6 +223,19 @@ def _exclusions(session: Session, category: str, contents: Sequence[str]) -> dic
 
 def _excluded(category: str, cluster: str, contents: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
     return Exclusion.category == category, Exclusion.cluster == cluster, Exclusion.content.in_(contents)
+
+
+def _views_since(session: Session, decision: Decision) -> list[str]:
+    """Views that stand for the parts of a decision's images by now, but for those that a later decision is about."""
+    placing = select(Decision.after).where(
+        Decision.category == decision.category,
+        Decision.kind.in_(PLACING),
+        Decision.number > decision.number,
+        Decision.undone_by.is_(None),
+    )
+    later = {content for after in session.scalars(placing) for content in after["contents"]}
+    contents = decision.after["contents"]
+    return sorted(set(_deciding(session, decision.category, contents)) - set(contents) - later)
 
 
 def _still_in(session: Session, category: str, contents: Sequence[str], cluster: str) -> list[str]:

@@ -11,6 +11,7 @@ from anoclust_core.errors import ConfigError
 from tasks.stores.catalog import clusters, images
 from tasks.stores.catalog.decisions import of_clusterings, of_images
 from tasks.stores.catalog.decisions.of_clusters import check_name, decide
+from tasks.stores.catalog.decisions.of_images import PLACING
 from tasks.stores.catalog.decisions.words import touched
 from tasks.stores.catalog.facts import Author
 from tasks.stores.catalog.schema import Cluster, Decision
@@ -33,9 +34,6 @@ BY_PEOPLE: Final = (
 
 LOSSES: Final = ("merged", "retired")
 """What re-clusterings do to clusters that can be taken back."""
-
-_PLACING: Final = ("split", "move", "wrong")
-"""Decisions about where images are: of two about the same image, the later one is taken back first."""
 
 _BY_THEMSELVES: Final = ("move", "wrong", "ordinary", "answer")
 """Decisions that those of other kinds about the same cluster do not build on."""
@@ -75,6 +73,7 @@ def undo(session: Session, category: str, number: int | None, *, by: Author) -> 
         case _:
             for field, value in decision.before.items():
                 setattr(cluster, field, value)
+    _check_names(session, category)
     undoing = decide(session, cluster, "undo", by, decision.after, {"undone": decision.number})
     decision.undone_by = undoing.number
     return decision.number
@@ -99,11 +98,33 @@ def _builds_on(later: Decision, decision: Decision) -> bool:
         return bool(changed & touched(later.cluster, later.before, later.after))
     if later.kind in {"adopt", "cut"}:
         return False
-    if {later.kind, decision.kind} <= set(_PLACING) and set(later.after["contents"]) & set(decision.after["contents"]):
+    if decision.kind == "move" and decision.after.get("started"):
+        return decision.cluster in touched(later.cluster, later.before, later.after)
+    if {later.kind, decision.kind} <= set(PLACING) and set(later.after["contents"]) & set(decision.after["contents"]):
         return True
     if {later.kind, decision.kind} & set(_BY_THEMSELVES):
         return (later.kind, later.kind, later.cluster) == (decision.kind, "ordinary", decision.cluster)
     return later.cluster in {decision.cluster, decision.after.get("cluster")}
+
+
+def _check_names(session: Session, category: str) -> None:
+    """See that no two living clusters have one name: somebody may have given it again to another one since.
+
+    Raises
+    ------
+    ConfigError
+        If two have.
+    """
+    session.flush()
+    query = select(Cluster).where(Cluster.category == category, Cluster.name.is_not(None))
+    names: dict[str, str] = {}
+    for cluster in session.scalars(query):
+        if cluster.name and clusters.is_living(cluster):
+            other = names.setdefault(cluster.name, cluster.cluster)
+            if other != cluster.cluster:
+                raise ConfigError(
+                    f"then {other} and {cluster.cluster} would both be named {cluster.name}; rename one of them first"
+                )
 
 
 def _bring_back(session: Session, cluster: Cluster, decision: Decision) -> None:

@@ -49,6 +49,8 @@ def in_words(one: DecisionFact) -> str:
             return f"retired {cluster}"
         case "undo":
             return f"undid decision {after['undone']} about {cluster}"
+        case "move" if after.get("started"):
+            return f"started {cluster} with {_images(after)}{_origin(after)}"
         case "move" if not after["from"] and not after.get("unknown"):
             return f"confirmed {_images(after)} in {cluster}"
         case "move":

@@ -324,7 +324,7 @@ def test_impossible_decisions_say_why(catalog: Catalog) -> None:
         catalog.rename("tile", "scrach", "x", who=WHO)
     with pytest.raises(ConfigError, match="already has the name scratch"):
         catalog.rename("tile", "c2", "scratch", who=WHO)
-    for name in ("c7", "x" * 101, "a\x07b"):
+    for name in ("c7", "x" * 101, "a\x07b", "Unknown"):
         with pytest.raises(ConfigError, match="expected a name"):
             catalog.rename("tile", "c2", name, who=WHO)
     with pytest.raises(ConfigError, match="the same cluster"):

@@ -6,12 +6,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from tile import NOON, WHO, put, recluster
+from tile import NOON, WHO, day, image, night_fact, put, recluster
 
 from anoclust_core.errors import ConfigError
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.decisions.seen import ChangedSinceError
 from tasks.stores.catalog.decisions.words import in_words
+from tasks.stores.catalog.facts import AssignmentFact
 
 LABELS = dict.fromkeys("abcd", 0) | dict.fromkeys("wxyz", 1)
 """Two clusters: c1 with a to d, c2 with w to z."""
@@ -75,6 +76,136 @@ def test_a_cluster_that_a_person_moved_images_to_is_not_lost(catalog: Catalog) -
     recluster(catalog, "s2", dict.fromkeys(labels, 0), number=1)
     assert catalog.cluster("tile", "c2").state == "confirmed"
     assert places(catalog)["a"] == "c2"
+
+
+def test_a_person_starts_a_cluster(catalog: Catalog) -> None:
+    """With images of a cluster and of none; it stays through a re-clustering that sees no such group."""
+    recluster(catalog, "s1", LABELS)
+    put(catalog, 1, {"m": None, "n": None})
+    assert catalog.start("tile", ["a", "n"], who=WHO, when=NOON, name="chip") == "c3"
+    started = catalog.cluster("tile", "chip")
+    assert (started.cluster, started.state, started.n_images, started.born) == ("c3", "confirmed", 2, day(0))
+    assert (places(catalog)["a"], places(catalog)["n"], places(catalog)["m"]) == ("c3", "c3", None)
+    told = [in_words(one) for one in catalog.history("tile", "c3")]
+    assert told == ["started c3 with 2 images (1 of c1, 1 unknown)", "named c3 chip"]
+    assert {"c3"} <= catalog.standing("tile").decided
+    recluster(catalog, "s2", LABELS | {"m": 0, "n": 0}, number=2)
+    assert (places(catalog)["a"], places(catalog)["n"], places(catalog)["m"]) == ("c3", "c3", "c1")
+
+
+def test_a_started_cluster_is_undone(catalog: Catalog) -> None:
+    """Images go back, and its number is not given again; what builds on it is undone first, a cut apart."""
+    recluster(catalog, "s1", LABELS)
+    before = places(catalog)
+    catalog.start("tile", ["a"], who=WHO)
+    started = catalog.history("tile", "c3")[-1].number
+    name = catalog.rename("tile", "c3", "chip", who=WHO)
+    with pytest.raises(ConfigError, match=f"decision {name} came after {started}"):
+        catalog.undo("tile", started, who=WHO)
+    catalog.undo("tile", who=WHO)
+    away = catalog.move("tile", ["a"], to="c2", who=WHO)
+    with pytest.raises(ConfigError, match=f"decision {away} came after {started}"):
+        catalog.undo("tile", started, who=WHO)
+    catalog.undo("tile", who=WHO)
+    assert catalog.undo("tile", who=WHO) == started
+    assert places(catalog) == before
+    assert catalog.cluster("tile", "c3").state == "retired"
+    with catalog.browsing("tile") as browsing:
+        assert browsing.taken_back() == {"c3"}
+    assert catalog.start("tile", ["b"], who=WHO) == "c4"
+
+
+def test_a_started_cluster_that_nights_went_on_with_stays(catalog: Catalog) -> None:
+    """Their images would have nowhere to go: it is refused, also where they came by a cluster that went into it."""
+    recluster(catalog, "s1", LABELS)
+    catalog.start("tile", ["a", "b"], who=WHO)
+    started = catalog.history("tile", "c3")[-1].number
+    part = catalog.split("tile", "c3", ["b"], who=WHO)
+    put(catalog, 1, {"n": part})
+    catalog.undo("tile", who=WHO)
+    assert places(catalog)["n"] == "c4"
+    with pytest.raises(ConfigError, match="nights have put images into c3 since it was started"):
+        catalog.undo("tile", started, who=WHO)
+    assert catalog.settled("tile").wrong == frozenset()
+
+
+def test_what_was_started_from_a_cluster_was_split_off_it(catalog: Catalog) -> None:
+    """For learning: images of one cluster were taken apart; the most common one of several counts."""
+    recluster(catalog, "s1", LABELS)
+    put(catalog, 1, {"n": None})
+    catalog.start("tile", ["a", "b", "w", "n"], who=WHO)
+    catalog.start("tile", ["n"], who=WHO)
+    assert catalog.standing("tile").split_off == {"c3": "c1", "c4": "c3"}
+
+
+def test_several_decisions_are_undone_together_or_not_at_all(catalog: Catalog) -> None:
+    """Somebody moved an image into what was started and named: then the name stays, too."""
+    recluster(catalog, "s1", LABELS)
+    catalog.start("tile", ["a"], who=WHO, name="chip")
+    started, named = (one.number for one in catalog.history("tile", "c3"))
+    catalog.move("tile", ["b"], to="c3", who="lee")
+    with pytest.raises(ConfigError, match="undo it first"):
+        catalog.undo_all("tile", [named, started], who=WHO)
+    assert catalog.cluster("tile", "c3").name == "chip"
+    catalog.undo("tile", who="lee")
+    catalog.undo_all("tile", [named, started], who=WHO)
+    assert catalog.cluster("tile", "c3").state == "retired"
+
+
+@pytest.mark.parametrize("how", ["merge", "retire"])
+def test_undone_no_two_clusters_have_one_name(catalog: Catalog, how: str) -> None:
+    """The name was given again meanwhile: somebody has to choose another one first."""
+    recluster(catalog, "s1", LABELS)
+    catalog.rename("tile", "c1", "scratch", who=WHO)
+    if how == "merge":
+        catalog.merge("tile", ["c1"], into="c2", who=WHO)
+    else:
+        catalog.retire("tile", "c1", who=WHO)
+    number = catalog.history("tile", "c1")[-1].number
+    catalog.rename("tile", "c2", "scratch", who=WHO)
+    with pytest.raises(ConfigError, match="c1 and c2 would both be named scratch"):
+        catalog.undo("tile", number, who=WHO)
+    catalog.rename("tile", "c2", "dent", who=WHO)
+    catalog.undo("tile", number, who=WHO)
+    assert {one.cluster: one.name for one in catalog.clusters("tile")} == {"c1": "scratch", "c2": "dent"}
+
+
+def other_view(catalog: Catalog, was: str, now: str, cluster: str, number: int) -> None:
+    """Record a night in which another view stands for a part."""
+    catalog.record_night(
+        night_fact(number),
+        new=[image(now, number, part="p"), image(was, part="p", decided_by=now)],
+        assignments=[AssignmentFact(now, cluster, 0.5, 0.9)],
+    )
+
+
+def test_a_part_that_is_wrong_stays_wrong_by_another_view(catalog: Catalog) -> None:
+    """What a person said of a part holds for the view that stands for it later; undone, it does for neither."""
+    recluster(catalog, "s1", LABELS)
+    (number,) = catalog.mark_wrong("tile", ["a"], who=WHO)
+    other_view(catalog, "a", "v", "c1", 1)
+    assert places(catalog)["v"] is None
+    catalog.undo("tile", number, who=WHO)
+    assert places(catalog)["v"] == "c1"
+
+
+def test_a_moved_part_goes_back_by_another_view(catalog: Catalog) -> None:
+    """The move was handed on to the view that stands for the part now, and so is its undoing."""
+    recluster(catalog, "s1", LABELS)
+    number = catalog.move("tile", ["a"], to="c2", who=WHO)
+    other_view(catalog, "a", "v", "c1", 1)
+    assert places(catalog)["v"] == "c2"
+    catalog.undo("tile", number, who=WHO)
+    assert places(catalog)["v"] == "c1"
+
+
+def test_a_cluster_is_started_with_images_that_there_are(catalog: Catalog) -> None:
+    """None, or one that is not known: nothing is made."""
+    recluster(catalog, "s1", LABELS)
+    for contents in ([], ["a", "strange"]):
+        with pytest.raises(ConfigError, match="expected images of tile that were clustered"):
+            catalog.start("tile", contents, who=WHO)
+    assert [one.cluster for one in catalog.clusters("tile")] == ["c1", "c2"]
 
 
 def test_wrong_images_are_unknown_and_never_go_back(catalog: Catalog) -> None:
