@@ -127,8 +127,11 @@ def _nights(given: NightFlags, settings: Settings) -> Nights:
     """Collect what the commands register."""
     from flows.deploy.deployments import Nights, daily, given_settings, worker_variables
     from flows.deploy.files import FOLDER
+    from flows.nights.status import known_categories
     from tasks.stores.addresses import on_this_machine
+    from tasks.stores.layout import StoreLayout
 
+    layout = StoreLayout(settings.store.absolute())
     return Nights(
         data=on_this_machine(given.data, "--data"),
         store=settings.store,
@@ -138,4 +141,5 @@ def _nights(given: NightFlags, settings: Settings) -> Nights:
         files=on_this_machine(given.files, "--files", ConfigError) if given.files else FOLDER,
         notify=given.notify or None,
         variables=worker_variables(settings),
+        known=known_categories(layout, settings.config.night.catalog or layout.catalog),
     )

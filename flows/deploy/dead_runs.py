@@ -34,6 +34,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Crashed
 
+from flows.deploy.deployments import POOL
+
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 
 STALE_SECONDS: Final = 600
@@ -56,7 +58,7 @@ def reap(stale_seconds: int = STALE_SECONDS) -> State[list[str]]:
     """Mark dead runs as crashed. Earlier looks that found none are removed: the dashboard is for nights.
 
     Two signs of death: the process that the worker has told of is gone, on this machine; or, wherever it runs,
-    there was no heartbeat for long.
+    there was no heartbeat for long. Only runs of our work pool, and what runs inside of them, are looked at.
 
     Parameters
     ----------
@@ -107,6 +109,8 @@ def mark_dead(client: SyncPrefectClient, *, stale_seconds: int = STALE_SECONDS, 
     """
     reaped = []
     for run in _under_way(client, FlowRunFilter()):
+        if run.work_pool_name != POOL:  # others may use the server; what runs inside of ours is marked with it
+            continue
         why = None if str(run.id) == but else _why_dead(client, run, stale_seconds)
         if why is not None and _goes_on(client, run):
             reaped += _crash(client, run, why)
@@ -138,8 +142,11 @@ def _why_dead(client: SyncPrefectClient, run: FlowRun, stale_seconds: int) -> st
         return None
     host = _host_of_worker(run)
     if host == socket.gethostname() and run.infrastructure_pid:
-        alive = _is_alive(run.infrastructure_pid, run.start_time)
-        return None if alive else f"process {run.infrastructure_pid} on {host} is gone"
+        process = _process_of(run.infrastructure_pid)
+        if process is None:
+            return f"process {run.infrastructure_pid} on {host} is gone"
+        if _is_as_old(process, run.start_time):
+            return None
     if seconds < stale_seconds or _has_heartbeat(client, run, now - timedelta(seconds=stale_seconds)):
         return None
     return f"no heartbeat for {stale_seconds} s"
@@ -151,17 +158,23 @@ def _host_of_worker(run: FlowRun) -> str | None:
     return name.rpartition("@")[2] if "@" in name else None
 
 
-def _is_alive(pid: str, started: datetime | None) -> bool:
-    """Whether the process is there and not another one that has got its number since."""
+def _process_of(pid: str) -> psutil.Process | None:
+    """Process of a number, if one is there."""
     try:
         process = psutil.Process(int(pid.rpartition(":")[2]))
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        born = process.create_time()
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
     except (psutil.NoSuchProcess, ValueError):
-        return False
-    # the engine is born before it says that the run has started; some seconds of doubt for clocks that differ
-    return started is None or born < started.timestamp() + JUST_STARTED_SECONDS
+        return None
+
+
+def _is_as_old(process: psutil.Process, started: datetime | None) -> bool:
+    """Whether a process can be the run's: the engine is born before it says that the run has started.
+
+    If not, another one has got its number since, or the clock was set forward: a heartbeat has to tell.
+    """
+    with suppress(psutil.NoSuchProcess):
+        return started is None or process.create_time() < started.timestamp() + JUST_STARTED_SECONDS
+    return False
 
 
 def _has_heartbeat(client: SyncPrefectClient, run: FlowRun, since: datetime) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -63,6 +65,8 @@ class Nights:
         Where messages go, see `apply_files`.
     variables
         What a worker of our own is given besides, see `worker_variables`.
+    known
+        Categories that the store has nights of: they are served while there is no image of any, in an empty inbox.
     """
 
     data: Path
@@ -73,6 +77,7 @@ class Nights:
     files: Path
     notify: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    known: Sequence[str] = ()
 
     def apply(self, client: SyncPrefectClient) -> list[str]:
         """Set up the server as these and the files say; returns what was created or changed, nothing the second time.
@@ -88,14 +93,15 @@ class Nights:
         return [*changed, *self.register(client, categories), *forget_passwords(client)]
 
     def categories(self) -> list[str]:
-        """Names of the categories that there are now.
+        """Names of the categories that there are now; of an empty inbox, those that there have been.
 
         Raises
         ------
         DatasetError
-            If the data is of no use.
+            If the data is of no use, or has no image and there has been no night.
         """
-        return list_categories(self.data, exclude=self.store)
+        found = list_categories(self.data, exclude=self.store, may_be_empty=bool(self.known))
+        return found or list(self.known)
 
     def register(self, client: SyncPrefectClient, categories: Iterable[str]) -> list[str]:
         """Register the nights of some categories and the finder of dead runs; returns what is new or changed."""
@@ -103,13 +109,14 @@ class Nights:
         nights = [
             nightly_deployment(
                 category,
+                name=name,
                 data=self.data,
                 store=store,
                 settings=self.settings,
                 cron=self.cron,
                 timezone=self.timezone,
             )
-            for category in categories
+            for category, name in deployment_names(categories).items()
         ]
         return register(client, [*nights, reaper_deployment(self.timezone)], folder=store)
 
@@ -175,15 +182,24 @@ class Deployment:
         return f"{self.flow}/{self.name}"
 
 
-def deployment_name(category: str) -> str:
-    """Name of a category's deployment: Prefect refuses some characters.
+def deployment_names(categories: Iterable[str]) -> dict[str, str]:
+    """Name of every category's deployment: Prefect refuses some characters, and no two may have one name.
 
     Examples
     --------
-    >>> deployment_name("metal_nut"), deployment_name("a/b")
-    ('metal_nut', 'a-b')
+    >>> deployment_names(["metal_nut", "a/b"])
+    {'metal_nut': 'metal_nut', 'a/b': 'a-b'}
+    >>> deployment_names(["a-b", "a/b"])["a/b"]
+    'a-b-c14cdd'
     """
-    return re.sub(r"[/%&<>]", "-", category)
+    names = {category: re.sub(r"[/%&<>]", "-", category) for category in categories}
+    taken = Counter(names.values())
+    return {
+        category: name
+        if name == category or taken[name] == 1
+        else f"{name}-{hashlib.sha256(category.encode()).hexdigest()[:6]}"
+        for category, name in names.items()
+    }
 
 
 def daily(at: str) -> str:
@@ -239,11 +255,11 @@ def _absolute(value: object) -> object:
 
 
 def nightly_deployment(
-    category: str, *, data: Path, store: Path, settings: Mapping[str, object], cron: str, timezone: str
+    category: str, *, name: str, data: Path, store: Path, settings: Mapping[str, object], cron: str, timezone: str
 ) -> Deployment:
-    """Describe the nights of a category."""
+    """Describe the nights of a category; ``name`` is that of `deployment_names`."""
     return Deployment(
-        name=deployment_name(category),
+        name=name,
         flow="nightly",
         entrypoint="flows.nights.nightly.nightly",
         parameters={

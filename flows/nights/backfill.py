@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from datetime import date, timedelta
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
 from anoclust_core.config import RunConfig
-from anoclust_core.errors import ConfigError
+from anoclust_core.errors import AnoclustError, ConfigError, ResourceError
 from flows.nights.outcome import NightOutcome
 from flows.nights.run import run_many_nights
 from tasks.telemetry import Listener
@@ -67,7 +68,8 @@ def run_backfill(
     Raises
     ------
     AnoclustError
-        If the data or the settings are of no use for any category.
+        If the data or the settings are of no use for any category. With categories side by side, that is the outcome of
+        each of them.
     """
     if max_parallel == 1 or len(categories) == 1:
         yield from run_many_nights(
@@ -77,9 +79,20 @@ def run_backfill(
     # forked processes would share threads and locks of what is imported here
     n_processes = min(max_parallel, len(categories))
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        jobs = [pool.submit(_one_category, data, store, config, name, tuple(nights), debug) for name in categories]
+        jobs = {
+            pool.submit(_one_category, data, store, config, name, tuple(nights), debug): name for name in categories
+        }
         for job in as_completed(jobs):
-            yield from job.result()
+            try:
+                yield from job.result()
+            except AnoclustError as error:  # of no use for this category; the others go on
+                yield NightOutcome(jobs[job], nights[0], error=error)
+            except BrokenProcessPool:
+                killed = ResourceError(
+                    "a process of this backfill was killed from outside, perhaps because memory ran out; run the same "
+                    "command again to go on, with a smaller --max-parallel if it happens again"
+                )
+                yield NightOutcome(jobs[job], nights[0], error=killed)
 
 
 def _end_with_parent() -> None:

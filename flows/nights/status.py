@@ -65,6 +65,14 @@ def catalog_of(layout: StoreLayout, config: RunConfig) -> Path | str:
     return where
 
 
+def known_categories(layout: StoreLayout, where: Path | str) -> list[str]:
+    """Categories that there have been nights of; none where there is no catalog yet."""
+    if not is_begun(layout, where):
+        return []
+    with Catalog.open(where, store=layout) as opened:
+        return opened.categories()
+
+
 def known_category(catalog: Catalog, category: str) -> str:
     """Check that there is such a category, and that what the catalog has of it is as it was written.
 

@@ -11,13 +11,14 @@ from xml.sax.saxutils import quoteattr
 
 import pandas as pd
 
-from anoclust_core.errors import StoreError
+from anoclust_core.errors import ConfigError, StoreError
 from tasks.stores.catalog.catalog import Catalog
+from tasks.stores.catalog.facts import UNKNOWN
 from tasks.stores.files import write_bytes, write_json, write_text
 from tasks.stores.written_tables import csv_of_frame, with_given
 
-UNKNOWN: Final = "unknown"
-"""Class of images without a cluster, where a program needs one."""
+CONFIGURATION: Final = ".xml"
+"""Ending of Label Studio's labelling configuration, which lies beside the tasks."""
 
 _COLUMNS: Final = {
     "path": "string",
@@ -122,7 +123,16 @@ def write_labelstudio(table: pd.DataFrame, out: Path) -> ExportedClusters:
 
     Images are addressed as local files from the root of the file system: set
     ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/`` and ``LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true``.
+
+    Raises
+    ------
+    ConfigError
+        If the tasks would have the configuration's name.
     """
+    if out.suffix.lower() == CONFIGURATION:
+        raise ConfigError(
+            f"{out} would be the file of the labelling configuration; give the tasks another ending: .json"
+        )
     there = _with_file(table)
     classes = sorted({_class_of(row) for row in there})
     tasks = [
@@ -154,7 +164,7 @@ def write_labelstudio(table: pd.DataFrame, out: Path) -> ExportedClusters:
     choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
     write_json(out, tasks)
     write_text(
-        out.with_suffix(".xml"),
+        out.with_suffix(CONFIGURATION),
         '<View>\n  <Image name="image" value="$image"/>\n'
         f'  <Choices name="cluster" toName="image" choice="single">\n{choices}\n  </Choices>\n</View>\n',
     )

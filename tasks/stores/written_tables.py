@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from anoclust_core.safe_text.cells import safe_cell
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_RETURN: Final = "\r"
+"""Ends a row for whoever reads a table, and yet the writer of Python 3.11 puts no quotes around a cell that has one."""
 
 
 def csv_of_frame(frame: pd.DataFrame) -> str:
@@ -20,13 +23,16 @@ def csv_of_frame(frame: pd.DataFrame) -> str:
         if kind.kind not in "iufcbmM":
             safe.isetitem(at, frame.iloc[:, at].map(_safe, na_action="ignore").array)
     text: str = safe.to_csv(index=False, lineterminator="\n")
-    return text
+    return safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC) if _RETURN in text else text
 
 
 def csv_of_rows(rows: Sequence[Sequence[str]]) -> str:
     """Text of rows of texts, the header first."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([[safe_cell(cell) for cell in row] for row in rows])
+    safe = [[safe_cell(cell) for cell in row] for row in rows]
+    has_return = any(_RETURN in cell for row in safe for cell in row)
+    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(safe)
     return text.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -281,11 +282,17 @@ def tree_bytes(path: Path) -> int:
 
 
 def newest_change(path: Path) -> float:
-    """When a file, or anything below a folder, was last written, in seconds since 1970."""
-    newest = path.lstat().st_mtime
-    for folder, _, files in os.walk(path):
-        for name in files:
-            newest = max(newest, (Path(folder) / name).lstat().st_mtime)
+    """When a file, or anything below a folder, was last written, in seconds since 1970.
+
+    What is gone by now counts as written just now: somebody is at work there.
+    """
+    try:
+        newest = path.lstat().st_mtime
+        for folder, _, files in os.walk(path):
+            for name in files:
+                newest = max(newest, (Path(folder) / name).lstat().st_mtime)
+    except FileNotFoundError:
+        return math.inf
     return newest
 
 

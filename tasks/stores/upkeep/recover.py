@@ -9,6 +9,7 @@ import glob
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,8 @@ def sweep(store: StoreLayout, category: str) -> None:
     """Remove what killed runs of a category left: temporary files and folders, and arrays without a seal."""
     for path in list(_leftovers(store, category)):
         if path.is_dir():
-            shutil.rmtree(path)
+            with suppress(FileNotFoundError):  # another run sweeps what is shared, too
+                shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 

@@ -89,7 +89,13 @@ def test_deployments_keep_no_password(url: str, tmp_path: Path) -> None:
     """What a server is told has none; the worker's variable has it whole, and a run without it does not begin."""
     found = resolve({CATALOG: url}, environment={})
     deployment = nightly_deployment(
-        "board", data=tmp_path, store=tmp_path, settings=given_settings(found), cron="15 4 * * *", timezone="UTC"
+        "board",
+        name="board",
+        data=tmp_path,
+        store=tmp_path,
+        settings=given_settings(found),
+        cron="15 4 * * *",
+        timezone="UTC",
     )
     kept = deployment.parameters["settings"]
     assert MARK not in repr(deployment)

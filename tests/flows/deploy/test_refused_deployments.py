@@ -5,10 +5,15 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from helpers.builders import flat_folder
 from helpers.stack import own_environment
+
+from anoclust_core.errors import DatasetError
+from flows.deploy.deployments import Nights
+from flows.deploy.files import FOLDER
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +38,18 @@ def test_what_cannot_be_served_is_told(arguments, says, tmp_path):
     assert done.returncode in {2, 3}, done.stderr
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_empty_inbox_is_served_by_what_there_has_been(tmp_path):
+    """After a restart with all files processed and gone; a folder without images and without nights is a mistake."""
+    nights = Nights(tmp_path, tmp_path / "store", {}, "15 4 * * *", "UTC", FOLDER, known=("board", "nut"))
+    assert nights.categories() == ["board", "nut"]
+    flat_folder(tmp_path / "bolt", range(1))
+    assert nights.categories() == ["bolt"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DatasetError, match="no image"):
+        replace(nights, data=empty, known=()).categories()
 
 
 def test_a_taken_port_is_told(tmp_path):

@@ -222,7 +222,13 @@ def test_passwords_that_an_earlier_version_kept_are_taken_out(client, folder):
     """Deployments and their runs had the catalog's whole URL; applied again they show it without the password."""
     url = "postgresql://me:Zq7Zq7@host/x"
     old = nightly_deployment(
-        "old", data=folder, store=folder, settings={"night.catalog": url, "seed": 3}, cron="0 4 1 1 *", timezone="UTC"
+        "old",
+        name="old",
+        data=folder,
+        store=folder,
+        settings={"night.catalog": url, "seed": 3},
+        cron="0 4 1 1 *",
+        timezone="UTC",
     )
     register(client, [old], folder=folder)
     known = client.read_deployment_by_name(old.full_name)

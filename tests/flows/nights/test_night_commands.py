@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers.streams import CATEGORY, TWO, Stream, day
 from helpers.typed import Typed
 from typer.testing import CliRunner
 
+from anoclust_core.config import RunConfig
+from anoclust_core.errors import ConfigError
 from flows.cli import app
+from flows.nights import backfill
+from flows.nights.outcome import NightOutcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_db")]
 
@@ -53,6 +61,36 @@ def test_backfill_goes_through_nights_once(stream: Stream, typed: Typed) -> None
     backwards = typed("backfill", stream.manifest, "--from", day(3), "--to", day(1))
     assert backwards.exit_code == 2
     assert "give the earlier night to --from" in backwards.stderr
+
+
+def test_a_process_that_is_killed_ends_its_categories_only(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Side by side each category has its outcome: done, of no use, or killed from outside."""
+    done = NightOutcome("a", day(1))
+
+    class Pool(nullcontext[None]):
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__()
+
+        def __enter__(self) -> Pool:  # type: ignore[override]
+            return self
+
+        def submit(self, _: object, data: Path, store: Path, config: RunConfig, category: str, *rest: object) -> Future:
+            future: Future[list[NightOutcome]] = Future()
+            if category == "a":
+                future.set_result([done])
+            else:
+                future.set_exception(ConfigError("no b") if category == "b" else BrokenProcessPool("killed"))
+            return future
+
+    monkeypatch.setattr(backfill, "ProcessPoolExecutor", Pool)
+    found = backfill.run_backfill(
+        stream.data, stream.store, stream.config, categories=["a", "b", "c"], nights=[day(1)], max_parallel=3
+    )
+    told = {one.category: one for one in found}
+    assert told["a"] is done
+    assert str(told["b"].error) == "no b"
+    assert "was killed from outside" in str(told["c"].error)
+    assert told["c"].exit_code == 5
 
 
 def test_status_tells_where_a_category_stands(stream: Stream, typed: Typed) -> None:
@@ -122,6 +160,23 @@ def test_a_list_of_images_to_split_off(stream: Stream, typed: Typed, tmp_path: P
         refused = typed("clusters", "split", CATEGORY, "c1", f"@{file}")
         assert refused.exit_code == 2
         assert "is not a list of images, one per line" in refused.stderr
+
+
+def test_a_person_starts_a_cluster_and_nights_go_on_with_it(stream: Stream, typed: Typed) -> None:
+    """An image is like no other: somebody starts a cluster with it, and the next image like it goes there."""
+    rows, columns = np.mgrid[:64, :64]
+    for number in (2, 3):
+        striped = np.broadcast_to(128 + 100 * np.sin((rows + number + 2 * columns) / 2)[..., None], (64, 64, 3))
+        path = stream.put(stream.data / CATEGORY / str(day(number)) / "new.png", striped.astype(np.uint8), "new")
+        stream.night(number)
+        name = path.relative_to(stream.data).as_posix()
+        if number == 2:
+            assert stream.partition()[name] == "unknown"
+            said = typed("clusters", "start", CATEGORY, name)
+            assert said.exit_code == 0, said.output
+            new = said.stdout.split()[0]
+            assert f"`anoclust clusters rename {CATEGORY} {new} NAME` names it" in said.stdout
+        assert stream.partition()[name] == new
 
 
 def test_clusters_are_exported(stream: Stream, typed: Typed, tmp_path: Path) -> None:

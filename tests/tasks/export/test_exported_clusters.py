@@ -15,12 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import jsonschema
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from helpers.builders import save_image, surface
 from PIL import Image
 
-from anoclust_core.errors import StoreError
+from anoclust_core.errors import ConfigError, StoreError
 from tasks.export.clusters import FORMATS, ExportedClusters, cluster_table
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact
@@ -164,3 +165,5 @@ def test_labelstudio_takes_tasks_and_configuration(catalog: Catalog, tmp_path: P
         assert Path("/", file).is_file()
     assert found == {"a": ODD, "b": ODD, "c": "c2", "d": "unknown"}
     assert set(found.values()) == known
+    with pytest.raises(ConfigError, match="would be the file of the labelling configuration"):
+        FORMATS["labelstudio"][0](pd.DataFrame(), tmp_path / "tasks.xml")

@@ -13,6 +13,7 @@ from anoclust_core.errors import DamagedError
 from tasks.stores import arrays
 from tasks.stores.files import read_json, with_digest, without_digest, write_json
 from tasks.stores.layout import StoreLayout
+from tasks.stores.upkeep import recover
 from tasks.stores.upkeep.recover import put_aside, sweep
 
 KEY, OTHER_KEY, PART = "0" * 32, "1" * 32, "2" * 16
@@ -85,6 +86,24 @@ def test_shared_files_go_when_they_are_old(layout):
     sweep(layout, "board")
     assert young.exists()
     assert not old.exists()
+
+
+def test_what_another_run_moves_away_meanwhile_is_no_fault(layout, monkeypatch):
+    """Two categories begin at once: a shared temporary file is listed, and then renamed or swept by the other one."""
+    old = touched(layout.backbone(KEY) / ".old.json.a1b2.partial" / "part").parent
+    os.utime(old / "part", (time.time() - 7200,) * 2)
+    os.utime(old, (time.time() - 7200,) * 2)
+    gone = old.with_name(".gone.json.a1b2.partial")
+    monkeypatch.setattr(recover.inventory, "shared_strays", lambda _: iter([gone, old]))
+    swept = []
+
+    def too_late(path):
+        swept.append(path)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(recover.shutil, "rmtree", too_late)
+    sweep(layout, "board")
+    assert swept == [old]
 
 
 def test_remembered_hashes_stay_and_their_temporary_files_go(layout):

@@ -34,6 +34,17 @@ def test_tables_of_the_benchmark_are_safe() -> None:
     assert csv_of_rows([["category", "@nmi"], ["=1+1", "-0.12"]]) == "category,'@nmi\n'=1+1,-0.12\n"
 
 
+def test_a_carriage_return_breaks_no_row() -> None:
+    """It may be in a file's name or in a quoted cell of a manifest; whoever reads the table finds it in its cell."""
+    rows = [["path", "cluster"], ["a\rb.png", "c1"], ["c.png", "c2\n"]]
+    assert list(csv.reader(io.StringIO(csv_of_rows(rows), newline=""))) == rows
+    frame = pd.DataFrame({"path": ["a\rb.png", "c.png"], "cluster": ["c1", None], "n": [1, 2]})
+    read = pd.read_csv(io.StringIO(csv_of_frame(frame), newline=""))
+    assert read["path"].tolist() == ["a\rb.png", "c.png"]
+    assert read["cluster"].isna().tolist() == [False, True]
+    assert read["n"].tolist() == [1, 2]
+
+
 def test_two_columns_of_one_name_are_both_safe() -> None:
     """A manifest's further column may be named like another."""
     frame = pd.DataFrame([["=1", "=2"]], columns=["a", "a"])
