@@ -77,7 +77,7 @@ def _kept_spec(
         decoded = tiled_spec(decoded, config.embed, kept.size if needs_frame(config.embed) else None)
     if config.recipe == "blind":
         return decoded
-    return covered_spec(aligned_spec(decoded, config.pair, kept.steadiness), config)
+    return covered_spec(aligned_spec(decoded, config.pair, kept.seen_by(decoded)), config)
 
 
 def decided_spec(
@@ -90,8 +90,9 @@ def decided_spec(
 
 
 def _lacks_size(layout: StoreLayout, listed: DatasetManifest, config: RunConfig) -> bool:
-    """Whether the number of tiles depends on a frame that is not known yet."""
-    return needs_frame(config.embed) and read_frames(layout.frame(listed.category)).size is None
+    """Whether the number of tiles, or how far frames lie apart, depends on a frame that is not known yet."""
+    is_part = config.embed.has_tiles and config.embed.resize != "squash" and config.pair.aligned is None
+    return (needs_frame(config.embed) or is_part) and read_frames(layout.frame(listed.category)).size is None
 
 
 def _lacks_steadiness(layout: StoreLayout, listed: DatasetManifest, config: RunConfig) -> bool:
@@ -137,7 +138,7 @@ def settled_spec(layout: StoreLayout, listed: DatasetManifest, spec: EmbeddingSp
         if steadiness is not None:
             write_frames(path, replace(read_frames(path), steadiness=steadiness))
     found = _with_decoding(layout, listed, spec, config)
-    check_number(found, config.pair, read_frames(path).steadiness)
+    check_number(found, config.pair, read_frames(path).seen_by(found))
     return found
 
 

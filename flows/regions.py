@@ -12,7 +12,7 @@ from anoclust_core.records import REGION_COLUMN, DatasetManifest, EmbeddingSpec,
 from tasks.images.headers import geometry_of
 from tasks.images.regions import RegionFile, read_region_file, region_beside
 from tasks.stores.layout import StoreLayout
-from tasks.stores.regions import keep_region
+from tasks.stores.regions import keep_region, region_mask
 
 AUTO: Final = "auto"
 NONE: Final = "none"
@@ -77,6 +77,37 @@ def with_regions(
     return found.without(wrong), replace(spec, region=whole)
 
 
+def without_misfits(
+    layout: StoreLayout, images: DatasetManifest, spec: EmbeddingSpec
+) -> tuple[DatasetManifest, str | None]:
+    """Images without those that do not have the size of their region, and what is to be told of these.
+
+    Images that are known from before there was the region; of a file that is gone nobody can say.
+    """
+    shapes: dict[str, tuple[int, int]] = {}
+    wrong: dict[str, str] = {}
+    for image in images.images:
+        digest = image.region or spec.region
+        if digest is None:
+            continue
+        if digest not in shapes:
+            mask = region_mask(layout, digest)
+            assert mask is not None  # noqa: S101 - for the type checker: there is a digest
+            shapes[digest] = mask.shape[0], mask.shape[1]
+        if why := _misfit(image, "", shapes[digest]):
+            wrong[image.sha256] = f"{image.path} {why}"
+    if not wrong:
+        return images, None
+    kept = tuple(image for image in images.images if image.sha256 not in wrong)
+    n_normals = sum(image.role == "normal" for image in kept)
+    told = (
+        f"{len(wrong):,} known image{' does' if len(wrong) == 1 else 's do'} not have the size of the region and "
+        f"{'was' if len(wrong) == 1 else 'were'} not clustered again, but keep"
+        f"{'s its' if len(wrong) == 1 else ' their'} cluster: {next(iter(wrong.values()))}"
+    )
+    return replace(images, images=kept, n_normals_given=n_normals), told
+
+
 def _of_category(data: Path, category: str, config: RunConfig) -> Path | None:
     """File with the region of a category."""
     if config.data.roi == NONE:
@@ -136,11 +167,12 @@ class _Files:
         return digest
 
 
-def _misfit(image: ImageRecord, source: Path, shape: tuple[int, int]) -> str | None:
+def _misfit(image: ImageRecord, source: Path | str, shape: tuple[int, int]) -> str | None:
     """Say that an image does not have the size of its region; of a file that is gone nobody can say."""
     geometry = geometry_of(Path(image.file))
     if geometry is None or geometry.upright == shape:
         return None
     (height, width), (rows, columns) = geometry.upright, shape
     turned = ", turned by its EXIF orientation," if geometry.upright != geometry.shape else ""
-    return f"is {width} x {height} pixels{turned} and its region {source} is {columns} x {rows} pixels"
+    region = f"its region {source}" if source else "its region"
+    return f"is {width} x {height} pixels{turned} and {region} is {columns} x {rows} pixels"

@@ -10,10 +10,10 @@ from typing import Any
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import AnoclustError, BusyError, DamagedError, StoreError
-from anoclust_core.records import DatasetManifest, EmbeddingSpec
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, unique_contents
 from flows.decoding import decided_spec, first_spec, settled_spec
 from flows.exclusive import category_held, disk_error, repairing
-from flows.plan import plan_run, used_images
+from flows.plan import RunPlan, plan_run, used_images
 from flows.prefect_server.around import importing, kept_if_complete, with_prefect
 from flows.regions import with_regions
 from tasks import telemetry
@@ -21,7 +21,7 @@ from tasks.images.listing import check_enough, is_enough, list_datasets
 from tasks.images.manifests.part_names import check_parts
 from tasks.networks.backbone_spec import embedding_spec
 from tasks.networks.detectors import check_detector
-from tasks.stores import runs
+from tasks.stores import arrays, runs
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
@@ -202,11 +202,36 @@ def _unguarded_run(
 def finished_run(manifest: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec) -> Path | None:
     """Find an earlier run with the same inputs and settings.
 
-    Images that turned out undecodable are known by content and time, so the key can be made without decoding any.
+    One that had too little memory to look for near-duplicates is made again where there is enough now. Images that
+    turned out undecodable are known by content and time, so the key can be made without decoding any.
     """
     segments = EmbeddingSegments(
         layout.folder("embeddings", manifest.category, embedding_keys(manifest, spec).embedding)
     )
     settled = manifest.without(segments.unreadable(manifest.images))
     check_enough(settled, max_bad_share=config.data.max_bad_share)
-    return runs.find_run(layout.runs(manifest.category), plan_run(settled, config, spec).run)
+    plan = plan_run(settled, config, spec)
+    found = runs.find_run(layout.runs(manifest.category), plan.run)
+    return None if found is not None and _lacks_near_duplicates(settled, layout, config, spec, plan) else found
+
+
+def _lacks_near_duplicates(
+    settled: DatasetManifest, layout: StoreLayout, config: RunConfig, spec: EmbeddingSpec, plan: RunPlan
+) -> bool:
+    """Whether near-duplicates were not looked for in a finished run, and can be, or have to be, now."""
+    reference, key = plan.reference or plan.among, plan.keys.get("near_duplicates")
+    folder = layout.folder("near_duplicates", settled.category, key) if key else None
+    if reference is None or folder is None or (arrays.describe(folder) or {}).get("is_searched", True):
+        return False
+    with importing():  # what a run that finds nothing to do never needs
+        from tasks.compute.closest import has_all_pairs
+        from tasks.compute.dask_jobs import memory_budget
+        from tasks.stages.near_duplicates import is_settled
+    return not is_settled(
+        folder,
+        spec,
+        config,
+        n_contents=len(unique_contents(settled.clustered)[0]),
+        is_stored=has_all_pairs(reference),
+        memory_budget=memory_budget(config.memory),
+    )

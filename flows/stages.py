@@ -6,14 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from anoclust_core.records import ArrayHandle, BagWeights, DatasetManifest, NearestDistances, Reference
+from anoclust_core.records import (
+    ArrayHandle,
+    BagWeights,
+    DatasetManifest,
+    NearestDistances,
+    Reference,
+    unique_contents,
+)
+from tasks.compute.closest import has_all_pairs
 from tasks.images.listing import check_enough
 from tasks.networks.openvino import network_file
 from tasks.stages.describe import describe
 from tasks.stages.detect import detect
 from tasks.stages.embed import embed
 from tasks.stages.localize import localize
-from tasks.stages.near_duplicates import near_duplicates
+from tasks.stages.near_duplicates import is_settled, near_duplicates
 from tasks.stages.pair import pair
 from tasks.stages.runner import StageRunner
 from tasks.stages.whiten import whiten
@@ -174,12 +182,20 @@ def find_near_duplicates(
     key
         Content key of the stage.
     """
-    folder = run_stage.run.layout.folder("near_duplicates", run_stage.run.category, key)
+    run = run_stage.run
+    folder = run.layout.folder("near_duplicates", run.category, key)
     return run_stage(
         near_duplicates,
         key=key,
         detail=f"{len(embedded.images.clustered)} images",
-        is_complete=arrays.is_complete(folder),
+        is_complete=is_settled(
+            folder,
+            run.spec,
+            run.config,
+            n_contents=len(unique_contents(embedded.images.clustered)[0]),
+            is_stored=has_all_pairs(nearest.reference),
+            memory_budget=run.memory_budget,
+        ),
         manifest=embedded.manifest,
         embeddings=embedded.embeddings,
         nearest=nearest,

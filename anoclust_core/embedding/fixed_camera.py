@@ -49,8 +49,24 @@ class Steadiness:
         down, across = (round(float(part), 4) for part in apart)
         return cls(found.verdict, round(float(found.agrees.mean()), 4), (down, across))
 
+    def seen_by(self, spec: EmbeddingSpec, frame: tuple[int, int] | None) -> Steadiness:
+        """The same with a spread in parts of what a network sees, be it a part of the frame or more than it.
+
+        Parameters
+        ----------
+        spec
+            How frames are resized and cut.
+        frame
+            Height and width of a frame in pixels; None where they are not known: then it is taken to be seen whole.
+        """
+        if frame is None:
+            return self
+        top, bottom, left, right = spec.seen_box(frame)
+        down, across = self.spread
+        return replace(self, spread=(down * (frame[0] / (bottom - top)), across * (frame[1] / (right - left))))
+
     def cells(self, grid: tuple[int, int]) -> float:
-        """How far two frames lie apart at most, in cells of a patch grid."""
+        """How far two frames lie apart at most, in cells of a patch grid that covers what the spread is a part of."""
         return max(part * length for part, length in zip(self.spread, grid, strict=True))
 
     def fits(self, window: Window) -> bool:
@@ -72,7 +88,7 @@ def aligned_spec(spec: EmbeddingSpec, asked: PairConfig, found: Steadiness | Non
     asked
         Whether frames are aligned, and how far a patch is looked for.
     found
-        What was measured of the category; None where nothing was.
+        What was measured of the category, as `Steadiness.seen_by` gives it; None where nothing was.
     """
     is_aligned = asked.aligned
     if is_aligned is None:

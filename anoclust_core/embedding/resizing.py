@@ -24,6 +24,9 @@ RESAMPLING: Final = {
 }
 """Interpolations by the names that timm has for them."""
 
+_MIRRORED_PIXELS: Final = 1 << 20
+"""Pixels of a mirrored tile that are laid out at a time: beyond a long strip there are tiles larger than it."""
+
 _FINE: Final = 8
 """Values of a map along each side of a patch, at least, once it is cut as its picture is."""
 
@@ -61,7 +64,8 @@ def square_of(pixels: NDArray[np.uint8], box: Box, *, side: int, interpolation: 
     """Part of a frame; where it reaches beyond the frame, a square with the frame mirrored into what is missing.
 
     What is mirrored looks as the frame does, so that it is no rarer than the frame: no patch of it needs a weight of
-    its own.
+    its own. A tile that reaches beyond the frame goes on where its neighbour ends: it is the whole frame that is
+    mirrored, as often as it takes, and not the tile's own part of it.
 
     Parameters
     ----------
@@ -89,14 +93,42 @@ def square_of(pixels: NDArray[np.uint8], box: Box, *, side: int, interpolation: 
     height, width = pixels.shape[:2]
     if top >= 0 and left >= 0 and bottom <= height and right <= width:
         return pixels[top:bottom, left:right]
+    if top > 0 or left > 0 or bottom < height or right < width:
+        return _mirrored_tile(pixels, box, side=side, interpolation=interpolation)
     y0, y1 = _inside(top, bottom, height, side)
     x0, x1 = _inside(left, right, width, side)
-    inside = pixels[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    if not inside.size:  # a tile that the frame does not reach
-        return np.broadcast_to(np.rint(pixels.mean(axis=(0, 1))).astype(np.uint8), (side, side, 3))
-    small = Image.fromarray(np.ascontiguousarray(inside)).resize((x1 - x0, y1 - y0), RESAMPLING[interpolation])
+    small = Image.fromarray(np.ascontiguousarray(pixels)).resize((x1 - x0, y1 - y0), RESAMPLING[interpolation])
     padded: NDArray[np.uint8] = np.pad(np.asarray(small), ((y0, side - y1), (x0, side - x1), (0, 0)), mode="symmetric")
     return padded
+
+
+def _mirrored_tile(pixels: NDArray[np.uint8], box: Box, *, side: int, interpolation: str) -> NDArray[np.uint8]:
+    """Square of a tile that reaches beyond the frame, or lies beyond it."""
+    rows, columns = _reflected(box[0], box[1], pixels.shape[0]), _reflected(box[2], box[3], pixels.shape[1])
+    first, last = int(rows.min()), int(rows.max())
+    narrow = _squeezed(pixels[first : last + 1], columns, side=side, interpolation=interpolation)
+    upright = narrow.transpose(1, 0, 2)
+    return np.ascontiguousarray(
+        _squeezed(upright, rows - first, side=side, interpolation=interpolation).transpose(1, 0, 2)
+    )
+
+
+def _reflected(begin: int, end: int, length: int) -> NDArray[np.int64]:
+    """Pixel of a side of the frame that is shown at each place from begin to end, mirrored beyond both ends."""
+    places = np.arange(begin, end) % (2 * length)
+    return np.where(places < length, places, 2 * length - 1 - places)
+
+
+def _squeezed(
+    pixels: NDArray[np.uint8], columns: NDArray[np.int64], *, side: int, interpolation: str
+) -> NDArray[np.uint8]:
+    """Some columns of a picture, brought to ``side`` of them; Pillow, too, does one axis after the other."""
+    found = np.empty((len(pixels), side, 3), np.uint8)
+    step = max(1, _MIRRORED_PIXELS // len(columns))
+    for start in range(0, len(pixels), step):
+        rows = np.ascontiguousarray(pixels[start : start + step][:, columns])
+        found[start : start + step] = Image.fromarray(rows).resize((side, len(rows)), RESAMPLING[interpolation])
+    return found
 
 
 def _inside(begin: int, end: int, length: int, side: int) -> tuple[int, int]:

@@ -28,6 +28,9 @@ LOOKS_VERSION: Final = 2
 VERSION_NAME: Final = "looks_version"
 """Of the figures of a night, and its name among them: those of another version are on another scale."""
 
+_STRIP_PIXELS: Final = 1 << 18
+"""Pixels that are taken for numbers at a time: of a whole frame these are 32 bytes a pixel and more."""
+
 _MIDDLE: Final = 128.0
 """Grey level that a night's pictures are brought to, on average, before they are compared with each other."""
 
@@ -61,23 +64,62 @@ def look_of(pixels: NDArray[np.uint8]) -> tuple[float, float, NDArray[np.float64
     pixels = checked_array("pixels", pixels, "(height, width, 3)", dtype=np.uint8)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ArrayContractError(f"expected a picture of shape (height, width, 3), found {pixels.shape}")
-    grey = pixels.astype(np.float64).mean(axis=2)
-    edges, deviations = _means(np.abs(laplace(grey))), np.sqrt(np.maximum(_means(grey**2) - _means(grey) ** 2, 0))
+    edges, means, squares = _block_means(pixels)
+    deviations = np.sqrt(np.maximum(squares - means**2, 0))
     sharpness = float(np.median(np.log((edges + _LEAST) / (deviations + _LEAST))))
-    resized = Image.fromarray(grey.astype(np.float32)).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX)
-    small = np.asarray(resized, dtype=np.float64).ravel()
+    small = _small_copy(pixels).ravel()
     return float(np.median(small)), sharpness, small
 
 
-def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of the blocks of a picture."""
-    rows, columns = (np.arange(min(N_BLOCKS, side)) * side // min(N_BLOCKS, side) for side in values.shape)
-    sums = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
-    heights, widths = (
-        np.diff([*starts.tolist(), side]) for starts, side in zip((rows, columns), values.shape, strict=True)
-    )
-    means: NDArray[np.float64] = sums / np.outer(heights, widths)
-    return means
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey levels of a part of a picture: the means of its channels."""
+    total = np.add(pixels[:, :, 0], pixels[:, :, 1], dtype=np.uint16)
+    total += pixels[:, :, 2]
+    return total / 3
+
+
+def _block_means(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], ...]:
+    """Means over the blocks of a picture: of the absolute Laplacian, of grey levels and of their squares.
+
+    Some columns at a time, with one beside them on either side for the Laplacian. Columns, because each is added up as
+    a whole then, in one order: flat blocks, whose deviation is what rounding leaves, stay what they are.
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = (np.arange(min(N_BLOCKS, side)) * side // min(N_BLOCKS, side) for side in (height, width))
+    sums: tuple[list[NDArray[np.float64]], ...] = ([], [], [])
+    step = max(1, _STRIP_PIXELS // height)
+    for start in range(0, width, step):
+        beside = min(1, start)
+        own = slice(beside, beside + min(step, width - start))
+        grey = _grey(pixels[:, start - beside : start + step + 1])
+        edges, grey = np.abs(laplace(grey))[:, own], grey[:, own]
+        for found, values in zip(sums, (edges, grey, grey**2), strict=True):
+            found.append(np.add.reduceat(values, rows, axis=0))
+    heights, widths = (np.diff([*starts.tolist(), side]) for starts, side in ((rows, height), (columns, width)))
+    areas = np.outer(heights, widths)
+    return tuple(np.add.reduceat(np.concatenate(found, axis=1), columns, axis=1) / areas for found in sums)
+
+
+def _small_copy(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey levels, shape ``(SMALL_SIDE, SMALL_SIDE)``, some rows at a time.
+
+    Pillow shrinks widths first, too, and of tall pictures heights: another order moves the seventh digit.
+    """
+    height, width = pixels.shape[:2]
+    if height + SMALL_SIDE > 2 * width and height > SMALL_SIDE:
+        return _shrunk_by_rows(pixels.transpose(1, 0, 2)).T
+    return _shrunk_by_rows(pixels)
+
+
+def _shrunk_by_rows(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Grey levels of a square, widths first."""
+    step, box = max(1, _STRIP_PIXELS // pixels.shape[1]), Image.Resampling.BOX
+    narrow = []
+    for start in range(0, len(pixels), step):
+        grey = _grey(pixels[start : start + step]).astype(np.float32)
+        narrow.append(np.asarray(Image.fromarray(grey).resize((SMALL_SIDE, len(grey)), box)))
+    small = Image.fromarray(np.concatenate(narrow)).resize((SMALL_SIDE, SMALL_SIDE), box)
+    return np.asarray(small, dtype=np.float64)
 
 
 def look_of_night(

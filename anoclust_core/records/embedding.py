@@ -192,6 +192,8 @@ class EmbeddingSpec:
         del alone["deeper"], alone["aligned_within"], alone["cover"], alone["region"], alone["detector"]
         if self.decoding is not None:
             alone["decoding"] = self.decoding.identity
+        if self.tiles is not None and self.resize == "pad":
+            alone["mirrored"] = "the frame"  # before, each tile mirrored its own part of it
         return {name: value for name, value in alone.items() if value != as_always.get(name, missing)}
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,15 +43,22 @@ def contingency(images: Sequence[ImageEntry], clusters: Sequence[int]) -> tuple[
 
 
 def trust_sentence(scores: Scores | None, trivial: Mapping[str, Scores]) -> str | None:
-    """Say on which scores the clusters do not beat a trivial partition; None without something to compare."""
-    if scores is None or not trivial:
+    """Say on which scores the clusters do not beat a trivial partition; None without something to compare.
+
+    A trivial partition that is the labels themselves cannot be beaten and is left out: good against defect, where the
+    defects are of one kind.
+    """
+    compared = {name: other for name, other in trivial.items() if not math.isclose(other.ari, 1)}
+    if scores is None or not compared:
         return None
+    same = [name for name in trivial if name not in compared]
+    left_out = "".join(f" Left out: {name}, which is the labels themselves." for name in same)
     beaten = []
     for field, shown in SCORE_NAMES.items():
         ours = getattr(scores, field)
-        best, name = max((getattr(other, field), name) for name, other in trivial.items())
+        best, name = max((getattr(other, field), name) for name, other in compared.items())
         if ours <= best:
             beaten.append(f"{shown} ({name} reaches {best:.3f}, the clusters {ours:.3f})")
     if not beaten:
-        return "On all four scores the clusters agree with the labels better than every trivial partition."
-    return "Read with care: a trivial partition does at least as well on " + ", ".join(beaten) + "."
+        return f"On all four scores the clusters agree with the labels better than every trivial partition.{left_out}"
+    return f"Read with care: a trivial partition does at least as well on {', '.join(beaten)}.{left_out}"

@@ -21,6 +21,7 @@ from anoclust_core.arrays import checked_array, checked_iterable, checked_sequen
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.reporting.record import Picture, RunReport
 from anoclust_core.reporting.summary import ClusterSummary, cluster_colour, summarise_clusters
+from anoclust_core.wording import counted
 
 FloatArray = NDArray[np.floating]
 
@@ -275,12 +276,15 @@ def montage_jpeg(
     vmin, vmax = shared_scale(report.pictures)
     width = columns * (side + _SHEET_GAP) + _SHEET_GAP
     rows = [
-        _sheet_row(cluster, report.pictures, width=width, columns=columns, side=side, scale=(vmin, vmax))
+        _sheet_row(
+            cluster, report.pictures, unit=report.unit, width=width, columns=columns, side=side, scale=(vmin, vmax)
+        )
         for cluster in clusters[:max_rows]
     ]
     left_out = len(clusters) - len(rows)
     if left_out or not rows:
-        text = f"{left_out} more clusters are in the report" if rows else "no image was clustered"
+        are = "is" if left_out == 1 else "are"
+        text = f"{counted(left_out, 'more cluster')} {are} in the report" if rows else "no image was clustered"
         rows.append(_sheet_caption(text, colour=_MIXED, size=(width, _SHEET_CAPTION)))
     sheet = Image.new("RGB", (width, sum(row.height for row in rows)), _SHEET_PAPER)
     top = 0
@@ -294,6 +298,7 @@ def _sheet_row(
     cluster: ClusterSummary,
     pictures: Mapping[str, Picture],
     *,
+    unit: str,
     width: int,
     columns: int,
     side: int,
@@ -303,7 +308,8 @@ def _sheet_row(
     shown = [pictures[entry.sha256] for entry in cluster.entries if entry.sha256 in pictures][:columns]
     row = Image.new("RGB", (width, _SHEET_CAPTION + (side + _SHEET_GAP if shown else 0)), _SHEET_PAPER)
     median = f"{cluster.median_score:.3f}" if math.isfinite(cluster.median_score) else "unknown"
-    text = f"Cluster {cluster.number}: {len(cluster.entries)} images ({cluster.share:.0%}), median score {median}"
+    size = counted(len(cluster.entries), unit)
+    text = f"Cluster {cluster.number}: {size} ({cluster.share:.0%}), median score {median}"
     row.paste(_sheet_caption(text, colour=cluster.colour, size=(width, _SHEET_CAPTION)), (0, 0))
     for column, picture in enumerate(shown):
         tile = _picture_with_heat(picture, side=side, scale=scale)

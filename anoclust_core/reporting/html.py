@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import io
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from anoclust_core.reporting.contingency import contingency, trust_sentence
 from anoclust_core.reporting.figures import dendrogram_svg, descriptor_map_svg, rarity_overlay_png, shared_scale
 from anoclust_core.reporting.record import ImageEntry, Picture, RunReport, ViewEntry
 from anoclust_core.reporting.summary import ClusterSummary, score_bounds, summarise_clusters
+from anoclust_core.wording import counted
 
 NOT_KNOWN = "–"
 
@@ -182,6 +184,8 @@ def environment(loader: BaseLoader | None = None) -> Environment:
     made.filters["score"] = _score
     made.filters["percent"] = _percent
     made.filters["alike"] = _alike
+    made.filters["counted"] = counted
+    made.filters["as_typed"] = shlex.quote
     return made
 
 

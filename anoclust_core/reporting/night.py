@@ -27,6 +27,12 @@ MOST_DATES: Final = 9
 MOST_NAMES: Final = 14
 """Names that fit above each other beside a chart."""
 
+MOST_LINES: Final = 12
+"""Clusters with a line of their own in a chart; there is room for the unknown images and the others besides."""
+
+OTHERS: Final = "others"
+"""Stands for the clusters without a line of their own, all together."""
+
 _TILE_SIDE = 132
 
 
@@ -68,6 +74,7 @@ def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
         for cluster in report.clusters
     }
     todo = agenda(report)
+    lines, n_others = chart_lines(report.series)
     return (
         environment()
         .get_template("night.html.jinja")
@@ -86,10 +93,43 @@ def render_night(report: NightReport, *, max_drawn: int = 12) -> str:
             unknown_tiles=[_tile(image, report.pictures, scale) for image in report.unknown_images[:max_drawn]],
             zoomed=any(picture.zoom is not None for picture in report.pictures.values()),
             colours={cluster.cluster: identity_colour(cluster.cluster) for cluster in report.clusters},
-            plot=Markup(counts_svg(report.nights, report.series, unit=report.unit)) if len(report.nights) > 1 else None,  # noqa: S704
+            plot=Markup(counts_svg(report.nights, lines, unit=report.unit)) if len(report.nights) > 1 else None,  # noqa: S704
+            n_others=n_others,
             css=Markup(read_style()),  # noqa: S704 - a file of this package
         )
     )
+
+
+def chart_lines(series: Mapping[str, Sequence[int]]) -> tuple[dict[str, Sequence[int]], int]:
+    """Choose the lines of a chart: as many clusters as can be told apart, and the sum of the others.
+
+    Parameters
+    ----------
+    series
+        By cluster its number of images in each night, those to be looked at first; `UNKNOWN` may be anywhere.
+
+    Returns
+    -------
+    lines
+        At most `MOST_LINES` clusters or one fewer and `OTHERS`, and `UNKNOWN` where it was given.
+    n_others
+        Clusters that `OTHERS` sums up, 0 where every cluster has its line.
+
+    Examples
+    --------
+    >>> lines, n_others = chart_lines({f"c{at}": [at] for at in range(1, 15)} | {"unknown": [7]})
+    >>> list(lines)[-3:], lines["others"], n_others
+    (['c11', 'others', 'unknown'], [39], 3)
+    """
+    names = [name for name in series if name != UNKNOWN]
+    named = names if len(names) <= MOST_LINES else names[: MOST_LINES - 1]
+    rest = [series[name] for name in names[len(named) :]]
+    lines = {name: series[name] for name in named}
+    if rest:
+        lines[OTHERS] = [sum(counts) for counts in zip(*rest, strict=True)]
+    if UNKNOWN in series:
+        lines[UNKNOWN] = series[UNKNOWN]
+    return lines, len(rest)
 
 
 def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]], *, unit: str = "image") -> str:
@@ -100,7 +140,7 @@ def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]], *, u
     nights
         In order.
     series
-        By cluster its number of images in each night; `UNKNOWN` is drawn in grey.
+        By cluster its number of images in each night, at most `MOST_NAMES` of them; `UNKNOWN` and `OTHERS` are grey.
     unit
         What is counted, ``image`` or ``part``.
 
@@ -113,7 +153,7 @@ def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]], *, u
     axes = figure.add_subplot()
     days = [(night - nights[0]).days for night in nights]
     for name, counts in series.items():
-        style = "--" if name == UNKNOWN else "-"
+        style = {UNKNOWN: "--", OTHERS: ":"}.get(name, "-")
         axes.plot(days, list(counts), style, color=identity_colour(name), linewidth=1.8, marker="o", markersize=3)
     axes.set_ylim(bottom=0)
     axes.set_ylabel(f"{unit}s")
@@ -127,14 +167,17 @@ def counts_svg(nights: Sequence[date], series: Mapping[str, Sequence[int]], *, u
 
 
 def _label_lines(axes: Axes, at: int, ends: Mapping[str, int]) -> None:
-    """Write the names of lines behind their ends, each above the one below it."""
-    gap = axes.get_ylim()[1] / MOST_NAMES
-    lowest = 0.0
-    for name, value in sorted(ends.items(), key=lambda item: (item[1], item[0])):
-        place = max(float(value), lowest)
+    """Write the names of lines behind their ends, each above the one below it, none above the chart."""
+    top = axes.get_ylim()[1]
+    gap = top / MOST_NAMES
+    names = sorted(ends, key=lambda name: (ends[name], name))
+    places: list[float] = []
+    for name in names:
+        places.append(max(float(ends[name]), places[-1] + gap if places else 0.0))
+    for number, (name, place) in enumerate(zip(names, places, strict=True), start=1):
         axes.annotate(
             name,
-            (at, place),
+            (at, min(place, top - gap * (len(names) - number))),
             xytext=(6, 0),
             textcoords="offset points",
             color=identity_colour(name),
@@ -142,7 +185,6 @@ def _label_lines(axes: Axes, at: int, ends: Mapping[str, int]) -> None:
             va="center",
             annotation_clip=False,
         )
-        lowest = place + gap
 
 
 def _tile(image: NightImage, pictures: Mapping[str, Picture], scale: tuple[float, float]) -> _Tile:

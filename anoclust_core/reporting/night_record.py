@@ -25,7 +25,8 @@ class NightView:
 class NightImage:
     """One image of the night; ``cluster`` None is unknown.
 
-    Where parts are clustered it stands for its part, whose other views are ``views``.
+    Where parts are clustered it stands for its part, whose other views are ``views``. ``is_late`` where it is of an
+    earlier night, and came in this one.
     """
 
     path: str
@@ -35,6 +36,7 @@ class NightImage:
     confidence: float
     part: str | None = None
     views: Sequence[NightView] = ()
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class NightReport:
     unknown
         Counts of images without a cluster.
     unknown_images
-        Tonight's.
+        Those that came.
     rarity
         Shift of the median rarity in embedding units, or None where it was not measured.
     pictures
@@ -143,6 +145,8 @@ class NightReport:
         Address of the category's page where people look and decide, or None.
     unit
         ``image`` or ``part``: what is clustered and counted.
+    n_tonight, n_late
+        Images of this night, by which shares are told; and how many of the new ones are of earlier nights.
     """
 
     category: str
@@ -165,3 +169,5 @@ class NightReport:
     gone: Sequence[GoneCluster] = ()
     review: str | None = None
     unit: str = "image"
+    n_tonight: int = 0
+    n_late: int = 0

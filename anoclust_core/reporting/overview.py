@@ -25,7 +25,7 @@ class OverviewRow:
     state
         Whether somebody has to look.
     images, clusters
-        How many there are; None where that is not known.
+        How many there are; None where that is not known. Where no category has clusters, their column is left out.
     told
         What is new, grows or went wrong, a sentence each.
     seconds
@@ -75,6 +75,7 @@ def render_overview(title: str, rows: Sequence[OverviewRow], *, created_at: date
         .render(
             title=title,
             counted=counted,
+            has_clusters=any(row.clusters is not None for row in rows),
             rows=sorted(rows, key=lambda row: (ORDER.index(row.state), row.category)),
             count={state: sum(row.state == state for row in rows) for state in ORDER},
             images=sum(row.images or 0 for row in rows),

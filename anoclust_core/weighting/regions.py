@@ -23,10 +23,13 @@ from anoclust_core.arrays import TRUTHS, checked_array, checked_grid, checked_se
 from anoclust_core.embedding.resizing import seen_values
 from anoclust_core.errors import ArrayContractError
 from anoclust_core.records import EmbeddingSpec
-from anoclust_core.weighting.weights import map_scores
+from anoclust_core.weighting.weights import area_shares
 
 ENOUGH: Final = 0.5
 """Part of a patch's area that a region has to cover, for the patch to count."""
+
+_ROWS_PIXELS: Final = 1 << 20
+"""Pixels of a mask that are taken for numbers at a time: eight bytes each."""
 
 _ROUNDING: Final = 1e-9
 """By how much a sum of shares of pixels may be off."""
@@ -58,10 +61,21 @@ def patches_inside(mask: NDArray[np.bool_], spec: EmbeddingSpec, *, never_none: 
     mask = checked_array("mask", mask, "(height, width)", kinds=TRUTHS, least=1)
     shape = (mask.shape[0], mask.shape[1])
     seen = mask if spec.resize == "squash" else seen_values(mask, shape, spec.seen_box(shape), spec.grid, fill=False)
-    shares = map_scores([seen.astype(np.uint8)], spec.grid)[0]
+    shares = _covered(seen, spec.grid)
     enough = min(ENOUGH, shares.max()) if never_none and mask.any() else ENOUGH
     inside: NDArray[np.bool_] = shares >= enough - _ROUNDING
     return inside
+
+
+def _covered(seen: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.float64]:
+    """Part of each patch that a mask covers, row by row; some rows of the mask at a time, which become numbers."""
+    rows, columns = (area_shares(side, cells) for side, cells in zip(seen.shape, grid, strict=True))
+    covered = np.zeros(grid)
+    step = max(1, _ROWS_PIXELS // seen.shape[1])
+    for start in range(0, len(seen), step):
+        some = slice(start, start + step)
+        covered += rows[:, some] @ (seen[some].astype(np.float64) @ columns.T)
+    return covered.ravel()
 
 
 def nearest_inside(inside: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.int64]:

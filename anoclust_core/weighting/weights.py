@@ -216,7 +216,7 @@ def map_scores(maps: Maps, grid: tuple[int, int]) -> NDArray[np.float64]:
     scores = np.empty((len(maps), height * width))
     for at, values in enumerate(maps):
         checked = _check_map(values).astype(np.float64)
-        rows, columns = _area_shares(checked.shape[0], height), _area_shares(checked.shape[1], width)
+        rows, columns = area_shares(checked.shape[0], height), area_shares(checked.shape[1], width)
         scores[at] = (rows @ checked @ columns.T).ravel()
     return scores
 
@@ -282,8 +282,19 @@ def _is_top(scores: NDArray[np.float64], top_k: int) -> NDArray[np.bool_]:
     return is_top
 
 
-def _area_shares(n_pixels: int, n_cells: int) -> NDArray[np.float64]:
-    """Part of each cell that each pixel covers along one axis, ``(n_cells, n_pixels)``; every row sums to 1."""
+def area_shares(n_pixels: int, n_cells: int) -> NDArray[np.float64]:
+    """Part of each cell that each pixel covers along one axis.
+
+    Parameters
+    ----------
+    n_pixels, n_cells
+        Along the axis, at least 1.
+
+    Returns
+    -------
+    shares
+        Shape ``(n_cells, n_pixels)``, float64; every row sums to 1.
+    """
     cells, pixels = np.linspace(0, n_pixels, n_cells + 1), np.arange(n_pixels + 1)
     overlap = np.minimum(cells[1:, None], pixels[1:]) - np.maximum(cells[:-1, None], pixels[:-1])
     covered: NDArray[np.float64] = np.maximum(overlap, 0)

@@ -193,9 +193,11 @@ class _Checker:
         check_enough(whole, max_bad_share=most_bad)
         steadiness = None
         if self._config.embed.has_tiles:
-            spec = tiled_spec(spec, self._config.embed, largest_frame(looked_at.images))
+            frame = largest_frame(looked_at.images)
+            spec = tiled_spec(spec, self._config.embed, frame)
             found = result.seen.alignment if result.seen is not None else None
-            steadiness = Steadiness.of(found, (SMALL_SIDE, SMALL_SIDE)) if found is not None else None
+            if found is not None:
+                steadiness = Steadiness.of(found, (SMALL_SIDE, SMALL_SIDE)).seen_by(spec, frame)
         if self._config.recipe != "blind":
             spec = covered_spec(aligned_spec(spec, self._config.pair, steadiness), self._config)
         check_number(spec, self._config.pair, steadiness)
@@ -300,6 +302,8 @@ def _whole(looked_at: DatasetManifest, chosen: Chosen, drawn: Chosen) -> Dataset
             split=file.split,
             label=file.label,
             mask=file.mask,
+            extra=file.extra,
+            part=file.part,
         )
         for file, role in unread
         if not file.refused

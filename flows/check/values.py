@@ -69,6 +69,7 @@ def _pictures_json(seen: Seen) -> dict[str, Any]:
         "white_share": seen.white,
         "exact_copies": seen.n_copies,
         "near_duplicates": None if seen.near_duplicates is None else [list(paths) for paths in seen.near_duplicates],
+        "compared_for_near_duplicates": 0 if seen.near_duplicates is None else seen.n_compared,
         "alignment": None
         if found is None
         else {

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,7 +94,7 @@ def dismiss(
         if len(exact) != 1 or exact[0].kind == "again":
             raise ConfigError(
                 f"expected one open question of {category} that can be dismissed, found {len(exact)} that begin with "
-                f"{question!r}; `anoclust clusters ask {category} --list` prints them"
+                f"{question!r}; `anoclust clusters ask {quote(category)} --list` prints them"
             )
         (one,) = exact
         reading.catalog.dismiss(category, one.name, one.text, who=person(by), about=one.cluster)

@@ -18,6 +18,7 @@ from flows.cluster import cluster_category
 from flows.nights.request import NightRequest
 from flows.plan import plan_run
 from flows.prefect_server.around import kept_if_complete
+from flows.regions import without_misfits
 from flows.run import finished_run
 from flows.stages import EmbeddedImages, compare_images, embed_any
 from tasks import telemetry
@@ -105,9 +106,9 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             why = _due(place, requested=asked.recluster)
 
         adopted = Adopted()
-        n_left_out = 0
+        left_out: list[str] = []
         if why:
-            run_folder, reference, n_left_out = _cluster_from_scratch(place, given)
+            run_folder, reference, left_out = _cluster_from_scratch(place, given)
             adopted = _run_task(
                 adopt,
                 place,
@@ -149,7 +150,7 @@ def category_night(asked: NightRequest) -> dict[str, Any]:
             "reclustered": why,
             "changes": adopted.changes,
             "notes": [
-                *([_LEFT_OUT.format(n_left_out)] if n_left_out else []),
+                *left_out,
                 *outside_notes(place, given),
                 *alike_notes(assigned.weights, given),
             ],
@@ -220,10 +221,10 @@ def _check_share(given: DatasetManifest, embedded: EmbeddedImages, config: RunCo
         )
 
 
-def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Reference | None, int]:
+def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Reference | None, list[str]]:
     """Run over every image that the catalog has. A finished run is taken.
 
-    Gives the run's folder, its reference, and how many images it could not take for want of their files.
+    Gives the run's folder, its reference, and what is to be told of images that it could not take.
     """
     layout, spec = place.layout, place.run.spec
     with Catalog.open(place.catalog, store=place.layout) as catalog:
@@ -233,6 +234,7 @@ def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Re
             normals = {**_normals_of(layout, read_snapshot(latest)), **normals}
         images = everything(catalog, place.category, until=place.night, normals=list(normals.values()))
         n_known = len(catalog.standing(place.category).known)
+    images, misfits = without_misfits(layout, images, spec)
     plain = _at_least_known(place.run.config.for_runs, images, n_known)
     if plain.recipe == "blind":
         images = images.blind()
@@ -243,7 +245,10 @@ def _cluster_from_scratch(place: Place, given: DatasetManifest) -> tuple[str, Re
         else cluster_category.fn(place.category, str(save_manifest(layout, images)), str(layout.root), plain, spec)
     )
     settled = load_manifest(parts_of(layout, runs.read_summary(Path(run))).manifest)
-    return run, plan_run(settled, plain, spec).reference, len(settled.deferred)
+    left_out = [misfits] if misfits else []
+    if settled.deferred:
+        left_out.append(_LEFT_OUT.format(len(settled.deferred)))
+    return run, plan_run(settled, plain, spec).reference, left_out
 
 
 def _at_least_known(config: RunConfig, images: DatasetManifest, n_known: int) -> RunConfig:

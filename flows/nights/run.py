@@ -19,6 +19,7 @@ from flows.decoding import first_spec, settled_spec
 from flows.exclusive import category_held, disk_error, repairing
 from flows.nights.outcome import NightOutcome, all_later, none_left, wait_note
 from flows.nights.request import NightRequest
+from flows.nights.status import known_categories
 from flows.plan import used_images
 from flows.prefect_server.around import importing, with_prefect
 from flows.regions import AUTO, with_regions
@@ -170,7 +171,7 @@ def run_many_nights(
     layout = StoreLayout(store.absolute())
     catalog = config.night.catalog or layout.catalog
     rules = NightRules.of(config.night)
-    known = _known_categories(layout, catalog)
+    known = known_categories(layout, catalog)
     listed = {
         manifest.category: used_images(manifest, config.of(manifest.category))
         for manifest in list_datasets(
@@ -203,14 +204,6 @@ def run_many_nights(
             yield replace(outcome, notes=tuple(notes))
             if outcome.error is not None:
                 break
-
-
-def _known_categories(layout: StoreLayout, catalog: Path | str) -> list[str]:
-    """Categories that there have been nights of; none where there is no catalog yet."""
-    if not is_begun(layout, catalog):
-        return []
-    with Catalog.open(catalog, store=layout) as opened:
-        return opened.categories()
 
 
 def _guarded(listed: DatasetManifest, night: date, asked: _Asked, listener: telemetry.Listener | None) -> NightOutcome:
@@ -297,7 +290,9 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
     layout, config, category = asked.layout, asked.config, listed.category
     listed = used_images(listed, config)
     check_parts(listed, config)
+    given = listed.images
     listed, spec = with_regions(layout, asked.data, listed, asked.spec, config)
+    kept = {image.sha256 for image in listed.images}
     if not listed.images and config.data.roi == AUTO and spec.region is None:
         spec = replace(spec, region=_last_region(asked, category))
     spec = settled_spec(layout, listed, spec, config)
@@ -314,6 +309,7 @@ def _one_night(listed: DatasetManifest, night: date, asked: _Asked) -> _Worked:
             only_until=asked.only_until,
             rules=asked.rules,
             unreadable=segments.unreadable,
+            misfits=[image for image in given if image.sha256 not in kept],
         )
         if found.moved:
             catalog.record_images(category, found.moved)

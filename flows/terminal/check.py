@@ -143,11 +143,13 @@ def _copies(seen: Seen) -> str:
     exact = f"{seen.n_copies:,} exact" if seen.n_copies else "no exact ones"
     if seen.near_duplicates is None:
         return f"{exact}; too few pictures to look for near-duplicates"
+    n_all = seen.n_pictures - seen.n_copies
+    among = f" among the {seen.n_compared:,} of {n_all:,} that were compared" if seen.n_compared < n_all else ""
     if not seen.near_duplicates:
-        return f"{exact}; no near-duplicates"
+        return f"{exact}; no near-duplicates{among}"
     first = " and ".join(map(one_line, seen.near_duplicates[0][:2]))
     n_files = sum(map(len, seen.near_duplicates))
-    return f"{exact}; {n_files:,} pictures are near-duplicates of each other (such as {first})"
+    return f"{exact}; {n_files:,} pictures are near-duplicates of each other{among} (such as {first})"
 
 
 def _camera(seen: Seen) -> str:

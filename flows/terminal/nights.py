@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
@@ -54,10 +55,11 @@ def night_lines(outcome: NightOutcome) -> str:
     if outcome.reclustered:
         lines.append(f"  re-clustered: {outcome.reclustered}")
     if outcome.counters.get("quarantined"):
-        lines.append(f"  {outcome.counters['quarantined']:,} files could not be used; see the report for which and why")
+        bad = counted(outcome.counters["quarantined"], "file")
+        lines.append(f"  {bad} could not be used; see the report for which and why")
     lines += aside_lines(outcome.quarantine if outcome.counters.get("quarantined") else (), outcome.notes)
     if outcome.counters.get("deferred"):
-        lines.append(f"  {outcome.counters['deferred']:,} files deferred to the next night")
+        lines.append(f"  {counted(outcome.counters['deferred'], 'file')} deferred to the next night")
     lines += [f"  {repair}" for repair in outcome.repairs]
     if outcome.report and outcome.is_new:
         lines.append(f"  {short_path(outcome.report)}")
@@ -71,7 +73,7 @@ def status_table(found: Sequence[CategoryStatus]) -> Table:
     for one in found:
         night = "never" if one.last_night is None else one.last_night.isoformat()
         unfinished = "" if one.state in {None, "done"} else " (unfinished)"
-        clustered = "never" if one.clustered is None else f"{one.clustered}, {one.n_since:,} images since"
+        clustered = "never" if one.clustered is None else f"{one.clustered}, {counted(one.n_since, 'image')} since"
         counts = (one.n_images, one.n_clusters, one.n_provisional, one.n_unknown, one.n_quarantined)
         table.add_row(escape(one.category), night + unfinished, *(f"{count:,}" for count in counts), clustered)
     return table
@@ -90,11 +92,11 @@ def clusters_table(found: Sequence[ClusterFact], *, counted: str) -> Table:
 
 def question_lines(found: Sequence[QuestionFact], category: str, *, of: str | None = None) -> list[str]:
     """Open questions with the command that answers them, of all clusters or of one."""
-    asked = [one for one in found if of in {None, one.cluster, one.of}]
+    asked, named = [one for one in found if of in {None, one.cluster, one.of}], quote(category)
     return [
         line
         for one in asked
-        for line in (f"\n? {one.text}", f"  anoclust clusters answer {category} {one.question} --yes, or --no")
+        for line in (f"\n? {one.text}", f"  anoclust clusters answer {named} {quote(one.question)} --yes, or --no")
     ]
 
 

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from anoclust_core.embedding.deep_images import outside_note, range_note
 from anoclust_core.evaluation.protocols import protocol_named
+from anoclust_core.wording import counted
 from flows.run import CategoryOutcome
 from flows.terminal.runs import aside_lines
 from tasks.stores import runs
@@ -135,13 +136,14 @@ def outcome_lines(outcome: CategoryOutcome) -> str:
         done = "nothing to do, this run is finished"
     else:
         embedded, pairs = outcome.work["images_embedded"], outcome.work["pair_products"]
-        done = f"{embedded:,} images embedded, {pairs:,} image pairs compared, {outcome.seconds:.0f} s"
+        compared = f"{counted(embedded, 'image')} embedded, {counted(pairs, 'image pair')} compared"
+        done = f"{compared}, {outcome.seconds:.0f} s"
     bad = outcome.summary["images"]["quarantined"]
     later = outcome.summary["images"].get("deferred", 0)  # a run of an earlier version counts none
-    warning = f"\n  {bad:,} files could not be used; see the report for which and why" if bad else ""
+    warning = f"\n  {counted(bad, 'file')} could not be used; see the report for which and why" if bad else ""
     aside = [(entry["path"], entry["reason"]) for entry in outcome.summary.get("quarantine", ())]
     warning += "".join(f"\n{line}" for line in aside_lines(aside, outcome.notes))
-    warning += f"\n  {later:,} files deferred to the next run" if later else ""
+    warning += f"\n  {counted(later, 'file')} deferred to the next run" if later else ""
     warning += "".join(f"\n  {range_note(deep)}" for deep in runs.deep_ranges(outcome.summary))
     outside = outside_note(runs.outside_range(outcome.summary), outcome.summary["images"]["clustered"])
     warning += f"\n  {outside}" if outside else ""

@@ -18,14 +18,14 @@ from anoclust_core.embedding.alignment import Alignment, align, laid_together
 from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.embedding.near_duplicates import near_duplicates
 from anoclust_core.records import ImageRecord
-from tasks.images.category_frames import SMALL_SIDE, grey_rows, small_grey
+from tasks.images.category_frames import SMALL_SIDE, grey_rows, small_grey, spread_over
 from tasks.images.decoding import FORMATS, UnreadableImageError, decode_image, decode_samples, read_bytes, silence
 from tasks.images.headers import geometry_of, look_at
 from tasks.images.samples import is_tiff
 from tasks.images.tiffs import read_header
 
 MOST_ALIGNED: Final = 48
-"""Pictures that are laid on each other, the first of the sample."""
+"""Pictures that are laid on each other, spread over the sample."""
 
 GREY_WITHIN: Final = 2
 """Grey levels by which the channels of a grey picture may differ: JPEG rounds them."""
@@ -97,6 +97,8 @@ class Seen:
         Files whose bytes another one has.
     near_duplicates
         Paths of each group; None where there are too few pictures to tell.
+    n_compared
+        Pictures that were compared to find these: a part of a sample of a camera that moves a little.
     alignment
         None where there are too few pictures to tell.
     shift
@@ -119,6 +121,7 @@ class Seen:
     white: float
     n_copies: int
     near_duplicates: tuple[tuple[str, ...], ...] | None
+    n_compared: int
     alignment: Alignment | None
     shift: float
     largest_pixels: tuple[int, ...]
@@ -215,7 +218,11 @@ def _summed_up(images: Sequence[ImageRecord], found: Mapping[str, Picture]) -> S
     by_area = sorted({(one.width, one.height) for one in pictures}, key=lambda size: (size[0] * size[1], size))
     distinct = list({image.sha256: image for image in images}.values())
     small = np.stack([found[image.sha256].small for image in distinct])
-    aligned = align(small[:MOST_ALIGNED]) if len(small) >= alignment.FEWEST else None
+    some = spread_over(len(small), MOST_ALIGNED)
+    aligned = align(small[some]) if len(small) >= alignment.FEWEST else None
+    paths = [image.path for image in distinct]
+    if aligned is not None and aligned.verdict == "shifted":  # only what lies on each other can be compared
+        paths, small = [paths[at] for at in some], laid_together(small[some], aligned)
     width, height = (float(np.median([getattr(one, side) for one in pictures])) for side in ("width", "height"))
     shifts = np.abs(aligned.shifts[aligned.agrees]) * (height / SMALL_SIDE, width / SMALL_SIDE) if aligned else None
     brightness = [one.brightness for one in pictures]
@@ -233,7 +240,8 @@ def _summed_up(images: Sequence[ImageRecord], found: Mapping[str, Picture]) -> S
         black=float(np.median([one.black for one in pictures])),
         white=float(np.median([one.white for one in pictures])),
         n_copies=len(images) - len(distinct),
-        near_duplicates=_near_duplicates([image.path for image in distinct], small, aligned),
+        near_duplicates=_near_duplicates(paths, small),
+        n_compared=len(paths),
         alignment=aligned,
         shift=0.0 if shifts is None else float(shifts.max(initial=0.0)),
         largest_pixels=tuple(sorted((one.width * one.height for one in pictures), reverse=True)),
@@ -262,16 +270,12 @@ def _depths(pictures: Sequence[Picture]) -> list[str]:
     return [words[one.depth] for one in pictures]
 
 
-def _near_duplicates(
-    paths: Sequence[str], small: NDArray[np.float64], aligned: Alignment | None
-) -> tuple[tuple[str, ...], ...] | None:
-    """Groups of paths; pictures of a camera that moves a little are laid on each other first."""
+def _near_duplicates(paths: Sequence[str], small: NDArray[np.float64]) -> tuple[tuple[str, ...], ...] | None:
+    """Groups of paths; None where there are too few pictures to tell."""
     from anoclust_core.embedding import near_duplicates as measure
 
     if len(small) < measure.FEWEST:
         return None
-    if aligned is not None and aligned.verdict == "shifted":
-        paths, small = paths[:MOST_ALIGNED], laid_together(small[:MOST_ALIGNED], aligned)
     half = small[:, : small.shape[1] // 2 * 2, : small.shape[2] // 2 * 2]
     half = half.reshape(len(half), half.shape[1] // 2, 2, half.shape[2] // 2, 2).mean(axis=(2, 4))
     return tuple(tuple(paths[row] for row in rows) for rows in near_duplicates(half))

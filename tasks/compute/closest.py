@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from anoclust_core.pairwise.near_duplicates import NEIGHBOURS, Closest, closest_images
 from anoclust_core.records import EmbeddingSpec, Reference
+from anoclust_core.weighting.regions import Regions
 from tasks.compute import pair_device
 from tasks.compute.dask_jobs import run_jobs
 from tasks.stores.embeddings import EmbeddingSegments
@@ -55,7 +56,13 @@ def has_all_pairs(reference: Reference) -> bool:
 
 
 def closest_compared(
-    segments: EmbeddingSegments, contents: Sequence[str], wanted: Sequence[int], spec: EmbeddingSpec, *, device: str
+    segments: EmbeddingSegments,
+    contents: Sequence[str],
+    wanted: Sequence[int],
+    spec: EmbeddingSpec,
+    *,
+    regions: Regions | None,
+    device: str,
 ) -> Closest:
     """Compare some images with those whose mean patches are most like theirs.
 
@@ -69,6 +76,8 @@ def closest_compared(
         Rows of those whose nearest images are asked for.
     spec
         Of the bags, for which `can_be_compared`.
+    regions
+        Which patches count, as where pairs are compared for the store; None where all do.
     device
         As `pair_device.choose_worker_device` takes it.
 
@@ -78,6 +87,10 @@ def closest_compared(
         A row for each of ``wanted``; its images are rows of ``contents``.
     """
     bags = segments.read_at_rest(contents)
+    if regions is not None:
+        for start in range(0, len(bags), _ROWS_AT_ONCE):  # in place: there may be room for one copy of the bags alone
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            bags[rows] = regions.filled(bags[rows], contents[rows])
     likely = _likely(bags, wanted)
     partners: dict[int, set[int]] = defaultdict(set)
     for row, others in zip(wanted, likely.tolist(), strict=True):

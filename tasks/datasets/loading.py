@@ -16,7 +16,7 @@ from anoclust_core.embedding.of_arrays import Backbone
 from anoclust_core.errors import DatasetError
 from anoclust_core.records import ImageRecord
 from tasks.images.category_decoding import sampled_range
-from tasks.images.decoding import MAX_PIXELS, UnreadableImageError, read_image
+from tasks.images.decoding import UnreadableImageError, read_image
 from tasks.images.headers import MENDED, PLAIN, look_at
 from tasks.networks.checkpoints import checkpoint_identity, load_state_dict
 from tasks.stores.files import sha256_file
@@ -112,5 +112,5 @@ def _ranges(images: Sequence[ImageRecord]) -> list[DeepRange]:
     for image in images:
         by_kind.setdefault(look_at(Path(image.file)), []).append(image)
     deep = {kind: of_kind for kind, of_kind in by_kind.items() if kind not in (PLAIN, MENDED)}
-    found = (sampled_range(kind, deep[kind], max_pixels=MAX_PIXELS) for kind in sorted(deep))
+    found = (sampled_range(kind, deep[kind], max_pixels=None) for kind in sorted(deep))
     return [one for one in found if one is not None]

@@ -83,7 +83,7 @@ def write_kept(path: Path, kept: KeptDecoding) -> None:
     write_json(path, with_digest({**kept.decoding.identity, **({"seen": seen} if seen else {})}))
 
 
-def deep_samples(images: Iterable[ImageRecord], *, max_pixels: int) -> dict[str, NDArray[Any]]:
+def deep_samples(images: Iterable[ImageRecord], *, max_pixels: int | None) -> dict[str, NDArray[Any]]:
     """Values of a seeded sample of deep images, by content: up to `SAMPLE_IMAGES` of those that can be decoded.
 
     Parameters
@@ -92,7 +92,7 @@ def deep_samples(images: Iterable[ImageRecord], *, max_pixels: int) -> dict[str,
         All that have one kind of samples. Which of them are taken, and which of their pixels, depends on their contents
         alone.
     max_pixels
-        Largest one that there is memory for.
+        Largest one that there is memory for; None is no limit.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def deep_samples(images: Iterable[ImageRecord], *, max_pixels: int) -> dict[str,
     return samples
 
 
-def sampled_range(kind: str, images: Iterable[ImageRecord], *, max_pixels: int) -> DeepRange | None:
+def sampled_range(kind: str, images: Iterable[ImageRecord], *, max_pixels: int | None) -> DeepRange | None:
     """Take a range of a category from a sample of its deep images; None where none can be decoded.
 
     Parameters

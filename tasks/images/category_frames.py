@@ -13,7 +13,7 @@ from PIL import Image
 
 from anoclust_core.embedding.deep_images import DeepRange
 from anoclust_core.embedding.fixed_camera import Steadiness
-from anoclust_core.records import ImageRecord
+from anoclust_core.records import EmbeddingSpec, ImageRecord
 from tasks.images.decoding import UnreadableImageError, decode_image, read_bytes
 from tasks.images.headers import geometry_of
 from tasks.stores.files import read_checked, told_as_damage, with_digest, write_json
@@ -37,13 +37,17 @@ class CategoryFrames:
     Attributes
     ----------
     size
-        Height and width in pixels of the largest frame there was the first time; None where no tiles depend on it.
+        Height and width in pixels of the largest frame there was the first time; None where nothing depends on it.
     steadiness
         How frames lie on each other; None where it was not asked or could not be measured yet.
     """
 
     size: tuple[int, int] | None = None
     steadiness: Steadiness | None = None
+
+    def seen_by(self, spec: EmbeddingSpec) -> Steadiness | None:
+        """How frames lie on each other, measured by what a network sees of them."""
+        return None if self.steadiness is None else self.steadiness.seen_by(spec, self.size)
 
 
 def read_frames(path: Path) -> CategoryFrames:
@@ -92,9 +96,8 @@ def measured_steadiness(
     from anoclust_core.embedding.alignment import align  # SciPy, which a run that finds nothing to do never needs
 
     distinct = list({image.sha256: image for image in images}.values())
-    some = np.unique(np.linspace(0, len(distinct) - 1, min(MEASURED, len(distinct))).astype(int)).tolist()
     small = []
-    for at in some:
+    for at in spread_over(len(distinct), MEASURED):
         try:
             data = read_bytes(Path(distinct[at].file), sha256=distinct[at].sha256)
             small.append(small_grey(decode_image(data, max_pixels=max_pixels, deep=deep)))
@@ -103,6 +106,15 @@ def measured_steadiness(
     if len(small) < FEWEST:
         return None
     return Steadiness.of(align(np.stack(small)), (SMALL_SIDE, SMALL_SIDE))
+
+
+def spread_over(n_pictures: int, most: int) -> list[int]:
+    """Rows of so many pictures at most, the first and the last among them, as far apart as they can be.
+
+    Pictures in the order of their paths are in the order of shifts and labels: the first ones are of one of these.
+    """
+    found: list[int] = np.unique(np.linspace(0, n_pictures - 1, min(most, n_pictures)).astype(int)).tolist()
+    return found
 
 
 def small_grey(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -93,15 +93,15 @@ def _check_own(config: RunConfig, found: Collection[str], data: Path) -> None:
             )
 
 
-def list_categories(data: Path, *, exclude: Path | None = None) -> list[str]:
+def list_categories(data: Path, *, exclude: Path | None = None, may_be_empty: bool = False) -> list[str]:
     """Names of the categories of a data set; no image is read.
 
     Raises
     ------
     DatasetError
-        If there is no image, or the manifest is broken.
+        If there is no image in a folder that may not be empty, or the manifest is broken.
     """
-    found, _ = _candidates(on_this_machine(data, "DATA"), exclude, Counter())
+    found, _ = _candidates(on_this_machine(data, "DATA"), exclude, Counter(), may_be_empty=may_be_empty)
     return sorted({candidate.category for candidate in found})
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from anoclust_core.embedding.deep_images import DeepRange, Outside, choose_range, outside_range, to_bytes
+from anoclust_core.embedding.deep_images import DeepRange, Outside, choose_range, outside_range
 from anoclust_core.errors import DatasetError
 from anoclust_core.memory.plan import DECODE_BYTES_PER_PIXEL, readable_bytes
 from tasks.images.reasons import damage, too_large, what_it_is
@@ -32,6 +32,13 @@ from tasks.images.samples import (
     png_samples,
     special_tiff,
     tiff_samples,
+)
+from tasks.images.showing import (
+    has_no_opaque_pixel,
+    marks_of_picture,
+    rgb_of_picture,
+    rgb_of_samples,
+    shows_one_value,
 )
 from tasks.images.tiffs import UNPACKED_BYTES, TiffHeader, TiffKindError, check_kind, read_header
 
@@ -65,12 +72,6 @@ ALPHA_BYTES_PER_PIXEL: Final = 8
 WEBP_BYTES_PER_PIXEL: Final = 18
 """Decoding WebP, whose decoder hands over a copy. Measured: 16."""
 
-_ROWS: Final = 64
-"""Rows of samples that are laid on white, and of pixels that are compared, at a time."""
-
-_ROWS_PIXELS: Final = 1 << 18
-"""Pixels of Pillow's pictures that are converted at a time."""
-
 _NOT_NOW: Final = "the next run tries again"
 
 _DECODER_ERRORS: Final = (
@@ -97,7 +98,7 @@ class DecodedPicture:
 
 
 def read_image(
-    path: Path, *, sha256: str, max_pixels: int = MAX_PIXELS, deep: Sequence[DeepRange] = ()
+    path: Path, *, sha256: str, max_pixels: int | None = None, deep: Sequence[DeepRange] = ()
 ) -> NDArray[np.uint8]:
     """Read one image file as RGB, upright by its EXIF orientation.
 
@@ -144,7 +145,7 @@ def read_bytes(path: Path, *, sha256: str) -> bytes:
     return data
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: Sequence[DeepRange] = ()) -> NDArray[np.uint8]:
+def decode_image(data: bytes, *, max_pixels: int | None = None, deep: Sequence[DeepRange] = ()) -> NDArray[np.uint8]:
     """Decode the bytes of an image file to RGB.
 
     Transparency is laid on white; where alpha is 0 everywhere it means nothing, and the colours are taken.
@@ -154,7 +155,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: Sequence[De
     data
         The file.
     max_pixels
-        Largest image, of 8 bits a sample, that there is memory for; a larger one waits for a run that has more.
+        Largest image, of 8 bits a sample, that there is memory for; a larger one waits for a run that has more. None is
+        no limit.
     deep
         Which values are black and white in pictures of more than 8 bits, by kind of samples; where none says so, that
         is taken from this picture alone.
@@ -173,24 +175,24 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, deep: Sequence[De
 
 
 def _shown_picture(
-    data: bytes, max_pixels: int, deep: Sequence[DeepRange]
+    data: bytes, max_pixels: int | None, deep: Sequence[DeepRange]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | Samples, DeepRange | None]:
     """RGB, what it was made from, and the range that was used for it."""
-    found = _decoded(data, max_pixels, _to_rgb)
+    found = _decoded(data, max_pixels, rgb_of_picture)
     used = None
     if isinstance(found, Samples):
         if found.is_deep:
             used = next((one for one in deep if one.samples == found.kind), None)
             used = used or choose_range(found.kind, [found.values])
-        pixels = _shown(found, used)
+        pixels = rgb_of_samples(found, used)
     else:
         pixels = found
-    if _is_one_value(pixels):
+    if shows_one_value(pixels):
         raise UnreadableImageError(_one_value(pixels, used))
     return pixels, found, used
 
 
-def decode_samples(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+def decode_samples(data: bytes, *, max_pixels: int | None = None) -> NDArray[Any]:
     """Decode the bytes of an image file to what it stores: for a range.
 
     Returns
@@ -203,7 +205,7 @@ def decode_samples(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[Any]
     UnreadableImageError
         As `decode_image`, but that a picture may show one value.
     """
-    found = _decoded(data, max_pixels, _to_rgb)
+    found = _decoded(data, max_pixels, rgb_of_picture)
     return found.values if isinstance(found, Samples) else found
 
 
@@ -223,14 +225,16 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
     UnreadableImageError
         As `decode_samples`.
     """
-    found = _decoded(data, MAX_PIXELS, _marked)
+    found = _decoded(data, None, marks_of_picture)
     if not isinstance(found, Samples):
         return found
     marked = np.asarray((found.values if found.values.ndim == 2 else found.values.any(axis=2)) != 0, np.bool_)
     return marked if found.opacity is None else marked & (found.opacity > 0)
 
 
-def _decoded(data: bytes, max_pixels: int, shown: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any] | Samples:
+def _decoded(
+    data: bytes, max_pixels: int | None, shown: Callable[[Image.Image], NDArray[Any]]
+) -> NDArray[Any] | Samples:
     """What a plain picture is shown as, samples of another."""
     with in_words(data):
         found = _open_and_load(data, max_pixels)
@@ -257,7 +261,7 @@ def in_words(data: bytes) -> Iterator[None]:
         raise UnreadableImageError(damage(error)) from error
 
 
-def _open_and_load(data: bytes, max_pixels: int) -> Image.Image | Samples:
+def _open_and_load(data: bytes, max_pixels: int | None) -> Image.Image | Samples:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -281,7 +285,7 @@ def _open_and_load(data: bytes, max_pixels: int) -> Image.Image | Samples:
     return image
 
 
-def _load_tiff(data: bytes, header: TiffHeader, max_pixels: int) -> Samples:
+def _load_tiff(data: bytes, header: TiffHeader, max_pixels: int | None) -> Samples:
     check_kind(header)
     _check_size(header.width, header.height, header.pages)
     _check_memory(header.width, header.height, max_pixels, _tiff_bytes(header))
@@ -338,7 +342,7 @@ def _turn_upright(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
 
 
-def _check_header(image: Image.Image, max_pixels: int) -> None:
+def _check_header(image: Image.Image, max_pixels: int | None) -> None:
     """Refuse by size and kind before any pixel is decoded."""
     # MPO: a camera's JPEG with a preview behind it
     _check_size(*image.size, 1 if image.format == "MPO" else getattr(image, "n_frames", 1))
@@ -358,8 +362,10 @@ def _check_size(width: int, height: int, n_frames: int) -> None:
         raise UnreadableImageError(f"holds {n_frames} frames; save each as an image of its own")
 
 
-def _check_memory(width: int, height: int, max_pixels: int, needed: int) -> None:
+def _check_memory(width: int, height: int, max_pixels: int | None, needed: int) -> None:
     """Leave what there is no memory for; ``max_pixels`` counts pixels that cost `DECODE_BYTES_PER_PIXEL`."""
+    if max_pixels is None:
+        return
     room = max_pixels * DECODE_BYTES_PER_PIXEL
     if needed > room:
         raise UnreadNowError(
@@ -394,8 +400,11 @@ def _header_bytes(file: Path) -> int:
 
 
 def pixels_within(memory: int) -> int:
-    """Pixels of the largest plain picture that can be decoded in so many bytes: a limit for `decode_image`."""
-    return min(MAX_PIXELS, memory // DECODE_BYTES_PER_PIXEL)
+    """Pixels of the largest plain picture that can be decoded in so many bytes: a limit for `decode_image`.
+
+    It may be more than `MAX_PIXELS`: other kinds of pictures take more bytes a pixel.
+    """
+    return memory // DECODE_BYTES_PER_PIXEL
 
 
 def _plain_bytes(image: Image.Image) -> int:
@@ -416,90 +425,6 @@ def _tiff_bytes(header: TiffHeader) -> int:
     samples = pixels * header.channels * header.sample_bytes
     alpha = 0 if header.alpha == "none" and header.photometric else ALPHA_BYTES_PER_PIXEL
     return 2 * samples + pixels * (DEEP_BYTES_PER_PIXEL + alpha) + 3 * min(samples, UNPACKED_BYTES)
-
-
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """RGB bytes, some rows at a time: Pillow takes four bytes for a pixel, and as a whole would be copied twice."""
-    if has_alpha(image):
-        return _on_white(image)
-    if image.mode == "L":
-        return _three_channels(_by_rows(image, lambda rows: rows, 1)[:, :, 0])
-    return _by_rows(image, lambda rows: rows.convert("RGB"), 3)
-
-
-def _by_rows(image: Image.Image, shown: Callable[[Image.Image], Image.Image], channels: int) -> NDArray[np.uint8]:
-    """Shape ``(height, width, channels)``: what some rows at a time are shown as."""
-    pixels = np.empty((image.height, image.width, channels), np.uint8)
-    for start, rows in _rows_of(image):
-        pixels[start : start + rows.height] = np.asarray(shown(rows)).reshape(rows.height, image.width, channels)
-    return pixels
-
-
-def _rows_of(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Parts of few rows, each with its first row."""
-    step = max(1, _ROWS_PIXELS // image.width)
-    for start in range(0, image.height, step):
-        yield start, image.crop((0, start, image.width, min(start + step, image.height)))
-
-
-def _on_white(image: Image.Image) -> NDArray[np.uint8]:
-    """Lay a transparent picture on white; alpha that is 0 everywhere is none: the colours are what was meant."""
-    if has_no_opaque_pixel(image):
-        if image.mode == "La":  # premultiplied colours as they are
-            return _three_channels(_by_rows(image, lambda rows: rows.getchannel(0), 1)[:, :, 0])
-        is_premultiplied = image.mode == "RGBa"
-        channels = _by_rows(image, lambda rows: rows if is_premultiplied else rows.convert("RGBA"), 4)
-        return channels[:, :, :3]
-
-    def on_white(rows: Image.Image) -> Image.Image:
-        white = Image.new("RGBA", rows.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rows.convert("RGBA")).convert("RGB")
-
-    return _by_rows(image, on_white, 3)
-
-
-def has_alpha(image: Image.Image) -> bool:
-    """Whether a picture may be transparent."""
-    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-
-
-def has_no_opaque_pixel(image: Image.Image) -> bool:
-    """Whether the alpha of a picture that may be transparent is 0 everywhere."""
-    return all(rows.convert("RGBA").getchannel("A").getextrema() == (0, 0) for _, rows in _rows_of(image))
-
-
-def _marked(image: Image.Image) -> NDArray[np.bool_]:
-    """Pixels that a mask of 8 bits marks, ``(height, width)``."""
-    if not has_alpha(image):
-        return np.asarray(_to_rgb(image).any(axis=2))
-    rgba = _by_rows(image, lambda rows: rows.convert("RGBA"), 4)
-    coloured, opaque = rgba[:, :, :3].any(axis=2), rgba[:, :, 3] != 0
-    marked = coloured & opaque if opaque.any() else coloured & (not coloured.all())
-    return np.asarray(marked)
-
-
-def _shown(found: Samples, deep: DeepRange | None) -> NDArray[np.uint8]:
-    """Samples as RGB bytes, laid on white."""
-    pixels = to_bytes(found.values, deep) if deep is not None else found.values
-    if found.opacity is not None:
-        opacity = found.opacity if pixels.ndim == 2 else found.opacity[:, :, None]
-        for start in range(0, len(pixels), _ROWS):
-            rows = slice(start, start + _ROWS)
-            pixels[rows] = np.rint(pixels[rows] * opacity[rows] + 255 * (1 - opacity[rows]))
-    return _three_channels(pixels) if pixels.ndim == 2 else pixels
-
-
-def _three_channels(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey as RGB, without a copy: the three channels are one in memory."""
-    return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
-
-
-def _is_one_value(pixels: NDArray[np.uint8]) -> bool:
-    """Whether all pixels are the same; a sixteenth of the rows tells most pictures at once."""
-    grey = pixels[:, :, :1] if pixels.strides[2] == 0 else pixels
-    if not bool((grey[::16] == grey[0, 0]).all()):
-        return False
-    return all(bool((grey[start : start + _ROWS] == grey[0, 0]).all()) for start in range(0, len(grey), _ROWS))
 
 
 def _one_value(pixels: NDArray[np.uint8], deep: DeepRange | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from tasks.images.decoding import FORMATS, has_alpha, has_no_opaque_pixel, silence
+from tasks.images.decoding import FORMATS, silence
 from tasks.images.samples import (
     PNG_HEAD,
     PNG_SAMPLES,
@@ -22,6 +22,7 @@ from tasks.images.samples import (
     orientation_of,
     special_tiff,
 )
+from tasks.images.showing import has_alpha, has_no_opaque_pixel
 from tasks.images.tiffs import TiffHeader, read_header
 
 PLAIN: Final = ""

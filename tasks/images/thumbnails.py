@@ -33,6 +33,9 @@ _JPEG_QUALITY: Final = 80
 _DIGEST_BYTES: Final = 32
 """Of the SHA-256 that stands behind a thumbnail that is kept: whoever shows a JPEG reads no further than its end."""
 
+_ROWS_PIXELS: Final = 1 << 20
+"""Pixels that are greyed out at a time."""
+
 _GREY: Final = 205
 _CONTRAST_LEFT: Final = 0.3
 """Grey level that what is not looked at is drawn towards, and how much of its contrast it keeps."""
@@ -102,14 +105,15 @@ def picture_of(
     rarity
         Shape of the spec's grid; empty where it is not known. What the report shows covers the whole picture.
     looked_at
-        Shape ``(height, width)`` of the picture: its region of interest. All else is greyed out, and has no rarity.
+        Shape ``(height, width)`` of the picture: its region of interest. All else is greyed out, and has no rarity. A
+        picture of another shape, which may be older than the region, is shown as it is.
     """
     try:
         pixels = read_image(file, sha256=sha256, deep=spec.deep)
     except UnreadableImageError:
         return None
-    if looked_at is not None:
-        pixels = _greyed_out(pixels, ~looked_at)
+    if looked_at is not None and looked_at.shape == pixels.shape[:2]:
+        pixels = _greyed_out(pixels, looked_at)
         if rarity.size:
             rarity = np.where(patches_inside(looked_at, spec).reshape(rarity.shape), rarity, np.nan)
     picture = Image.fromarray(pixels)
@@ -134,11 +138,16 @@ def _zoom(picture: Image.Image, rarity: NDArray[np.floating[Any]]) -> Zoom:
     return Zoom(_jpeg(part), box)
 
 
-def _greyed_out(pixels: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Picture that is pale and grey in some places: those are told from black and from white."""
+def _greyed_out(pixels: NDArray[np.uint8], looked_at: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Picture that is pale and grey where it is not looked at: those places are told from black and from white."""
+    greys = np.arange(3 * 255 + 1) / 3  # of every sum of three channels
+    pale_of = (_GREY + _CONTRAST_LEFT * (greys - _GREY)).round().astype(np.uint8)
     pale = pixels.copy()
-    grey = pixels[where].mean(axis=1, keepdims=True)
-    pale[where] = (_GREY + _CONTRAST_LEFT * (grey - _GREY)).round().astype(np.uint8)
+    step = max(1, _ROWS_PIXELS // pixels.shape[1])
+    for start in range(0, len(pale), step):  # as numbers, all of a large frame would be eight times its bytes
+        rows = pale[start : start + step]
+        sums = rows.sum(axis=2, dtype=np.uint16)
+        np.copyto(rows, pale_of[sums][:, :, None], where=~looked_at[start : start + step, :, None])
     return pale
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -111,6 +111,7 @@ def adopt(*, place: Place, run_folder: str, settings_key: str, reference: Refere
                 found,
                 assigned={by.get(of, of): cluster for of, cluster in found.assigned.items()},
                 placed={by.get(of, of): cluster for of, cluster in found.placed.items()},
+                wrong=_of_deciding(found.wrong, by),
             )
             own, now, lasting = _as_learnt(place, found, contents, (snapshot, measured, labels), parts.weights)
             match, ids = lasting.match, lasting.ids
@@ -182,6 +183,15 @@ def _as_learnt(
     keys = {**snapshot.keys, "group": more.key}
     own = replace(snapshot, key=more.key, keys=keys, merge_height=measured.height)
     return own, measured, with_evidence(lasting, without, found, contents, more.decided.n_decisions)
+
+
+def _of_deciding(wrong: Mapping[str, Set[str]], by: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """Clusters that images are wrong in, by the view that stands for each."""
+    found: dict[str, frozenset[str]] = {}
+    for content, clusters in wrong.items():
+        deciding = by.get(content, content)
+        found[deciding] = found.get(deciding, frozenset()) | clusters
+    return found
 
 
 def _readable(fact: SnapshotFact | None) -> Snapshot | None:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from anoclust_core.clustering.units import units_of
 from anoclust_core.config import COUNT_ONCE
 from anoclust_core.pairwise.near_duplicates import ALONE, Closest, near_duplicate_groups
-from anoclust_core.records import DatasetManifest, unique_contents
+from anoclust_core.records import DatasetManifest, ImageRecord, unique_contents
 from tasks.compute.closest import can_be_compared, closest_compared
 from tasks.compute.counting import GROUPS, Counting, Measure
 from tasks.night.place import Place
 from tasks.stores import arrays
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.nights.snapshots import Snapshot, SnapshotReference
+from tasks.stores.regions import regions_of
 
 _NAMED: Final = 3
 """Files that a note names."""
@@ -71,7 +72,7 @@ class NightAlike:
 
 
 def night_alike(
-    place: Place, snapshot: Snapshot, was: DatasetManifest, contents: Sequence[str], embeddings: str
+    place: Place, snapshot: Snapshot, was: DatasetManifest, since: Sequence[ImageRecord], embeddings: str
 ) -> NightAlike | None:
     """Look for near-duplicates of images that came since the snapshot.
 
@@ -81,8 +82,8 @@ def night_alike(
         Where, and what the last re-clustering left.
     was
         Its images.
-    contents
-        Content hashes of those since.
+    since
+        Images since.
     embeddings
         Folder of the embeddings of all of them.
 
@@ -92,6 +93,7 @@ def night_alike(
         None where the snapshot has no distances of its images, or there are too many patches to compare.
     """
     of_snapshot, _ = unique_contents(was.compared)
+    contents = [image.sha256 for image in since]
     every = sorted({*of_snapshot, *contents})
     segments = EmbeddingSegments(Path(embeddings))
     key = snapshot.keys.get("near_duplicates")
@@ -106,7 +108,10 @@ def night_alike(
     stored = Closest(*(arrays.read(folder, name) for name in ("images", "means", "largest")))
     if not new or not stored.images.shape[1]:
         return None
-    fresh = closest_compared(segments, every, new, place.run.spec, device=place.run.config.embed.device)
+    regions = regions_of(place.layout, [*was.compared, *since], place.run.spec)[0]
+    fresh = closest_compared(
+        segments, every, new, place.run.spec, regions=regions, device=place.run.config.embed.device
+    )
     n_nearest = min(stored.images.shape[1], fresh.images.shape[1])
     order = np.argsort(np.concatenate([old, np.array(new, np.int64)]))
     joined = [

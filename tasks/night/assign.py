@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from prefect import task
@@ -15,7 +16,7 @@ from anoclust_core.matching.assigning import Assignments, assign, choose
 from anoclust_core.matching.drift import median_and_error
 from anoclust_core.matching.identities import fresh_ids, id_order, owner_of
 from anoclust_core.matching.prototypes import Prototypes, extended, fit_prototypes
-from anoclust_core.records import DatasetManifest, NearestDistances
+from anoclust_core.records import DatasetManifest, EmbeddingSpec, NearestDistances
 from anoclust_core.weighting.regions import Regions, least_outside
 from tasks.compute.counting import Measure
 from tasks.compute.detection import detected_scores
@@ -33,12 +34,16 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
-from tasks.stores.nights.folders import RARITY_IMAGES
+from tasks.stores.nights.folders import RARITY_IMAGES, RARITY_SCALE
 from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.recent import recent_images
 from tasks.stores.nights.reclustering import has_clusters
-from tasks.stores.nights.snapshots import Snapshot, members, snapshot_reference
+from tasks.stores.nights.snapshots import Snapshot, Yardstick, members, snapshot_reference
 from tasks.stores.regions import regions_of
+from tasks.stores.stage_keys import embedding_keys
+
+_SCALE_DIGITS: Final = 12
+"""Of a key, as a counter is a number: as many as a double holds without rounding."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Assigned:
         used.
     rarity
         Median over the new images of each one's largest rarity against the yardstick, in embedding units, the standard
-        error of that, and the number of images, as counters; empty where there are none or it was not measured.
+        error of that, the number of images and `rarity_scale`, as counters; empty where there are none or it was not
+        measured.
     weights
         Folder of their rarity and weights, or None.
     n_learnt
@@ -97,7 +103,7 @@ def assign_images(
     """
     was = members(place.layout, snapshot)
     compared = [image.sha256 for image in settled.clustered]
-    alike = night_alike(place, snapshot, was, compared, embeddings[0])
+    alike = night_alike(place, snapshot, was, settled.clustered, embeddings[0])
     once = alike if counts_once(place) else None
     against = None
     if nearest is not None and snapshot.reference is not None:
@@ -229,7 +235,20 @@ def _level(
     if regions is not None:
         rarity = least_outside(rarity, regions.inside(contents))
     median, error = median_and_error(rarity.max(axis=1))
-    return {"rarity": median, "rarity_error": error, RARITY_IMAGES: len(rarity)}
+    scale = rarity_scale(place.category, place.run.spec, yardstick)
+    return {"rarity": median, "rarity_error": error, RARITY_IMAGES: len(rarity), RARITY_SCALE: scale}
+
+
+def rarity_scale(category: str, spec: EmbeddingSpec, yardstick: Yardstick | None) -> int:
+    """Number that stands for everything but the new images that decides a night's level of rarity.
+
+    That is the network and what it sees, which patches are compared, and the images of the yardstick; or the detector.
+    """
+    keys = embedding_keys(DatasetManifest(category, ()), spec)
+    measured_by = {"detected": keys.detected, "regions": keys.regions}
+    if not keys.detected:
+        measured_by = {"distances": keys.distances, "yardstick": asdict(yardstick) if yardstick else None}
+    return int(content_key("rarity scale", measured_by)[:_SCALE_DIGITS], 16)
 
 
 @task(name="register", **UNTRACKED)

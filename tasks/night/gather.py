@@ -82,7 +82,8 @@ def night_record(
     by_cluster: dict[str | None, list[NightImage]] = defaultdict(list)
     for content, fact in tonight.items():
         where = assigned[content]
-        by_cluster[where.cluster].append(_night_image(fact, where, views))
+        image = replace(_night_image(fact, where, views), is_late=fact.night < place.night)
+        by_cluster[where.cluster].append(image)
     for images in by_cluster.values():
         images.sort(key=lambda image: (-image.confidence, image.path))
     nights = sorted({count.night for count in counts} | {place.night})
@@ -93,6 +94,8 @@ def night_record(
     drawn += by_cluster[None][:DRAWN] + [image for one in gone for image in (*one.images, *one.of_into)]
     bad = [fact for fact in facts.values() if fact.quarantined is not None]
     page = place.run.config.night.review
+    n_tonight = sum(count.n_images for count in counts if count.night == place.night)
+    ahead = [one for one, fact in arrived.items() if fact.night > place.night and fact.quarantined is None]
     return NightReport(
         category=place.category,
         night=place.night,
@@ -126,6 +129,8 @@ def night_record(
         gone=gone,
         review=None if page is None else f"{page}{category_address(place.category)}",
         unit=place.run.config.group.by,
+        n_tonight=n_tonight,
+        n_late=max(0, int(watched.counters.get("new", 0)) - n_tonight - sum(one not in beside for one in ahead)),
     )
 
 

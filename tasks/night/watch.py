@@ -24,7 +24,7 @@ from tasks.night.severity import cluster_severity
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
 from tasks.stores.catalog.standing import NEW
-from tasks.stores.nights.folders import LOOKED_AT, NIGHT_COUNTERS, RARITY_IMAGES
+from tasks.stores.nights.folders import LOOKED_AT, NIGHT_COUNTERS, RARITY_IMAGES, RARITY_SCALE
 
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
@@ -244,11 +244,26 @@ def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftS
 
 
 def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
-    """Signal of tonight's rarity, against nights that were measured against the same yardstick; None for too few."""
+    """Signal of tonight's rarity, against nights that were measured in the same way; None for too few images."""
     if "rarity_error" not in counters or _n_rare(counters) < FEWEST_LOOKED_AT:
         return None
-    nights = [night.counters for night in past if "rarity_error" in night.counters]
+    nights = _of_one_scale([night.counters for night in past if "rarity_error" in night.counters], counters)
     return _shift("rarity", [*nights, counters], [_n_rare(of) for of in (*nights, counters)], RARITY_ALARMS)
+
+
+def _of_one_scale(past: Sequence[Mapping[str, float]], counters: Mapping[str, float]) -> list[Mapping[str, float]]:
+    """Those nights, in their order, whose rarity was measured as tonight's was.
+
+    Nights of earlier versions do not say how. They are taken for what the first night after them says, so that an
+    upgrade loses no history.
+    """
+    found: list[Mapping[str, float]] = []
+    scale = now = counters.get(RARITY_SCALE)
+    for of in reversed(past):
+        now = of.get(RARITY_SCALE, now)
+        if now == scale:
+            found.append(of)
+    return found[::-1]
 
 
 def _looks(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str, DriftSignal]:

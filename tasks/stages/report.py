@@ -149,7 +149,7 @@ def report(
         keys=keys,
         localization=_localization(run.config, weights),
         structure=_structure(run.config, weights),
-        steadiness=read_frames(layout.frame(category)).steadiness,
+        steadiness=read_frames(layout.frame(category)).seen_by(run.spec),
         manifest_path=Path(manifest).relative_to(layout.root).as_posix(),
         outside=EmbeddingSegments(layout.folder("embeddings", category, keys["embedding"])).outside(settled.compared),
         radii=_radii(layout, category, settled, reference, keys),

@@ -112,6 +112,10 @@ _PLACES: Final[Parts] = {"places": "usual taken away"}
 """What keys say where recipe auto takes away what is usual at each place of a fixed camera's frames."""
 
 
+_FILLED: Final[Parts] = {"bags": "filled"}
+"""What keys say where regions decide which images are near-duplicates though no distances are stored."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage.
@@ -142,8 +146,11 @@ def _pair(run: RunInputs, _: Mapping[str, str]) -> Parts | None:
     return _pair_parts(run.images, run.manifest, run.reference) if run.reference else None
 
 
-def _near_duplicates(_: RunInputs, keys: Mapping[str, str]) -> Parts | None:
-    return {"pair": keys["pair"]} if "pair" in keys else None
+def _near_duplicates(run: RunInputs, keys: Mapping[str, str]) -> Parts | None:
+    if run.reference is None:
+        return None
+    is_stored = run.reference.role == "cluster" and run.reference.size is None  # what is compared there knows regions
+    return {"pair": keys["pair"], **(_FILLED if run.images.regions and not is_stored else {})}
 
 
 def _counted_once(run: RunInputs, keys: Mapping[str, str]) -> Parts:
@@ -367,7 +374,7 @@ def settings_key(config: RunConfig, spec: EmbeddingSpec) -> str:
             **_comparison_parts(spec),
             **({"region": spec.region} if spec.region else {}),
             **(_PLACES if spec.aligned_within is not None and config.recipe == "auto" else {}),
-            **_near_duplicates_of_nights(config),
+            **_near_duplicates_of_nights(config, spec),
         },
     )
 
@@ -388,10 +395,11 @@ def _versions(config: RunConfig) -> dict[str, int]:
     return found | ({"whiten": STAGES["whiten"].version} if config.recipe == "auto" else {})
 
 
-def _near_duplicates_of_nights(config: RunConfig) -> Parts:
+def _near_duplicates_of_nights(config: RunConfig, spec: EmbeddingSpec) -> Parts:
     if config.pair.near_duplicates != COUNT_ONCE or config.recipe == "blind":
         return {}
-    return {"near_duplicates": {"count": COUNT_ONCE, "version": STAGES["near_duplicates"].version}}
+    regions = _FILLED if spec.region else {}
+    return {"near_duplicates": {"count": COUNT_ONCE, "version": STAGES["near_duplicates"].version, **regions}}
 
 
 def pair_key(images: EmbeddingKeys, manifest: DatasetManifest, reference: Reference) -> str:

@@ -152,7 +152,7 @@ def test_file_being_written_is_taken_up_by_the_next_run(tmp_path, checkpoint, mo
         }
     ]
     assert "006.png" in (run_folder(first) / "report.html").read_text()
-    assert "1 files deferred to the next run" in progress.outcome_lines(first)
+    assert "1 file deferred to the next run" in progress.outcome_lines(first)
     assert not run_one(data, store, config).is_new  # as long as nothing has changed
     monkeypatch.setattr(file_check, "now", lambda: written + 2.1)
     second = run_one(data, store, config)

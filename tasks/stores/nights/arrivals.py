@@ -150,6 +150,7 @@ def survey(
     only_until: bool,
     rules: NightRules,
     unreadable: Callable[[Iterable[ImageRecord]], Mapping[str, str]],
+    misfits: Sequence[ImageRecord] = (),
 ) -> Tonight:
     """Compare the files of a category with the catalog: a content that it has is not new, whatever its name.
 
@@ -167,6 +168,9 @@ def survey(
         Which night an image belongs to.
     unreadable
         Gives the images whose files are as they were when they could not be decoded.
+    misfits
+        Images that are set aside because they do not have the size of their region: one that the catalog knows came
+        before the region did, and is no newly bad file.
 
     Raises
     ------
@@ -178,7 +182,8 @@ def survey(
     for image in listed.clustered:
         by_content.setdefault(image.sha256, []).append(image)
     lost = {content_of_path(entry.path): entry for entry in listed.quarantine}
-    known = catalog.known_images(category, [*by_content, *lost])
+    content_of = {image.path: image.sha256 for image in misfits}
+    known = catalog.known_images(category, [*by_content, *lost, *content_of.values()])
     hopeless = unreadable(listed.images) if any(fact.quarantined for fact in known.values()) else {}
     told_by: list[tuple[str, CaptureRule]] = []
     new: list[ImageRecord] = []
@@ -220,12 +225,13 @@ def survey(
         )
     bad = []
     for content, entry in lost.items():
-        fact = known.get(content) or rules.fact_without_bytes(entry, night)
+        of_misfit = known.get(content_of.get(entry.path, ""))
+        fact = of_misfit or known.get(content) or rules.fact_without_bytes(entry, night)
         if only_until and fact.night > night:
             later.append(fact.night)
             continue
         n_seen += 1
-        if content not in known:
+        if content not in known and of_misfit is None:
             bad.append(entry)
     manifest = DatasetManifest(
         category,

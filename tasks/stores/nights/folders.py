@@ -28,6 +28,9 @@ RARITY_IMAGES: Final = "rarity_images"
 LOOKED_AT: Final = "looked_at"
 """Counters of how many images the rarity of a night is of, and the figures of its pictures as such."""
 
+RARITY_SCALE: Final = "rarity_scale"
+"""Counter that is another number where rarity is measured in another way: such nights cannot be compared."""
+
 
 def write_night(folder: Path, page: str, summary: Mapping[str, object]) -> None:
     """Write both; killed on the way, the night has no summary.

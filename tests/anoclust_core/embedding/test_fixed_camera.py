@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter, shift
 from anoclust_core.config.setting import MAX_TILES
 from anoclust_core.embedding.alignment import Alignment, align
 from anoclust_core.embedding.fixed_camera import Steadiness, aligned_note, aligned_spec, check_number
+from anoclust_core.embedding.resizing import Resize
 from anoclust_core.embedding.tiles import check_tiles
 from anoclust_core.errors import ConfigError
 from anoclust_core.records import EmbeddingSpec, Window
@@ -38,6 +39,26 @@ def test_spread_is_how_far_two_frames_lie_apart() -> None:
     assert found.agreeing == 1
     np.testing.assert_allclose(found.spread, (3 / 128, 2 / 128), atol=0.3 / 128)
     assert found.cells((128, 64)) == pytest.approx(3, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("resize", "tiles", "cells"),
+    [("squash", (2, 2), 2.4), ("crop", (2, 2), 9.6), ("crop", (1, 2), 4.8), ("pad", (2, 2), 2.4)],
+)
+def test_cells_are_those_of_what_is_seen(resize: Resize, tiles: tuple[int, int], cells: float) -> None:
+    """Frames of 4,000 x 1,000 pixels that lie 300 pixels apart: a cropped one has fewer pixels in a cell."""
+    spec = SPEC.in_tiles(tiles).resized_by(resize)
+    found = Steadiness("shifted", 1.0, (0.0, 300 / 4000)).seen_by(spec, (1000, 4000))
+    assert found.cells(spec.grid) == pytest.approx(cells)
+    assert found.seen_by(spec, None) == found
+
+
+def test_a_padded_frame_is_a_part_of_what_is_seen() -> None:
+    """A quarter of the square's height: what moves by a tenth of the frame moves by a fortieth of the grid."""
+    spec = SPEC.in_tiles((2, 2)).resized_by("pad")
+    tall = Steadiness("shifted", 1.0, (0.1, 0.0)).seen_by(spec, (4000, 1000))
+    flat = Steadiness("shifted", 1.0, (0.1, 0.0)).seen_by(spec, (1000, 4000))
+    assert (tall.cells(spec.grid), flat.cells(spec.grid)) == (pytest.approx(3.2), pytest.approx(0.8))
 
 
 def test_frames_that_disagree_do_not_count() -> None:

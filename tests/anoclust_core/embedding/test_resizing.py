@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from anoclust_core.config import RunConfig
+from anoclust_core.embedding import resizing
 from anoclust_core.embedding.resizing import any_as_seen, as_seen, over_frame, seen_box, square_of
 from anoclust_core.embedding.tiles import check_tiles, tile_boxes
 from anoclust_core.errors import ConfigError
@@ -85,14 +86,35 @@ def test_a_cropped_square_is_the_middle_of_the_frame():
     assert np.shares_memory(part, pixels)
 
 
-def test_a_tile_that_the_frame_does_not_reach_shows_its_mean():
-    """Three rows of tiles over a wide strip leave the first one empty: it has the strip's mean colour."""
-    pixels = ramp((64, 256))
-    spec = SPEC.resized_by("pad").in_tiles((3, 1))
-    first = tile_boxes((64, 256), spec)[0]
-    assert first[1] <= 0
-    square = square_of(pixels, first, side=32, interpolation="bilinear")
-    assert (square == np.rint(pixels.mean(axis=(0, 1)))).all()
+@pytest.mark.parametrize(("shape", "tiles"), [((64, 256), (3, 1)), ((100, 400), (4, 4)), ((403, 100), (1, 2))])
+@pytest.mark.parametrize("strip", [1 << 20, 500])
+def test_tiles_beyond_the_frame_mirror_it(shape, tiles, strip, monkeypatch):
+    """They go on where their neighbours end: what they show is cut out of the frame mirrored again and again."""
+    monkeypatch.setattr(resizing, "_MIRRORED_PIXELS", strip)
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    spec, n_beyond = SPEC.resized_by("pad").in_tiles(tiles), 0
+    top, bottom, left, right = spec.seen_box(shape)
+    around = ((-top, bottom - shape[0]), (-left, right - shape[1]), (0, 0))
+    mirrored = np.pad(pixels, around, mode="symmetric")
+    for y0, y1, x0, x1 in tile_boxes(shape, spec):
+        found = square_of(pixels, (y0, y1, x0, x1), side=32, interpolation="bilinear")
+        part = mirrored[y0 - top : y1 - top, x0 - left : x1 - left]
+        if y0 >= 0 and x0 >= 0 and y1 <= shape[0] and x1 <= shape[1]:
+            assert np.shares_memory(found, pixels)
+            np.testing.assert_array_equal(found, part)
+        elif y0 > 0 or x0 > 0 or y1 < shape[0] or x1 < shape[1]:
+            n_beyond += 1
+            assert found.std() > 1
+            np.testing.assert_array_equal(found, np.asarray(Image.fromarray(part).resize((32, 32), 2)))
+    assert n_beyond
+
+
+def test_keys_of_padded_tiles_alone_are_others():
+    """Their pixels changed; those of padded pictures, and of tiles that are not padded, did not."""
+    mirrored = SPEC.resized_by("pad").in_tiles((2, 2)).identity.get("mirrored")
+    assert mirrored == "the frame"
+    for spec in (SPEC, SPEC.resized_by("pad"), SPEC.in_tiles((2, 2)), SPEC.resized_by("crop").in_tiles((2, 2))):
+        assert "mirrored" not in spec.identity
 
 
 @pytest.mark.parametrize("shape", SHAPES)

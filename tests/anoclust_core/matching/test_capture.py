@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from PIL import Image
+from scipy.ndimage import gaussian_filter, laplace
 
 from anoclust_core.errors import ArrayContractError
-from anoclust_core.matching.capture import look_of, look_of_night
+from anoclust_core.matching import capture
+from anoclust_core.matching.capture import N_BLOCKS, SMALL_SIDE, look_of, look_of_night
 
 
 def picture(seed: int, *, gain: float = 1.0, blur: float = 0.0) -> NDArray[np.uint8]:
@@ -92,3 +95,52 @@ def test_what_is_no_picture_is_refused() -> None:
         look_of_night(np.empty(0), np.empty(0), np.empty((0, 4)))
     with pytest.raises(ArrayContractError, match="each of 2 pictures"):
         look_of_night(np.ones(1), np.ones(2), np.ones((2, 4)))
+
+
+def plain_look(pixels: NDArray[np.uint8]) -> tuple[float, float, NDArray[np.float64]]:
+    """Figures by their definition, of the whole picture at once."""
+    grey = pixels.astype(np.float64).mean(axis=2)
+    starts = [np.arange(min(N_BLOCKS, side)) * side // min(N_BLOCKS, side) for side in grey.shape]
+    sizes = [np.diff([*begins, side]) for begins, side in zip(starts, grey.shape, strict=True)]
+
+    def means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.add.reduceat(np.add.reduceat(values, starts[0], axis=0), starts[1], axis=1)
+        return np.asarray(sums / np.outer(*sizes))
+
+    deviations = np.sqrt(np.maximum(means(grey**2) - means(grey) ** 2, 0))
+    sharpness = np.median(np.log((means(np.abs(laplace(grey))) + 1e-3) / (deviations + 1e-3)))
+    resized = Image.fromarray(grey.astype(np.float32)).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX)
+    small = np.asarray(resized, np.float64).ravel()
+    return float(np.median(small)), float(sharpness), small
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (17, 301), (403, 29), (250, 303)])
+@pytest.mark.parametrize("strip", [37, 1 << 18])
+@pytest.mark.parametrize("kind", ["colour", "grey", "flat"])
+def test_strips_give_the_figures_of_the_whole(
+    shape: tuple[int, int], strip: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few pixels are taken at a time; flat colours too, whose deviation is what rounding leaves."""
+    colours = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    flat = np.full((*shape, 3), (100, 101, 101), np.uint8)
+    pixels = {"colour": colours, "grey": np.broadcast_to(colours[:, :, :1], colours.shape), "flat": flat}[kind]
+    monkeypatch.setattr(capture, "_STRIP_PIXELS", strip)
+    brightness, sharpness, small = look_of(pixels)
+    expected = plain_look(pixels)
+    assert sharpness == pytest.approx(expected[1], abs=1e-9)
+    # Pillow keeps single precision between its two passes, and other versions take these in another order
+    assert brightness == pytest.approx(expected[0], abs=1e-4)
+    np.testing.assert_allclose(small, expected[2], atol=1e-4)
+
+
+def test_a_large_frame_takes_little_memory() -> None:
+    """Four bytes a pixel at most beside the picture, where numbers of all of it take eight and more."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), np.uint8)
+    look_of(pixels[:64])
+    tracemalloc.start()
+    try:
+        look_of(pixels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 3000 * 4000

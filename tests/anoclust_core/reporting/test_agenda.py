@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from html import unescape
+from itertools import pairwise
 
 import pytest
 
 from anoclust_core.reporting.agenda import NOTHING, agenda, first_line
-from anoclust_core.reporting.night import MOST_DATES, counts_svg, render_night
-from anoclust_core.reporting.night_record import Comparison, GoneCluster, NightCluster, NightReport
+from anoclust_core.reporting.night import MOST_DATES, chart_lines, counts_svg, render_night
+from anoclust_core.reporting.night_record import Comparison, GoneCluster, NightCluster, NightImage, NightReport
 
 NIGHT = date(2026, 11, 20)
 
@@ -92,6 +96,19 @@ def test_a_cluster_that_is_gone_is_shown_with_the_way_back(quiet: NightReport) -
     assert "anoclust clusters undo tile 17" in page
 
 
+def test_a_command_can_be_copied_as_it_is(quiet: NightReport) -> None:
+    """The name of a category with a blank in it is quoted."""
+    page = render_night(replace(quiet, category="metal nut", gone=[GoneCluster("c4", None, "c3", 17)]))
+    assert "anoclust clusters undo 'metal nut' 17" in unescape(page)
+
+
+def test_one_image_and_one_cluster_are_told_in_the_singular(quiet: NightReport) -> None:
+    """The line below the things to do is English where one image came too."""
+    counters = {"new": 1, "unknown": 0, "new_clusters": 1}
+    page = render_night(replace(quiet, counters=counters, reclustered="the first time"))
+    assert "1 new image, 0 unknown, the first cluster of this category." in page
+
+
 @pytest.mark.parametrize("n_nights", [2, 3, 14, 90])
 def test_charts_have_few_dates(n_nights: int) -> None:
     """With any number of nights no more dates are written than fit beside each other, the last night's among them."""
@@ -100,6 +117,67 @@ def test_charts_have_few_dates(n_nights: int) -> None:
     dates = svg.count(" Nov") + svg.count(" Oct") + svg.count(" Sep") + svg.count(" Aug")
     assert 2 <= dates <= 2 * MOST_DATES  # as a comment and as text
     assert f"{NIGHT:%d %b}" in svg
+
+
+NAME = re.compile(r'<text [^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>(c\d+|unknown|others)</text>')
+
+
+@pytest.mark.parametrize("tonight", [lambda at: at, lambda at: 0, lambda at: 50], ids=["spread", "none", "alike"])
+def test_every_name_of_a_chart_lies_inside(tonight: Callable[[int], int]) -> None:
+    """Of forty clusters eleven have a line with a name; none lies outside of the picture or on another one."""
+    series = {f"c{at}": [1, tonight(at)] for at in range(1, 41)} | {"unknown": [0, 1]}
+    lines, n_others = chart_lines(series)
+    assert n_others == 29
+    assert [sum(counts[night] for counts in lines.values()) for night in (0, 1)] == [
+        sum(counts[night] for counts in series.values()) for night in (0, 1)
+    ]
+    svg = counts_svg([date(2026, 11, 19), NIGHT], lines)
+    width, height = (float(side) for side in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
+    found = NAME.findall(svg)
+    assert {name for *_, name in found} == set(lines)
+    assert {*(f"c{at}" for at in range(1, 12)), "others", "unknown"} == set(lines)
+    places = sorted(float(y) for _, y, _ in found)
+    assert min(below - above for above, below in pairwise(places)) > 9  # the size of the font
+    assert 9 < places[0] < places[-1] < height
+    assert all(float(x) < width - 30 for x, *_ in found)
+
+
+def test_the_page_says_what_its_chart_leaves_out(quiet: NightReport) -> None:
+    """The clusters without a line of their own are counted below the chart; of few, every one has its line."""
+    many = {f"c{at}": [at, at] for at in range(1, 41)} | {"unknown": [0, 1]}
+    two = replace(quiet, nights=[date(2026, 11, 19), NIGHT], series=many)
+    assert "dotted: the other 29 clusters together" in render_night(two)
+    assert "dotted" not in render_night(replace(two, series={"c1": [1, 2], "unknown": [0, 1]}))
+
+
+def image(number: int, *, is_late: bool) -> NightImage:
+    return NightImage(f"{number}.png", f"{number:064x}", "c1", 0.1, 0.9, is_late=is_late)
+
+
+def test_images_that_came_late_are_told_as_such(quiet: NightReport) -> None:
+    """Ten of thirty images are of the night before: each number of the page is of what it says."""
+    mixed = [image(at, is_late=at < 5) for at in range(15)]
+    late = [image(at, is_late=True) for at in range(20, 25)]
+    report = replace(
+        quiet,
+        counters={"new": 30, "unknown": 5},
+        clusters=[cluster("c1", counts=Comparison(10, value=10), images=mixed)],
+        unknown=Comparison(0),
+        unknown_images=late,
+        n_tonight=20,
+        n_late=10,
+    )
+    page = render_night(report)
+    assert "30 new images, 10 of them of earlier nights, 5 unknown." in page
+    assert "15 came, 5 of them late; 14 in all" in page
+    assert "all 15 that came" in page
+    assert 'Unknown <span class="dim">5 came late' in page
+    assert '<td class="num">10</td><td class="num">50 %</td>' in page
+    assert "from tonight" not in page
+    plain = render_night(replace(report, clusters=[cluster("c1", images=mixed[5:])], unknown_images=[], n_late=0))
+    assert "10 tonight; 14 in all" in plain
+    assert "all 10 from tonight" in plain
+    assert "earlier nights" not in plain
 
 
 def test_the_page_links_to_where_people_decide(quiet: NightReport) -> None:

@@ -36,6 +36,16 @@ def test_nothing_on_the_page_acts() -> None:
     assert not re.findall(r'(?:src|href)="(?!data:|runs/)', page())
 
 
+def test_nights_have_no_column_of_clusters() -> None:
+    """Where no category has a number of clusters, as in nights, no column is full of dashes."""
+    heading = '<th scope="col" class="num">clusters</th>'
+    nights = [OverviewRow("a", "well", 20, told=("nothing to do",)), OverviewRow("b", "failed")]
+    plain = render_overview("Night", nights, created_at=datetime(2026, 11, 29, tzinfo=UTC), counted="new images")
+    assert heading in page()
+    assert heading not in plain
+    assert plain.count("<td") == 4 * len(nights)
+
+
 def test_nothing_to_do() -> None:
     """A command after which nobody has to look says so."""
     quiet = render_overview("Run of 1 categories", ROWS[:1], created_at=datetime(2026, 11, 29, tzinfo=UTC))

@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.cluster import hierarchy
 
 from anoclust_core.errors import ArrayContractError
+from anoclust_core.reporting import figures
 from anoclust_core.reporting.figures import (
     dendrogram_svg,
     descriptor_map_svg,
@@ -172,6 +173,20 @@ def test_the_cluster_sheet_has_a_row_for_each_cluster(pictures: bool) -> None:
     heights = [Image.open(io.BytesIO(montage_jpeg(example_report(12, k, pictures=pictures)))).height for k in (1, 2, 4)]
     assert heights[1] == 2 * heights[0]
     assert heights[2] == 4 * heights[0]
+
+
+def test_the_cluster_sheet_counts_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions say parts where parts are clustered, and one of them in the singular."""
+    captions: list[str] = []
+
+    def caption(text: str, *, colour: str, size: tuple[int, int]) -> Image.Image:
+        captions.append(text)
+        return Image.new("RGB", size, colour)
+
+    monkeypatch.setattr(figures, "_sheet_caption", caption)
+    montage_jpeg(example_report(3, 3, unit="part"), max_rows=2)
+    assert [text.partition(" (")[0].partition(": ")[2] for text in captions[:2]] == ["1 part", "1 part"]
+    assert captions[2] == "1 more cluster is in the report"
 
 
 def test_the_cluster_sheet_keeps_its_limit() -> None:

@@ -180,6 +180,12 @@ def test_quarantined_images_stand_before_the_clusters() -> None:
     assert html.index("bad/0.png") < html.index("<details") < html.index('id="clusters"')
 
 
+def test_one_more_reason_is_told_in_the_singular() -> None:
+    """Eight reasons are shown; of nine, one is folded."""
+    report = example_report(quarantine=[(f"bad/{i}.png", f"broken in way {i}") for i in range(9)])
+    assert "<summary>and 1 other reason</summary>" in render_report(report)
+
+
 def test_deferred_images_stand_before_the_clusters() -> None:
     """What is left to the next run is said before any result, without an alarm; names do nothing."""
     report = example_report(deferred=[(f"late/{i}{HOSTILE}", f"changed {i} s ago") for i in range(20)])
@@ -219,6 +225,18 @@ def test_scores_that_a_trivial_partition_reaches_are_called_out() -> None:
     text = Page(render_report(example_report(trivial=trivial))).all_text()
     assert "Read with care" in text
     assert "ARI (one cluster reaches 0.900, the clusters 0.520)" in text
+
+
+def test_a_trivial_partition_that_is_the_labels_is_no_rival() -> None:
+    """With one kind of defect, good against defect is what the labels say: nothing could be better than it."""
+    labels_themselves = Scores(nmi=1.0, ari=1.0, f1_weighted=1.0, f1_micro=1.0)
+    trivial = {"one cluster": Scores(nmi=0.0, ari=0.0, f1_weighted=0.2, f1_micro=0.3)}
+    report = example_report(trivial={**trivial, "good against defect": labels_themselves})
+    text = Page(render_report(report)).all_text()
+    assert "better than every trivial partition. Left out: good against defect, which is the labels" in text
+    assert "Read with care" not in text
+    alone = Page(render_report(example_report(trivial={"one cluster": labels_themselves}))).all_text()
+    assert "every trivial partition" not in alone
 
 
 def test_numbers_that_are_not_finite_are_not_printed() -> None:

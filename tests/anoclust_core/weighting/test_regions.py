@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,7 @@ from anoclust_core.weighting.regions import (
     region_note,
     weights_inside,
 )
-from anoclust_core.weighting.weights import soft_weights
+from anoclust_core.weighting.weights import map_scores, soft_weights
 
 SPEC = EmbeddingSpec("x", "x", "0", (2,), 64, "bilinear", (0.5,) * 3, (0.5,) * 3, 1, (4, 4), 3)
 GRID = (3, 4)
@@ -56,6 +57,22 @@ def test_a_patch_counts_where_half_of_it_is_looked_at(looked_at: tuple[slice, sl
     mask = np.zeros((64, 64), np.bool_)
     mask[looked_at] = True
     assert patches_inside(mask, SPEC).reshape(4, 4).tolist() == [list(map(bool, expected))] * 4
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (1003, 2001)])
+def test_a_mask_is_counted_some_rows_at_a_time(shape: tuple[int, int]) -> None:
+    """The patches are those of the means over the whole mask; a large one takes two bytes a pixel, and no eight."""
+    mask = np.random.default_rng(0).random(shape) < 0.5
+    expected = map_scores([mask.astype(np.uint8)], SPEC.grid)[0] >= 0.5 - 1e-9
+    large = np.ones((3000, 4000), np.bool_)
+    np.testing.assert_array_equal(patches_inside(mask, SPEC), expected)
+    tracemalloc.start()
+    try:
+        assert patches_inside(large, SPEC).all()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * large.size
 
 
 def test_the_region_is_cut_as_its_frame_is() -> None:

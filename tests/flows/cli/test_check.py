@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_category, save_detector, save_image, surface
+from helpers.parts import part_manifest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -145,6 +146,14 @@ def test_a_sample_says_how_many_of_how_many(tmp_path: Path, checkpoint: Path) ->
     assert all_["pictures"]["near_duplicates"] == []
     taken = {one["name"]: one["value"] for one in few["settings"]}
     assert (taken["normals"], taken["clusters"]) == ("none", "auto")
+
+
+def test_parts_beyond_the_sample_are_counted(tmp_path: Path, checkpoint: Path) -> None:
+    """By part, views that were not read belong to their parts too: four parts cannot be six clusters."""
+    manifest = part_manifest(tmp_path, range(4))
+    asked = ("--by", "part", "--n-clusters", "6", "--sample", "5")
+    result = anoclust("check", manifest, *tiny(checkpoint), *asked)
+    assert "has only 4 parts to cluster" in result.stderr
 
 
 def test_rubbish_has_the_exit_code_of_the_run(tmp_path: Path, checkpoint: Path) -> None:

@@ -172,7 +172,7 @@ def test_run_says_what_it_did(tmp_path, checkpoint):
     (report,) = (tmp_path / "store" / "runs" / "board").glob("*/report.html")
     assert str(report) in first.stdout
     assert "6 images embedded, 15 image pairs compared" in first.stdout
-    assert "1 files could not be used" in first.stdout
+    assert "1 file could not be used" in first.stdout
     second = anoclust(*arguments)
     assert second.exit_code == 0
     assert second.stdout.count("nothing to do, this run is finished") == 2

@@ -69,6 +69,9 @@ def test_a_surge_of_the_night_before_is_told_once(stream: Stream) -> None:
     assert f"{payload['cluster']} grows (8 in the night of {day(N_NIGHTS)}, " in str(outcome.line)
     page = Path(str(outcome.report)).read_text(encoding="utf-8")
     assert f"{CATEGORY}/{day(N_NIGHTS)}/13-hole.png" in page
+    assert "14 new images, 14 of them of earlier nights" in page
+    assert "8 came late; " in page
+    assert "from tonight" not in page
     stream.deliver(N_NIGHTS, ("hole",), first=20)
     stream.night(N_NIGHTS + 1)
     assert len(stream.told("anoclust.cluster.growing")) == 1

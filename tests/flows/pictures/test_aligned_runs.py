@@ -163,6 +163,21 @@ def test_what_was_measured_first_stays(tmp_path, checkpoint):
     assert json.loads(path.read_text())["alignment"] == json.loads(whole)["alignment"]
 
 
+def test_cropped_frames_lie_farther_apart(tmp_path, checkpoint):
+    """Their middle is seen in as many cells: the distance is told of these, by the run and by a check."""
+    data = frames(tmp_path / "frames")
+    far = {}
+    for resize in ("squash", "crop"):
+        config = tiny_config(checkpoint, n_clusters=2, tiles="2x2", resize=resize, window=0)
+        found = note_of(run_one(data, tmp_path / resize, config))
+        (checked,) = check_data(data, tmp_path / "none", config, sample=8).categories
+        (told,) = [one.why for one in checked.settings if one.name == "aligned"]
+        assert told.split("cells apart")[0].split()[-1] == found.split("cells apart")[0].split()[-1]
+        far[resize] = float(found.split("cells apart")[0].split()[-1])
+    assert read_frames(StoreLayout(tmp_path / "crop").frame("frames")).size == (HEIGHT, WIDTH)
+    assert far["crop"] > 1.2 * far["squash"]
+
+
 def test_frames_that_differ_are_compared_with_all(tmp_path, checkpoint):
     """Then the pairs are those of ``false``, the run says why, and 192 tiles are refused with all patches.
 

@@ -435,3 +435,26 @@ def test_a_folder_that_is_gone_takes_no_region_along(tmp_path: Path, checkpoint:
     shutil.rmtree(data / CATEGORY)
     (second,) = run_nights(data, store, config, as_of=day(1))
     assert (second.error, second.reclustered) == (None, None)
+
+
+def test_a_region_that_comes_after_images_of_another_size(tmp_path: Path, checkpoint: Path) -> None:
+    """Known images that do not have its size are no bad files: they are left out, said so once, and nothing breaks."""
+    stream = stream_of(tmp_path, checkpoint, "sohn", "none")
+    deliver(stream, 0, 0, ("away", "bar") * 3)
+    for number in range(6):
+        path = stream.data / CATEGORY / str(day(0)) / f"small-{number}.png"
+        save_image(path, frame(200 + number, DEFECTS[number % 3], "away")[:100])
+        stream.list(path, "")
+    stream.night(0)
+    stream.config = looking_at(stream.config, str(mask_file(tmp_path / "mask.png")))
+    deliver(stream, 1, 18, ("away", "away"))
+    found = stream.night(1)
+    assert found.reclustered == "backbone, recipe or settings were changed"
+    assert found.counters["quarantined"] == 0
+    (told,) = [note for note in found.notes if "size of the region" in note]
+    assert told.startswith("6 known images do not have the size of the region and were not clustered again")
+    assert "is 128 x 100 pixels and its region is 128 x 128 pixels" in told
+    deliver(stream, 2, 24, ("away",))
+    later = stream.night(2)
+    assert (later.reclustered, later.counters["quarantined"]) == (None, 0)
+    assert not [note for note in later.notes if "size of the region" in note]

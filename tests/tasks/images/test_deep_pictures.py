@@ -13,6 +13,7 @@ from PIL import Image
 from anoclust_core.embedding.deep_images import ENOUGH_IMAGES, Decoding, DeepRange, choose_range
 from anoclust_core.errors import StoreError
 from anoclust_core.records import ImageRecord
+from tasks.images import decoding
 from tasks.images.category_decoding import KeptDecoding, read_decoding, read_kept, sampled_range, write_kept
 from tasks.images.decoding import (
     DEEP_BYTES_PER_PIXEL,
@@ -20,6 +21,7 @@ from tasks.images.decoding import (
     UnreadNowError,
     decode_image,
     decode_samples,
+    pixels_within,
     read_mask,
 )
 from tasks.images.headers import MENDED, PLAIN, look_at
@@ -142,6 +144,17 @@ def test_memory_of_wide_samples_is_planned():
         tracemalloc.stop()
     fixed = 16 << 20  # blocks that are worked on at a time
     assert peak < room * (2 * 24 + DEEP_BYTES_PER_PIXEL) + fixed
+
+
+def test_the_limit_of_pixels_is_no_limit_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large picture of wide samples is decoded by whoever gives it enough memory, or asks for no limit of it."""
+    wide = written(np.random.default_rng(0).normal(size=(300, 300, 3)), photometric="rgb")
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 300 * 300)
+    assert decode_image(wide, max_pixels=pixels_within(1 << 30)).shape == (300, 300, 3)
+    monkeypatch.setattr(decoding, "_tiff_bytes", lambda _: 1 << 50)
+    assert decode_image(wide).shape == decode_samples(wide).shape == (300, 300, 3)
+    with pytest.raises(UnreadNowError, match="raise --memory"):
+        decode_image(wide, max_pixels=pixels_within(1 << 30))
 
 
 LOOKS = {

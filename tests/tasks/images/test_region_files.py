@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anoclust_core.errors import ConfigError, DatasetError
+from anoclust_core.records import EmbeddingSpec
+from tasks.images import thumbnails
 from tasks.images.regions import read_region_file, region_beside
+from tasks.images.thumbnails import picture_of
 
 WIDTH, HEIGHT = 20, 10
 SQUARE = [[4.0, 2.0], [12.0, 2.0], [12.0, 8.0], [4.0, 8.0]]
@@ -163,3 +168,43 @@ def test_a_region_beside_the_images(tmp_path: Path) -> None:
     mask.with_suffix(".json").touch()
     with pytest.raises(ConfigError, match=r"\.roi\.png and \.roi\.json"):
         region_beside(tmp_path / "data", "board")
+
+
+SPEC = EmbeddingSpec("x", "x", "0", (2,), 64, "bilinear", (0.5,) * 3, (0.5,) * 3, 1, (4, 4), 3)
+
+
+def test_a_picture_of_another_size_is_shown_as_it_is(tmp_path: Path) -> None:
+    """A picture that is older than the region is drawn without grey, and not at all refused."""
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)).save(path)
+    asked = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "side": 64, "spec": SPEC}
+    rarity = np.zeros((4, 4), np.float32)
+    plain = picture_of(path, rarity=rarity, **asked)
+    found = picture_of(path, rarity=rarity, looked_at=np.zeros((64, 64), np.bool_), **asked)
+    assert plain is not None
+    assert found is not None
+    assert found.thumbnail == plain.thumbnail
+
+
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_what_is_not_looked_at_is_greyed_out_some_rows_at_a_time(
+    is_grey: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pale grey levels as of the whole picture at once; the memory is that of one copy, and a few rows."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (1500, 1000, 3), np.uint8)
+    if is_grey:
+        pixels = np.broadcast_to(pixels[:, :, :1], pixels.shape)
+    looked_at = rng.random(pixels.shape[:2]) < 0.5
+    expected = pixels.copy()
+    grey = pixels[~looked_at].mean(axis=1, keepdims=True)
+    expected[~looked_at] = (205 + 0.3 * (grey - 205)).round().astype(np.uint8)
+    monkeypatch.setattr(thumbnails, "_ROWS_PIXELS", 1 << 14)
+    tracemalloc.start()
+    try:
+        found = thumbnails._greyed_out(pixels, looked_at)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, expected)
+    assert peak < 4 * 1500 * 1000

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
 
 from anoclust_core.matching.drift import median_and_error
+from anoclust_core.records import Cover, EmbeddingSpec
+from tasks.night.assign import rarity_scale
 from tasks.night.watch import CAMERA_ALARMS, RARITY_ALARMS, _looks, _of_more, _rarity
 from tasks.stores.catalog.facts import NightFact
+from tasks.stores.nights.folders import RARITY_SCALE
+from tasks.stores.nights.snapshots import Yardstick
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 N_STREAMS = 400
@@ -62,3 +67,62 @@ def test_a_late_handful_does_not_replace_the_figures_of_the_night() -> None:
     assert _of_more(first, late) == {"seen": 63}
     assert _of_more(late, first) == first
     assert _of_more(first, {"seen": 63}) == {"seen": 63}
+
+
+SPEC = EmbeddingSpec("b", "b", "w", (1,), 64, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (8, 8), 3)
+YARDSTICK = Yardstick("e", "cluster", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "yardstick"),
+    [
+        (replace(SPEC, layers=(2,)), YARDSTICK),
+        (SPEC.resized_by("crop"), YARDSTICK),
+        (SPEC.in_tiles((2, 2)), YARDSTICK),
+        (replace(SPEC, aligned_within=2), YARDSTICK),
+        (replace(SPEC, cover=Cover(16, 0)), YARDSTICK),
+        (replace(SPEC, region="region-a"), YARDSTICK),
+        (SPEC, replace(YARDSTICK, contents=["a", "c"])),
+    ],
+    ids=["layers", "resize", "tiles", "aligned", "reference patches", "region", "yardstick"],
+)
+def test_what_rarity_is_measured_by_is_its_scale(spec: EmbeddingSpec, yardstick: Yardstick) -> None:
+    """Each setting that moves the level gives another number; the same ones give the same."""
+    plain = rarity_scale("board", SPEC, YARDSTICK)
+    assert rarity_scale("board", replace(SPEC), replace(YARDSTICK)) == plain
+    assert rarity_scale("board", spec, yardstick) != plain
+    assert float(plain) == plain
+
+
+def nights_of(scales: list[int | None], level: float = 1.0) -> list[NightFact]:
+    """Past nights of one level, each measured on a scale; None is of an earlier version."""
+    found = []
+    for at, scale in enumerate(scales):
+        counters = rarity_of(np.random.default_rng(at), 60) | ({RARITY_SCALE: scale} if scale else {})
+        counters["rarity"] += level - 1
+        found.append(NightFact("part", date(2026, 11, 1 + at), "done", "", NOW, NOW, counters))
+    return found
+
+
+def test_nights_on_another_scale_are_no_history() -> None:
+    """Another --image-size moves every level: nothing is told of it, and the history begins again."""
+    tonight = rarity_of(np.random.default_rng(99), 60) | {"rarity": 1.6, RARITY_SCALE: 2}
+    same, other = _rarity(tonight, nights_of([2] * 20)), _rarity(tonight, nights_of([1] * 20))
+    assert same is not None
+    assert same.alarm
+    assert other is not None
+    assert (other.alarm, other.n_nights) == (False, 0)
+
+
+def test_an_upgrade_loses_no_history() -> None:
+    """Nights that do not say their scale have that of the first night after them that does."""
+    tonight = rarity_of(np.random.default_rng(99), 60) | {"rarity": 1.6, RARITY_SCALE: 2}
+    old = _rarity(tonight, nights_of([None] * 20))
+    assert old is not None
+    assert (old.alarm, old.n_nights) == (True, 20)
+    before = _rarity(tonight, nights_of([None] * 15 + [1] * 5))
+    assert before is not None
+    assert (before.alarm, before.n_nights) == (False, 0)
+    both = _rarity(tonight, nights_of([1] * 5 + [None] * 5 + [2] * 5))
+    assert both is not None
+    assert both.n_nights == 10

@@ -10,6 +10,7 @@ import pytest
 from helpers.builders import exposed_again, save_image, surface, tiny_config
 from helpers.running import assignments, run_folder, run_one
 
+from anoclust_core.errors import ResourceError
 from flows.run import CategoryOutcome
 from tasks.stores.stage_keys import stage_key
 
@@ -86,3 +87,31 @@ def test_a_burst_is_found_against_normals_too(run: Runs, tmp_path: Path) -> None
     outcome = run(normals=str(tmp_path))
     assert [len(group) for group in outcome.summary["near_duplicates"]] == [BURST]
     assert outcome.summary["reference"] == "normal"
+
+
+def against_normals(parts: Path, folder: Path, checkpoint: Path, **settings: str) -> CategoryOutcome:
+    """Run with known normals: no clustered images are compared with each other for anything else."""
+    normals = folder / "normals"
+    if not normals.exists():
+        for number in range(12):
+            save_image(normals / f"{number:02}.png", surface(500 + number))
+    return run_one(parts, folder / "store", tiny_config(checkpoint, normals=str(normals), **settings))
+
+
+def test_what_there_was_no_memory_for_is_looked_for_later(
+    parts: Path, tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that could not look is made again where it can; one that counts parts once does not go on without."""
+    with monkeypatch.context() as little:
+        little.setattr("tasks.compute.closest.MOST_BYTES", 1)
+        first = against_normals(parts, tmp_path, checkpoint)
+        assert first.summary["near_duplicates"] == []
+        assert any("were not looked for" in note for note in first.summary["notes"])
+        assert not against_normals(parts, tmp_path, checkpoint).is_new
+        with pytest.raises(ResourceError, match=r"count-once compares 54 whole images .* omit --near-duplicates"):
+            against_normals(parts, tmp_path, checkpoint, near_duplicates="count-once")
+    second = against_normals(parts, tmp_path, checkpoint)
+    assert second.is_new
+    assert [len(group) for group in second.summary["near_duplicates"]] == [BURST]
+    assert second.work["images_embedded"] == 0
+    assert not against_normals(parts, tmp_path, checkpoint).is_new

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.builders import digest
 
-from anoclust_core.records import DatasetManifest, ImageRecord
+from anoclust_core.records import DatasetManifest, ImageRecord, SetAside
 from tasks.stores.catalog.capture import parse_rules
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.nights.arrivals import NightRules, Tonight, survey
@@ -73,3 +73,22 @@ def test_late_images_alone_are_no_reason_to_ask(catalog: Catalog) -> None:
     know(catalog, "2026-11-19/a.png")
     assert seen(catalog, "2026-11-19/a.png", "2026-11-19/b.png").told == ()
     assert seen(catalog, "2026-11-19/a.png").told == ()
+
+
+def test_a_known_image_that_no_longer_fits_its_region_is_not_newly_bad(catalog: Catalog) -> None:
+    """A region that came later sets it aside; a new image of the wrong size is a bad file, once."""
+    know(catalog, "2026-11-18/old.png")
+    wrong = images("2026-11-18/old.png", "2026-11-20/new.png")
+    aside = tuple(SetAside(image.path, "is 8 x 8 pixels and its region is 9 x 9 pixels") for image in wrong.images)
+    listed = DatasetManifest("tile", (), quarantine=aside)
+    found = survey(
+        listed,
+        catalog,
+        night=TONIGHT,
+        only_until=False,
+        rules=RULES,
+        unreadable=lambda _: {},
+        misfits=wrong.images,
+    )
+    assert [entry.path for entry in found.new.quarantine] == ["2026-11-20/new.png"]
+    assert found.n_seen == 2
