@@ -221,7 +221,13 @@ def _lacks_near_duplicates(
     """Whether near-duplicates were not looked for in a finished run, and can be, or have to be, now."""
     reference, key = plan.reference or plan.among, plan.keys.get("near_duplicates")
     folder = layout.folder("near_duplicates", settled.category, key) if key else None
-    if reference is None or folder is None or (arrays.describe(folder) or {}).get("is_searched", True):
+    if reference is None or folder is None:
+        return False
+    try:
+        is_searched = (arrays.describe(folder) or {}).get("is_searched", True)
+    except DamagedError:  # a finished run does not need it
+        return False
+    if is_searched:
         return False
     with importing():  # what a run that finds nothing to do never needs
         from tasks.compute.closest import has_all_pairs

@@ -70,12 +70,13 @@ def patches_inside(mask: NDArray[np.bool_], spec: EmbeddingSpec, *, never_none: 
 def _covered(seen: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.float64]:
     """Part of each patch that a mask covers, row by row; some rows of the mask at a time, which become numbers."""
     rows, columns = (area_shares(side, cells) for side, cells in zip(seen.shape, grid, strict=True))
-    covered = np.zeros(grid)
+    covered = np.zeros((grid[0], seen.shape[1]))
     step = max(1, _ROWS_PIXELS // seen.shape[1])
     for start in range(0, len(seen), step):
         some = slice(start, start + step)
-        covered += rows[:, some] @ (seen[some].astype(np.float64) @ columns.T)
-    return covered.ravel()
+        covered += rows[:, some] @ seen[some].astype(np.float64)
+    shares: NDArray[np.float64] = (covered @ columns.T).ravel()
+    return shares
 
 
 def nearest_inside(inside: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.int64]:
