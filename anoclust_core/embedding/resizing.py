@@ -127,7 +127,8 @@ def _squeezed(
     step = max(1, _MIRRORED_PIXELS // len(columns))
     for start in range(0, len(pixels), step):
         rows = np.ascontiguousarray(pixels[start : start + step][:, columns])
-        found[start : start + step] = Image.fromarray(rows).resize((side, len(rows)), RESAMPLING[interpolation])
+        small = Image.fromarray(rows).resize((side, len(rows)), RESAMPLING[interpolation])
+        found[start : start + step] = np.asarray(small)
     return found
 
 

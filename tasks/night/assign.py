@@ -245,7 +245,7 @@ def rarity_scale(category: str, spec: EmbeddingSpec, yardstick: Yardstick | None
     That is the network and what it sees, which patches are compared, and the images of the yardstick; or the detector.
     """
     keys = embedding_keys(DatasetManifest(category, ()), spec)
-    measured_by = {"detected": keys.detected, "regions": keys.regions}
+    measured_by: dict[str, object] = {"detected": keys.detected, "regions": keys.regions}
     if not keys.detected:
         measured_by = {"distances": keys.distances, "yardstick": asdict(yardstick) if yardstick else None}
     return int(content_key("rarity scale", measured_by)[:_SCALE_DIGITS], 16)

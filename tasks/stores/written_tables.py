@@ -31,8 +31,7 @@ def csv_of_rows(rows: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
     safe = [[safe_cell(cell) for cell in row] for row in rows]
     has_return = any(_RETURN in cell for row in safe for cell in row)
-    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator="\n", quoting=quoting).writerows(safe)
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL).writerows(safe)
     return text.getvalue()
 
 
