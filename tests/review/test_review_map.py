@@ -135,6 +135,7 @@ def test_what_was_chosen_on_the_map_is_shown_by_cluster(review: Served) -> None:
         assert answer.status_code == 200
         assert re.search(r"<h2>4 images chosen</h2>", answer.text)
         assert answer.text.count('class="chosen"') == 2
+        assert "New cluster of all 4</button>" in answer.text
         assert review.post(client, f"/c/{CATEGORY}/map/chosen", images="").text.count("No image is chosen.") == 1
         assert client.get(f"/c/{CATEGORY}/map/colours?by=column:nothing").status_code == 404
 
