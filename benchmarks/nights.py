@@ -22,6 +22,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from anoclust_core.config import RunConfig
+from anoclust_core.errors import ConfigError
 from anoclust_core.safe_text.cells import original
 from flows.nights.outcome import NightOutcome
 from flows.nights.run import run_nights
@@ -64,7 +65,7 @@ def deal(
     labels = {row["path"]: row.get("label") or "" for row in clustered}
     rng = np.random.default_rng(seed)
     if begins is not None and begins.label not in labels.values():
-        raise SystemExit(f"expected images of class {begins.label}, found {', '.join(sorted(set(labels.values())))}")
+        raise ConfigError(f"expected images of class {begins.label}, found {', '.join(sorted(set(labels.values())))}")
     late = [row for row in clustered if begins is not None and labels[row["path"]] == begins.label]
     early = [row for row in clustered if begins is None or labels[row["path"]] != begins.label]
     for dealt, first in ((early, 0), (late, begins.night if begins else 0)):

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from anoclust_core.errors import ConfigError
 from anoclust_core.synthesis.streams import DEFAULT_NIGHTS
 from benchmarks.mornings import records
 from benchmarks.mornings.jobs import NEW_FROM, Job, live_job
@@ -86,8 +87,11 @@ def _records(jobs: list[Job], *, at_a_time: int, only_read: bool) -> Iterator[Re
     waiting = [] if only_read else [job for job in jobs if records.load(job.record) is None]
     if waiting:
         with multiprocessing.get_context("spawn").Pool(min(at_a_time, len(waiting)), maxtasksperchild=1) as pool:
-            for name, seconds in pool.imap_unordered(live_job, waiting):
-                print(f"{name}: {seconds:.0f} s", flush=True)
+            try:
+                for name, seconds in pool.imap_unordered(live_job, waiting):
+                    print(f"{name}: {seconds:.0f} s", flush=True)
+            except ConfigError as error:
+                raise SystemExit(str(error)) from error
     yield from (record for job in jobs if (record := records.load(job.record)) is not None)
 
 
