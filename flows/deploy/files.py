@@ -239,7 +239,8 @@ def _apply_automation(client: SyncPrefectClient, declared: Mapping[str, Any], bl
         raise ConfigError(f"automation {declared.get('name')!r} is not valid for Prefect: {error}") from error
     own = set(AutomationCore.model_fields) - {"enabled", "owner_resource"}  # switched off in the UI it stays off
     for known in client.read_automations_by_name(wanted.name):
-        if known.model_dump(mode="json", include=own) == wanted.model_dump(mode="json", include=own):
+        # not as JSON: what a trigger expects is a set, and has another order in every process
+        if known.model_dump(include=own) == wanted.model_dump(include=own):
             return []
         client.update_automation(known.id, wanted.model_copy(update={"enabled": known.enabled}))
         return [f"automation {wanted.name}"]
