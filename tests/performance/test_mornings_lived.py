@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.builders import TINY_BACKBONE, write_manifest_csv
 
+from anoclust_core.errors import ConfigError
 from benchmarks import nights
 from benchmarks.mornings import records
 
@@ -95,5 +96,5 @@ def test_a_class_begins_on_a_night(tmp_path: Path) -> None:
 
 def test_a_class_that_is_not_there_cannot_begin(tmp_path: Path) -> None:
     """The message names the classes."""
-    with pytest.raises(SystemExit, match="class dent, found good, hole"):
+    with pytest.raises(ConfigError, match="class dent, found good, hole"):
         dealt(tmp_path, begins=nights.Begins("dent", 5))
