@@ -35,7 +35,11 @@ EACH: Final = 1 / 3
 
 MOST_OLDER: Final = 1500
 MOST_RECENT: Final = 600
-"""Images that are compared at most: of more, so many of every cluster are drawn, small clusters whole."""
+"""Images that are compared at most. Half of the recent ones are those that look most like a new kind, and the nearest
+older image of each recent one is there; the others are drawn, of every cluster so many, small clusters whole."""
+
+_AT_ONCE: Final = 512
+"""Recent images whose distances to all others are in memory at once."""
 
 _SHUFFLES: Final = 120
 _AT_A_TIME: Final = 3
@@ -102,7 +106,7 @@ def find_newcomers(
     rarity
         Shape ``(n_images,)``, finite: of each image's rarest patch.
     generator
-        Shuffles.
+        Shuffles, and draws images where there are more than ``MOST_RECENT`` or ``MOST_OLDER``.
     false_alarms
         Chance of a group by chance alone, in (0, 0.5).
 
@@ -132,14 +136,7 @@ def find_newcomers(
             f"expected clusters, finite rarity, is_recent and is_ordinary for each of {len(values)} descriptors, "
             f"found {lengths[1:]} values"
         )
-    chosen = np.sort(
-        np.concatenate(
-            [
-                _drawn(np.flatnonzero(recent), of, MOST_RECENT, generator),
-                _drawn(np.flatnonzero(~recent), of, MOST_OLDER, generator),
-            ]
-        )
-    )
+    chosen = _compared(values, recent, of, generator)
     percentile = percentiles(rare, ordinary & ~recent)
     search = _Search(values[chosen], recent[chosen], of[chosen], percentile[chosen], generator, false_alarms)
     return [
@@ -282,6 +279,63 @@ class _Search:
 def _gumbel(part: float) -> float:
     """Quantile of the Gumbel distribution."""
     return float(-np.log(-np.log(part)))
+
+
+def _compared(
+    values: NDArray[np.float32], recent: NDArray[np.bool_], clusters: NDArray[np.int64], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Rows of the images that are compared, rising: all, or a sample in which a new kind is still one.
+
+    Of many recent images chance alone would hardly ever draw three of a kind, and of many older ones it would leave out
+    the very images that show that a kind is known.
+    """
+    inside, older = np.flatnonzero(recent), np.flatnonzero(~recent)
+    if len(inside) <= MOST_RECENT and len(older) <= MOST_OLDER:
+        return np.arange(len(values))
+    if len(older) == 0 or len(inside) < MIN_BIRTH:
+        return np.concatenate([inside[:MOST_RECENT], older[:MOST_OLDER]])  # nothing can be new
+    score, nearest = _at_first_sight(values, inside, older)
+    looked_at = inside
+    if len(inside) > MOST_RECENT:
+        best = inside[np.argsort(-score, kind="stable")[: MOST_RECENT // 2]]
+        looked_at = _with_others(best, inside, clusters, MOST_RECENT, generator)
+    beside = np.unique(older[nearest[np.isin(inside, looked_at)]])
+    return np.sort(np.concatenate([looked_at, _with_others(beside, older, clusters, MOST_OLDER, generator)]))
+
+
+def _at_first_sight(
+    values: NDArray[np.float32], inside: NDArray[np.int64], older: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """For each recent image its score in the smallest group that it could be in, and its nearest older image."""
+    near = MIN_BIRTH - 1
+    score, nearest = np.empty(len(inside)), np.empty(len(inside), np.int64)
+    squares = np.einsum("nd,nd->n", values, values)
+    for start in range(0, len(inside), _AT_ONCE):
+        own = inside[start : start + _AT_ONCE]
+        to_older = squares[older] - 2 * (values[own] @ values[older].T)
+        to_recent = squares[inside] - 2 * (values[own] @ values[inside].T)
+        to_recent[np.arange(len(own)), np.arange(start, start + len(own))] = np.inf
+        at = to_older.argmin(axis=1)
+        beyond = to_older[np.arange(len(own)), at] + squares[own]
+        within = np.partition(to_recent, near - 1, axis=1)[:, :near] + squares[own, None]
+        to_own = np.sqrt(np.maximum(within, 0)).astype(np.float64).mean(axis=1)
+        score[start : start + len(own)] = np.log(
+            np.maximum(np.sqrt(np.maximum(beyond, 0)), _TINY) / np.maximum(to_own, _TINY)
+        )
+        nearest[start : start + len(own)] = at
+    return score, nearest
+
+
+def _with_others(
+    first: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    clusters: NDArray[np.int64],
+    most: int,
+    generator: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Some rows, and as many others of them as make up ``most``, of every cluster so many."""
+    others = np.setdiff1d(rows, first)
+    return np.sort(np.concatenate([first, _drawn(others, clusters, most - len(first), generator)]))
 
 
 def _drawn(

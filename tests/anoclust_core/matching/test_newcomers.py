@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from anoclust_core.errors import ArrayContractError, ConfigError
+from anoclust_core.matching import newcomers
 from anoclust_core.matching.newcomers import MOST_OLDER, MOST_RECENT, Newcomers, find_newcomers
 
 DIM = 40
@@ -128,6 +129,54 @@ def test_of_very_many_images_some_are_compared() -> None:
     values[np.flatnonzero(labels == 2)[:4]] = values[known].mean(axis=0) + rng.normal(size=(4, DIM))
     found = found_in(values, labels, recent, clusters=np.where(labels == 1, 1, 0))
     assert [set(labels[list(one.rows)].tolist()) for one in found] == [{3}]
+
+
+def with_close_kind(
+    rng: np.random.Generator, n_usual: int, n_kind: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Ordinary images, and after them a few of one kind, which are more like each other than those are."""
+    values, labels = population(rng, [n_usual, n_kind])
+    kind = labels == 1
+    values[kind] = values[kind].mean(axis=0) + 0.6 * (values[kind] - values[kind].mean(axis=0))
+    return values, labels
+
+
+@pytest.mark.parametrize(("n_recent", "n_older"), [(600, 150), (600, 900), (60, 900)])
+def test_a_new_kind_is_found_among_very_many(monkeypatch: pytest.MonkeyPatch, n_recent: int, n_older: int) -> None:
+    """Its three images are compared, however many others come, though they went to a cluster of which some are drawn."""
+    monkeypatch.setattr(newcomers, "MOST_RECENT", 60)
+    monkeypatch.setattr(newcomers, "MOST_OLDER", 150)
+    n_found = 0
+    for seed in range(5):
+        values, labels = with_close_kind(np.random.default_rng(seed), n_older + n_recent, 3)
+        recent = np.arange(len(labels)) >= n_older
+        found = found_in(values, labels, recent, clusters=np.zeros_like(labels))
+        n_found += [set(labels[list(one.rows)].tolist()) for one in found] == [{1}]
+    assert n_found >= 4
+
+
+def test_a_kind_that_is_known_is_not_new_among_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its older images are compared, though there are few in a large cluster."""
+    monkeypatch.setattr(newcomers, "MOST_RECENT", 60)
+    monkeypatch.setattr(newcomers, "MOST_OLDER", 150)
+    for seed in range(5):
+        values, labels = with_close_kind(np.random.default_rng(seed), 1500, 6)
+        recent = np.arange(len(labels)) >= 1460
+        recent[np.flatnonzero(labels == 1)[:3]] = False
+        assert found_in(values, labels, recent, clusters=np.zeros_like(labels)) == []
+
+
+def test_no_more_false_alarms_than_promised_among_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That those are compared which look most like a new kind does not make one of them."""
+    monkeypatch.setattr(newcomers, "MOST_RECENT", 60)
+    monkeypatch.setattr(newcomers, "MOST_OLDER", 150)
+    n_draws, rate = 40, 0.1
+    alarms = 0
+    for seed in range(n_draws):
+        rng = np.random.default_rng(100 + seed)
+        values, labels = population(rng, [480, 120, 100, 80])
+        alarms += bool(found_in(values, labels, rng.random(len(labels)) < 0.6, false_alarms=rate))
+    assert alarms <= n_draws * rate + 3 * np.sqrt(n_draws * rate)
 
 
 def test_without_a_past_nothing_is_new() -> None:
