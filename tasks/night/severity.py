@@ -67,7 +67,10 @@ class Said:
 
 
 def ordinary_images(where: Mapping[str, str | None], highest: Mapping[str, float], said: Said) -> frozenset[str]:
-    """Images in clusters of ordinary parts, by content.
+    """Images in clusters of ordinary parts, by content: those that a new kind has to be rarer than.
+
+    A single cluster, of which nobody said anything, has nothing beside it that could tell whether its parts are
+    ordinary. They are what is usual, and near copies of one of them are no new kind.
 
     Parameters
     ----------
@@ -76,8 +79,11 @@ def ordinary_images(where: Mapping[str, str | None], highest: Mapping[str, float
     said
         What people say of clusters.
     """
-    found = _severity(where, highest, said)
-    return frozenset(content for content, cluster in where.items() if cluster in found.ordinary)
+    ordinary = _severity(where, highest, said).ordinary
+    clusters = {cluster for cluster in where.values() if cluster is not None}
+    if len(clusters) == 1 and not any(said.names.get(one) or one in said.marks for one in clusters):
+        ordinary = frozenset(clusters)
+    return frozenset(content for content, cluster in where.items() if cluster in ordinary)
 
 
 def cluster_severity(place: Place, catalog: Catalog, weights: str | None) -> Severity:

@@ -9,6 +9,7 @@ import pytest
 
 from anoclust_core.matching.prototypes import fit_prototypes
 from tasks.night.births import Candidates, Described, born_of
+from tasks.night.severity import Said, ordinary_images
 
 DIM = 40
 
@@ -34,3 +35,36 @@ def test_three_images_of_a_young_category_are_no_kind(n_lately: int, is_told: bo
         seed=0,
     )
     assert [set(one.contents) for one in born] == ([set(contents[-3:])] if is_told else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "n_usual"),
+    [(Said({"c1": None}, {}), 40), (Said({"c1": "chip"}, {}), 0), (Said({"c1": None}, {"c1": False}), 0)],
+)
+def test_a_single_cluster_is_what_is_usual(said: Said, n_usual: int) -> None:
+    """Where nobody said anything of it, a new kind has to be rarer than its images, as than those of ordinary parts."""
+    where: dict[str, str | None] = {f"{at:03d}": "c1" for at in range(40)} | {"040": None}
+    found = ordinary_images(where, {content: float(at) for at, content in enumerate(where)}, said)
+    assert len(found) == n_usual
+
+
+@pytest.mark.parametrize("rank", [0.5, 0.95])
+def test_copies_of_a_good_part_are_no_kind_in_a_single_cluster(rank: float) -> None:
+    """Three near copies of a part that is no rarer than most are not told, and three of a rare one are."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(200, DIM))
+    values[-3:] = rng.normal(size=DIM) + 0.01 * rng.normal(size=(3, DIM))
+    contents = tuple(f"{at:03d}" for at in range(len(values)))
+    rarity = rng.normal(size=len(values))
+    rarity[-3:] = np.quantile(rarity, rank)
+    where: dict[str, str | None] = dict.fromkeys(contents, "c1")
+    lately = contents[-23:]
+    born = born_of(
+        Described(contents, values.astype(np.float32), values.astype(np.float32), rarity),
+        where,
+        fit_prototypes(values[:-23], ["c1"] * 177, merge_height=0.0),
+        candidates=Candidates(set(lately), set(), dict.fromkeys(lately, date(2026, 11, 1))),
+        ordinary=ordinary_images(where, dict(zip(contents, rarity.tolist(), strict=True)), Said({"c1": None}, {})),
+        seed=0,
+    )
+    assert [set(one.contents) for one in born] == ([set(contents[-3:])] if rank > 0.8 else [])
