@@ -143,7 +143,7 @@ def with_close_kind(
 
 @pytest.mark.parametrize(("n_recent", "n_older"), [(600, 150), (600, 900), (60, 900)])
 def test_a_new_kind_is_found_among_very_many(monkeypatch: pytest.MonkeyPatch, n_recent: int, n_older: int) -> None:
-    """Its three images are compared, however many others come, though they went to a cluster of which some are drawn."""
+    """Its three images are compared, however many come, though they went to a cluster of which some are drawn."""
     monkeypatch.setattr(newcomers, "MOST_RECENT", 60)
     monkeypatch.setattr(newcomers, "MOST_OLDER", 150)
     n_found = 0
