@@ -128,8 +128,9 @@ def _as_the_papers(config: RunConfig) -> RunConfig:
     """Settings without those of runs that the papers know nothing of."""
     # Hausdorff distances and the mean distance of two images are made of all their patches
     pair = config.pair.model_copy(update={"reference_patches": "all"})
+    weigh = config.weigh.model_copy(update={"weights": "rarity"})
     group = config.group.model_copy(update={"by": "image"})
-    return config.model_copy(update={"recipe": "sohn", "pair": pair, "group": group})
+    return config.model_copy(update={"recipe": "sohn", "pair": pair, "weigh": weigh, "group": group})
 
 
 def _listed(

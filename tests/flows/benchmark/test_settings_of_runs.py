@@ -35,3 +35,9 @@ def test_images_are_rows_whatever_runs_cluster(checkpoint, tmp_path, monkeypatch
     """With --by part in the settings the benchmark still describes and scores every image."""
     config = tiny_config(checkpoint, by="part", part="path:*/{part}")
     assert {one.group.by for one in measured_with(config, tmp_path, monkeypatch)} == {"image"}
+
+
+def test_the_detector_of_runs_is_not_asked(checkpoint, tmp_path, monkeypatch):
+    """No row follows the detector that runs are weighted by: images are not shown to it, and it need not be there."""
+    config = tiny_config(checkpoint, weights=f"detector:{tmp_path / 'of other categories.onnx'}")
+    assert {one.weigh.weights for one in measured_with(config, tmp_path, monkeypatch)} == {"rarity"}
