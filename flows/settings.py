@@ -212,11 +212,22 @@ def _by_category(given: Mapping[str, object]) -> tuple[dict[str, object], dict[s
     own: dict[str, dict[str, object]] = {}
     for name, value in given.items():
         if name.startswith(f"{CATEGORY}."):
-            setting = max((one for one in SETTINGS if name.endswith(f".{one}")), key=len)
+            setting = own_setting(name)
             own.setdefault(name[len(CATEGORY) + 1 : -len(setting) - 1], {})[setting] = value
         else:
             for_all[name] = value
     return for_all, own
+
+
+def own_setting(name: str) -> str:
+    """Setting that a name sets for one category.
+
+    Examples
+    --------
+    >>> own_setting("category.metal.nut.embed.tiles")
+    'embed.tiles'
+    """
+    return max((one for one in SETTINGS if name.endswith(f".{one}")), key=len)
 
 
 def with_secrets(given: Mapping[str, object], environment: Mapping[str, str] | None = None) -> dict[str, object]:
@@ -324,12 +335,11 @@ def _check_names(path: Path, content: Mapping[str, object], *, category: str = "
 
 def _beside(file: Path, name: str, value: object) -> object:
     """Let a relative path in a file start at the file's folder."""
-    setting = SETTINGS[name]
-    if not setting.is_path or not isinstance(value, str) or not value or value in setting.words:
+    found = SETTINGS[name].path_in(value)
+    if found is None or path_of_url(found[1]) or why_no_path(found[1]) or found[1].startswith("~"):
         return value
-    if path_of_url(value) or why_no_path(value) or value.startswith("~"):
-        return value
-    return str(file.parent / value)
+    word, path = found
+    return f"{word}{file.parent / path}"
 
 
 def _on_this_machine(name: str, value: object, origin: str) -> object:
@@ -340,11 +350,10 @@ def _on_this_machine(name: str, value: object, origin: str) -> object:
     ConfigError
         If it is one; the message says what it is and what to do.
     """
-    setting, text = SETTINGS[name], str(value)
-    word = next((one for one in setting.path_after if text.startswith(one)), "")
-    if not word and not setting.is_path:
+    found = SETTINGS[name].path_in(value)
+    if found is None:
         return value
-    path = text.removeprefix(word)
+    word, path = found
     url = path_of_url(path)
     why = why_no_path(path)
     if os.path.lexists(path) or (url is None and why is None):
