@@ -21,7 +21,7 @@ from anoclust_core.config.setting import flatten, nest, settings_of
 from anoclust_core.errors import ConfigError
 from anoclust_core.safe_text.masking import HIDDEN, has_secret, masked, masked_text
 from tasks.compute.kept_code import VARIABLE as CACHE_VARIABLE
-from tasks.stores.addresses import on_this_machine, path_of_url, shown_address, why_no_path
+from tasks.stores.addresses import on_this_machine, path_of_url, shown_address, why_no_path, with_home
 
 FILE_NAME: Final = "anoclust.toml"
 """Read from the current folder where no other file is named."""
@@ -277,7 +277,7 @@ def _from_environment(variables: Mapping[str, str]) -> _Source:
 
 def _from_file(file: Path | None, variables: Mapping[str, str]) -> tuple[_Source, dict[str, _Source]]:
     """What a file sets for all categories, and for single ones."""
-    named = file or (Path(variables[FILE_VARIABLE]).expanduser() if variables.get(FILE_VARIABLE) else None)
+    named = file or (with_home(variables[FILE_VARIABLE]) if variables.get(FILE_VARIABLE) else None)
     if named:
         named = on_this_machine(named, "--config" if file else FILE_VARIABLE, ConfigError)
     path = named or Path(FILE_NAME)
@@ -336,10 +336,10 @@ def _check_names(path: Path, content: Mapping[str, object], *, category: str = "
 def _beside(file: Path, name: str, value: object) -> object:
     """Let a relative path in a file start at the file's folder."""
     found = SETTINGS[name].path_in(value)
-    if found is None or path_of_url(found[1]) or why_no_path(found[1]) or found[1].startswith("~"):
+    if found is None or path_of_url(found[1]) or why_no_path(found[1]):
         return value
     word, path = found
-    return f"{word}{file.parent / path}"
+    return f"{word}{file.parent / with_home(path)}"
 
 
 def _on_this_machine(name: str, value: object, origin: str) -> object:
@@ -365,9 +365,8 @@ def _on_this_machine(name: str, value: object, origin: str) -> object:
 
 def _home_expanded(name: str, value: object) -> object:
     """Read ``~`` in a path: no shell does it for files and variables."""
-    if SETTINGS[name].is_path and str(value).startswith("~"):
-        return str(Path(str(value)).expanduser())
-    return value
+    word, path = SETTINGS[name].path_in(value) or ("", "")
+    return f"{word}{with_home(path)}" if path.startswith("~") else value
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
