@@ -20,6 +20,7 @@ from tasks.images.choosing import list_categories
 from tasks.images.listing import list_datasets
 from tasks.networks.checkpoints import checkpoint_identity
 from tasks.networks.detector_training import textures_in
+from tasks.networks.detectors import detector_of
 from tasks.stores.addresses import on_this_machine
 
 ADDRESSES = {
@@ -156,6 +157,7 @@ def test_what_a_tilde_and_no_user_means_is_looked_for(tmp_path: Path, monkeypatc
         lambda: resolve(environment={FILE_VARIABLE: f"{NOBODY}/a.toml"}),
         lambda: checkpoint_identity("resnet18", f"{NOBODY}/w.pth"),
         lambda: maps_of(NOBODY, images),
+        lambda: detector_of(RunConfig.model_validate({"weigh": {"weights": f"detector:{NOBODY}"}}), "tile"),
         lambda: check_request(request),
         textures,
     ]
