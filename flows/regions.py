@@ -11,6 +11,7 @@ from anoclust_core.errors import ConfigError, DatasetError
 from anoclust_core.records import REGION_COLUMN, DatasetManifest, EmbeddingSpec, ImageRecord
 from tasks.images.headers import geometry_of
 from tasks.images.regions import RegionFile, read_region_file, region_beside
+from tasks.stores.addresses import with_home
 from tasks.stores.layout import StoreLayout
 from tasks.stores.regions import keep_region, region_mask
 
@@ -112,7 +113,7 @@ def _of_category(data: Path, category: str, config: RunConfig) -> Path | None:
     """File with the region of a category."""
     if config.data.roi == NONE:
         return None
-    return region_beside(data, category) if config.data.roi == AUTO else Path(config.data.roi).expanduser()
+    return region_beside(data, category) if config.data.roi == AUTO else with_home(config.data.roi)
 
 
 def _with_column(image: ImageRecord, digest: str | None) -> ImageRecord:

@@ -21,7 +21,7 @@ from anoclust_core.config.setting import flatten, nest, settings_of
 from anoclust_core.errors import ConfigError
 from anoclust_core.safe_text.masking import HIDDEN, has_secret, masked, masked_text
 from tasks.compute.kept_code import VARIABLE as CACHE_VARIABLE
-from tasks.stores.addresses import on_this_machine, path_of_url, shown_address, why_no_path
+from tasks.stores.addresses import on_this_machine, path_of_url, shown_address, why_no_path, with_home
 
 FILE_NAME: Final = "anoclust.toml"
 """Read from the current folder where no other file is named."""
@@ -212,11 +212,22 @@ def _by_category(given: Mapping[str, object]) -> tuple[dict[str, object], dict[s
     own: dict[str, dict[str, object]] = {}
     for name, value in given.items():
         if name.startswith(f"{CATEGORY}."):
-            setting = max((one for one in SETTINGS if name.endswith(f".{one}")), key=len)
+            setting = own_setting(name)
             own.setdefault(name[len(CATEGORY) + 1 : -len(setting) - 1], {})[setting] = value
         else:
             for_all[name] = value
     return for_all, own
+
+
+def own_setting(name: str) -> str:
+    """Setting that a name sets for one category.
+
+    Examples
+    --------
+    >>> own_setting("category.metal.nut.embed.tiles")
+    'embed.tiles'
+    """
+    return max((one for one in SETTINGS if name.endswith(f".{one}")), key=len)
 
 
 def with_secrets(given: Mapping[str, object], environment: Mapping[str, str] | None = None) -> dict[str, object]:
@@ -266,7 +277,7 @@ def _from_environment(variables: Mapping[str, str]) -> _Source:
 
 def _from_file(file: Path | None, variables: Mapping[str, str]) -> tuple[_Source, dict[str, _Source]]:
     """What a file sets for all categories, and for single ones."""
-    named = file or (Path(variables[FILE_VARIABLE]).expanduser() if variables.get(FILE_VARIABLE) else None)
+    named = file or (with_home(variables[FILE_VARIABLE]) if variables.get(FILE_VARIABLE) else None)
     if named:
         named = on_this_machine(named, "--config" if file else FILE_VARIABLE, ConfigError)
     path = named or Path(FILE_NAME)
@@ -324,12 +335,11 @@ def _check_names(path: Path, content: Mapping[str, object], *, category: str = "
 
 def _beside(file: Path, name: str, value: object) -> object:
     """Let a relative path in a file start at the file's folder."""
-    setting = SETTINGS[name]
-    if not setting.is_path or not isinstance(value, str) or not value or value in setting.words:
+    found = SETTINGS[name].path_in(value)
+    if found is None or path_of_url(found[1]) or why_no_path(found[1]):
         return value
-    if path_of_url(value) or why_no_path(value) or value.startswith("~"):
-        return value
-    return str(file.parent / value)
+    word, path = found
+    return f"{word}{file.parent / with_home(path)}"
 
 
 def _on_this_machine(name: str, value: object, origin: str) -> object:
@@ -340,11 +350,10 @@ def _on_this_machine(name: str, value: object, origin: str) -> object:
     ConfigError
         If it is one; the message says what it is and what to do.
     """
-    setting, text = SETTINGS[name], str(value)
-    word = next((one for one in setting.path_after if text.startswith(one)), "")
-    if not word and not setting.is_path:
+    found = SETTINGS[name].path_in(value)
+    if found is None:
         return value
-    path = text.removeprefix(word)
+    word, path = found
     url = path_of_url(path)
     why = why_no_path(path)
     if os.path.lexists(path) or (url is None and why is None):
@@ -356,9 +365,8 @@ def _on_this_machine(name: str, value: object, origin: str) -> object:
 
 def _home_expanded(name: str, value: object) -> object:
     """Read ``~`` in a path: no shell does it for files and variables."""
-    if SETTINGS[name].is_path and str(value).startswith("~"):
-        return str(Path(str(value)).expanduser())
-    return value
+    word, path = SETTINGS[name].path_in(value) or ("", "")
+    return f"{word}{with_home(path)}" if path.startswith("~") else value
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

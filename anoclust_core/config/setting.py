@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, Field
@@ -90,6 +91,22 @@ class Setting:
     is_secret: bool
     is_switch: bool
     is_size: bool
+
+    def path_in(self, value: object) -> tuple[str, str] | None:
+        """Path in a value, behind the word before it, which may be empty; None of a value that is no path.
+
+        Examples
+        --------
+        >>> from anoclust_core.config import WeighConfig
+        >>> weights = settings_of(WeighConfig)["weights"]
+        >>> weights.path_in("maps:heat/a"), weights.path_in("uniform")
+        (('maps:', 'heat/a'), None)
+        """
+        if not isinstance(value, (str, Path)) or str(value) in self.words:
+            return None
+        word = next((one for one in self.path_after if str(value).startswith(one)), "")
+        path = str(value).removeprefix(word)
+        return (word, path) if path and (word or self.is_path) else None
 
 
 def setting(

@@ -204,7 +204,7 @@ class EmbeddingSpec:
     @property
     def network_identity(self) -> dict[str, object]:
         """Identity of the network that embeds all levels in one pass; it sees a square, whatever that was made from."""
-        one = self.untiled.resized_by("squash")
+        one = self.untiled.resized_by("squash").decoded_by(None)
         return {**one.identity, **({"deeper": one.deeper.identity} if one.deeper else {})}
 
     def decoded_by(self, decoding: Decoding | None) -> EmbeddingSpec:

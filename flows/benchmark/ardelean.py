@@ -46,6 +46,7 @@ from tasks.compute.dask_jobs import memory_budget
 from tasks.networks.detectors import detector_of, model_in
 from tasks.stages.category_run import CategoryRun
 from tasks.stages.runner import StageRunner
+from tasks.stores.addresses import with_home
 from tasks.stores.files import sha256_file
 from tasks.stores.layout import StoreLayout
 from tasks.stores.stage_keys import describe_key, detected_key, embedding_keys, localize_key
@@ -142,7 +143,7 @@ class _Category:
 
     def detector_of(self, method: str) -> Detector | None:
         """Detector of a method that was trained for this category, if one was."""
-        folder = Path(self.detectors).expanduser() / method
+        folder = with_home(self.detectors) / method
         if not self.detectors or model_in(folder, self.run.category) is None:
             return None
         weigh = self.config.weigh.model_copy(update={"weights": f"detector:{folder}"})
@@ -244,7 +245,7 @@ def _how_trained(folder: str, scored: Mapping[str, Set[str]]) -> tuple[dict[str,
     for name, title in DETECTORS.items() if folder else ():
         told = []
         for category, contents in scored.items():
-            file = model_in(Path(folder).expanduser() / name, category)
+            file = model_in(with_home(folder) / name, category)
             if file is None:
                 continue
             note = training_note(file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -12,6 +11,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
 from anoclust_core.evaluation.protocols import protocol_named
 from anoclust_core.records import EmbeddingSpec
+from tasks.stores.addresses import with_home
 from tasks.stores.stage_keys import stage_key
 
 EXPERIMENT_OF_TABLE: Final = MappingProxyType(
@@ -268,7 +268,7 @@ def check_request(request: BenchmarkRequest) -> None:
         )
     if request.detectors and "ardelean-2" not in request.tables:
         raise ConfigError("--detectors stand in --table ardelean-2; add it, or omit them")
-    if request.detectors and not Path(request.detectors).expanduser().is_dir():
+    if request.detectors and not with_home(request.detectors).is_dir():
         raise ConfigError(
             f"--detectors {request.detectors} is not a folder; give one with METHOD/CATEGORY.xml, as "
             "`anoclust detector train` writes them"

@@ -85,9 +85,7 @@ def run_benchmark(
     manifests = _kept(listed, config, protocol_named(request.protocol)) if request.experiments else {}
     is_blind = any(request.of_ardelean)
     blind_manifests = _kept([one.blind() for one in listed], config, ARDELEAN) if is_blind else {}
-    # Hausdorff distances and the mean distance of two images are made of all their patches
-    pair = config.pair.model_copy(update={"reference_patches": "all"})
-    config = config.model_copy(update={"recipe": "sohn", "pair": pair})
+    config = _as_the_papers(config)
     jobs = [_job(layout, config, request.experiments, request.as_published)] if request.experiments else []
     if BACKBONE_FIGURES & set(request.figures):
         compared = tuple(
@@ -124,6 +122,15 @@ def run_benchmark(
                 lambda: benchmark(paths, str(layout.root), jobs, blind, request, str(out.absolute())),
             )
         )
+
+
+def _as_the_papers(config: RunConfig) -> RunConfig:
+    """Settings without those of runs that the papers know nothing of."""
+    # Hausdorff distances and the mean distance of two images are made of all their patches
+    pair = config.pair.model_copy(update={"reference_patches": "all"})
+    weigh = config.weigh.model_copy(update={"weights": "rarity"})
+    group = config.group.model_copy(update={"by": "image"})
+    return config.model_copy(update={"recipe": "sohn", "pair": pair, "weigh": weigh, "group": group})
 
 
 def _listed(

@@ -192,19 +192,7 @@ def _measure(
         )
         stored = replace(stored, holistic=whole.uri)
     tau, tau_normals = ("", "") if experiment == "temperatures" else taus[:2]
-    key = measure_key(
-        experiment,
-        nearest=stored.nearest.key,
-        normals=stored.normals.key if stored.normals else None,
-        labels=[image.label for image in clustered],
-        masks=[sha256_file(Path(image.mask)) if image.mask else None for image in clustered],
-        protocol=request.protocol,
-        taus=[tau, tau_normals] if tau else None,
-        seed=run.config.seed,
-        n_subsets=request.n_subsets,
-        methods=sorted(request.classical),
-        **({"whiten": STAGES["whiten"].version} if experiment in (*ABLATION_NAMES, RECIPES) else {}),
-    )
+    key = experiment_key(experiment, found, request, (tau, tau_normals))
     return run_stage(
         measure,
         key=key,
@@ -220,4 +208,23 @@ def _measure(
             n_subsets=request.n_subsets,
             methods=request.classical,
         ),
+    )
+
+
+def experiment_key(experiment: str, found: Prepared, request: BenchmarkRequest, taus: tuple[str, str]) -> str:
+    """Key of the rows of an experiment; ``taus`` are empty where it needs none."""
+    run, stored, clustered = found.run, found.stored, found.images.clustered
+    in_levels = {"whiten": STAGES["whiten"].version, "deeper": embedding_keys(found.images, run.spec).deeper}
+    return measure_key(
+        experiment,
+        nearest=stored.nearest.key,
+        normals=stored.normals.key if stored.normals else None,
+        labels=[image.label for image in clustered],
+        masks=[sha256_file(Path(image.mask)) if image.mask else None for image in clustered],
+        protocol=request.protocol,
+        taus=list(taus) if taus[0] else None,
+        seed=run.config.seed,
+        n_subsets=request.n_subsets,
+        methods=sorted(request.classical),
+        **(in_levels if experiment in (*ABLATION_NAMES, RECIPES) else {}),
     )

@@ -227,7 +227,7 @@ def given_settings(settings: Settings) -> dict[str, object]:
     Parameters of a deployment are read by everybody who sees the UI: of a catalog's URL with a password they have only
     what may be shown, and a run takes the whole from its worker's variable, see `worker_variables`.
     """
-    from flows.settings import DEFAULT, PREFIX, SETTINGS, STORE
+    from flows.settings import DEFAULT, PREFIX, STORE, own_setting
 
     given = {
         name: value
@@ -236,10 +236,9 @@ def given_settings(settings: Settings) -> dict[str, object]:
     }
     for name in settings.secrets():  # by a variable too: a worker that lacks it must not begin another catalog
         given[name] = settings.values()[name]
-    found = {name: _absolute(value) if SETTINGS[name].is_path else value for name, value in given.items()}
-    own = {name: value for name, (value, _) in settings.own_values().items()}
-    paths = tuple(f".{name}" for name, one in SETTINGS.items() if one.is_path)
-    return found | {name: _absolute(value) if name.endswith(paths) else value for name, value in own.items()}
+    found = {name: _absolute(name, value) for name, value in given.items()}
+    own = {name: _absolute(own_setting(name), value) for name, (value, _) in settings.own_values().items()}
+    return found | own
 
 
 def worker_variables(settings: Settings) -> dict[str, str]:
@@ -249,9 +248,12 @@ def worker_variables(settings: Settings) -> dict[str, str]:
     return {variable_of(name): value for name, value in settings.secrets().items()}
 
 
-def _absolute(value: object) -> object:
-    """Make a path absolute; these settings take words too."""
-    return str(Path(str(value)).absolute()) if Path(str(value)).exists() else value
+def _absolute(setting: str, value: object) -> object:
+    """Make the path in a setting's value absolute: runs start at another folder."""
+    from flows.settings import SETTINGS
+
+    word, path = SETTINGS[setting].path_in(value) or ("", "")
+    return f"{word}{Path(path).absolute()}" if path and Path(path).exists() else value
 
 
 def nightly_deployment(

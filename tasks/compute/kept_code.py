@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from anoclust_core.pairwise.kernels.tiles import processor
+from tasks.stores.addresses import with_home
 
 VARIABLE: Final = "ANOCLUST_CACHE"
 """Names the folder; by default ``anoclust`` in ``XDG_CACHE_HOME``, or in ``~/.cache``."""
@@ -101,7 +102,7 @@ class KeptCode:
 def code_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
     """Folder for machine code of this user; None for a user without a home."""
     if named := environment.get(VARIABLE):
-        return Path(named).expanduser().absolute() / "kernels"
+        return with_home(named).absolute() / "kernels"
     try:
         above = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:

@@ -28,6 +28,7 @@ from tasks.images.headers import geometry_of
 from tasks.images.reasons import too_large
 from tasks.images.samples import TIFF_HEAD, is_tiff
 from tasks.images.tiffs import TiffPackingError, read_header, read_samples
+from tasks.stores.addresses import with_home
 from tasks.stores.files import MAX_NAME, safe_name, sha256_file
 
 MAP_ENDINGS: Final = (".npy", ".tiff", ".tif", ".png")
@@ -92,7 +93,7 @@ def maps_of(folder: str, images: DatasetManifest) -> dict[str, Path]:
     DatasetError
         If the folder is not there, no image has a map, or one map would be that of two images.
     """
-    root = Path(folder).expanduser()
+    root = with_home(folder)
     own = root / safe_name(images.category)
     base = own if own.is_dir() else root
     if not base.is_dir():
@@ -260,7 +261,7 @@ def _fits(shape: tuple[int, int], picture: tuple[int, int]) -> bool:
 
 def _is_exported(folder: str, file: Path) -> bool:
     """Whether `--export-maps` has written a map: those lie as pictures are seen, beside a file that says so."""
-    root = Path(folder).expanduser()
+    root = with_home(folder)
     above = [parent for parent in file.parents if parent == root or root in parent.parents]
     return any((parent / SCALE).is_file() for parent in above)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from anoclust_core.errors import ConfigError, StoreError
 from tasks.services.proxies import proxy_note
+from tasks.stores.addresses import with_home
 from tasks.stores.files import sha256_file
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def load_state_dict(backbone: str, timm_model: str, checkpoint: str | None) -> d
 
 def _local_file(backbone: str, checkpoint: str | None) -> Path | None:
     if checkpoint is not None:
-        path = Path(checkpoint).expanduser()
+        path = with_home(checkpoint)
         if not path.is_file():
             raise ConfigError(f"--checkpoint expects a file with weights, but there is none at {path}")
         return path

@@ -19,6 +19,7 @@ from anoclust_core.config import DEFAULT_BACKBONE
 from anoclust_core.errors import ConfigError
 from anoclust_core.memory.images import training_plan
 from anoclust_core.memory.plan import MemoryPlan
+from tasks.stores.addresses import with_home
 
 METHODS: Final = ("patchcore", "padim", "cfa", "draem")
 
@@ -150,7 +151,7 @@ class Batches:
 def textures_in(folder: str | None) -> Iterator[Path]:
     """Folder with pictures to paste."""
     if folder is not None:
-        path = Path(folder).expanduser()
+        path = with_home(folder)
         if not path.is_dir():
             raise ConfigError(f"--textures {folder} is not a folder; give one with pictures, or omit it")
         yield path

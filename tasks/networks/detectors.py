@@ -21,6 +21,7 @@ from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
 from anoclust_core.keys import KEY_LENGTH
 from anoclust_core.records import DatasetManifest, Detector, EmbeddingSpec
+from tasks.stores.addresses import with_home
 from tasks.stores.detected import DetectedMaps
 from tasks.stores.files import safe_name
 from tasks.stores.layout import StoreLayout
@@ -79,7 +80,7 @@ def check_detector(layout: StoreLayout, images: DatasetManifest, spec: Embedding
 
 def _model_file(given: str, category: str) -> Path:
     """File of the model; of a folder, that of the category."""
-    path = Path(given).expanduser()
+    path = with_home(given)
     if path.is_dir():
         found = model_in(path, category)
         if found is None:

@@ -81,6 +81,17 @@ def why_no_path(text: str) -> str | None:
     return None
 
 
+def with_home(text: str) -> Path:
+    """Path in which ``~`` and ``~name`` at the beginning are the home of a user; where there is none, a name as any.
+
+    Examples
+    --------
+    >>> str(with_home("~no such user/a")), str(with_home("a/~")), with_home("~").is_absolute()
+    ('~no such user/a', 'a/~', True)
+    """
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - that of Path raises where there is no such user
+
+
 def path_of_url(text: str) -> str | None:
     """Path that a ``file:`` address means, be it that one of its slashes is gone; None of anything else.
 

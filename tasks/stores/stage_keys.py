@@ -203,6 +203,8 @@ def _view_parts(run: RunInputs) -> Parts:
 
 def _group(run: RunInputs, keys: Mapping[str, str]) -> Parts:
     config = run.config.group
+    # weights that follow maps say nothing of distances between images
+    lacks_distances = config.distance != "weighted_average" and "pair" not in keys
     return {
         "weigh": keys["weigh"],
         "distance": config.distance,
@@ -211,6 +213,7 @@ def _group(run: RunInputs, keys: Mapping[str, str]) -> Parts:
         "rule": run.n_clusters_rule,
         **({"cut": "knee and neighbours"} if run.config.recipe == "auto" else {}),
         **({"bounds": list(config.bounds)} if config.bounds else {}),
+        **({"distances": run.images.distances} if lacks_distances else {}),
         **_counted_once(run, keys),
     }
 

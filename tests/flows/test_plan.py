@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers.builders import digest, manifest_of
 
 from anoclust_core.config import RunConfig
 from anoclust_core.errors import ConfigError
-from anoclust_core.records import EmbeddingSpec, SetAside
+from anoclust_core.records import Detector, EmbeddingSpec, SetAside
 from flows import plan
 from tasks.stores import stage_keys
 
@@ -60,6 +61,26 @@ def test_new_setting_makes_its_stage_and_all_after_it_again(settings, changed):
     """A setting enters the key of the stage that uses it, and no earlier one."""
     before, after = keys_of(), keys_of(RunConfig.model_validate({"recipe": "sohn", **settings}))
     assert {name for name in before if before[name] != after[name]} == changed
+
+
+@pytest.mark.parametrize("weights", ["maps:{folder}", "detector:model.xml"])
+def test_distances_between_images_are_part_of_a_run_by_maps(tmp_path, weights):
+    """Weights of maps or a detector need no distances, a Hausdorff distance does: another window is another run."""
+    (tmp_path / "cluster").mkdir()
+    np.save(tmp_path / f"{IMAGES.clustered[0].path}.npy", np.zeros((4, 4)))
+    weigh = {"weights": weights.format(folder=tmp_path)}
+    detector = Detector("model.xml", "digest") if "detector" in weights else None
+    plans = [
+        plan.plan_run(
+            IMAGES,
+            RunConfig.model_validate({"recipe": "sohn", "weigh": weigh, "group": {"distance": distance}}),
+            replace(SPEC, aligned_within=within, detector=detector),
+        )
+        for distance in ("mean_min_max", "weighted_average")
+        for within in (None, 0, 2)
+    ]
+    assert len({made.run for made in plans[:3]}) == 3
+    assert len({made.run for made in plans[3:]}) == 1  # clustered by descriptors, which follow from the maps
 
 
 def test_touched_images_are_the_same_run():

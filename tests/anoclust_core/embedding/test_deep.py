@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from anoclust_core.embedding.deep_images import (
     ENOUGH_IMAGES,
+    Decoding,
     DeepRange,
     Outside,
     asked_range,
@@ -18,6 +21,7 @@ from anoclust_core.embedding.deep_images import (
     widened_range,
 )
 from anoclust_core.errors import ArrayContractError, ConfigError
+from anoclust_core.records import EmbeddingSpec
 
 
 def noise(seed: int, *, mean: float, sd: float, spot: float = 0.0) -> np.ndarray:
@@ -190,3 +194,12 @@ def test_turned_as_exif_says(orientation):
     exif[0x0112] = orientation
     image.info["exif"] = exif.tobytes()
     np.testing.assert_array_equal(turned(values, orientation), np.asarray(ImageOps.exif_transpose(image)))
+
+
+def test_one_network_for_every_range():
+    """What is black and white in deep pictures decides embeddings, and not the network that is converted once."""
+    deeper = EmbeddingSpec("x", "x", "0", (3,), 256, "bilinear", (0.5,) * 3, (0.5,) * 3, 1, (8, 8), 3)
+    plain = replace(deeper, layers=(2,), grid=(16, 16), deeper=deeper)
+    deep = [plain.decoded_by(Decoding(1, (DeepRange("uint16", 0, high, 60),))) for high in (1023, 4095)]
+    assert plain.network_identity == {**plain.identity, "deeper": deeper.identity}  # converted networks stay
+    assert all(spec.identity != plain.identity and spec.network_identity == plain.network_identity for spec in deep)

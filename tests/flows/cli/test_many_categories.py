@@ -132,6 +132,21 @@ def test_a_deployment_keeps_the_sections(file: Path) -> None:
         assert again.config.of(category) == first.config.of(category)
 
 
+def test_a_deployment_keeps_where_paths_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs start at the store: paths, behind a word too, go with them as absolute ones, and words as they are."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("heat", "models", "auto"):
+        (tmp_path / folder).mkdir()
+    text = "[weigh]\nweights = 'maps:heat'\n[category.bottle.weigh]\nweights = 'detector:models'\n"
+    (tmp_path / "anoclust.toml").write_text(text)
+    given = given_settings(resolve({"data.normals": "auto"}, environment={}))
+    assert given == {
+        "weigh.weights": f"maps:{tmp_path / 'heat'}",
+        "data.normals": "auto",
+        "category.bottle.weigh.weights": f"detector:{tmp_path / 'models'}",
+    }
+
+
 def run(*arguments: Any) -> Any:
     """Run a command in this process."""
     return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "200"})

@@ -367,6 +367,12 @@ def test_relative_paths_start_where_they_are_written(tmp_path: Path, monkeypatch
     path.write_text(toml({"store": "/abs", "data.normals": "auto", "embed.checkpoint": "none"}))
     found = resolve(file=path, environment={})
     assert (found.store, found.config) == (Path("/abs"), RunConfig())
+    for word in ("maps:", "detector:"):
+        path.write_text(toml({"weigh.weights": f"{word}heat"}))
+        assert resolve(file=path, environment={}).config.weigh.weights == f"{word}{path.parent / 'heat'}"
+        path.write_text(toml({"weigh.weights": f"{word}/abs"}))
+        assert resolve(file=path, environment={}).config.weigh.weights == f"{word}/abs"
+        assert resolve({"weigh.weights": f"{word}heat"}, environment={}).config.weigh.weights == f"{word}heat"
     assert resolve({"data.normals": "good"}, environment={"ANOCLUST_STORE": "s"}).store == Path("s")
     monkeypatch.setenv("HOME", "/home/eve")
     path.write_text(toml({"store": "~/s"}))
