@@ -24,7 +24,7 @@ from tasks.night.severity import cluster_severity
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
 from tasks.stores.catalog.standing import NEW
-from tasks.stores.nights.folders import LOOKED_AT, NIGHT_COUNTERS, RARITY_IMAGES, RARITY_SCALE
+from tasks.stores.nights.folders import LOOKED_AT, NIGHT_COUNTERS, ONE_BY_ONE, RARITY_IMAGES, RARITY_SCALE
 
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
@@ -230,9 +230,9 @@ def growth_signals(
 
 def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
     """Signal of tonight's unknown images, against nights whose images were given to clusters one by one."""
-    if "rarity" not in counters:
+    if not _is_one_by_one(counters):
         return None
-    nights = [night.counters for night in past if "rarity" in night.counters]
+    nights = [night.counters for night in past if _is_one_by_one(night.counters)]
     unknown, new = ([int(of.get(what, 0)) for of in (*nights, counters)] for what in ("unknown", "new"))
     return grown_counts(
         {"unknown": unknown},
@@ -241,6 +241,11 @@ def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftS
         variations=night_variations({"unknown": unknown[:-1]}, new[:-1]),
         false_alarms=UNKNOWN_ALARMS,
     )["unknown"]
+
+
+def _is_one_by_one(counters: Mapping[str, float]) -> bool:
+    """Whether images of a night were given to clusters one by one; of earlier versions only their rarity tells it."""
+    return bool(counters.get(ONE_BY_ONE, "rarity" in counters))
 
 
 def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
