@@ -40,6 +40,10 @@ parts, of the unknown, of rarity, of the camera. More good parts are hardly ever
 LOOKS: Final = MappingProxyType({"brightness": True, "sharpness": True, "difference": False})
 """Figures of the pictures as such, and whether a higher one is a shift too."""
 
+LEAST_ERRORS: Final = MappingProxyType({"brightness": 0.5, "sharpness": 0.05, "difference": 0.05})
+"""Errors of these figures where all pictures of all nights were alike: half a grey level, and 5 % of what is given as a
+logarithm."""
+
 USUAL_SHARES: Final = (0.02, 0.5)
 """Share of a usual cluster, at least and at most, where a cluster has no history; that of the unknown is the least."""
 
@@ -280,12 +284,19 @@ def _looks(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str
     for what, two_sided in LOOKS.items():
         if what in counters:
             nights = [of for of in (*comparable, counters) if what in of]
-            found[what] = _shift(what, nights, [_n_looked_at(of) for of in nights], rate, two_sided=two_sided)
+            counts = [_n_looked_at(of) for of in nights]
+            found[what] = _shift(what, nights, counts, rate, two_sided=two_sided, least_error=LEAST_ERRORS[what])
     return found
 
 
 def _shift(
-    what: str, nights: Sequence[Mapping[str, float]], counts: Sequence[int], rate: float, *, two_sided: bool = True
+    what: str,
+    nights: Sequence[Mapping[str, float]],
+    counts: Sequence[int],
+    rate: float,
+    *,
+    two_sided: bool = True,
+    least_error: float = 0.0,
 ) -> DriftSignal:
     """Signal of a figure of some nights, each with its error; one that is not two-sided is told where it is lower."""
     sign = 1 if two_sided else -1
@@ -295,6 +306,7 @@ def _shift(
         counts=counts,
         false_alarms=rate,
         two_sided=two_sided,
+        least_error=least_error,
     )
 
 
