@@ -26,6 +26,7 @@ from anoclust_core.reporting.night_record import (
 )
 from anoclust_core.reporting.record import Picture
 from anoclust_core.weighting.regions import region_note
+from anoclust_core.wording import counted
 from tasks import telemetry
 from tasks.images.thumbnails import picture_of
 from tasks.night.alike import alike_notes
@@ -122,7 +123,7 @@ def night_record(
             *telemetry.current().notes,
         ],
         camera=[
-            (what, _of_camera(what, signal, watched.counters))
+            (what, _of_camera(what, signal, watched.counters, unit=place.run.config.group.by))
             for what, signal in watched.camera.items()
             if signal.alarm
         ],
@@ -220,13 +221,15 @@ def _shift(signal: DriftSignal | None) -> Comparison | None:
     )
 
 
-def _of_camera(what: str, signal: DriftSignal, counters: Mapping[str, float]) -> str:
-    """Say what has changed about the pictures."""
+def _of_camera(what: str, signal: DriftSignal, counters: Mapping[str, float], *, unit: str) -> str:
+    """Say what has changed about the pictures, or how many images or parts came."""
     before = signal.expected or 0.0
     if what == "images":
-        came = counters.get("new", 0)
-        number = "no image" if came == 0 else f"only {came:,.0f} image{'' if came == 1 else 's'}"
-        return f"{number} came, {np.exp(-before):,.0f} are usual"
+        usual, came = np.exp(-before), counters.get("new", 0)
+        if signal.over > 1:
+            of_them = counted(np.exp(-before - signal.value), unit)
+            return f"in the last {signal.over} nights {of_them} a night came, {usual:,.0f} were usual before"
+        return f"{f'only {counted(came, unit)}' if came else f'no {unit}'} came, {usual:,.0f} are usual"
     if what == "brightness":
         way = "brighter" if signal.value > 0 else "darker"
         return f"pictures are {way} than before (grey level {before + signal.value:.0f}, before {before:.0f})"

@@ -323,7 +323,10 @@ def _n_looked_at(counters: Mapping[str, float]) -> int:
 def _fewer(
     night: date, counters: Mapping[str, float], past: Sequence[NightFact], before: Sequence[NoticeFact]
 ) -> dict[str, DriftSignal]:
-    """Signal of how many images came. Nights of which it was told that few came say nothing about what is usual."""
+    """Signal of how many images came. Nights of which it was told that few came say nothing about what is usual.
+
+    Tonight alone is expected to be the median of the nights before; several nights, the geometric mean.
+    """
     faults = {one.night for one in before if one.event == CAMERA and one.payload.get("what") == "images"}
     came = {one.night: one.counters.get("new", 0) for one in past}
     usual = [count for one, count in came.items() if count and one not in faults]
@@ -340,7 +343,7 @@ def _fewer(
             false_alarms=CAMERA_ALARMS / 2,
             two_sided=False,
         )
-        if len(usual):
+        if len(usual) and signal.over == 1:
             signal = replace(signal, expected=-float(np.log(np.median(usual))))
     elif _is_missed(night, came):
         expected = float(np.log(np.median(usual)))
