@@ -113,6 +113,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
             **earlier,
             **_of_more(earlier, measured),
             "pair_products": earlier.get("pair_products", 0) + measured.get("pair_products", 0),
+            "reclustered": max(earlier.get("reclustered", 0), measured.get("reclustered", 0)),
             "new_clusters": sum(
                 one.event == NEW and one.night == place.night for one in catalog.notices(place.category)
             ),  # the clusters of the first clustering are told to nobody
