@@ -65,6 +65,8 @@ def suggest_by_knee(
     """
     check_bounds(linkage, lowest, highest)
     heights = linkage[::-1, 2]
+    if lowest == (highest or len(heights) + 1):
+        return NClustersSuggestion(lowest, f"bounded to {lowest}", {})
     if heights[0] == 0:
         return NClustersSuggestion(lowest, "one cluster: all descriptors are equal", {})
     count = min(len(heights), max(n_merges(len(heights) + 1), lowest + 1))

@@ -68,6 +68,7 @@ def level_shift(
     counts: Sequence[int],
     false_alarms: float,
     two_sided: bool = True,
+    least_error: float = 0.0,
 ) -> DriftSignal:
     r"""Whether a level that is measured once a night, such as median rarity or brightness, has moved.
 
@@ -85,6 +86,9 @@ def level_shift(
     the spread of one image :math:`\sigma^2 = \sum n_j^2 \epsilon_j^2 / \sum n_j` from their measured errors, and
     :math:`e` is its median over them. Where all nights have as many images, the sum is 0.
 
+    Where the k nights are all equal and no error is measured, as of pictures that are all white, ``least_error`` stands
+    for :math:`e`: else no shift would be beyond chance, or every one.
+
     Parameters
     ----------
     levels
@@ -97,6 +101,8 @@ def level_shift(
         Probability of an alarm on a night without change; in (0, 0.5).
     two_sided
         Whether a lower level is a shift too.
+    least_error
+        Standard error of a level whose history has no spread at all, at least 0; with 0 such a level never shifts.
 
     Returns
     -------
@@ -109,7 +115,7 @@ def level_shift(
     ArrayContractError
         If a level is not finite, an error is negative, a count is below 1, or there is not one of each a night.
     ConfigError
-        If ``false_alarms`` is out of its range.
+        If ``false_alarms`` or ``least_error`` is out of its range.
     """
     values = checked_array("levels", list(levels), "(n_nights,)").astype(np.float64)
     measured = checked_array("errors", list(errors), "(n_nights,)").astype(np.float64)
@@ -123,6 +129,8 @@ def level_shift(
         )
     if not 0 < false_alarms < 0.5:
         raise ConfigError(f"expected a rate of false alarms below 0.5, found {false_alarms}")
+    if not least_error >= 0:
+        raise ConfigError(f"expected a least error of at least 0, found {least_error}")
     if len(values) < 2:
         return DriftSignal(0.0, None, False, 0)
     squared = ((images[:-1] * measured[:-1]) ** 2).sum() / images[:-1].sum() / images
@@ -134,7 +142,8 @@ def level_shift(
         if len(past) < max(3, window) or len(values) < window:
             continue
         freedom = len(past) - 1 + PRIOR_NIGHTS
-        squares = float(((past - past.mean()) ** 2).sum()) + PRIOR_NIGHTS * PRIOR_ERRORS**2 * least
+        prior = least if least > 0 or np.ptp(past) > 0 else least_error**2
+        squares = float(((past - past.mean()) ** 2).sum()) + PRIOR_NIGHTS * PRIOR_ERRORS**2 * prior
         unsure = max(float((squared[-window:] - usual).sum()), 0.0) / window**2
         spread = np.sqrt(squares / freedom * (1 / window + 1 / len(past)) + unsure)
         part = GAINS[window] / sum(GAINS.values()) / (2 if two_sided else 1)

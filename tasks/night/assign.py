@@ -34,7 +34,7 @@ from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import AssignmentFact, ImageFact, NightFact, NoticeFact, Standing, assignment_facts
 from tasks.stores.nearest import NearestSlabs
 from tasks.stores.nights.arrivals import NightRules
-from tasks.stores.nights.folders import RARITY_IMAGES, RARITY_SCALE
+from tasks.stores.nights.folders import ONE_BY_ONE, RARITY_IMAGES, RARITY_SCALE
 from tasks.stores.nights.measured import read_measured
 from tasks.stores.nights.recent import recent_images
 from tasks.stores.nights.reclustering import has_clusters
@@ -362,6 +362,7 @@ def _record(place: Place, catalog: Catalog, found: Standing, work: _Worked) -> A
         "new": assigned.n_new,
         "assigned": assigned.n_assigned,
         "unknown": assigned.n_unknown,
+        ONE_BY_ONE: assigned.n_new if work.key else 0,
         "new_clusters": assigned.n_born,
         "quarantined": len(newly_bad),
     }

@@ -155,11 +155,8 @@ def _cut(
 
 
 def _lasting(found: Standing, contents: Sequence[str], labels: NDArray[np.int64], measured: Measured) -> Lasting:
-    """Groups with lasting identities; clusters without an image in the tree, born since, have no part in it."""
-    here = set(contents)
-    of_tree = {content: cluster for content, cluster in found.assigned.items() if content in here}
-    asked = replace(found, assigned=of_tree, known=frozenset())  # who cuts has the last word on what is joined
-    return lasting_clusters(asked, contents, labels, measured.chosen_by)
+    """Groups with lasting identities: who cuts has the last word on what is joined."""
+    return lasting_clusters(replace(found, known=frozenset()), contents, labels, measured.chosen_by)
 
 
 def _since(

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from anoclust_core.embedding.deep_images import outside_note, range_note
 from anoclust_core.matching.drift import DriftSignal
+from anoclust_core.matching.identities import id_order
+from anoclust_core.matching.partitions import ChangeKind
 from anoclust_core.records import DatasetManifest
 from anoclust_core.reporting.night_record import (
     UNKNOWN,
@@ -26,6 +28,7 @@ from anoclust_core.reporting.night_record import (
 )
 from anoclust_core.reporting.record import Picture
 from anoclust_core.weighting.regions import region_note
+from anoclust_core.wording import counted
 from tasks import telemetry
 from tasks.images.thumbnails import picture_of
 from tasks.night.alike import alike_notes
@@ -35,7 +38,8 @@ from tasks.night.severity import Severity, cluster_severity
 from tasks.night.watch import HISTORY_NIGHTS, Watched
 from tasks.stores import arrays
 from tasks.stores.catalog.catalog import Catalog
-from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, ImageFact, NightCount
+from tasks.stores.catalog.clusters import MACHINE
+from tasks.stores.catalog.facts import AssignmentFact, ClusterFact, DecisionKind, ImageFact, NightCount
 from tasks.stores.catalog.standing import NEW
 from tasks.stores.embeddings import EmbeddingSegments
 from tasks.stores.files import category_address
@@ -45,6 +49,15 @@ from tasks.stores.stage_keys import embedding_keys
 
 DRAWN: Final = 12
 """Pictures of a cluster."""
+
+_CHANGES: Final[Mapping[DecisionKind, ChangeKind]] = {
+    "kept": "kept",
+    "born": "born",
+    "retired": "retired",
+    "was_split": "split",
+    "merged": "merged",
+}
+"""What a re-clustering did to clusters, by how it is written down."""
 
 THUMBNAIL_SIDE: Final = 160
 VIEW_SIDE: Final = 96
@@ -63,6 +76,8 @@ def night_record(
     with Catalog.open(place.catalog, store=place.layout) as opened, opened.view() as catalog:
         since = place.night - timedelta(days=HISTORY_NIGHTS)
         lost = _lost(catalog, place)
+        if reclustered is None and watched.counters.get("reclustered"):
+            reclustered, changes = _reclustered_before(catalog, place)
         severity = cluster_severity(place, catalog, weights)
         told = [one for one in catalog.notices(place.category) if one.night == place.night and one.event == NEW]
         news = {str(one.payload["cluster"]) for one in told}
@@ -122,7 +137,7 @@ def night_record(
             *telemetry.current().notes,
         ],
         camera=[
-            (what, _of_camera(what, signal, watched.counters))
+            (what, _of_camera(what, signal, watched.counters, unit=place.run.config.group.by))
             for what, signal in watched.camera.items()
             if signal.alarm
         ],
@@ -220,19 +235,39 @@ def _shift(signal: DriftSignal | None) -> Comparison | None:
     )
 
 
-def _of_camera(what: str, signal: DriftSignal, counters: Mapping[str, float]) -> str:
-    """Say what has changed about the pictures."""
+def _of_camera(what: str, signal: DriftSignal, counters: Mapping[str, float], *, unit: str) -> str:
+    """Say what has changed about the pictures, or how many images or parts came."""
     before = signal.expected or 0.0
     if what == "images":
-        came = counters.get("new", 0)
-        number = "no image" if came == 0 else f"only {came:,.0f} image{'' if came == 1 else 's'}"
-        return f"{number} came, {np.exp(-before):,.0f} are usual"
+        usual, came = np.exp(-before), counters.get("new", 0)
+        if signal.over > 1:
+            of_them = counted(np.exp(-before - signal.value), unit)
+            return f"in the last {signal.over} nights {of_them} a night came, {usual:,.0f} were usual before"
+        return f"{f'only {counted(came, unit)}' if came else f'no {unit}'} came, {usual:,.0f} are usual"
     if what == "brightness":
         way = "brighter" if signal.value > 0 else "darker"
         return f"pictures are {way} than before (grey level {before + signal.value:.0f}, before {before:.0f})"
     if what == "sharpness":
         return f"pictures are {'sharper' if signal.value > 0 else 'less sharp'} than before"
     return "pictures are more alike than before; the camera may be sending the same picture again"
+
+
+def _reclustered_before(catalog: Catalog, place: Place) -> tuple[str | None, dict[str, list[str]]]:
+    """Why an earlier call of the night re-clustered everything, and what that did to clusters; the last one of them."""
+    of_night = [
+        one
+        for one in catalog.history(place.category)
+        if one.who == MACHINE and one.night == place.night and "overlaps" in one.after
+    ]
+    last = [one for one in of_night if one.when == of_night[-1].when]
+    snapshot = catalog.snapshot(place.category, last[0].after.get("snapshot", "")) if last else None
+    if snapshot is None:
+        return None, {}
+    clusters: dict[str, set[str]] = {kind: set() for kind in _CHANGES.values()}
+    for one in last:
+        clusters[_CHANGES[one.kind]].add(one.after.get("merged_into", one.cluster))
+    changes = {kind: sorted(names, key=id_order) for kind, names in clusters.items()}
+    return snapshot.details.get("reason"), changes
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ def lasting_clusters(
 ) -> Lasting:
     """Give the clusters of a clustering their identities; known ones that it lost stay where they lie apart.
 
+    Clusters none of whose images were clustered, as when all their files are gone, have no part in it and stay.
+
     Parameters
     ----------
     found
@@ -62,14 +64,14 @@ def lasting_clusters(
         is that cluster, however few images the two have in common.
     """
     row_of = {content: at for at, content in enumerate(contents)}
+    before = {content: cluster for content, cluster in found.partition.items() if content in row_of}
     members: dict[str, list[int]] = defaultdict(list)
-    for content, cluster in found.partition.items():
-        if content in row_of:
-            members[owner_of(cluster, found.merged_into)].append(row_of[content])
+    for content, cluster in before.items():
+        members[owner_of(cluster, found.merged_into)].append(row_of[content])
     separations: dict[str, float] = {}
     while True:
         match = match_partitions(
-            found.partition,
+            before,
             dict(zip(contents, (int(label) for label in labels), strict=True)),
             taken=found.identities,
             merged_into=found.merged_into,

@@ -53,7 +53,8 @@ def write_night_report(
     weights
         Folder of the rarity of new images, or None.
     reclustered, changes
-        Why everything was re-clustered, if so, and what that did to clusters.
+        Why this call re-clustered everything, and what that did to clusters; without, those of an earlier call of the
+        night are told, if there were any.
     """
     record = night_record(place, given, watched, weights, reclustered, changes)
     folder = place.layout.night(place.category, place.night)

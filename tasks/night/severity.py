@@ -41,14 +41,14 @@ class Severity:
 
 @dataclass(frozen=True)
 class Said:
-    """What people say of clusters.
+    """What people say of clusters; of one that was merged into another, it is what they say of that one.
 
     Attributes
     ----------
     names
         Name of every cluster, or None.
     marks
-        Clusters marked as no defect (True) or as one (False); those merged into a marked one are marked likewise.
+        Clusters marked as no defect (True) or as one (False).
     """
 
     names: Mapping[str, str | None]
@@ -58,11 +58,11 @@ class Said:
     def of(cls, clusters: Sequence[ClusterFact]) -> Said:
         """Read it from all clusters of a category."""
         into = {one.cluster: one.merged_into for one in clusters if one.merged_into}
-        own = {one.cluster: one.ordinary for one in clusters}
-        marks = {one.cluster: own.get(owner_of(one.cluster, into)) for one in clusters}
+        own = {one.cluster: one for one in clusters}
+        said = {one.cluster: own.get(owner_of(one.cluster, into)) for one in clusters}
         return cls(
-            {one.cluster: one.name for one in clusters},
-            {name: mark for name, mark in marks.items() if mark is not None},
+            {name: of.name if of else None for name, of in said.items()},
+            {name: of.ordinary for name, of in said.items() if of and of.ordinary is not None},
         )
 
 

@@ -24,7 +24,7 @@ from tasks.night.severity import cluster_severity
 from tasks.stores.catalog.catalog import Catalog
 from tasks.stores.catalog.facts import EventName, NightCount, NightFact, NoticeFact
 from tasks.stores.catalog.standing import NEW
-from tasks.stores.nights.folders import LOOKED_AT, NIGHT_COUNTERS, RARITY_IMAGES, RARITY_SCALE
+from tasks.stores.nights.folders import LOOKED_AT, NIGHT_COUNTERS, ONE_BY_ONE, RARITY_IMAGES, RARITY_SCALE
 
 HISTORY_NIGHTS: Final = 30
 """Nights back that tonight is compared with."""
@@ -39,6 +39,10 @@ parts, of the unknown, of rarity, of the camera. More good parts are hardly ever
 
 LOOKS: Final = MappingProxyType({"brightness": True, "sharpness": True, "difference": False})
 """Figures of the pictures as such, and whether a higher one is a shift too."""
+
+LEAST_ERRORS: Final = MappingProxyType({"brightness": 0.5, "sharpness": 0.05, "difference": 0.05})
+"""Errors of these figures where all pictures of all nights were alike: half a grey level, and 5 % of what is given as a
+logarithm."""
 
 USUAL_SHARES: Final = (0.02, 0.5)
 """Share of a usual cluster, at least and at most, where a cluster has no history; that of the unknown is the least."""
@@ -109,6 +113,7 @@ def watch(*, place: Place, measured: Mapping[str, float], key: str, weights: str
             **earlier,
             **_of_more(earlier, measured),
             "pair_products": earlier.get("pair_products", 0) + measured.get("pair_products", 0),
+            "reclustered": max(earlier.get("reclustered", 0), measured.get("reclustered", 0)),
             "new_clusters": sum(
                 one.event == NEW and one.night == place.night for one in catalog.notices(place.category)
             ),  # the clusters of the first clustering are told to nobody
@@ -230,9 +235,9 @@ def growth_signals(
 
 def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
     """Signal of tonight's unknown images, against nights whose images were given to clusters one by one."""
-    if "rarity" not in counters:
+    if not _is_one_by_one(counters):
         return None
-    nights = [night.counters for night in past if "rarity" in night.counters]
+    nights = [night.counters for night in past if _is_one_by_one(night.counters)]
     unknown, new = ([int(of.get(what, 0)) for of in (*nights, counters)] for what in ("unknown", "new"))
     return grown_counts(
         {"unknown": unknown},
@@ -241,6 +246,11 @@ def _unknown(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftS
         variations=night_variations({"unknown": unknown[:-1]}, new[:-1]),
         false_alarms=UNKNOWN_ALARMS,
     )["unknown"]
+
+
+def _is_one_by_one(counters: Mapping[str, float]) -> bool:
+    """Whether images of a night were given to clusters one by one; of earlier versions only their rarity tells it."""
+    return bool(counters.get(ONE_BY_ONE, "rarity" in counters))
 
 
 def _rarity(counters: Mapping[str, float], past: Sequence[NightFact]) -> DriftSignal | None:
@@ -275,12 +285,19 @@ def _looks(counters: Mapping[str, float], past: Sequence[NightFact]) -> dict[str
     for what, two_sided in LOOKS.items():
         if what in counters:
             nights = [of for of in (*comparable, counters) if what in of]
-            found[what] = _shift(what, nights, [_n_looked_at(of) for of in nights], rate, two_sided=two_sided)
+            counts = [_n_looked_at(of) for of in nights]
+            found[what] = _shift(what, nights, counts, rate, two_sided=two_sided, least_error=LEAST_ERRORS[what])
     return found
 
 
 def _shift(
-    what: str, nights: Sequence[Mapping[str, float]], counts: Sequence[int], rate: float, *, two_sided: bool = True
+    what: str,
+    nights: Sequence[Mapping[str, float]],
+    counts: Sequence[int],
+    rate: float,
+    *,
+    two_sided: bool = True,
+    least_error: float = 0.0,
 ) -> DriftSignal:
     """Signal of a figure of some nights, each with its error; one that is not two-sided is told where it is lower."""
     sign = 1 if two_sided else -1
@@ -290,6 +307,7 @@ def _shift(
         counts=counts,
         false_alarms=rate,
         two_sided=two_sided,
+        least_error=least_error,
     )
 
 
@@ -306,7 +324,10 @@ def _n_looked_at(counters: Mapping[str, float]) -> int:
 def _fewer(
     night: date, counters: Mapping[str, float], past: Sequence[NightFact], before: Sequence[NoticeFact]
 ) -> dict[str, DriftSignal]:
-    """Signal of how many images came. Nights of which it was told that few came say nothing about what is usual."""
+    """Signal of how many images came. Nights of which it was told that few came say nothing about what is usual.
+
+    Tonight alone is expected to be the median of the nights before; several nights, the geometric mean.
+    """
     faults = {one.night for one in before if one.event == CAMERA and one.payload.get("what") == "images"}
     came = {one.night: one.counters.get("new", 0) for one in past}
     usual = [count for one, count in came.items() if count and one not in faults]
@@ -323,7 +344,7 @@ def _fewer(
             false_alarms=CAMERA_ALARMS / 2,
             two_sided=False,
         )
-        if len(usual):
+        if len(usual) and signal.over == 1:
             signal = replace(signal, expected=-float(np.log(np.median(usual))))
     elif _is_missed(night, came):
         expected = float(np.log(np.median(usual)))

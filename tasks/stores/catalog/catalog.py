@@ -280,6 +280,11 @@ class Catalog(DecidingCatalog):
         with self._reading() as session:
             return nights.latest_snapshot(session, category)
 
+    def snapshot(self, category: str, key: str) -> SnapshotFact | None:
+        """Snapshot of a re-clustering by its key, or None."""
+        with self._reading() as session:
+            return nights.snapshot(session, category, key)
+
     # -- where images belong ----------------------------------------------------------------------------------------
 
     def assignments(

@@ -138,6 +138,12 @@ def latest_snapshot(session: Session, category: str) -> SnapshotFact | None:
     return fact_of(SnapshotFact, found) if found else None
 
 
+def snapshot(session: Session, category: str, key: str) -> SnapshotFact | None:
+    """Snapshot by its key."""
+    found = session.get(Snapshot, (category, key))
+    return fact_of(SnapshotFact, found) if found else None
+
+
 def nights(session: Session, category: str | None, since: date | None, until: date | None) -> list[NightFact]:
     """Nights by date, then by category."""
     query = select(Night).order_by(Night.night, Night.category)

@@ -28,6 +28,9 @@ RARITY_IMAGES: Final = "rarity_images"
 LOOKED_AT: Final = "looked_at"
 """Counters of how many images the rarity of a night is of, and the figures of its pictures as such."""
 
+ONE_BY_ONE: Final = "one_by_one"
+"""Counter of the new images that were given to clusters one by one; the others waited for a re-clustering."""
+
 RARITY_SCALE: Final = "rarity_scale"
 """Counter that is another number where rarity is measured in another way: such nights cannot be compared."""
 

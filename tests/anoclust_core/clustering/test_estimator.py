@@ -102,6 +102,11 @@ def test_number_of_clusters(asked: Any, found: set[int]) -> None:
     assert {fitted.n_clusters_} == {len(set(fitted.labels_))} == found
 
 
+def test_as_many_clusters_as_images() -> None:
+    """Bounds that begin with the number of images leave one number: every image is a cluster."""
+    assert sorted(AnomalyClusterer(n_clusters=(4, 6)).fit(made_bags()[::15]).labels_) == [0, 1, 2, 3]
+
+
 def test_rarity_against_normals() -> None:
     """With known normals what they show is not rare, though most of the clustered images lack it."""
     normals = made_bags([0] * 20 + [1] * 20, seed=3)

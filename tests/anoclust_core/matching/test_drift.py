@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anoclust_core.errors import ArrayContractError, ConfigError
 from anoclust_core.matching.drift import DriftSignal, level_shift, median_and_error
@@ -65,6 +67,33 @@ def test_equal_nights_leave_room_for_chance() -> None:
     assert not shift([0.5] * 8 + [0.51], error=0.0).alarm
 
 
+def test_a_level_without_any_spread_shifts_beyond_its_least_error() -> None:
+    """Pictures that were all white and are all black have shifted; the same again, or a little less, has not."""
+    levels = {to: [255.0] * 20 + [to] for to in (0.0, 254.5, 255.0)}
+    errors, counts = [0.0] * 21, [48] * 21
+    found = {
+        to: level_shift(of, errors=errors, counts=counts, false_alarms=RATE, least_error=0.5)
+        for to, of in levels.items()
+    }
+    assert {to: signal.alarm for to, signal in found.items()} == {0.0: True, 254.5: False, 255.0: False}
+    assert found[0.0].limit > 0
+
+
+@given(
+    st.lists(st.floats(0, 255), min_size=4, max_size=20),
+    st.lists(st.floats(0, 9), min_size=20, max_size=20),
+    st.integers(1, 9),
+)
+def test_the_least_error_changes_nothing_where_there_is_any(levels, errors, least) -> None:
+    """Where a night has an error, it is what it is."""
+    errors = [1e-3, *errors[1 : len(levels) - 1], 1e-3]
+    counts = list(range(3, 3 + len(levels)))
+    first, second = (
+        level_shift(levels, errors=errors, counts=counts, false_alarms=RATE, least_error=error) for error in (0, least)
+    )
+    assert first == second
+
+
 @pytest.mark.parametrize("last", [(1,), (2,), (3,), (5,), (8,), (3, 3, 3, 3), (1, 60), (1, 60, 60, 60)])
 def test_nights_of_few_images_have_the_same_rate(last: tuple[int, ...]) -> None:
     """A handful of images tells little of its own error, and one image nothing; nor is a later night told for it."""
@@ -98,6 +127,8 @@ def test_impossible_input_is_refused() -> None:
     """Odd settings, NaN, nothing at all."""
     with pytest.raises(ConfigError, match="rate of false alarms"):
         level_shift([1.0], errors=[1.0], counts=[3], false_alarms=0.5)
+    with pytest.raises(ConfigError, match="least error"):
+        level_shift([1.0], errors=[1.0], counts=[3], false_alarms=RATE, least_error=-1.0)
     for errors, counts in (([-1.0], [3]), ([1.0], [0]), ([float("nan")], [3]), ([1.0, 1.0], [3]), ([1.0], [])):
         with pytest.raises(ArrayContractError, match="an error of at least 0 and a count of at least 1"):
             level_shift([1.0], errors=errors, counts=counts, false_alarms=RATE)

@@ -72,13 +72,17 @@ def test_a_recipe_that_is_asked_for_reclusters_once(kept: Stream, checkpoint: Pa
     assert recipe_of(kept) == "auto"
 
 
-def test_images_whose_files_are_gone_keep_their_cluster(tmp_path: Path, checkpoint: Path) -> None:
-    """Recipe auto needs another feature level; of images without a file there is none, so they stay where they were."""
+@pytest.mark.parametrize("n_gone", [2, 5])
+def test_images_whose_files_are_gone_keep_their_cluster(tmp_path: Path, checkpoint: Path, n_gone: int) -> None:
+    """Recipe auto needs another feature level; images without a file have none and stay, some of a cluster or all."""
     kept = Stream(tmp_path, night_config(checkpoint, recipe="sohn", recluster_every="none"))
     kept.deliver(0, TWO)
     kept.night(0)
     before = kept.partition()
-    gone = sorted(kept.data.rglob("*-hole.png"))[:2]
+    holes = identity_of(before, "hole")
+    with kept.catalog() as catalog:
+        catalog.rename(CATEGORY, holes, "hole", who="kim")
+    gone = sorted(kept.data.rglob("*-hole.png"))[:n_gone]
     names = [path.relative_to(kept.data).as_posix() for path in gone]
     for path in gone:
         kept.forget(path)
@@ -88,7 +92,10 @@ def test_images_whose_files_are_gone_keep_their_cluster(tmp_path: Path, checkpoi
     assert outcome.reclustered is not None
     after = kept.partition()
     assert {name: after[name] for name in names} == {name: before[name] for name in names}
-    assert any("2 images" in note and "keep their cluster" in note for note in outcome.notes)
+    assert any(f"{n_gone} images" in note and "keep their cluster" in note for note in outcome.notes)
+    with kept.catalog() as catalog:
+        assert catalog.cluster(CATEGORY, holes).state == "confirmed"
+    assert not kept.told("anoclust.cluster.gone") + kept.told("anoclust.cluster.merged")
 
 
 @pytest.fixture(scope="module")

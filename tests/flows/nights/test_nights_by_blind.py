@@ -123,6 +123,8 @@ def test_nights_assign_until_a_re_clustering_is_due(
         assert outcome.counters["new"] == 4
         assert outcome.work["pair_products"] == 0
         assert stream.night(number).reclustered is None  # the same night again has nothing to do
+    with stream.catalog() as catalog:  # so that the unknown ones are watched
+        assert [night.counters["one_by_one"] for night in catalog.nights(CATEGORY)] == [0, 4, 4]
     after = stream.partition()
     assert {name: after[name] for name in before} == before
     kept = described_in_nights(stream)

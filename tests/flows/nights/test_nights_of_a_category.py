@@ -15,7 +15,9 @@ from helpers.builders import surface
 from helpers.streams import CATEGORY, TWO, Stream, classes_of, day, identity_of, night_config
 
 from anoclust_core.errors import BusyError, DatasetError
+from flows.nights.outcome import NightOutcome
 from flows.nights.run import run_nights
+from tasks.night.cutting import cut_clusters
 from tasks.stores.layout import StoreLayout
 from tasks.stores.locks import category_lock
 
@@ -49,7 +51,9 @@ import json, sys
 from datetime import date
 from pathlib import Path
 from anoclust_core.config import RunConfig
+from flows.nights.outcome import NightOutcome
 from flows.nights.run import run_nights
+from tasks.night.cutting import cut_clusters
 data, store, config, *nights = sys.argv[1:]
 for night in nights:
     asked = RunConfig.model_validate_json(config)
@@ -116,6 +120,28 @@ def test_a_late_delivery_joins_its_night(stream: Stream) -> None:
     assert (night.counters["new"], night.counters["rarity_images"], night.counters["looked_at"]) == (9, 6, 6)
     assert [night.counters[what] for what in ("rarity", "brightness")] == [first["rarity"], first["brightness"]]
     assert night.counters["pair_products"] > first["pair_products"]
+
+
+def test_a_late_delivery_leaves_told_that_everything_was_re_clustered(stream: Stream) -> None:
+    """Later calls of the night that re-cluster nothing tell why it re-clustered and what that did, after a cut too."""
+
+    def told(outcome: NightOutcome) -> tuple[object, object, object]:
+        assert outcome.report is not None
+        summary = json.loads(outcome.report.with_name("summary.json").read_text(encoding="utf-8"))
+        return summary["reclustered"], summary["changes"], summary["counters"]["reclustered"]
+
+    stream.deliver(2, THREE)
+    first = told(stream.night(2, recluster=True))
+    assert (first[0], first[2]) == ("asked for", 1)
+    assert first[1] == {"kept": ["c1", "c2"], "born": ["c3"], "retired": [], "split": [], "merged": []}
+    stream.deliver(2, TWO[:3], first=50)
+    late = stream.night(2)
+    assert (late.reclustered, late.counters["new"]) == (None, 3)
+    assert told(late) == first
+    with stream.catalog() as catalog:
+        cut_clusters(StoreLayout(stream.store), catalog, CATEGORY, 2, who="kim")
+    stream.deliver(2, TWO[:1], first=60)
+    assert told(stream.night(2)) == first
 
 
 def test_an_unsettled_file_is_deferred(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tasks.night.lasting import assigned, lasting_clusters
+from tasks.night.lasting import assigned, lasting_clusters, lost_clusters
 from tasks.stores.catalog.facts import Standing
 from tasks.stores.nights.measured import Measured
 
@@ -57,6 +57,14 @@ def test_a_cluster_all_of_whose_images_a_person_moved_away_is_not_born_again() -
     assert lasting.match.clusters("born") == ()
     assert set(lasting.ids) == {"c1", None}
     assert clustered(found, {**labels, "new": 1})["new"] == "c3"
+
+
+def test_a_cluster_none_of_whose_images_was_clustered_stays_as_it_is() -> None:
+    """All its files are gone: nobody looked at it, so it is neither lost nor told."""
+    found = standing(BEFORE, known=frozenset({"c1", "c2"}))
+    lasting = lasting_clusters(found, list("abcd"), np.zeros(4, np.int64), np.eye(4, dtype=np.float32))
+    assert [(change.kind, change.cluster) for change in lasting.match.changes] == [("kept", "c1")]
+    assert lost_clusters(found, lasting.match) == {}
 
 
 def test_images_without_a_cluster_have_neither_distance_nor_confidence() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
+from anoclust_core.matching.drift import DriftSignal
+from tasks.night.gather import _of_camera
 from tasks.night.notify import CAMERA
 from tasks.night.watch import CAMERA_ALARMS, _fewer
 from tasks.stores.catalog.facts import NightFact, NoticeFact
@@ -29,12 +32,25 @@ def told(number: int) -> NoticeFact:
     return NoticeFact("part", f"camera images {number}", FIRST + timedelta(days=number), CAMERA, payload)
 
 
-def is_told(counts: Sequence[int], before: Sequence[NoticeFact] = ()) -> bool:
-    """Whether the last of some nights has few images."""
+def signal_of(counts: Sequence[int], before: Sequence[NoticeFact] = ()) -> DriftSignal | None:
+    """Judge how many images came in the last of some nights."""
     *past, tonight = counts
     night = FIRST + timedelta(days=len(past))
-    found = _fewer(night, {"new": tonight}, nights_of(past), before)
-    return "images" in found and found["images"].alarm
+    return _fewer(night, {"new": tonight}, nights_of(past), before).get("images")
+
+
+def is_told(counts: Sequence[int], before: Sequence[NoticeFact] = ()) -> bool:
+    """Whether the last of some nights has few images."""
+    signal = signal_of(counts, before)
+    return signal is not None and signal.alarm
+
+
+def words_of(counts: Sequence[int], *, unit: str = "image") -> str:
+    """What is told of the last of some nights."""
+    signal = signal_of(counts)
+    assert signal is not None
+    assert signal.alarm
+    return _of_camera("images", signal, {"new": counts[-1]}, unit=unit)
 
 
 def draws(usual: float, n_nights: int, seed: int) -> list[int]:
@@ -75,3 +91,33 @@ def test_a_first_delivery_of_months_is_no_usual_night() -> None:
     usual = [22, 20, 25, 21, 23, 19, 24]
     assert is_told([2000, *usual, 7])
     assert not is_told([2000, *usual, 20])
+
+
+USUAL = [58, 60, 62, 59, 61] * 4
+
+
+def test_what_is_told_names_the_nights_that_it_is_of() -> None:
+    """Four nights of fewer images, of which tonight's is hardly one: their number and what was usual before them."""
+    assert words_of([*USUAL, 75, 47, 47, 47, 58]) == "in the last 4 nights 50 images a night came, 61 were usual before"
+    assert words_of([*USUAL, 20]) == "only 20 images came, 60 are usual"
+    assert words_of([*USUAL, 0]) == "no image came, 60 are usual"
+
+
+def test_fewer_came_than_are_usual_in_every_sentence() -> None:
+    """Whatever nights came before, and however many nights it is told of."""
+    n_told = 0
+    for seed in range(300):
+        counts = [*draws(60, 20, seed), *draws(45, 8, 1000 + seed)]
+        for n_nights in range(21, len(counts) + 1):
+            if is_told(counts[:n_nights]):
+                *_, came, usual = map(int, re.findall(r"\d+", words_of(counts[:n_nights])))
+                assert came < usual
+                n_told += 1
+    assert n_told > 100
+
+
+def test_parts_are_called_parts() -> None:
+    """With --by part the number is of parts."""
+    assert words_of([*USUAL, 20], unit="part") == "only 20 parts came, 60 are usual"
+    assert words_of([*USUAL, 1], unit="part") == "only 1 part came, 60 are usual"
+    assert words_of([*USUAL, 0], unit="part") == "no part came, 60 are usual"

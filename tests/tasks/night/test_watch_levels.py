@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
+from anoclust_core.matching.capture import look_of, look_of_night
 from anoclust_core.matching.drift import median_and_error
 from anoclust_core.records import Cover, EmbeddingSpec
 from tasks.night.assign import rarity_scale
@@ -28,7 +29,7 @@ def rarity_of(draws: np.random.Generator, n_images: int) -> dict[str, float]:
     return {"new": n_images, "rarity": level, "rarity_error": error, "rarity_images": n_images}
 
 
-def look_of(draws: np.random.Generator, n_images: int) -> dict[str, float]:
+def brightness_of(draws: np.random.Generator, n_images: int) -> dict[str, float]:
     """Figures of a night of an earlier version, which does not say how many pictures they are of."""
     level, error = median_and_error(draws.normal(100, 10, min(n_images, 48)))
     return {"new": n_images, "brightness": level, "brightness_error": error}
@@ -44,7 +45,7 @@ def is_told(draw: Draw, n_images: int, seed: int) -> bool:
 
 
 @pytest.mark.parametrize("n_images", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize(("draw", "rate"), [(rarity_of, RARITY_ALARMS), (look_of, CAMERA_ALARMS / 6)])
+@pytest.mark.parametrize(("draw", "rate"), [(rarity_of, RARITY_ALARMS), (brightness_of, CAMERA_ALARMS / 6)])
 def test_chance_is_hardly_ever_told_of_few_images(draw: Draw, rate: float, n_images: int) -> None:
     """As seldom as the rate says, although so few images hardly tell how sure they are."""
     found = sum(is_told(draw, n_images, seed) for seed in range(N_STREAMS))
@@ -67,6 +68,22 @@ def test_a_late_handful_does_not_replace_the_figures_of_the_night() -> None:
     assert _of_more(first, late) == {"seen": 63}
     assert _of_more(late, first) == first
     assert _of_more(first, {"seen": 63}) == {"seen": 63}
+
+
+def flat(grey: int) -> dict[str, float]:
+    """Figures of 48 pictures of one grey level each."""
+    pictures = [look_of(np.full((16, 16, 3), grey, np.uint8)) for _ in range(48)]
+    brightness, sharpness, small = (np.array(values) for values in zip(*pictures, strict=True))
+    return {**look_of_night(brightness, sharpness, small), "looked_at": 48, "new": 48}
+
+
+def test_a_dead_backlight_is_told() -> None:
+    """All pictures were white and are black, without any spread: darker, and nothing else; white again is nothing."""
+    past = [NightFact("part", date(2026, 11, 1), "done", "", NOW, NOW, flat(255)) for _ in range(20)]
+    dark = _looks(flat(0), past)
+    assert [what for what, signal in dark.items() if signal.alarm] == ["brightness"]
+    assert (dark["brightness"].value, dark["brightness"].expected) == (-255, 255)
+    assert not any(signal.alarm for signal in _looks(flat(255), past).values())
 
 
 SPEC = EmbeddingSpec("b", "b", "w", (1,), 64, "bicubic", (0.5,) * 3, (0.5,) * 3, 3, (8, 8), 3)
