@@ -37,17 +37,6 @@ def test_three_images_of_a_young_category_are_no_kind(n_lately: int, is_told: bo
     assert [set(one.contents) for one in born] == ([set(contents[-3:])] if is_told else [])
 
 
-@pytest.mark.parametrize(
-    ("said", "n_usual"),
-    [(Said({"c1": None}, {}), 40), (Said({"c1": "chip"}, {}), 0), (Said({"c1": None}, {"c1": False}), 0)],
-)
-def test_a_single_cluster_is_what_is_usual(said: Said, n_usual: int) -> None:
-    """Where nobody said anything of it, a new kind has to be rarer than its images, as than those of ordinary parts."""
-    where: dict[str, str | None] = {f"{at:03d}": "c1" for at in range(40)} | {"040": None}
-    found = ordinary_images(where, {content: float(at) for at, content in enumerate(where)}, said)
-    assert len(found) == n_usual
-
-
 @pytest.mark.parametrize("rank", [0.5, 0.95])
 def test_copies_of_a_good_part_are_no_kind_in_a_single_cluster(rank: float) -> None:
     """Three near copies of a part that is no rarer than most are not told, and three of a rare one are."""

@@ -27,3 +27,14 @@ def test_what_was_merged_into_an_ordinary_cluster_is_ordinary(said: dict[str, ob
     found = ordinary_images(where, highest, Said.of(clusters))
     assert {where[image] for image in found} == {"c1", "c2"}
     assert len(found) == 50
+
+
+@pytest.mark.parametrize(
+    ("said", "n_usual"),
+    [(Said({"c1": None}, {}), 40), (Said({"c1": "chip"}, {}), 0), (Said({"c1": None}, {"c1": False}), 0)],
+)
+def test_a_single_cluster_is_what_is_usual(said: Said, n_usual: int) -> None:
+    """Where nobody said anything of it, a new kind has to be rarer than its images, as than those of ordinary parts."""
+    where: dict[str, str | None] = {f"{at:03d}": "c1" for at in range(40)} | {"040": None}
+    found = ordinary_images(where, {content: float(at) for at, content in enumerate(where)}, said)
+    assert len(found) == n_usual
