@@ -185,16 +185,20 @@ def _some(data: Path, file: Path, n_images: int) -> Path:
 
 
 def table(records: Sequence[dict[str, Any]]) -> str:
-    """Rows of the table: mean, standard deviation and range of every score, by way, over seeds or over subsets."""
+    """A row for every score, a column for every way over seeds or over subsets: mean, standard deviation and range."""
     names = [("localization", None, name) for name in LOCALIZATION]
     names += [(kind, among, name) for kind in ("full", "no head") for among in ("all", "defects") for name in CLUSTERS]
-    lines = [f"| way | of | {' | '.join(' '.join(filter(None, name)) for name in names)} | CPU seconds |"]
-    lines.append(f"|{'---|' * (3 + len(names))}")
-    for way, over in sorted({(one["way"], one["over"]) for one in records}):
-        own = [one for one in records if (one["way"], one["over"]) == (way, over)]
-        cells = [_cell(own, *name) for name in names]
-        seconds = np.mean([sum(one["seconds"].values()) for one in own])
-        lines.append(f"| {way} | {len(own)} {over} | {' | '.join(cells)} | {seconds:.0f} |")
+    own: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in records:
+        own.setdefault((one["way"], one["over"]), []).append(one)
+    columns = [own[key] for key in sorted(own)]
+    lines = [f"| | {' | '.join(f'{way}, {len(own[way, over])} {over}' for way, over in sorted(own))} |"]
+    lines.append(f"|{'---|' * (1 + len(columns))}")
+    for name in names:
+        cells = [_cell(column, *name) for column in columns]
+        lines.append(f"| {' '.join(filter(None, name))} | {' | '.join(cells)} |")
+    seconds = [f"{np.mean([sum(one['seconds'].values()) for one in column]):.0f}" for column in columns]
+    lines.append(f"| CPU seconds | {' | '.join(seconds)} |")
     return "\n".join(lines)
 
 
