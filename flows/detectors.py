@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -124,10 +124,8 @@ def _trained(
     from tasks.networks.detector_training import training_memory
 
     check_enough(listed, max_bad_share=config.data.max_bad_share)
-    chosen = listed.normals or listed.clustered
     trained_on = NORMALS if listed.normals else "everything"
-    first = {image.sha256: image for image in chosen}
-    images = [first[content] for content in unique_contents(chosen)[0]]
+    images = _training_images(listed)
     budget = memory_budget(config.memory)
     training_memory(training, len(images)).check(budget)
     pictures = _pictures(images, listed, config, training.side, budget)
@@ -151,6 +149,13 @@ def _trained(
     return TrainedDetector(listed.category, file, len(images), trained_on)
 
 
+def _training_images(listed: DatasetManifest) -> list[ImageRecord]:
+    """Normals, or everything where there are none: each content once, in their order."""
+    chosen = listed.normals or listed.clustered
+    first = {image.sha256: image for image in chosen}
+    return [first[content] for content in unique_contents(chosen)[0]]
+
+
 def _told(listener: Listener, category: str) -> Callable[[int, int], None]:
     return lambda done, total: listener(category, "train", done, total)
 
@@ -169,18 +174,19 @@ def _pictures(
     most = pixels_within(budget // 4)
     deep = _ranges(listed, config, most)
 
-    def small(image: ImageRecord) -> NDArray[np.uint8] | None:
+    def small(image: ImageRecord) -> NDArray[np.uint8] | UnreadableImageError:
         try:
             pixels = read_picture(Path(image.file), sha256=image.sha256, max_pixels=most, deep=deep).pixels
-        except UnreadableImageError:
-            return None
+        except UnreadableImageError as error:
+            return error
         resized = Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.BILINEAR)
         return np.asarray(resized)
 
     with ThreadPoolExecutor(2) as pool:
-        found = [one for one in pool.map(small, images) if one is not None]
-    check_enough(replace(listed, images=listed.images[: len(found)]), max_bad_share=1)
-    return np.stack(found)
+        found = dict(zip((image.sha256 for image in images), pool.map(small, images), strict=True))
+    reasons = {content: str(one) for content, one in found.items() if isinstance(one, UnreadableImageError)}
+    check_enough(listed.without(reasons), max_bad_share=1)
+    return np.stack([one for one in found.values() if not isinstance(one, UnreadableImageError)])
 
 
 def _ranges(listed: DatasetManifest, config: RunConfig, max_pixels: int) -> list[DeepRange]:
