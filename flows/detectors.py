@@ -15,9 +15,9 @@ from PIL import Image
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import DeepRange, asked_range
 from anoclust_core.errors import AnoclustError, ConfigError, DamagedError
-from anoclust_core.records import DatasetManifest, ImageRecord, unique_contents
+from anoclust_core.records import DatasetManifest, ImageRecord, SetAside, unique_contents
 from tasks.images.category_decoding import sampled_range
-from tasks.images.decoding import UnreadableImageError, pixels_within, read_picture
+from tasks.images.decoding import UnreadableImageError, UnreadNowError, pixels_within, read_picture
 from tasks.images.headers import MENDED
 from tasks.images.listing import check_enough, list_datasets
 from tasks.stores.files import read_checked, safe_name, sha256_file, with_digest, write_json
@@ -38,12 +38,16 @@ SIDE: Final = 256
 
 @dataclass(frozen=True)
 class TrainedDetector:
-    """What came of one category: the model's file and how it was trained, or why there is none."""
+    """What came of one category: the model's file and how it was trained, or why there is none.
+
+    ``left_out`` has the files that could not be used, or not now.
+    """
 
     category: str
     file: Path | None = None
     n_images: int = 0
     trained_on: str = ""
+    left_out: tuple[SetAside, ...] = ()
     error: AnoclustError | None = None
 
 
@@ -125,10 +129,10 @@ def _trained(
 
     check_enough(listed, max_bad_share=config.data.max_bad_share)
     trained_on = NORMALS if listed.normals else "everything"
-    images = _training_images(listed)
     budget = memory_budget(config.memory)
-    training_memory(training, len(images)).check(budget)
-    pictures = _pictures(images, listed, config, training.side, budget)
+    training_memory(training, len(_training_images(listed))).check(budget)
+    decoded, pictures = _decoded(listed, config, training.side, budget)
+    images = _training_images(decoded)
     detector = train_detector(
         pictures,
         training,
@@ -146,7 +150,8 @@ def _trained(
     }
     files = {path.name: sha256_file(path) for path in (file, file.with_suffix(".bin"))}
     write_json(file.with_suffix(".json"), with_digest({**how, "files": files}))
-    return TrainedDetector(listed.category, file, len(images), trained_on)
+    left_out = (*decoded.quarantine, *decoded.deferred)
+    return TrainedDetector(listed.category, file, len(images), trained_on, left_out)
 
 
 def _training_images(listed: DatasetManifest) -> list[ImageRecord]:
@@ -167,26 +172,45 @@ def _weights(training: DetectorTraining) -> str | None:
     return checkpoint_identity(training.backbone, training.checkpoint) if training.backbone else None
 
 
-def _pictures(
-    images: Sequence[ImageRecord], listed: DatasetManifest, config: RunConfig, side: int, budget: int
-) -> NDArray[np.uint8]:
-    """Training pictures as the detector sees them: whole, resized to a square."""
+@dataclass(frozen=True)
+class _Picture:
+    """A training picture, or why it can never be used, or not now."""
+
+    pixels: NDArray[np.uint8] | None = None
+    bad: str = ""
+    later: str = ""
+
+
+def _decoded(
+    listed: DatasetManifest, config: RunConfig, side: int, budget: int
+) -> tuple[DatasetManifest, NDArray[np.uint8]]:
+    """Training pictures as the detector sees them, whole and resized to a square; the listing has what is left.
+
+    Raises
+    ------
+    DatasetError
+        If too few are left, see `check_enough`.
+    """
     most = pixels_within(budget // 4)
     deep = _ranges(listed, config, most)
+    images = _training_images(listed)
 
-    def small(image: ImageRecord) -> NDArray[np.uint8] | UnreadableImageError:
+    def small(image: ImageRecord) -> _Picture:
         try:
             pixels = read_picture(Path(image.file), sha256=image.sha256, max_pixels=most, deep=deep).pixels
+        except UnreadNowError as error:
+            return _Picture(later=str(error))
         except UnreadableImageError as error:
-            return error
+            return _Picture(bad=str(error))
         resized = Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.BILINEAR)
-        return np.asarray(resized)
+        return _Picture(np.asarray(resized))
 
     with ThreadPoolExecutor(2) as pool:
         found = dict(zip((image.sha256 for image in images), pool.map(small, images), strict=True))
-    reasons = {content: str(one) for content, one in found.items() if isinstance(one, UnreadableImageError)}
-    check_enough(listed.without(reasons), max_bad_share=1)
-    return np.stack([one for one in found.values() if not isinstance(one, UnreadableImageError)])
+    left = listed.without({content: one.bad for content, one in found.items() if one.bad})
+    left = left.deferring({content: one.later for content, one in found.items() if one.later})
+    check_enough(left, max_bad_share=config.data.max_bad_share)
+    return left, np.stack([one.pixels for one in found.values() if one.pixels is not None])
 
 
 def _ranges(listed: DatasetManifest, config: RunConfig, max_pixels: int) -> list[DeepRange]:

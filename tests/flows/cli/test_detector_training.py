@@ -9,9 +9,11 @@ from helpers.builders import TINY_BACKBONE, TINY_SIDE, flat_folder, mvtec_catego
 from typer.testing import CliRunner, Result
 
 from anoclust_core.config import RunConfig
+from anoclust_core.errors import DatasetError
 from flows.cli import app
 from flows.detectors import training_note
 from tasks.networks.detectors import DetectorNetwork, detector_of
+from tasks.stores.files import sha256_file
 
 pytestmark = pytest.mark.slow
 
@@ -54,3 +56,25 @@ def test_normals_of_a_folder_train_a_detector(checkpoint: Path, tmp_path: Path) 
     result = train(data, tmp_path / "models", checkpoint, "--image-size", TINY_SIDE, "--normals", normals)
     assert result.exit_code == 0, result.output
     assert "trained on normals (3 images)" in result.stdout
+
+
+def test_pictures_that_cannot_be_decoded_are_told(checkpoint: Path, tmp_path: Path) -> None:
+    """A damaged picture is told, and the note has only those that were trained on; too many of them are an error."""
+    data = flat_folder(tmp_path / "tile", range(10))
+    cut_off(data / "000.png")
+    result = train(data, tmp_path / "models", checkpoint, "--image-size", TINY_SIDE)
+    assert result.exit_code == 0, result.output
+    assert "trained on everything (9 images)\n  1 file left out\n    000.png: " in result.stdout
+    note = training_note(tmp_path / "models" / "tile.xml")
+    assert note.text.endswith("trained on everything (9 images)")
+    assert note.images == {sha256_file(data / f"{number:03d}.png") for number in range(1, 10)}
+    for number in range(1, 6):
+        cut_off(data / f"{number:03d}.png")
+    result = train(data, tmp_path / "models", checkpoint, "--image-size", TINY_SIDE)
+    assert result.exit_code == DatasetError.exit_code, result.output
+    assert "6 of the 10 files of category tile cannot be used, 60%, and the limit is 30%" in result.stderr
+
+
+def cut_off(file: Path) -> None:
+    """Leave the first half of a file: its header can be read, and its picture cannot."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
