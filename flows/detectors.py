@@ -69,7 +69,7 @@ def train_detectors(
     data
         Folder or manifest, see `list_datasets`.
     config
-        Backbone, data settings, seed.
+        Backbone, data settings, seed; a category may have its own.
     method
         ``patchcore``, ``padim``, ``cfa`` or ``draem``.
     out
@@ -91,10 +91,11 @@ def train_detectors(
     Raises
     ------
     AnoclustError
-        If the data or the settings are of no use for any category.
+        If the data or the settings are of no use for any category, or those of one category are of no use for training;
+        nothing is trained then.
     """
     from tasks.networks.anomalib_detectors import check_installed
-    from tasks.networks.detector_training import METHODS, DetectorTraining, backbone_of
+    from tasks.networks.detector_training import METHODS
 
     if method not in METHODS:
         raise ConfigError(f"--method takes {', '.join(METHODS[:-1])} or {METHODS[-1]}; found {method!r}")
@@ -103,7 +104,20 @@ def train_detectors(
     if steps is not None and method not in DEFAULT_STEPS:
         raise ConfigError(f"--steps are those of cfa and draem; {method} takes none, omit it")
     check_installed()
-    training = DetectorTraining(
+    manifests = list_datasets(data, config, categories=categories, exclude=out, listener=listener)
+    trainings = [_training(method, config.of(listed.category), steps, textures) for listed in manifests]
+    for listed, training in zip(manifests, trainings, strict=True):
+        try:
+            yield _trained(listed, config.of(listed.category), training, out, listener or (lambda *_: None))
+        except AnoclustError as error:
+            yield TrainedDetector(listed.category, error=error)
+
+
+def _training(method: str, config: RunConfig, steps: int | None, textures: str | None) -> DetectorTraining:
+    """How a category with these settings is trained."""
+    from tasks.networks.detector_training import DetectorTraining, backbone_of
+
+    return DetectorTraining(
         method=method,
         backbone=backbone_of(method, config.embed.backbone),
         checkpoint=config.embed.checkpoint if method != "draem" else None,
@@ -112,11 +126,6 @@ def train_detectors(
         textures=textures,
         seed=config.seed,
     )
-    for listed in list_datasets(data, config, categories=categories, exclude=out, listener=listener):
-        try:
-            yield _trained(listed, config, training, out, listener or (lambda *_: None))
-        except AnoclustError as error:
-            yield TrainedDetector(listed.category, error=error)
 
 
 def _trained(

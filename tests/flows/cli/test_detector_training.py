@@ -75,6 +75,22 @@ def test_pictures_that_cannot_be_decoded_are_told(checkpoint: Path, tmp_path: Pa
     assert "6 of the 10 files of category tile cannot be used, 60%, and the limit is 30%" in result.stderr
 
 
+def test_a_category_is_trained_with_its_own_settings(checkpoint: Path, tmp_path: Path) -> None:
+    """What `anoclust.toml` sets for one category alone holds for its detector."""
+    for name in ("bolt", "nut"):
+        flat_folder(tmp_path / "data" / name, range(2))
+    settings = tmp_path / "anoclust.toml"
+    settings.write_text(f"[embed]\nimage_size = {TINY_SIDE}\n[category.nut.embed]\nimage_size = 32\n")
+    result = train(tmp_path / "data", tmp_path / "models", checkpoint, "--config", settings)
+    assert result.exit_code == 0, result.output
+    for name, side in (("bolt", TINY_SIDE), ("nut", 32)):
+        detector = detector_of(
+            RunConfig.model_validate({"weigh": {"weights": f"detector:{tmp_path / 'models'}"}}), name
+        )
+        assert detector is not None
+        assert DetectorNetwork(detector).input_size == (side, side)
+
+
 def cut_off(file: Path) -> None:
     """Leave the first half of a file: its header can be read, and its picture cannot."""
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
