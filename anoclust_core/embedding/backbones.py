@@ -42,6 +42,9 @@ CNN_PATCH_POOLING: Final = 3
 FOLDING_TOLERANCE: Final = 1e-4
 """Largest relative difference of a patch's features after folding batch normalisations: float32 rounding, no more."""
 
+_NOT_ADAPTED: Final = (LookupError, RuntimeError, AttributeError, TypeError, ValueError, AssertionError)
+"""timm renames weights of older programs, and raises all of these on those of another network."""
+
 
 def timm_name(backbone: str) -> str:
     """Name of the timm architecture behind a backbone.
@@ -179,19 +182,26 @@ def build_extractor(spec: EmbeddingSpec, state_dict: Mapping[str, Tensor]) -> Fe
     """
     model = _create(spec.timm_model, spec.image_size)
     adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    state = dict(adapt(dict(state_dict), model) if adapt else state_dict)
+    try:
+        state = dict(adapt(dict(state_dict), model) if adapt else state_dict)
+    except _NOT_ADAPTED as error:
+        raise _do_not_fit(spec, f"timm cannot rename them ({type(error).__name__}: {error})") from error
     heads = model.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     state = {key: value for key, value in state.items() if not any(key.startswith(f"{head}.") for head in heads)}
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise StoreError(
-            f"the weights {spec.weights} do not fit {spec.timm_model}: {str(error).splitlines()[1].strip()[:300]}; "
-            "give the checkpoint of this very architecture"
-        ) from error
+        raise _do_not_fit(spec, str(error).splitlines()[1].strip()) from error
     deeper = spec.deeper.layers if spec.deeper else ()
     return FeatureExtractor(model, layers=spec.layers, patch_pooling=spec.patch_pooling, deeper_layers=deeper).eval()
+
+
+def _do_not_fit(spec: EmbeddingSpec, why: str) -> StoreError:
+    return StoreError(
+        f"the weights {spec.weights} do not fit {spec.timm_model}: {why[:300]}; give the checkpoint of this very "
+        "architecture"
+    )
 
 
 class FeatureExtractor(nn.Module):
