@@ -94,7 +94,7 @@ def train_detectors(
         If the data or the settings are of no use for any category, or those of one category are of no use for training;
         nothing is trained then.
     """
-    from tasks.networks.anomalib_detectors import check_installed
+    from tasks.networks.anomalib_detectors import check_installed, check_training
     from tasks.networks.detector_training import METHODS
 
     if method not in METHODS:
@@ -106,6 +106,8 @@ def train_detectors(
     check_installed()
     manifests = list_datasets(data, config, categories=categories, exclude=out, listener=listener)
     trainings = [_training(method, config.of(listed.category), steps, textures) for listed in manifests]
+    for training in dict.fromkeys(trainings):
+        check_training(training)
     for listed, training in zip(manifests, trainings, strict=True):
         try:
             yield _trained(listed, config.of(listed.category), training, out, listener or (lambda *_: None))

@@ -68,15 +68,20 @@ def timm_name(backbone: str) -> str:
     return name
 
 
-def last_layer(backbone: str, image_size: int) -> int:
-    """Index of a backbone's deepest feature level, as timm numbers them.
+def level_strides(backbone: str, image_size: int) -> list[int]:
+    """Pixels of the input in a cell, of each feature level of a backbone, as timm numbers them.
 
     Raises
     ------
     ConfigError
         If the model is unknown, gives no feature maps or refuses the image size.
     """
-    return len(_create(timm_name(backbone), image_size).feature_info) - 1
+    return _strides(_create(timm_name(backbone), image_size))
+
+
+def last_layer(backbone: str, image_size: int) -> int:
+    """Index of a backbone's deepest feature level, as timm numbers them; raises what `level_strides` does."""
+    return len(level_strides(backbone, image_size)) - 1
 
 
 def describe(
@@ -121,7 +126,7 @@ def describe(
     """
     name = timm_name(backbone)
     model = _create(name, image_size)
-    levels = [level["reduction"] for level in model.feature_info]
+    levels = _strides(model)
     chosen = tuple(sorted(set(layers))) if layers else _default_layers(name, levels, as_maps=as_maps)
     if in_levels and not layers:
         chosen += _next_level(levels, chosen[0])
@@ -416,6 +421,10 @@ def _create(name: str, image_size: int) -> Any:
     if not hasattr(model, "forward_intermediates"):
         raise ConfigError(f"timm's {name} gives no feature maps; choose a model with `forward_intermediates`")
     return model
+
+
+def _strides(model: Any) -> list[int]:
+    return [level["reduction"] for level in model.feature_info]
 
 
 def _size_refused(name: str, image_size: int, error: Exception) -> ConfigError:
