@@ -40,6 +40,9 @@ _STRIDES: Final = {"patchcore": (8, 16), "padim": (4, 8, 16)}
 """Pixels of the input in a cell of the feature levels that a method looks at: those of the papers."""
 
 
+_DRAEM_STRIDE: Final = 32
+"""DRAEM halves a picture five times, and doubles what is left as often."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -65,10 +68,16 @@ def check_training(training: DetectorTraining) -> None:
     Raises
     ------
     ConfigError
-        If the backbone is unknown or has not the feature levels that the method looks at.
+        If the backbone is unknown or has not the feature levels that the method looks at, or pictures do not have the
+        size that the method takes.
     """
     if training.method in _STRIDES:
         _levels_of(training)
+    if training.method == "draem" and training.side % _DRAEM_STRIDE:
+        raise ConfigError(
+            f"draem takes pictures whose sides are multiples of {_DRAEM_STRIDE} pixels; found --image-size "
+            f"{training.side}; try {training.side // _DRAEM_STRIDE * _DRAEM_STRIDE}"
+        )
 
 
 def train_detector(

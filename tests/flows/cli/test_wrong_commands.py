@@ -230,6 +230,11 @@ CASES = [
         ("--method takes patchcore, padim, cfa or draem",),
     ),
     Case("anoclust detector train board --method padim --out models --steps 5", 2, ("padim takes none, omit it",)),
+    Case(
+        "anoclust detector train board --method draem --out models --image-size 300",
+        2,
+        ("multiples of 32", "--image-size 300", "try 288"),
+    ),
     Case("anoclust benchmark board --detectors models --table 1", 2, ("--detectors stand in --table ardelean-2",)),
     Case(
         "anoclust run board --linkage wrad", 2, ("--linkage takes", "ward, average, complete or single", "found 'wrad'")
