@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,9 +15,9 @@ from PIL import Image
 from anoclust_core.config import RunConfig
 from anoclust_core.embedding.deep_images import DeepRange, asked_range
 from anoclust_core.errors import AnoclustError, ConfigError, DamagedError
-from anoclust_core.records import DatasetManifest, ImageRecord, unique_contents
+from anoclust_core.records import DatasetManifest, ImageRecord, SetAside, unique_contents
 from tasks.images.category_decoding import sampled_range
-from tasks.images.decoding import UnreadableImageError, pixels_within, read_picture
+from tasks.images.decoding import UnreadableImageError, UnreadNowError, pixels_within, read_picture
 from tasks.images.headers import MENDED
 from tasks.images.listing import check_enough, list_datasets
 from tasks.stores.files import read_checked, safe_name, sha256_file, with_digest, write_json
@@ -38,12 +38,16 @@ SIDE: Final = 256
 
 @dataclass(frozen=True)
 class TrainedDetector:
-    """What came of one category: the model's file and how it was trained, or why there is none."""
+    """What came of one category: the model's file and how it was trained, or why there is none.
+
+    ``left_out`` has the files that could not be used, or not now.
+    """
 
     category: str
     file: Path | None = None
     n_images: int = 0
     trained_on: str = ""
+    left_out: tuple[SetAside, ...] = ()
     error: AnoclustError | None = None
 
 
@@ -65,7 +69,7 @@ def train_detectors(
     data
         Folder or manifest, see `list_datasets`.
     config
-        Backbone, data settings, seed.
+        Backbone, data settings, seed; a category may have its own.
     method
         ``patchcore``, ``padim``, ``cfa`` or ``draem``.
     out
@@ -87,10 +91,11 @@ def train_detectors(
     Raises
     ------
     AnoclustError
-        If the data or the settings are of no use for any category.
+        If the data or the settings are of no use for any category, or those of one category are of no use for training;
+        nothing is trained then.
     """
-    from tasks.networks.anomalib_detectors import check_installed
-    from tasks.networks.detector_training import METHODS, DetectorTraining, backbone_of
+    from tasks.networks.anomalib_detectors import check_installed, check_training
+    from tasks.networks.detector_training import METHODS
 
     if method not in METHODS:
         raise ConfigError(f"--method takes {', '.join(METHODS[:-1])} or {METHODS[-1]}; found {method!r}")
@@ -99,7 +104,22 @@ def train_detectors(
     if steps is not None and method not in DEFAULT_STEPS:
         raise ConfigError(f"--steps are those of cfa and draem; {method} takes none, omit it")
     check_installed()
-    training = DetectorTraining(
+    manifests = list_datasets(data, config, categories=categories, exclude=out, listener=listener)
+    trainings = [_training(method, config.of(listed.category), steps, textures) for listed in manifests]
+    for training in dict.fromkeys(trainings):
+        check_training(training)
+    for listed, training in zip(manifests, trainings, strict=True):
+        try:
+            yield _trained(listed, config.of(listed.category), training, out, listener or (lambda *_: None))
+        except AnoclustError as error:
+            yield TrainedDetector(listed.category, error=error)
+
+
+def _training(method: str, config: RunConfig, steps: int | None, textures: str | None) -> DetectorTraining:
+    """How a category with these settings is trained."""
+    from tasks.networks.detector_training import DetectorTraining, backbone_of
+
+    return DetectorTraining(
         method=method,
         backbone=backbone_of(method, config.embed.backbone),
         checkpoint=config.embed.checkpoint if method != "draem" else None,
@@ -108,11 +128,6 @@ def train_detectors(
         textures=textures,
         seed=config.seed,
     )
-    for listed in list_datasets(data, config, categories=categories, exclude=out, listener=listener):
-        try:
-            yield _trained(listed, config, training, out, listener or (lambda *_: None))
-        except AnoclustError as error:
-            yield TrainedDetector(listed.category, error=error)
 
 
 def _trained(
@@ -124,13 +139,11 @@ def _trained(
     from tasks.networks.detector_training import training_memory
 
     check_enough(listed, max_bad_share=config.data.max_bad_share)
-    chosen = listed.normals or listed.clustered
     trained_on = NORMALS if listed.normals else "everything"
-    first = {image.sha256: image for image in chosen}
-    images = [first[content] for content in unique_contents(chosen)[0]]
     budget = memory_budget(config.memory)
-    training_memory(training, len(images)).check(budget)
-    pictures = _pictures(images, listed, config, training.side, budget)
+    training_memory(training, len(_training_images(listed))).check(budget)
+    decoded, pictures = _decoded(listed, config, training.side, budget)
+    images = _training_images(decoded)
     detector = train_detector(
         pictures,
         training,
@@ -148,7 +161,15 @@ def _trained(
     }
     files = {path.name: sha256_file(path) for path in (file, file.with_suffix(".bin"))}
     write_json(file.with_suffix(".json"), with_digest({**how, "files": files}))
-    return TrainedDetector(listed.category, file, len(images), trained_on)
+    left_out = (*decoded.quarantine, *decoded.deferred)
+    return TrainedDetector(listed.category, file, len(images), trained_on, left_out)
+
+
+def _training_images(listed: DatasetManifest) -> list[ImageRecord]:
+    """Normals, or everything where there are none: each content once, in their order."""
+    chosen = listed.normals or listed.clustered
+    first = {image.sha256: image for image in chosen}
+    return [first[content] for content in unique_contents(chosen)[0]]
 
 
 def _told(listener: Listener, category: str) -> Callable[[int, int], None]:
@@ -162,25 +183,45 @@ def _weights(training: DetectorTraining) -> str | None:
     return checkpoint_identity(training.backbone, training.checkpoint) if training.backbone else None
 
 
-def _pictures(
-    images: Sequence[ImageRecord], listed: DatasetManifest, config: RunConfig, side: int, budget: int
-) -> NDArray[np.uint8]:
-    """Training pictures as the detector sees them: whole, resized to a square."""
+@dataclass(frozen=True)
+class _Picture:
+    """A training picture, or why it can never be used, or not now."""
+
+    pixels: NDArray[np.uint8] | None = None
+    bad: str = ""
+    later: str = ""
+
+
+def _decoded(
+    listed: DatasetManifest, config: RunConfig, side: int, budget: int
+) -> tuple[DatasetManifest, NDArray[np.uint8]]:
+    """Training pictures as the detector sees them, whole and resized to a square; the listing has what is left.
+
+    Raises
+    ------
+    DatasetError
+        If too few are left, see `check_enough`.
+    """
     most = pixels_within(budget // 4)
     deep = _ranges(listed, config, most)
+    images = _training_images(listed)
 
-    def small(image: ImageRecord) -> NDArray[np.uint8] | None:
+    def small(image: ImageRecord) -> _Picture:
         try:
             pixels = read_picture(Path(image.file), sha256=image.sha256, max_pixels=most, deep=deep).pixels
-        except UnreadableImageError:
-            return None
+        except UnreadNowError as error:
+            return _Picture(later=str(error))
+        except UnreadableImageError as error:
+            return _Picture(bad=str(error))
         resized = Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.BILINEAR)
-        return np.asarray(resized)
+        return _Picture(np.asarray(resized))
 
     with ThreadPoolExecutor(2) as pool:
-        found = [one for one in pool.map(small, images) if one is not None]
-    check_enough(replace(listed, images=listed.images[: len(found)]), max_bad_share=1)
-    return np.stack(found)
+        found = dict(zip((image.sha256 for image in images), pool.map(small, images), strict=True))
+    left = listed.without({content: one.bad for content, one in found.items() if one.bad})
+    left = left.deferring({content: one.later for content, one in found.items() if one.later})
+    check_enough(left, max_bad_share=config.data.max_bad_share)
+    return left, np.stack([one.pixels for one in found.values() if one.pixels is not None])
 
 
 def _ranges(listed: DatasetManifest, config: RunConfig, max_pixels: int) -> list[DeepRange]:

@@ -42,6 +42,9 @@ CNN_PATCH_POOLING: Final = 3
 FOLDING_TOLERANCE: Final = 1e-4
 """Largest relative difference of a patch's features after folding batch normalisations: float32 rounding, no more."""
 
+_NOT_ADAPTED: Final = (LookupError, RuntimeError, AttributeError, TypeError, ValueError, AssertionError)
+"""timm renames weights of older programs, and raises all of these on those of another network."""
+
 
 def timm_name(backbone: str) -> str:
     """Name of the timm architecture behind a backbone.
@@ -65,15 +68,20 @@ def timm_name(backbone: str) -> str:
     return name
 
 
-def last_layer(backbone: str, image_size: int) -> int:
-    """Index of a backbone's deepest feature level, as timm numbers them.
+def level_strides(backbone: str, image_size: int) -> list[int]:
+    """Pixels of the input in a cell, of each feature level of a backbone, as timm numbers them.
 
     Raises
     ------
     ConfigError
         If the model is unknown, gives no feature maps or refuses the image size.
     """
-    return len(_create(timm_name(backbone), image_size).feature_info) - 1
+    return _strides(_create(timm_name(backbone), image_size))
+
+
+def last_layer(backbone: str, image_size: int) -> int:
+    """Index of a backbone's deepest feature level, as timm numbers them; raises what `level_strides` does."""
+    return len(level_strides(backbone, image_size)) - 1
 
 
 def describe(
@@ -118,7 +126,7 @@ def describe(
     """
     name = timm_name(backbone)
     model = _create(name, image_size)
-    levels = [level["reduction"] for level in model.feature_info]
+    levels = _strides(model)
     chosen = tuple(sorted(set(layers))) if layers else _default_layers(name, levels, as_maps=as_maps)
     if in_levels and not layers:
         chosen += _next_level(levels, chosen[0])
@@ -179,19 +187,26 @@ def build_extractor(spec: EmbeddingSpec, state_dict: Mapping[str, Tensor]) -> Fe
     """
     model = _create(spec.timm_model, spec.image_size)
     adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    state = dict(adapt(dict(state_dict), model) if adapt else state_dict)
+    try:
+        state = dict(adapt(dict(state_dict), model) if adapt else state_dict)
+    except _NOT_ADAPTED as error:
+        raise _do_not_fit(spec, f"timm cannot rename them ({type(error).__name__}: {error})") from error
     heads = model.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     state = {key: value for key, value in state.items() if not any(key.startswith(f"{head}.") for head in heads)}
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise StoreError(
-            f"the weights {spec.weights} do not fit {spec.timm_model}: {str(error).splitlines()[1].strip()[:300]}; "
-            "give the checkpoint of this very architecture"
-        ) from error
+        raise _do_not_fit(spec, str(error).splitlines()[1].strip()) from error
     deeper = spec.deeper.layers if spec.deeper else ()
     return FeatureExtractor(model, layers=spec.layers, patch_pooling=spec.patch_pooling, deeper_layers=deeper).eval()
+
+
+def _do_not_fit(spec: EmbeddingSpec, why: str) -> StoreError:
+    return StoreError(
+        f"the weights {spec.weights} do not fit {spec.timm_model}: {why[:300]}; give the checkpoint of this very "
+        "architecture"
+    )
 
 
 class FeatureExtractor(nn.Module):
@@ -406,6 +421,10 @@ def _create(name: str, image_size: int) -> Any:
     if not hasattr(model, "forward_intermediates"):
         raise ConfigError(f"timm's {name} gives no feature maps; choose a model with `forward_intermediates`")
     return model
+
+
+def _strides(model: Any) -> list[int]:
+    return [level["reduction"] for level in model.feature_info]
 
 
 def _size_refused(name: str, image_size: int, error: Exception) -> ConfigError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -57,7 +57,8 @@ def run_benchmark(
     store
         Where embeddings, distances and results are kept.
     config
-        Backbone and data settings, and those of recipe blind for tables of [ARDELEAN24].
+        Backbone and data settings, and those of recipe blind for tables of [ARDELEAN24]. All categories are measured
+        with the same: what one category has of its own is left out, and told.
     request
         What to show.
     out
@@ -65,7 +66,7 @@ def run_benchmark(
     listener
         Hears of progress: category, stage, done, total.
     say
-        Is told what deep clustering will take before it begins.
+        Is told which settings are left out, and what deep clustering will take before it begins.
     debug
         Let Prefect write its log to the console.
 
@@ -80,8 +81,13 @@ def run_benchmark(
         If the data, the settings or the memory do not allow it.
     """
     check_request(request)
+    say = say or (lambda _: None)
     layout = StoreLayout(store.absolute())
+    own, config = config.own, config.with_own({})
     listed = _listed(data, config, store, listener)
+    left_out = _left_out_note(own, listed)
+    if left_out:
+        say(left_out)
     manifests = _kept(listed, config, protocol_named(request.protocol)) if request.experiments else {}
     is_blind = any(request.of_ardelean)
     blind_manifests = _kept([one.blind() for one in listed], config, ARDELEAN) if is_blind else {}
@@ -110,7 +116,7 @@ def run_benchmark(
             planned = [(job, protocol_named(request.protocol), manifests) for job in jobs[:1]]
             if blind and blind.reference:
                 planned.append((blind.reference, ARDELEAN, blind_manifests))
-            check_plans(layout, planned, say or (lambda _: None))
+            check_plans(layout, planned, say)
         stack.enter_context(telemetry.recording(listener))
         stack.enter_context(with_prefect(debug))
         from flows.benchmark.flow import benchmark
@@ -159,6 +165,16 @@ def _listed(
                 )
             found[manifest.category] = manifest
     return list(found.values())
+
+
+def _left_out_note(own: Mapping[str, RunConfig], listed: Iterable[DatasetManifest]) -> str:
+    """Which categories have settings of their own that are left out; empty where none has."""
+    names = ", ".join(sorted({manifest.category for manifest in listed} & own.keys()))
+    return (
+        f"all categories are measured with the same settings; what is set for {names} alone is left out"
+        if names
+        else ""
+    )
 
 
 def _kept(manifests: Iterable[DatasetManifest], config: RunConfig, protocol: Protocol) -> dict[str, DatasetManifest]:

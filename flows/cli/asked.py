@@ -5,17 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
-from anoclust_core.config.setting import Command
+from anoclust_core.config import RunConfig
+from anoclust_core.config.setting import Command, flatten
+from anoclust_core.errors import ConfigError
 from flows.cli.options import ConfigFile, Debug
 from flows.settings import SETTINGS, Settings, as_text, flag_of, resolve
+
+_OF_DETECTORS: Final = ("detector.input_size", "detector.input_values", "detector.map_output")
+_REFERENCE: Final = "pair.reference"
+"""Flags that mean something with some weights only."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,43 @@ class Asked:
     debug: bool
 
     def settings(self, overrides: Mapping[str, object] | None = None) -> Settings:
-        """Settings of the command, see `resolve`."""
-        return resolve(self.flags, file=self.file, overrides=overrides)
+        """Settings of the command, see `resolve`.
+
+        Raises
+        ------
+        ConfigError
+            As `resolve`; or if a flag has no meaning for what is asked for.
+        """
+        found = resolve(self.flags, file=self.file, overrides=overrides)
+        _refuse_idle([name for name, value in self.flags.items() if value is not None], found.config)
+        return found
+
+
+def _refuse_idle(given: Collection[str], config: RunConfig) -> None:
+    """Refuse flags that no category has a use for.
+
+    What a file or a variable says holds for other commands too, and for categories that this one has not.
+    """
+    every = (config, *config.own.values())
+    values = flatten(config.model_dump(include={"detector", "pair"}))
+    for name in (*_OF_DETECTORS, _REFERENCE):
+        if name not in given or values[name] == SETTINGS[name].default:
+            continue
+        if name in _OF_DETECTORS and not any(one.weigh.detector for one in every):
+            raise ConfigError(
+                f"{flag_of(name)} says how the model of --weights detector:FILE is taken; omit it, or give such weights"
+            )
+        if name == _REFERENCE and not any(_compares(one) for one in every):
+            is_blind = config.recipe == "blind"
+            what, instead = (
+                ("recipe blind compares", "recipe") if is_blind else ("weights by maps compare", "--weights")
+            )
+            raise ConfigError(f"{what} no images; omit {flag_of(name)}, or use another {instead}")
+
+
+def _compares(config: RunConfig) -> bool:
+    """Whether rarity is measured against other images."""
+    return config.recipe != "blind" and not config.weigh.maps and not config.weigh.detector
 
 
 def with_settings(command: Command = "every") -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -134,7 +134,7 @@ def benchmark(
             page = run_benchmark(
                 data,
                 settings.store,
-                settings.config.with_own({}),
+                settings.config,
                 request,
                 out,
                 listener=bars,

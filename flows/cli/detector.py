@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anoclust_core.errors import AnoclustError, ConfigError
+from anoclust_core.wording import counted
 from flows.cli.asked import Asked, with_settings
 from flows.cli.messages import Messages, say
 from flows.cli.options import whole_number
+
+if TYPE_CHECKING:
+    from anoclust_core.records import SetAside
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -83,5 +88,16 @@ def train(
                     say(f"{one.category}: failed: {one.error}")
                 else:
                     typer.echo(f"{one.category}: {one.file}, trained on {one.trained_on} ({one.n_images:,} images)")
+                    for line in _left_out_lines(one.left_out):
+                        typer.echo(line)
         if failed:
             raise typer.Exit(failed[0].exit_code)
+
+
+def _left_out_lines(files: Sequence[SetAside]) -> list[str]:
+    """How many files could not be used, and why; nothing where all could."""
+    from flows.terminal.runs import aside_lines
+
+    if not files:
+        return []
+    return [f"  {counted(len(files), 'file')} left out", *aside_lines([(one.path, one.told) for one in files], ())]

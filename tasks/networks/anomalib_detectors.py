@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anoclust_core.embedding.backbones import timm_name
+from anoclust_core.embedding.backbones import build_extractor, describe, level_strides, timm_name
 from anoclust_core.embedding.openvino import openvino_module
 from anoclust_core.errors import ConfigError
 from anoclust_core.localization.training import check_loss
@@ -36,8 +36,12 @@ from tasks.networks.detector_training import (
 )
 from tasks.networks.detectors import MAP_NAME
 
-_LAYERS: Final = {"patchcore": (2, 3), "padim": (1, 2, 3)}
-"""Feature levels by timm's numbers, strides 8 and 16, and 4 too: those of the papers."""
+_STRIDES: Final = {"patchcore": (8, 16), "padim": (4, 8, 16)}
+"""Pixels of the input in a cell of the feature levels that a method looks at: those of the papers."""
+
+
+_DRAEM_STRIDE: Final = 32
+"""DRAEM halves a picture five times, and doubles what is left as often."""
 
 Progress = Callable[[int, int], None]
 
@@ -56,6 +60,24 @@ def check_installed() -> None:
         raise ConfigError(
             f"training a detector needs anomalib, which is not installed ({error}); pip install 'anoclust[detectors]'"
         ) from error
+
+
+def check_training(training: DetectorTraining) -> None:
+    """Refuse settings that a method cannot work with, before any picture is read.
+
+    Raises
+    ------
+    ConfigError
+        If the backbone is unknown or has not the feature levels that the method looks at, or pictures do not have the
+        size that the method takes.
+    """
+    if training.method in _STRIDES:
+        _levels_of(training)
+    if training.method == "draem" and training.side % _DRAEM_STRIDE:
+        raise ConfigError(
+            f"draem takes pictures whose sides are multiples of {_DRAEM_STRIDE} pixels; found --image-size "
+            f"{training.side}; try {training.side // _DRAEM_STRIDE * _DRAEM_STRIDE}"
+        )
 
 
 def train_detector(
@@ -82,9 +104,9 @@ def train_detector(
     Raises
     ------
     ConfigError
-        If anomalib is not installed, or textures are asked for that are not there.
+        If anomalib is not installed, or textures are asked for that are not there; or as `check_training`.
     StoreError
-        If the backbone's weights are not at hand; the message says which, and where to put them.
+        If the backbone's weights are not at hand, or do not fit; the message says which, and where to put them.
     """
     check_installed()
     state = None
@@ -135,10 +157,9 @@ class _Detector(nn.Module):
 def _patchcore(
     batches: Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
 ) -> nn.Module:
-    model = _anomalib().patchcore.PatchcoreModel(
-        layers=list(_LAYERS["patchcore"]), backbone=timm_name(training.backbone), pre_trained=False
-    )
-    _load(model.feature_extractor.feature_extractor, state, training.backbone)
+    kinds, levels = _anomalib(), _levels(training, state)
+    with _looking_at(kinds.patchcore, levels):
+        model = kinds.patchcore.PatchcoreModel(layers=levels.names, backbone=training.backbone, pre_trained=False)
     model.to(batches.device).train()
     kept = None
     for done, batch in enumerate(batches.once(), start=1):
@@ -151,7 +172,7 @@ def _patchcore(
         progress(min(done * BATCH, len(batches)), len(batches))
     model.memory_bank = torch.vstack(model.embedding_store)
     model.embedding_store.clear()
-    sampler = _anomalib().k_center_greedy.KCenterGreedy(embedding=model.memory_bank, sampling_ratio=CORESET)
+    sampler = kinds.k_center_greedy.KCenterGreedy(embedding=model.memory_bank, sampling_ratio=CORESET)
     sampler.model.random_state = training.seed  # else it draws from a generator that nobody has seeded
     model.memory_bank = sampler.sample_coreset()
     return model  # type: ignore[no-any-return]
@@ -160,12 +181,12 @@ def _patchcore(
 def _padim(
     batches: Batches, state: dict[str, Tensor] | None, training: DetectorTraining, progress: Progress
 ) -> nn.Module:
-    name, levels = timm_name(training.backbone), _LAYERS["padim"]
-    model = _anomalib().padim.PadimModel(backbone=name, layers=list(levels), pre_trained=False, n_features=1)
+    kinds, levels = _anomalib(), _levels(training, state)
+    with _looking_at(kinds.padim, levels):
+        model = kinds.padim.PadimModel(layers=levels.names, backbone=training.backbone, pre_trained=False, n_features=1)
     n_features = min(PADIM_FEATURES, model.n_features_original)
     model.n_features = n_features
     model.idx = torch.randperm(model.n_features_original)[:n_features]
-    _load(model.feature_extractor.feature_extractor, state, training.backbone)
     model.to(batches.device).train()
     total = min(len(batches), MOST_GAUSSIAN_IMAGES)
     for done, batch in enumerate(batches.once(MOST_GAUSSIAN_IMAGES), start=1):
@@ -249,8 +270,61 @@ def _normalisation(backbone: str) -> tuple[Tensor, Tensor]:
     return torch.tensor(config.mean).reshape(1, 3, 1, 1), torch.tensor(config.std).reshape(1, 3, 1, 1)
 
 
+class _Levels(nn.Module):
+    """Feature levels of a network, in the place of anomalib's extractor.
+
+    That one has timm's `features_only`, which gives parts of many networks other names than their weights have.
+    """
+
+    def __init__(self, network: Any, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.levels = levels
+        self.names = [f"level {level}" for level in levels]
+        self.out_dims = [network.feature_info[level]["num_chs"] for level in levels]
+
+    def train(self, _: bool = True) -> Self:
+        """Stay as it is: nothing of it is trained."""
+        return super().train(False)
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Levels by their names, each ``(n, channels, rows, columns)``, finest first."""
+        found = self.network.forward_intermediates(
+            pictures, indices=list(self.levels), intermediates_only=True, stop_early=True, output_fmt="NCHW"
+        )
+        return dict(zip(self.names, found, strict=True))
+
+
+def _levels(training: DetectorTraining, state: dict[str, Tensor] | None) -> _Levels:
+    """Levels that a method looks at, of the backbone with its weights."""
+    spec = describe(training.backbone, weights=training.checkpoint, layers=None, image_size=training.side)
+    return _Levels(build_extractor(spec, state or {}).model, _levels_of(training))
+
+
+def _levels_of(training: DetectorTraining) -> tuple[int, ...]:
+    """Numbers of the levels that a method looks at: of several with one stride the deepest."""
+    found, wanted = level_strides(training.backbone, training.side), _STRIDES[training.method]
+    if not set(wanted) <= set(found):
+        asked, told = (", ".join(map(str, sorted(strides))) for strides in (wanted, set(found)))
+        raise ConfigError(
+            f"{training.method} looks at features of the strides {asked}; {training.backbone} has those of {told}; "
+            "choose another --backbone"
+        )
+    return tuple(max(at for at, stride in enumerate(found) if stride == one) for one in wanted)
+
+
+@contextmanager
+def _looking_at(kind: Any, levels: _Levels) -> Iterator[None]:
+    """Let a model of anomalib's look at given levels, where it would build an extractor of its own."""
+    before, kind.TimmFeatureExtractor = kind.TimmFeatureExtractor, lambda **_: levels
+    try:
+        yield
+    finally:
+        kind.TimmFeatureExtractor = before
+
+
 def _load(network: nn.Module, state: dict[str, Tensor] | None, backbone: str) -> None:
-    """Put weights into a network that has fewer layers than they are of; all of its own have to be there."""
+    """Put weights into a network of torchvision's; all of its own have to be there."""
     try:
         found = network.load_state_dict(state or {}, strict=False)
     except RuntimeError as error:

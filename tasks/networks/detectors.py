@@ -43,6 +43,11 @@ _IMAGENET: Final = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _SCALES: Final = {"unit": ((0.0,) * 3, (255.0,) * 3), "imagenet": _IMAGENET, "bytes": ((0.0,) * 3, (1.0,) * 3)}
 """What is subtracted from a byte of each channel, and what it is divided by."""
 
+_BYTES: Final = "u8"
+_READ: Final = ("f16", "f32", "f64")
+_NUMBERS: Final = frozenset({*_READ, "bf16"})
+"""Kinds of numbers: of bytes, those that NumPy reads as they are, and all that a map may be made of."""
+
 _BLOCK: Final = 1 << 20
 
 
@@ -224,7 +229,7 @@ class DetectorNetwork:
             self.map_shape: tuple[int, int] = _map_shape(model.outputs[self._output])
             self.size = _size_of(model)
             self._scales = _scales(model, detector.values)
-            self._dtype = np.uint8 if str(model.inputs[0].element_type.type_name) == "u8" else np.float32
+            self._check_numbers(model, detector.values)
             self._network: Any = core.compile_model(model, "CPU", asked)
         except RuntimeError as error:  # all that OpenVINO raises
             raise ConfigError(
@@ -259,8 +264,6 @@ class DetectorNetwork:
         mean, scale, is_reversed = self._scales
         given = (small[:, :, ::-1] if is_reversed else small) - mean
         given /= scale
-        if self._dtype is np.uint8:
-            given = np.rint(given).astype(np.uint8)
         request.get_input_tensor().data[0] = given.transpose(2, 0, 1)
         request.infer()
         found = np.array(request.get_output_tensor(self._output).data, np.float32).reshape(self.map_shape)
@@ -294,6 +297,26 @@ class DetectorNetwork:
             )
         model.reshape({model.inputs[0]: [1, 3, *size]})
         return size[0], size[1]
+
+    def _check_numbers(self, model: Any, values: str) -> None:
+        """Refuse kinds of numbers that would be written or read as others: bfloat16, which NumPy has not, and integers.
+
+        A model of bytes takes pixels as they are.
+        """
+        taken, given = (_kind(one) for one in (model.inputs[0], model.outputs[self._output]))
+        if taken not in (_BYTES, *_READ) or given not in _READ:
+            raise ConfigError(
+                f"the detector {self._file} takes numbers of the kind {taken} and gives a map of {given}; Anoclust "
+                f"writes {', '.join((_BYTES, *_READ))} and reads {', '.join(_READ)}; export it with f32"
+            )
+        mean, scale, _ = self._scales
+        if taken == _BYTES and (mean.any() or (scale != 1).any()):
+            found = (
+                "its model_info has values for other numbers" if values == "auto" else f"found --input-values {values}"
+            )
+            raise ConfigError(
+                f"the detector {self._file} takes pixels as bytes, 0 to 255; {found}; give --input-values bytes"
+            )
 
     def _size_of_map(self, model: Any, output: str | None) -> tuple[int, int]:
         """Size of pictures for a model that takes any: that of its map, where that has one."""
@@ -330,14 +353,16 @@ class DetectorNetwork:
 def _is_map(output: Any) -> bool:
     """Whether an output has rows and columns, one channel, and numbers: masks of yes and no are none."""
     shape = output.partial_shape
-    if shape.rank.is_dynamic or not 2 <= len(shape) <= 4 or output.element_type.type_name not in _NUMBERS:
+    if shape.rank.is_dynamic or not 2 <= len(shape) <= 4 or _kind(output) not in _NUMBERS:
         return False
     sides = list(shape)
     is_one = all(side.is_dynamic or side.get_length() == 1 for side in sides[:-2])
     return is_one and all(side.is_dynamic or side.get_length() > 1 for side in sides[-2:])
 
 
-_NUMBERS: Final = frozenset({"f16", "f32", "f64", "bf16"})
+def _kind(port: Any) -> str:
+    """Kind of numbers of an input or output, as OpenVINO calls it."""
+    return str(port.element_type.type_name)
 
 
 def _map_shape(output: Any) -> tuple[int, int]:
@@ -369,7 +394,7 @@ def _scales(model: Any, values: str) -> Scales:
         if any(given):
             mean, scale = given[0] or (0.0,) * 3, given[1] or (1.0,) * 3
             return np.array(mean, np.float32), np.array(scale, np.float32), is_reversed
-        values = "bytes" if model.inputs[0].element_type.type_name == "u8" else "unit"
+        values = "bytes" if _kind(model.inputs[0]) == _BYTES else "unit"
     mean, scale = _SCALES[values]
     return np.array(mean, np.float32), np.array(scale, np.float32), is_reversed
 

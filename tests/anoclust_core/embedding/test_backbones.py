@@ -391,6 +391,14 @@ def test_weights_of_another_architecture_or_none_are_refused(backbone: str) -> N
             build_extractor(spec, weights)
 
 
+@pytest.mark.parametrize("other", [TINY_CNN, TINY_VIT])
+def test_weights_that_timm_cannot_rename_are_refused(other: str) -> None:
+    """Where timm takes another network's weights for those of an older program, that is an error like any other."""
+    spec = describe("test_convnext", weights="of-another", layers=None, image_size=64)
+    with pytest.raises(StoreError, match=r"weights of-another do not fit test_convnext: timm cannot rename them"):
+        build_extractor(spec, random_weights(other))
+
+
 @pytest.mark.parametrize("backbone", [TINY_CNN, LITE, TINY_VIT])
 def test_the_classifier_of_a_checkpoint_does_not_matter(backbone: str) -> None:
     """A checkpoint that was trained for other classes, or has no classifier, gives the same bags."""

@@ -186,6 +186,17 @@ def test_images_without_labels_are_refused(checkpoint, tmp_path):
         run(data, checkpoint, tmp_path / "store", tmp_path / "out", EVERYTHING)
 
 
+def test_settings_of_one_category_are_left_out_and_told(checkpoint, tmp_path):
+    """Categories are compared under the same settings: one that has its own is told, and they do not count."""
+    data = flat_folder(tmp_path / "board", range(4))
+    config = tiny_config(checkpoint)
+    config = config.with_own({"board": tiny_config(checkpoint, normals=str(tmp_path / "gone")), "nut": config})
+    said: list[str] = []
+    with pytest.raises(DatasetError, match="needs a label"):
+        run_benchmark([data], tmp_path / "store", config, EVERYTHING, tmp_path / "out", say=said.append)
+    assert said == ["all categories are measured with the same settings; what is set for board alone is left out"]
+
+
 def test_regions_are_refused(checkpoint, tmp_path):
     """The papers look at whole pictures; a manifest with regions says so instead of being read as if it had none."""
     mask = save_image(tmp_path / "mask.png", np.full((64, 64), 255, np.uint8))

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from anoclust_core.errors import ConfigError, DatasetError
 from flows.cli import app
+from flows.cli.asked import Asked
 from flows.deploy.deployments import given_settings
 from flows.nights.outcome import NightOutcome
 from flows.overview import write_nights_overview
@@ -203,3 +204,22 @@ def test_the_page_of_a_night(tmp_path: Path) -> None:
     assert page.index("there is no folder e") < page.index("nothing to do")
     assert 'href="nights/a%20b/2026-11-29/report.html"' in page
     assert "2 unknown" in page
+
+
+WITH_A_DETECTOR = '[detector]\ninput_size = "64x64"\n[category.bottle.weigh]\nweights = "detector:models"\n'
+
+
+def test_flags_that_no_category_has_a_use_for_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag has to mean something for one category at least; what a file says for all may mean nothing for some."""
+    monkeypatch.chdir(tmp_path)
+    Path("anoclust.toml").write_text('[detector]\ninput_size = "64x64"\n[pair]\nreference = 3\n')
+    for flags in ({}, {"recipe": "blind"}, {"detector.input_values": "auto"}, {"pair.reference": "9"}):
+        Asked(flags, None, False).settings()
+    with pytest.raises(ConfigError, match=r"--input-values says how the model of --weights detector:FILE is taken"):
+        Asked({"detector.input_values": "unit"}, None, False).settings()
+    Path("anoclust.toml").write_text(WITH_A_DETECTOR)
+    found = Asked({"detector.input_values": "unit", "pair.reference": "9"}, None, False).settings().config
+    assert (found.detector.input_values, found.of("bottle").detector.input_size) == ("unit", "64x64")
+    Path("anoclust.toml").unlink()
+    with pytest.raises(ConfigError, match=r"recipe blind compares no images; omit --reference, or use another recipe"):
+        Asked({"recipe": "blind", "pair.reference": "9"}, None, False).settings()

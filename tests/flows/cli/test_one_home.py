@@ -37,7 +37,8 @@ every value and where it comes from; `anoclust config init` writes a file with a
 
 One category alone has other settings in sections of its own: `[category.bottle]`, `[category.bottle.embed]`. They are a
 part of the file, so variables and flags override them. What holds for all categories of a command cannot stand there:
-`store`, `wait_seconds`, `data.settle_seconds` and `[night]`.
+`store`, `wait_seconds`, `data.settle_seconds` and `[night]`. `anoclust benchmark` measures all categories with the same
+settings and leaves these sections out, which it says.
 
 `REWRITE_DOCS=1 pytest tests/flows/cli/test_one_home.py` makes this page from the fields of `anoclust_core/config/`.
 {sections}"""

@@ -83,6 +83,9 @@ names = pytest.mark.parametrize("name", SAMPLES)
 OF_NIGHTS = "night."
 """Settings that a run knows nothing of: flags of `anoclust nightly`."""
 
+OF_DETECTORS = "detector."
+"""Settings whose flags are refused without a detector to take them."""
+
 
 def toml(values: dict[str, object]) -> str:
     """Write settings as a file."""
@@ -182,11 +185,14 @@ def test_run_has_a_flag_for_every_setting(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("flows.cli.run._cluster", lambda data, found, *_, **__: seen.append(found))
     monkeypatch.setattr("flows.cli.nights._run", lambda data, found, *_, **__: seen.append(found))
     monkeypatch.chdir(tmp_path)
-    flag = SAMPLES[name][2]
-    result = CliRunner().invoke(app, [command_of(name), "data", flag_of(name), flag])
+    flags = {name: SAMPLES[name][2]}
+    if name.startswith(OF_DETECTORS):
+        flags["weigh.weights"] = "detector:model.xml"
+    words = [word for other, value in flags.items() for word in (flag_of(other), value)]
+    result = CliRunner().invoke(app, [command_of(name), "data", *words])
     assert result.exit_code == 0, result.output
-    assert seen[0] == resolve({name: flag}, environment={})
-    assert {other for other, origin in seen[0].origins.items() if origin != "default"} == {name}
+    assert seen[0] == resolve(flags, environment={})
+    assert {other for other, origin in seen[0].origins.items() if origin != "default"} == set(flags)
 
 
 @names

@@ -224,12 +224,21 @@ CASES = [
         said="with a model whose map has two channels",
     ),
     Case("anoclust run board --weights detector:m.xml --input-size 64", 2, ("--input-size takes", "such as 256x256")),
+    Case("anoclust run board --input-size 64x64", 2, ("--input-size", "--weights detector:FILE", "omit it")),
+    Case("anoclust check board --input-values unit", 2, ("--input-values", "--weights detector:FILE", "omit it")),
+    Case("anoclust nightly board --map-output heat --weights maps:board", 2, ("--map-output", "omit it")),
+    Case("anoclust run board --weights maps:board --reference 2", 2, ("maps compare no images", "omit --reference")),
     Case(
         "anoclust detector train board --method stfpm --out models",
         2,
         ("--method takes patchcore, padim, cfa or draem",),
     ),
     Case("anoclust detector train board --method padim --out models --steps 5", 2, ("padim takes none, omit it",)),
+    Case(
+        "anoclust detector train board --method draem --out models --image-size 300",
+        2,
+        ("multiples of 32", "--image-size 300", "try 288"),
+    ),
     Case("anoclust benchmark board --detectors models --table 1", 2, ("--detectors stand in --table ardelean-2",)),
     Case(
         "anoclust run board --linkage wrad", 2, ("--linkage takes", "ward, average, complete or single", "found 'wrad'")
@@ -239,6 +248,11 @@ CASES = [
     Case("anoclust run board --recipe blind --weights uniform", 2, ("recipe blind makes its own anomaly maps",)),
     Case("anoclust run board --recipe auto --distance min_min", 2, ("omit --distance, or use recipe sohn",)),
     Case("anoclust run board --n-clusters 5:2", 2, ("LOW:HIGH such as 3:8",)),
+    Case(
+        "anoclust run board --recipe blind --reference 2",
+        2,
+        ("recipe blind compares no images", "omit --reference", "another recipe"),
+    ),
     Case(
         "anoclust run board --recipe blind --distance min_min",
         2,

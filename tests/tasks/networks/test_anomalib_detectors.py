@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from anoclust_core.errors import ConfigError, StoreError
 from anoclust_core.records import Detector
 from tasks.networks import anomalib_detectors, checkpoints
-from tasks.networks.anomalib_detectors import export_detector, train_detector
+from tasks.networks.anomalib_detectors import check_training, export_detector, train_detector
 from tasks.networks.detector_training import DetectorTraining, backbone_of
 from tasks.networks.detectors import DetectorNetwork
 
@@ -40,9 +41,17 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def training(method: str, checkpoint: str | None, *, steps: int = 0, textures: str | None = None) -> DetectorTraining:
-    backbone = "" if method == "draem" else "resnet18"
-    return DetectorTraining(method, backbone, checkpoint, SIDE, steps, textures, seed=0)
+def training(
+    method: str,
+    checkpoint: str | None,
+    *,
+    backbone: str = "resnet18",
+    side: int = SIDE,
+    steps: int = 0,
+    textures: str | None = None,
+) -> DetectorTraining:
+    backbone = "" if method == "draem" else backbone
+    return DetectorTraining(method, backbone, checkpoint, side, steps, textures, seed=0)
 
 
 def spoiled(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -99,8 +108,41 @@ def test_weights_that_are_not_at_hand_are_named(pictures: NDArray[np.uint8], mon
 
 def test_a_checkpoint_of_another_network_is_refused(pictures: NDArray[np.uint8], checkpoint: Path) -> None:
     """Weights that do not fit the backbone train nothing."""
-    with pytest.raises(ConfigError, match="resnet18"):
+    with pytest.raises(StoreError, match=r"do not fit resnet18"):
         train_detector(pictures, training("padim", str(checkpoint)), device="cpu", progress=_silent)
+
+
+def test_networks_of_all_kinds_are_looked_at(pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+    """A ConvNeXt, whose parts and levels others count differently, is looked at with its weights, at strides 8 and 16.
+
+    The exported detector makes the same map.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network: Any = timm.create_model("test_convnext", pretrained=False).eval()
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    asked = training("patchcore", str(tmp_path / "weights.safetensors"), backbone="test_convnext")
+    detector = train_detector(pictures, asked, device="cpu", progress=_silent)
+    given = torch.from_numpy(spoiled(pictures[0])).permute(2, 0, 1)[None].float() / 255
+    expected: list[torch.Tensor] = []
+    for at in (1, 2):
+        network.stages[at].register_forward_hook(lambda *found: expected.append(found[-1]))
+    with torch.no_grad():
+        network(given)
+        found = list(detector.model.feature_extractor(given).values())  # type: ignore[operator,union-attr]
+        made = detector(given).numpy()
+    assert [one.shape[-1] for one in found] == [SIDE // 8, SIDE // 16]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    export_detector(detector, tmp_path / "detector.xml", side=SIDE)
+    exported = DetectorNetwork(Detector(str(tmp_path / "detector.xml"), ""))(spoiled(pictures[0]))
+    np.testing.assert_allclose(exported, made[0, 0], rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_without_the_levels_of_a_method_is_refused() -> None:
+    """A ViT has one stride only, and a method that looks at several says which it needs."""
+    with pytest.raises(ConfigError, match=r"patchcore .* strides 8, 16; test_vit has those of 16; choose another"):
+        check_training(training("patchcore", None, backbone="test_vit"))
 
 
 def test_cfa_takes_its_own_backbones() -> None:

@@ -69,6 +69,50 @@ def test_a_model_of_any_size_takes_the_one_asked_for(tmp_path: Path) -> None:
     assert network(PIXELS[:20]).shape == (16, 24)
 
 
+def with_kinds(file: Path, *, taken: str = "f32", given: str = "f32", mean: str = "") -> Path:
+    """The model of a file, in OpenVINO's format, that takes and gives numbers of some kinds."""
+    from openvino.preprocess import PrePostProcessor
+
+    openvino = openvino_module()
+    steps = PrePostProcessor(openvino.Core().read_model(file))
+    steps.input().tensor().set_element_type(getattr(openvino.Type, taken))
+    steps.output().tensor().set_element_type(getattr(openvino.Type, given))
+    model = steps.build()
+    if mean:
+        model.set_rt_info(mean, ["model_info", "mean_values"])
+    openvino.save_model(model, str(file.with_suffix(".xml")), compress_to_fp16=False)
+    return file.with_suffix(".xml")
+
+
+@pytest.mark.parametrize(("taken", "given"), [("f32", "f64"), ("f32", "f16"), ("f64", "f32"), ("f16", "f32")])
+def test_numbers_of_any_length_make_the_same_map(tmp_path: Path, taken: str, given: str) -> None:
+    """Half, single and double precision differ by their rounding only."""
+    file = save_detector(tmp_path / "model.onnx")
+    expected = opened(file)(PIXELS)
+    np.testing.assert_allclose(opened(with_kinds(file, taken=taken, given=given))(PIXELS), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(("taken", "given"), [("f32", "bf16"), ("bf16", "f32"), ("i32", "f32"), ("i8", "f32")])
+def test_numbers_that_would_be_taken_for_others_are_refused(tmp_path: Path, taken: str, given: str) -> None:
+    """OpenVINO hands bfloat16 over as the bits of half precision, and integers have no place for 0 to 1."""
+    file = with_kinds(save_detector(tmp_path / "model.onnx"), taken=taken, given=given)
+    with pytest.raises(ConfigError, match=f"kind {taken} and gives a map of {given}.*export it with f32"):
+        opened(file)
+
+
+def test_a_model_of_bytes_gets_bytes(tmp_path: Path) -> None:
+    """Pixels are bytes already; values that are no bytes are refused, whoever asks for them."""
+    file = save_detector(tmp_path / "model.onnx", usual=120)
+    of_bytes = with_kinds(file, taken="u8")
+    np.testing.assert_allclose(opened(of_bytes)(PIXELS), (255 * GREY - 120) ** 2, rtol=1e-4)
+    with pytest.raises(ConfigError, match=r"as bytes, 0 to 255; found --input-values unit; give --input-values bytes"):
+        opened(of_bytes, input_values="unit")
+    of_other = with_kinds(file, taken="u8", mean="10 20 30")
+    with pytest.raises(ConfigError, match=r"its model_info has values for other numbers; give --input-values bytes"):
+        opened(of_other)
+    np.testing.assert_allclose(opened(of_other, input_values="bytes")(PIXELS), (255 * GREY - 120) ** 2, rtol=1e-4)
+
+
 def test_one_of_several_outputs_is_named(tmp_path: Path) -> None:
     """Of two maps without the usual name, one has to be named."""
     file = save_detector(tmp_path / "model.onnx", outputs=("first", "second"))
