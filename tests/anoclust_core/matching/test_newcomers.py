@@ -66,15 +66,19 @@ def test_a_new_kind_is_found(n_new: int) -> None:
     assert n_found >= 4
 
 
-def test_no_more_false_alarms_than_promised() -> None:
-    """Where the recent images are of the kinds that were there before, a new one is told as seldom as asked for."""
-    n_draws, rate = 60, 0.1
+def check_false_alarms(sizes: list[int], *, n_draws: int, recent: float, rate: float = 0.1) -> None:
+    """Where images of known kinds are recent at random, a new kind is told no more often than the rate says."""
     alarms = 0
     for seed in range(n_draws):
         rng = np.random.default_rng(100 + seed)
-        values, labels = population(rng, [120, 30, 25, 20])
-        alarms += bool(found_in(values, labels, rng.random(len(labels)) < 0.25, false_alarms=rate))
+        values, labels = population(rng, sizes)
+        alarms += bool(found_in(values, labels, rng.random(len(labels)) < recent, false_alarms=rate))
     assert alarms <= n_draws * rate + 3 * np.sqrt(n_draws * rate)
+
+
+def test_no_more_false_alarms_than_promised() -> None:
+    """Where the recent images are of the kinds that were there before, a new one is told as seldom as asked for."""
+    check_false_alarms([120, 30, 25, 20], n_draws=60, recent=0.25)
 
 
 def test_copies_of_good_parts_are_no_new_kind() -> None:
@@ -170,13 +174,7 @@ def test_no_more_false_alarms_than_promised_among_very_many(monkeypatch: pytest.
     """That those are compared which look most like a new kind does not make one of them."""
     monkeypatch.setattr(newcomers, "MOST_RECENT", 60)
     monkeypatch.setattr(newcomers, "MOST_OLDER", 150)
-    n_draws, rate = 40, 0.1
-    alarms = 0
-    for seed in range(n_draws):
-        rng = np.random.default_rng(100 + seed)
-        values, labels = population(rng, [480, 120, 100, 80])
-        alarms += bool(found_in(values, labels, rng.random(len(labels)) < 0.6, false_alarms=rate))
-    assert alarms <= n_draws * rate + 3 * np.sqrt(n_draws * rate)
+    check_false_alarms([480, 120, 100, 80], n_draws=40, recent=0.6)
 
 
 def test_without_a_past_nothing_is_new() -> None:
